@@ -1,0 +1,1 @@
+"""Microsoft Partner Center referrals, window by window, as scored and explained leads."""

@@ -1,0 +1,223 @@
+"""The sync window: its ticks, its grid, its partitions definition.
+
+Here belongs all arithmetic on time that the pipeline does. What does not belong here: which windows are done
+(`warehouse.ledger`), and what time it is now: every function that needs "now" takes it.
+
+A *tick* is 100 nanoseconds, counted from 1970-01-01T00:00:00Z. The Referrals API prints `updatedDateTime` with 0 to 7
+fraction digits (partner_center_api.md, section 3.2), which a tick holds exactly; Python's datetime drops the seventh.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+TICKS_PER_SECOND: Final = 10_000_000
+"""100 ns ticks in a second."""
+
+KEY_FORMAT: Final = "%Y-%m-%d-%H:%M"
+"""A partition key: the window's start in UTC, to the minute (Dagster's own form for windows below a day)."""
+
+ALLOWED_INTERVALS: Final = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
+"""Widths of a window in seconds: whole minutes that divide an hour, because a cron has no finer grain."""
+
+WINDOWS_WARNING: Final = 80_000
+"""Dagster advises at most 100,000 partitions per asset; the pipeline warns before that."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANT: Final = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?(?:[Zz]|[+-]00:00)", re.ASCII
+)
+
+
+def parse_ticks(text: str) -> int:
+    """Ticks of an instant as the API prints it: `YYYY-MM-DDTHH:MM:SS[.f{1,7}]Z`.
+
+    No float and no sub-second datetime is involved. Raises ValueError for anything else, an offset other than UTC
+    included.
+    """
+    found = _INSTANT.fullmatch(text)
+    if found is None:
+        raise ValueError(f"not an instant of the form 2026-01-31T09:30:00.1234567Z: {text[:40]!r}")
+    *calendar, fraction = found.groups()
+    year, month, day, hour, minute, second = (int(part) for part in calendar)
+    whole = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - _EPOCH
+    return (whole.days * 86_400 + whole.seconds) * TICKS_PER_SECOND + int((fraction or "").ljust(7, "0"))
+
+
+def render_ticks(ticks: int) -> str:
+    """The shortest text that `parse_ticks` reads back to the same ticks, e.g. `2026-01-31T09:30:00.5Z`."""
+    seconds, fraction = divmod(ticks, TICKS_PER_SECOND)
+    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
+    return f"{text}.{fraction:07d}".rstrip("0") + "Z" if fraction else f"{text}Z"
+
+
+def ticks_of(moment: datetime) -> int:
+    """Ticks of an aware datetime. Raises ValueError for a naive one, which names no instant."""
+    if moment.tzinfo is None:
+        raise ValueError("a datetime without a zone names no instant")
+    passed = moment - _EPOCH
+    return (passed.days * 86_400 + passed.seconds) * TICKS_PER_SECOND + passed.microseconds * 10
+
+
+def datetime_of(ticks: int) -> datetime:
+    """The UTC datetime of ticks, cut (not rounded) to microseconds."""
+    return _EPOCH + timedelta(microseconds=ticks // 10)
+
+
+BEGINNING: Final = parse_ticks("0001-01-01T00:00:00Z")
+"""Before every referral: .NET's DateTime.MinValue, the lowest instant the API could print."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SyncWindow:
+    """One sync window `[start, end)` of the server's `updatedDateTime`.
+
+    `start` and `end` are ticks and name the partition. `covers_from` (ticks, at most `start`) is where the interval
+    that this window answers for begins: `start` itself, but earlier for the first window of an installation, which
+    also answers for everything before it (`BEGINNING` when nothing was ever synced: the genesis window).
+    """
+
+    start: int
+    end: int
+    covers_from: int
+
+    @property
+    def key(self) -> str:
+        """The window's partition key."""
+        return datetime_of(self.start).strftime(KEY_FORMAT)
+
+    @property
+    def is_genesis(self) -> bool:
+        """Whether the window has no lower bound."""
+        return self.covers_from == BEGINNING
+
+    def __str__(self) -> str:
+        lower = "the beginning" if self.is_genesis else render_ticks(self.covers_from)
+        return f"[{lower}, {render_ticks(self.end)})"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowGrid:
+    """Where windows begin and end: every `interval` seconds (UTC) from `first`.
+
+    `first` is `HUNTER_SYNC_START` rounded up to the interval, in ticks; None while no start is set: then there is no
+    window at all. `lag` is the safety lag in seconds.
+    """
+
+    first: int | None
+    interval: int
+    lag: int
+
+    @classmethod
+    def of(cls, start: datetime | None, interval: int, lag: int) -> "WindowGrid":
+        """The grid from `start` (aware; rounded up to a multiple of `interval` seconds) on."""
+        if start is None:
+            return cls(None, interval, lag)
+        width = interval * TICKS_PER_SECOND
+        return cls(-(-ticks_of(start) // width) * width, interval, lag)
+
+    @property
+    def width(self) -> int:
+        """A window's width in ticks."""
+        return self.interval * TICKS_PER_SECOND
+
+    @property
+    def per_day(self) -> int:
+        """Windows in a day, the most that one run takes."""
+        return 86_400 // self.interval
+
+    @property
+    def lag_minutes(self) -> int:
+        """The safety lag rounded up to minutes: a cron has no finer grain."""
+        return -(-self.lag // 60)
+
+    @property
+    def cron(self) -> str:
+        """When the schedule ticks: the safety lag after each window's end, e.g. `2-59/10 * * * *`."""
+        minutes = self.interval // 60
+        offset = self.lag_minutes % minutes
+        if minutes == 60:
+            return f"{offset} * * * *"
+        return f"{offset}-59/{minutes} * * * *" if minutes > 1 else "* * * * *"
+
+    def window(self, start: int) -> SyncWindow:
+        """The window that begins at `start`, a tick on the grid."""
+        return SyncWindow(start, start + self.width, start)
+
+    def window_of_key(self, key: str) -> SyncWindow:
+        """The window of a partition key.
+
+        Raises ValueError when the key is no minute in UTC, is not on the grid, or lies before the first window.
+        """
+        try:
+            start = ticks_of(datetime.strptime(key, KEY_FORMAT).replace(tzinfo=UTC))
+        except ValueError:
+            raise ValueError(f"{key!r} is not a sync window; a key looks like 2026-01-31-09:30 (UTC)") from None
+        if self.first is None:
+            raise ValueError("HUNTER_SYNC_START is not set, so there is no sync window yet")
+        if start % self.width:
+            raise ValueError(f"{key!r} is not the start of a window of {self.interval} s")
+        if start < self.first:
+            raise ValueError(f"{key!r} is before the first sync window, {self.window(self.first).key}")
+        return self.window(start)
+
+    def due_end(self, now: datetime) -> int:
+        """End (ticks) of the last window that is due at `now`: its end passed at least the safety lag ago."""
+        return (ticks_of(now) - self.lag * TICKS_PER_SECOND) // self.width * self.width
+
+    def last_due(self, now: datetime) -> SyncWindow | None:
+        """The last window that is due at `now`, or None."""
+        start = self.due_end(now) - self.width
+        return self.window(start) if self.first is not None and start >= self.first else None
+
+    def tick_window(self, scheduled: datetime) -> SyncWindow | None:
+        """The window a schedule tick at `scheduled` is for: the last that ended `lag_minutes` before, or None."""
+        return self.last_due(scheduled - timedelta(seconds=self.lag_minutes * 60 - self.lag))
+
+    def between(self, start: int, end: int) -> Iterator[SyncWindow]:
+        """The windows of `[start, end)`; both ticks on the grid."""
+        return (self.window(at) for at in range(start, end, self.width))
+
+    def partitions(self) -> "dg.TimeWindowPartitionsDefinition":
+        """Dagster's form of the grid. Without a start it has no partition (a start far ahead has none)."""
+        import dagster as dg
+
+        start = datetime(2200, 1, 1, tzinfo=UTC) if self.first is None else datetime_of(self.first)
+        minutes = self.interval // 60
+        return dg.TimeWindowPartitionsDefinition(
+            start=start,
+            cron_schedule="0 * * * *" if minutes == 60 else f"*/{minutes} * * * *",
+            fmt=KEY_FORMAT,
+            timezone="UTC",
+        )
+
+
+def merge(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The union of half-open intervals of ticks, as disjoint intervals in ascending order."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        elif start < end:
+            merged.append((start, end))
+    return merged
+
+
+def uncovered(start: int, end: int, covered: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What of `[start, end)` no interval of `covered` holds, in ascending order."""
+    gaps: list[tuple[int, int]] = []
+    at = start
+    for low, high in merge(covered):
+        if low >= end:
+            break
+        if low > at:
+            gaps.append((at, low))
+        at = max(at, high)
+    if at < end:
+        gaps.append((at, end))
+    return gaps
