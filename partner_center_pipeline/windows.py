@@ -221,3 +221,33 @@ def uncovered(start: int, end: int, covered: Iterable[tuple[int, int]]) -> list[
     if at < end:
         gaps.append((at, end))
     return gaps
+
+
+def catch_up(
+    grid: WindowGrid, now: datetime, done: Iterable[tuple[int, int]], busy: Iterable[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """The stretches of windows to run now: due at `now`, not `done`, not `busy`; the oldest first.
+
+    `done` and `busy` are intervals of ticks: what the whole chain has, and what runs are working on. A stretch is
+    contiguous, on the grid, and at most a day long. What is missing before the grid's first window (all of it while
+    genesis is owed) makes that window missing.
+    """
+    last = grid.last_due(now)
+    if grid.first is None or last is None:
+        return []
+    width = grid.width
+    missing = merge(
+        (
+            max(low, grid.first) // width * width,
+            max(-(-high // width) * width, grid.first + width),
+        )
+        for low, high in uncovered(BEGINNING, last.end, done)
+    )
+    taken = [(low // width * width, -(-high // width) * width) for low, high in busy]
+    day = grid.per_day * width
+    return [
+        (start, min(start + day, high))
+        for stretch_low, stretch_high in missing
+        for low, high in uncovered(stretch_low, stretch_high, taken)
+        for start in range(low, high, day)
+    ]

@@ -1,0 +1,5 @@
+"""`partner-center`: the commands a person types. One module per command; `base` holds what they share."""
+
+from partner_center_pipeline.cli.base import main
+
+__all__ = ["main"]

@@ -1,0 +1,133 @@
+"""The command group, and what every command does: the home folder, the console, errors for people.
+
+Heavy libraries are imported by the commands that need them, so that `--help` answers at once.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+
+import click
+from filelock import FileLock
+from rich.console import Console
+
+from partner_center_pipeline.settings import PROJECT_ROOT, Settings, SettingsError, home
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+console: Final = Console(highlight=False)
+errors: Final = Console(stderr=True, highlight=False)
+
+COMMANDS: Final = {
+    "demo": "demo:demo",
+    "ui": "ui:ui",
+    "login": "sign_in:login",
+    "doctor": "doctor:doctor",
+    "sync": "sync:sync",
+    "migrate": "migrate:migrate",
+    "simulate": "simulate:simulate",
+}
+
+
+class _Lazy(click.Group):
+    """Loads a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        from importlib import import_module
+
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(import_module(f"partner_center_pipeline.cli.{module}"), attribute)
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="partner-center-pipeline")
+def main() -> None:
+    """Microsoft Partner Center referrals, complete, explained and on time.
+
+    \b
+    First look, without any Microsoft account:
+      partner-center demo          the whole pipeline against a local Microsoft
+      partner-center ui            the same data in the Dagster UI
+    \b
+    With a real tenant (README, "Connecting a real tenant"):
+      partner-center doctor        what is configured, and what is missing
+      partner-center login         sign in once, by device code
+      partner-center sync          the windows that are due, here and now
+      partner-center ui            schedule, sensor, backfills
+
+    Settings are HUNTER_* variables in .env; .env.example explains each.
+    """
+
+
+def for_people(command: Callable[P, R]) -> Callable[P, R]:
+    """Errors that are meant for a person end the command with their message and exit code 1, not a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        from partner_center_pipeline.partner_center import PartnerCenterError
+        from partner_center_pipeline.warehouse.database import WarehouseError
+
+        try:
+            return command(*args, **kwargs)
+        except (SettingsError, WarehouseError, PartnerCenterError) as error:
+            stop(str(error))
+
+    return wrapped
+
+
+def stop(message: str) -> "Any":
+    """End the command with a message on stderr and exit code 1."""
+    errors.print(f"[bold red]error[/] {message}", markup=True)
+    sys.exit(1)
+
+
+def emit(value: object) -> None:
+    """Print a value as one JSON document, for machines."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def enter_home() -> Path:
+    """Make the home folder the working directory and tell Dagster where its configuration is.
+
+    dagster.yaml's paths are relative to the working directory; without DAGSTER_HOME Dagster keeps its history in a
+    temporary folder and deletes it.
+    """
+    root = home()
+    root.mkdir(parents=True, exist_ok=True)
+    os.chdir(root)
+    os.environ["DAGSTER_HOME"] = str(PROJECT_ROOT)
+    return root
+
+
+def ensure_sync_start(at_least: timedelta = timedelta(0)) -> None:
+    """Write HUNTER_SYNC_START into `.env` if no file or variable has it: today 00:00 UTC.
+
+    Where a command needs windows that have ended (`at_least`) and today is too young, the midnight before. From then
+    on the instant is configuration; nothing computes it from now again.
+    """
+    if Settings.load().sync_start is not None:
+        return
+    moment = datetime.now(UTC)
+    start = (moment - at_least).replace(hour=0, minute=0, second=0, microsecond=0)
+    file = home() / ".env"
+    with FileLock(f"{file}.lock"):
+        before = file.read_text(encoding="utf-8") if file.exists() else ""
+        line = f"HUNTER_SYNC_START={start:%Y-%m-%dT%H:%M:%SZ}\n"
+        text = before if not before or before.endswith("\n") else before + "\n"
+        file.write_text(text + "# Where the sync windows begin; written by the first command that needed it.\n" + line)
+    with suppress(OSError):
+        Path(f"{file}.lock").unlink()
+    console.print(f"Wrote [bold]{line.strip()}[/] into {file}: sync windows begin there.")

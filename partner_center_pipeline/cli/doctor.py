@@ -1,0 +1,146 @@
+"""`partner-center doctor`: what is configured, what works, and the next step. Prints no secret and no name."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from partner_center_pipeline.cli.base import console, emit, for_people
+from partner_center_pipeline.partner_center import (
+    REFRESH_TOKEN_DAYS,
+    PageQuery,
+    PartnerCenterError,
+    connect,
+    connect_sign_in,
+)
+from partner_center_pipeline.settings import Settings, SettingsError
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.windows import ticks_of
+
+WARN_DAYS: Final = 75
+"""Days without a renewal after which a person should look (partner_center_api.md, section 1.4)."""
+
+_DEADLINE: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: `ok`, `note` (works, but look at it) or `wrong`."""
+
+    subject: str
+    state: str
+    text: str
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@for_people
+def doctor(as_json: bool) -> None:
+    """Say what is configured, whether the sign-in renews, whether the API answers, and what to do next.
+
+    Exit code 1 when something is wrong.
+    """
+    findings = list(_findings())
+    wrong = [finding for finding in findings if finding.state == "wrong"]
+    if as_json:
+        emit(
+            {
+                "ok": not wrong,
+                "findings": [{"subject": f.subject, "state": f.state, "text": f.text} for f in findings],
+            }
+        )
+    else:
+        marks = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "wrong": "[red]wrong[/]"}
+        for finding in findings:
+            console.print(f"{marks[finding.state]}  [bold]{finding.subject}[/]  ", end="")
+            console.print(finding.text, markup=False)
+        if wrong:
+            console.print("\nNext step: ", end="", style="bold")
+            console.print(wrong[0].text, markup=False)
+    if wrong:
+        raise SystemExit(1)
+
+
+def _findings() -> Iterator[Finding]:
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        yield Finding("settings", "wrong", str(error))
+        return
+    yield from _configured(settings)
+    yield _looked("warehouse", lambda: _warehouse(settings))
+    if not settings.partner_center_client_id or not settings.partner_center_tenant_id:
+        return
+    signed_in = _looked("sign-in", lambda: _sign_in(settings))
+    yield signed_in
+    if signed_in.state != "wrong":
+        yield _looked("Referrals API", lambda: _api(settings))
+
+
+def _configured(settings: Settings) -> Iterator[Finding]:
+    if settings.partner_center_enabled:
+        yield Finding("flag", "ok", "Partner Center integration is enabled")
+    else:
+        yield Finding("flag", "note", "disabled: set HUNTER_PARTNER_CENTER_ENABLED=true in .env when all else is ok")
+    for name, value in (
+        ("HUNTER_PARTNER_CENTER_CLIENT_ID", settings.partner_center_client_id),
+        ("HUNTER_PARTNER_CENTER_TENANT_ID", settings.partner_center_tenant_id),
+    ):
+        if value:
+            yield Finding(name, "ok", "set")
+        else:
+            yield Finding(name, "wrong", f"set {name} in .env (README, Connecting a real tenant)")
+    yield Finding("API", "ok", settings.partner_center_base_url)
+    yield Finding("authority", "ok", settings.authority_url)
+    if settings.partner_center_client_secret is not None:
+        yield Finding(
+            "HUNTER_PARTNER_CENTER_CLIENT_SECRET",
+            "note",
+            "is set and ignored: device code sign-in is for public clients, which have no secret; remove it",
+        )
+    if settings.sync_start is None:
+        yield Finding("HUNTER_SYNC_START", "note", "not set; `partner-center sync` writes today 00:00 UTC into .env")
+    else:
+        minutes = settings.partner_center_poll_interval_seconds // 60
+        yield Finding("windows", "ok", f"{minutes} minutes wide from {settings.sync_start:%Y-%m-%dT%H:%M}Z on")
+    resolvers = ", ".join(f"{host}:{port}" for host, port in settings.dns_resolvers) or "the system's resolvers"
+    yield Finding("DNS", "ok", resolvers)
+
+
+def _looked(subject: str, look: Callable[[], tuple[str, str]]) -> Finding:
+    try:
+        return Finding(subject, *look())
+    except (PartnerCenterError, WarehouseError, SettingsError) as error:
+        return Finding(subject, "wrong", str(error))
+
+
+def _warehouse(settings: Settings) -> tuple[str, str]:
+    warehouse = Warehouse(settings.database_url.get_secret_value())
+    if warehouse.is_current():
+        return "ok", f"{warehouse.shown}, schema up to date"
+    if warehouse.is_sqlite:
+        return "note", f"{warehouse.shown}: no tables yet; the first command that needs them makes them"
+    return "wrong", f"{warehouse.shown}: the schema is not the one this version needs; run `partner-center migrate`"
+
+
+def _sign_in(settings: Settings) -> tuple[str, str]:
+    with connect_sign_in(settings) as sign_in:
+        if not sign_in.status().signed_in:
+            return "wrong", "nobody is signed in; run `partner-center login`"
+        sign_in.token()
+        status = sign_in.status()
+    days = status.age_days or 0.0
+    since = f"signed in on {status.signed_in_at:%Y-%m-%d}, last renewed {days:.0f} days ago"
+    if days >= WARN_DAYS:
+        return "note", f"{since}; it ends after {REFRESH_TOKEN_DAYS} days without renewal: run `partner-center login`"
+    return "ok", f"{since}; renews silently"
+
+
+def _api(settings: Settings) -> tuple[str, str]:
+    with connect(settings, deadline=_DEADLINE) as client:
+        page = client.get_page(PageQuery(1, None, ticks_of(datetime.now(UTC))))
+    seen = "and shows referrals" if page.items else "but shows no referral: is the role Referral Admin, entire company?"
+    clock = f"its clock is {page.skew_seconds:+.0f} s from this machine's"
+    return ("ok" if page.items else "note"), f"answers {seen}; {clock}"

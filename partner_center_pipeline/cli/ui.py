@@ -1,0 +1,75 @@
+"""`partner-center ui`: the Dagster UI and its daemon, on the project's data."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import click
+
+from partner_center_pipeline.cli.base import console, enter_home, ensure_sync_start, for_people, stop
+from partner_center_pipeline.settings import PROJECT_ROOT, Settings
+from partner_center_pipeline.warehouse.database import Warehouse
+
+_END_SECONDS: Final = 30
+
+
+@click.command()
+@click.option("--demo", is_flag=True, help="Start the local Microsoft beside it, with referrals arriving live.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; the UI has no sign-in.")
+@click.option("--port", default=3000, show_default=True, help="Port of the UI.")
+@for_people
+def ui(demo: bool, host: str, port: int) -> None:
+    """Open the Dagster UI on the warehouse: assets, runs, backfills; schedule and sensor run too.
+
+    It sets DAGSTER_HOME and the working directory, so that history survives a restart. With --demo, the schedule finds
+    something to do without any account.
+    """
+    enter_home()
+    ensure_sync_start()
+    Warehouse.open(Settings.load().database_url.get_secret_value()).close()
+    with _microsoft(demo):
+        if not demo and not Settings.load().partner_center_enabled:
+            console.print(
+                "Partner Center integration is disabled (HUNTER_PARTNER_CENTER_ENABLED): the schedule and the sensor "
+                "skip. `partner-center ui --demo` shows them at work."
+            )
+        console.print(f"Dagster UI: [bold]http://{host}:{port}[/]  (Ctrl-C ends it)")
+        code = _serve(host, port)
+    if code not in (0, -signal.SIGINT, -signal.SIGTERM):
+        stop(f"the Dagster UI ended with exit code {code}; is port {port} in use? --port takes another")
+
+
+@contextmanager
+def _microsoft(demo: bool) -> Iterator[None]:
+    if not demo:
+        yield
+        return
+    from partner_center_pipeline.cli.local_microsoft import local_microsoft
+
+    with local_microsoft(live=True) as local:
+        console.print(f"Local Microsoft: {local.simulator.base_url}, a change about every 45 seconds")
+        yield
+
+
+def _serve(host: str, port: int) -> int:
+    """Run `dagster dev` until it ends or is told to; its exit code."""
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml"), "-h", host, "-p", str(port)]
+    # A group of its own, so that Ctrl-C reaches it once, from here, and ends it in order.
+    process = subprocess.Popen(command, env=os.environ, start_new_session=True)  # noqa: S603  the command is built above
+
+    def end(_number: int, _frame: object) -> None:
+        process.send_signal(signal.SIGINT)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(_END_SECONDS)

@@ -1,0 +1,1 @@
+"""All that is Dagster, and nothing else: assets, automation, checks, resources. Rules and I/O live outside."""

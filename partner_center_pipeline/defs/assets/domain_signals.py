@@ -1,0 +1,50 @@
+"""domain_signals: what DNS says about the companies' domains."""
+
+from collections import Counter
+
+import dagster as dg
+
+from partner_center_pipeline.defs.grid import per_window
+from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
+from partner_center_pipeline.defs.run import counts_table, failing_for_people, result, step, windows_of
+from partner_center_pipeline.mail import scan
+from partner_center_pipeline.mail.row import row_of
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.warehouse import leads, schema, signals
+from partner_center_pipeline.warehouse.bulk import chunks
+from partner_center_pipeline.warehouse.schema import Asset
+
+
+@dg.asset(**per_window(schema.domain_signals, kinds={"python", "dns"}, deps=[Asset.COMPANIES]))
+def domain_signals(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+    """The mail set-up of the companies of these windows: asked when new, or when the last answer is too old."""
+    now = utc_now()
+    windows = windows_of(context, now)
+    settings = Settings.load()
+    providers, unanswered, asked = Counter[str](), 0, 0
+    with failing_for_people(), warehouse.open() as house, step(house, Asset.DOMAIN_SIGNALS, windows, now):
+        with house.read() as connection:
+            named = leads.domains_of_span(connection, windows[0].start, windows[-1].end)
+            due = signals.due(connection, named, now)
+        for some in chunks(due):
+            answers = list(
+                scan(some, resolvers=settings.dns_resolvers, selectors=settings.dkim_selectors, clock=utc_now)
+            )
+            with house.write() as connection:
+                stored = signals.load(connection, some)
+                rows = [row_of(answer, stored.get(answer.domain), settings.signals_ttl_hours) for answer in answers]
+                signals.write(connection, rows)
+            asked += len(rows)
+            unanswered += sum(not row["is_complete"] for row in rows)
+            providers.update(row["provider"] for row in rows)
+    return result(
+        windows,
+        asked,
+        {
+            "domains": len(named),
+            "asked": asked,
+            "still_fresh": len(named) - asked,
+            "without_an_answer": unanswered,
+            "asked_by_provider": counts_table("provider", providers),
+        },
+    )

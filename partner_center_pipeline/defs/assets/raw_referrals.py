@@ -1,0 +1,99 @@
+"""raw_referrals: what the Referrals API has of a window, as received."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import dagster as dg
+
+from partner_center_pipeline.defs.automation import gate
+from partner_center_pipeline.defs.grid import GRID, POOL, per_window
+from partner_center_pipeline.defs.resources import PartnerCenterResource, WarehouseResource, utc_now
+from partner_center_pipeline.defs.run import counts_table, failing_for_people, permanent, result, windows_of
+from partner_center_pipeline.partner_center import PartnerCenterError, ReferralsClient, ScanIncomplete, ScanPage, scan
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.warehouse import demo, ledger, schema
+from partner_center_pipeline.warehouse.recorder import Recorder
+from partner_center_pipeline.windows import TICKS_PER_SECOND
+
+RANGE_DEADLINE: Final = 3 * 3600.0
+"""Seconds that genesis or a range may take; it commits page by page and goes on where it stopped."""
+
+PATIENCE: Final = 45.0
+"""Seconds to wait for a server clock that is not past the window yet."""
+
+
+@dg.asset(**per_window(schema.raw_referrals, kinds={"python", "http"}), pool=POOL)
+def raw_referrals(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, partner_center: PartnerCenterResource
+) -> dg.MaterializeResult[None]:
+    """Every version of every referral that these windows saw."""
+    windows = windows_of(context, utc_now())
+    with failing_for_people(), warehouse.open() as house:
+        opened = gate()
+        if opened.settings is None:
+            with house.write() as connection:
+                ledger.record_disabled(connection, windows, context.run_id, utc_now())
+            raise permanent(opened.reason)
+        with house.read() as connection:
+            demo.refuse_mixing(connection, opened.settings.partner_center_base_url)
+        recorder = Recorder.begin(house, windows, context.run_id, utc_now, first=GRID.first or 0)
+        with (
+            _attempts_end(recorder),
+            partner_center.open(opened.settings, deadline=_deadline(recorder)) as client,
+        ):
+            for page in _pages(client, opened.settings, recorder):
+                recorder.write(page)
+    return _report(context, recorder)
+
+
+def _pages(client: ReferralsClient, settings: Settings, recorder: Recorder) -> Iterator[ScanPage]:
+    first, end = recorder.windows[0], recorder.windows[-1].end
+    overlap = settings.partner_center_overlap_seconds * TICKS_PER_SECOND
+    return scan(
+        client,
+        start=None if first.is_genesis else first.covers_from - overlap,
+        end=end,
+        resume_from=recorder.resume_from,
+        not_before=end + GRID.lag * TICKS_PER_SECOND,
+        patience=PATIENCE,
+    )
+
+
+def _deadline(recorder: Recorder) -> float:
+    """Seconds a run may take: less than the interval for one ordinary window, so that runs never pile up."""
+    if len(recorder.windows) > 1 or recorder.windows[0].is_genesis:
+        return RANGE_DEADLINE
+    return max(0.8 * GRID.interval, 55.0)
+
+
+@contextmanager
+def _attempts_end(recorder: Recorder) -> Iterator[None]:
+    """Whatever ends a run early, its attempts say so; a failure for people becomes Dagster's."""
+    try:
+        yield
+    except PartnerCenterError as error:
+        recorder.fail(str(error), incomplete=isinstance(error, ScanIncomplete))
+        raise dg.Failure(str(error), allow_retries=error.transient) from error
+    except BaseException as error:
+        recorder.fail(f"{type(error).__name__}; the run's log has more", incomplete=False)
+        raise
+
+
+def _report(context: dg.AssetExecutionContext, recorder: Recorder) -> dg.MaterializeResult[None]:
+    if len(recorder.windows) > 1:
+        for window, figures in recorder.figures.items():
+            context.add_asset_metadata(
+                {"window": window.key, "dagster/partition_row_count": figures.new_versions, **_shown(figures)},
+                partition_key=window.key,
+            )
+    total = recorder.total()
+    return result(
+        recorder.windows,
+        total.new_versions,
+        {**_shown(total), "new_versions_by_status": counts_table("status", recorder.statuses)},
+    )
+
+
+def _shown(figures: ledger.Figures) -> dict[str, int | float]:
+    return {name: value for name, value in figures.row().items() if value is not None}

@@ -1,0 +1,92 @@
+"""What every asset of the chain does around its own paragraph: which windows a run is for, and how it fails."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from partner_center_pipeline.defs.grid import GRID
+from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.schema import Asset
+from partner_center_pipeline.windows import SyncWindow
+
+
+def permanent(message: str) -> dg.Failure:
+    """A failure that another try does not mend."""
+    return dg.Failure(message, allow_retries=False)
+
+
+def windows_of(context: dg.AssetExecutionContext, now: datetime) -> list[SyncWindow]:
+    """The windows a run is for, in order.
+
+    Dagster does not validate range tags: a reversed, future, unaligned or huge range would end as SUCCESS with
+    nothing done (dagster.md, "Range runs"). Raises a permanent Failure that says what is wrong with the range.
+    """
+    chosen = context.partition_key_range
+    try:
+        first, last = GRID.window_of_key(chosen.start), GRID.window_of_key(chosen.end)
+    except ValueError as error:
+        raise permanent(f"{error}. Nothing was done.") from None
+    if last.start < first.start:
+        raise permanent(f"the range runs backwards, from {first.key} to {last.key}; nothing was done")
+    newest = GRID.window(GRID.due_end(now) - GRID.width)
+    if last.start > newest.start + GRID.width:
+        raise permanent(
+            f"window {last.key} has not ended yet (the newest that is due is {newest.key}); nothing was done"
+        )
+    count = (last.end - first.start) // GRID.width
+    if count > GRID.per_day:
+        raise permanent(
+            f"{count} windows in one run are too many; a run takes at most a day, {GRID.per_day} windows. "
+            "A backfill splits a longer range by itself. Nothing was done."
+        )
+    return list(GRID.between(first.start, last.end))
+
+
+@contextmanager
+def step(
+    warehouse: Warehouse, asset: Asset, windows: Sequence[SyncWindow], now: datetime
+) -> Iterator[None]:
+    """Run a later asset's paragraph: only on windows that the asset before has done, and marked when it ended well."""
+    before = ledger.CHAIN[ledger.CHAIN.index(asset) - 1]
+    try:
+        with warehouse.read() as connection:
+            ledger.require(connection, windows, before)
+    except ledger.WindowNotReady as error:
+        raise permanent(str(error)) from None
+    yield
+    with warehouse.write() as connection:
+        ledger.mark(connection, windows, asset, now)
+
+
+@contextmanager
+def failing_for_people() -> Iterator[None]:
+    """Turn an unusable warehouse into a failure with its next step."""
+    try:
+        yield
+    except WarehouseError as error:
+        raise permanent(str(error)) from error
+
+
+def result(windows: Sequence[SyncWindow], rows: int, metadata: Mapping[str, Any]) -> dg.MaterializeResult[None]:
+    """A materialization with what a person wants to see of it."""
+    return dg.MaterializeResult(
+        metadata={
+            "window": f"{windows[0].key} to {windows[-1].key}" if len(windows) > 1 else windows[0].key,
+            "interval": str(SyncWindow(windows[0].start, windows[-1].end, windows[0].covers_from)),
+            "dagster/partition_row_count": rows,
+            **metadata,
+        }
+    )
+
+
+def counts_table(name: str, counts: Mapping[str, int]) -> dg.TableMetadataValue:
+    """A small table of how many rows fall under each value."""
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord({name: str(value), "rows": count}) for value, count in ordered],
+        schema=dg.TableSchema(columns=[dg.TableColumn(name, "string"), dg.TableColumn("rows", "int")]),
+    )

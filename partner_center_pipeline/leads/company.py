@@ -1,0 +1,51 @@
+"""A company out of its leads: one per registrable domain (identity.md, "Company names"; scoring.md, section 5).
+
+Belongs here: which lead decides what about its company. Not here: reading a lead from a payload (`lead`), or storing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from partner_center_pipeline.leads.category import ReferralCategory
+from partner_center_pipeline.leads.domains import ascii_key, unicode_domain
+
+_TENANT_STRENGTH: Final = {"payload": 0, "email_domain": 1}
+"""A tenant id in the payload is worth more than a contact's onmicrosoft.com address."""
+
+
+def company_of(domain: str, leads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The row of table `companies` for a domain, from all its leads (rows of table `leads`), the newest first.
+
+    The name is the newest lead's that has one. Open means not closed. The two referrals of a co-sell deal share an
+    engagement, which counts once. The deal value is the largest among the open leads, with its currency. A domain
+    that no lead names any more gives a company without referrals.
+    """
+    open_leads = [lead for lead in leads if lead["is_open"]]
+    valued = [lead for lead in open_leads if lead["deal_value"] is not None]
+    deal = max(valued, key=lambda lead: (lead["deal_value"], lead["referral_id"]), default=None)
+    tenants = [lead for lead in leads if lead["tenant"]]
+    tenant = min(tenants, key=lambda lead: _TENANT_STRENGTH.get(lead["tenant_source"], 9), default=None)
+    cosell = next((lead for lead in open_leads if lead["category"] == ReferralCategory.CO_SELL), None)
+    named = next((lead for lead in leads if lead["company_name"]), None)
+    expiries = [lead["expires_ticks"] for lead in open_leads if lead["expires_ticks"] is not None]
+    return {
+        "domain": domain,
+        "domain_unicode": unicode_domain(domain),
+        "domain_ascii_key": ascii_key(domain),
+        "name": named and named["company_name"],
+        "name_key": named and named["company_name_key"],
+        "country": next((lead["country"] for lead in leads if lead["country"]), None),
+        "city": next((lead["city"] for lead in leads if lead["city"]), None),
+        "referrals": len(leads),
+        "open_referrals": len(open_leads),
+        "engagements": len({lead["engagement_id"] or lead["referral_id"] for lead in leads}),
+        "open_cosell": cosell is not None,
+        "cosell_referral": cosell and cosell["referral_id"],
+        "next_expiry_ticks": min(expiries, default=None),
+        "deal_value": deal and deal["deal_value"],
+        "currency": deal and deal["currency"],
+        "tenant": tenant and tenant["tenant"],
+        "tenant_source": tenant and tenant["tenant_source"],
+        "referral_ids": [lead["referral_id"] for lead in leads],
+        "updated_ticks": max((lead["updated_ticks"] for lead in leads), default=0),
+    }

@@ -1,0 +1,256 @@
+"""From a text to the hosts it names, and from a host to its registrable domain.
+
+Belongs here: identity.md, "Normalising a domain": what is a domain and how it is written. Not here: whether a domain
+is the customer's (`finding`).
+
+Two decisions where the Public Suffix List speaks of private suffixes. A tenant's page at a hoster
+(`firma.azurewebsites.net`, `firma.blogspot.com`) is no company's domain, neither the page nor the hoster. Under the few
+private suffixes that are sold like a registry's (`firma.uk.com`) a name is a domain like any other.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import idna
+import tldextract
+
+from partner_center_pipeline.leads.folding import INVISIBLE, fold_letters
+from partner_center_pipeline.leads.lists import (
+    KEP_SUFFIX,
+    SOCIAL_HOSTS,
+    SOLD_PRIVATE_SUFFIXES,
+    TENANT_SUFFIXES,
+)
+
+MAX_DOMAIN: Final = 253
+"""Characters of a whole name, RFC 1035."""
+
+CACHED_HOSTS: Final = 65_536
+"""Hosts remembered: customers' contacts share their company's."""
+
+_MAX_TEXT: Final = 1024
+"""Characters of a name before it is mapped, at which idna gives up too."""
+
+_ACE: Final = "xn--"
+
+# No network and no cache folder: the list that came with the library (by default it is downloaded on first use).
+_split: Final = tldextract.TLDExtract(
+    suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True
+).extract_str
+
+_TO_ASCII: Final[dict[int, str | None]] = {
+    **INVISIBLE,
+    **{0xFF01 + offset: chr(0x21 + offset) for offset in range(94)},  # full-width ASCII, the dot and the @ among it
+    0x3002: ".", 0xFF61: ".", 0x3001: ",", ord("İ"): "i",
+}  # fmt: skip
+_JOINERS: Final[dict[int, None]] = dict.fromkeys((0x200C, 0x200D))
+
+_SEPARATOR: Final = re.compile(r"[,;|<>\r\n\t]|\s(?:ve|veya|[/&–-])(?=\s)", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"(?:[a-z][a-z0-9+-]*:[/\\]{2}|(?:https?|mailto):[/\\]*)+", re.IGNORECASE | re.ASCII)
+_QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
+_SLASH: Final = re.compile(r"[/\\]")
+_PORT: Final = re.compile(r":[0-9]*\Z")
+_PLAIN: Final = re.compile(r"""\s*(?:[^\s@:/\\?#,;|<>]*@)?([^\s@:/\\?#,;|<>'"`()\[\]{}*]+)\s*""")
+_WRAPPING: Final = " '\"`()[]{}*"
+_LDH: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
+_WWW: Final = re.compile(r"www\d*")
+_TURKISH_NAME: Final = re.compile("[a-z0-9çğıöşü.-]+")
+_HYPHEN_FAULT: Final = re.compile(r"^-|-$|^..--")
+_DOTTED_I: Final = re.compile("i\u0307+")
+_CONFUSABLE_SCRIPTS: Final = frozenset({"LATIN", "GREEK", "CYRILLIC"})
+
+
+class Platform(StrEnum):
+    """Whose a host is when it is never its user's."""
+
+    TENANT = "tenant"
+    """`x.onmicrosoft.com`: the name of an Entra ID tenant, not a web domain."""
+    KEP = "kep"
+    """`*.kep.tr`: registered e-mail; the domain is the mail provider's."""
+    SOCIAL = "social"
+    """A social network, a site builder or a hoster: the page is the user's, the host is not."""
+
+
+_PLATFORMS: Final = {
+    **dict.fromkeys(SOCIAL_HOSTS, Platform.SOCIAL),
+    **dict.fromkeys(TENANT_SUFFIXES, Platform.TENANT),
+    KEP_SUFFIX: Platform.KEP,
+}
+
+
+class Host(NamedTuple):
+    """A host that a text names. Both names are lower-case punycode; `domain` is the registrable part of `name`."""
+
+    name: str
+    domain: str
+    platform: Platform | None
+
+
+def normalize_domain(text: str | None) -> str | None:
+    """The registrable domain of the first company-like host that a text names, in lower-case punycode, or None.
+
+    The text may be a host, a URL, an e-mail address or several of them. None for text without a domain under a known
+    suffix, and for hosts that are never their user's (`Platform`). Never raises; idempotent.
+    """
+    if not isinstance(text, str):
+        return None
+    return next((host.domain for host in find_hosts(text) if host.platform is None), None)
+
+
+def find_hosts(text: str) -> Iterator[Host]:
+    """The hosts that a text names, in its order."""
+    if not text.isascii():
+        text = text.translate(_TO_ASCII)
+    plain = _PLAIN.fullmatch(text)
+    names = iter((plain[1],)) if plain else _names(text)
+    return filter(None, map(_host_of, names))
+
+
+def unicode_domain(domain: str) -> str:
+    """The Unicode form of a normalised domain; a label that has none stays as it is."""
+    if _ACE not in domain:
+        return domain
+    return ".".join(_unicode_label(label) for label in domain.split("."))
+
+
+def ascii_key(domain: str) -> str:
+    """The alternate key of a normalised domain: its Unicode form in ASCII letters, e.g. `isik.com.tr` for ışık.com.tr.
+
+    For search and for suggestions; it may be somebody else's domain. A label in another script stays punycode.
+    """
+    if domain.isascii() and _ACE not in domain:
+        return domain
+    folded = ((label, fold_letters(_unicode_label(label))) for label in domain.split("."))
+    return ".".join(key if key.isascii() else label for label, key in folded)
+
+
+def parents(name: str) -> Iterator[str]:
+    """A host name and every name above it, e.g. a.b.c, b.c, c."""
+    yield name
+    while "." in name:
+        name = name.partition(".")[2]
+        yield name
+
+
+def _names(text: str) -> Iterator[str]:
+    """What stands where a host should in each value of a text."""
+    for part in _SEPARATOR.split(text):
+        words = part.split()
+        # Values may stand side by side, but among other words a dot proves nothing: `firma .com`, `a b.com`.
+        if len(words) == 1 or all("." in word[1:-1] for word in words):
+            yield from map(_name_in, words)
+
+
+def _name_in(value: str) -> str:
+    """What stands where a host should in one value: a host, a URL or an e-mail address."""
+    scheme = _SCHEME.match(value := value.strip(_WRAPPING))
+    rest = _QUERY.sub("", value[scheme.end() :] if scheme else value)
+    pieces = _SLASH.split(rest)
+    # Before a path stands a host. Without a scheme a piece without a dot is no host: `n/a`, `yok/firma.com`.
+    authority = pieces[0] if scheme else next((piece for piece in pieces if "." in piece), "")
+    return _PORT.sub("", authority.rpartition("@")[2])
+
+
+def _host_of(name: str) -> Host | None:
+    return read_host(name.rstrip(".").lower()) if len(name) <= _MAX_TEXT else None
+
+
+@lru_cache(maxsize=CACHED_HOSTS)
+def read_host(name: str) -> Host | None:
+    """The host of a name in lower case, or None when it is not one under a known suffix."""
+    if not name.isascii() or _ACE in name:
+        encoded = _encode(name)
+        if encoded is None:
+            return None
+        name = encoded
+    if len(name) > MAX_DOMAIN or not _LDH.fullmatch(name):
+        return None
+    found = _split(name)
+    if not found.suffix:
+        return None
+    hosted = False
+    if found.is_private and found.suffix not in SOLD_PRIVATE_SUFFIXES:
+        # The hoster itself, with or without www, is a company; everyone below is its customer.
+        hosted = bool(found.subdomain) or bool(found.domain and not _WWW.fullmatch(found.domain))
+        labels = name.split(".")
+        domain = ".".join(labels[-(found.registry_suffix.count(".") + 2) :])
+    elif found.domain:
+        domain = f"{found.domain}.{found.suffix}"
+    else:
+        return None
+    return Host(name, domain, _platform_of(name) or (Platform.SOCIAL if hosted else None))
+
+
+def _platform_of(name: str) -> Platform | None:
+    return next((_PLATFORMS[above] for above in parents(name) if above in _PLATFORMS), None)
+
+
+def _encode(name: str) -> str | None:
+    """The punycode form of a lower-case name in which non-ASCII letters or punycode occur, or None."""
+    try:
+        # `lower` did to Turkish letters all that UTS-46 does.
+        mapped = name if _TURKISH_NAME.fullmatch(name) else _undot(idna.uts46_remap(name)).rstrip(".")
+        return ".".join(map(_ascii_label, mapped.split(".")))
+    except ValueError:  # idna's errors are UnicodeErrors; unicodedata adds plain ones for unassigned letters
+        return None
+
+
+def _ascii_label(label: str) -> str:
+    """The A-label of a label as UTS-46 maps it. Raises ValueError when there is none."""
+    if label.isascii():
+        if not label.startswith(_ACE):
+            return label
+        decoded = _decode(label)
+        text = _undot(decoded)
+        if text == decoded:
+            _refuse_mixed_script(text)
+            return label
+        return _ascii_label(text)
+    if _TURKISH_NAME.fullmatch(label) and not _HYPHEN_FAULT.search(label):
+        return _ACE + _punycode(label)  # as idna says, in a quarter of its time: no rule restricts these letters
+    _refuse_mixed_script(label)
+    try:
+        return idna.alabel(label).decode("ascii")
+    except idna.InvalidCodepointContext:
+        bare = label.translate(_JOINERS)  # a joiner where no letter needs one was pasted along
+        if bare == label:
+            raise
+        return _ascii_label(_undot(unicodedata.normalize("NFC", bare)))
+
+
+def _decode(label: str) -> str:
+    """The U-label of an A-label. Raises ValueError when it is none."""
+    text = label[len(_ACE) :].encode("ascii").decode("punycode")
+    if (
+        _TURKISH_NAME.fullmatch(text)
+        and not (text.isascii() or _HYPHEN_FAULT.search(text))
+        and _ACE + _punycode(text) == label
+    ):
+        return text
+    return idna.ulabel(label)
+
+
+def _refuse_mixed_script(label: str) -> None:
+    scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in label if letter.isalpha()}
+    if len(scripts & _CONFUSABLE_SCRIPTS) > 1:
+        raise ValueError("a label of mixed script names nobody: registries refuse it")
+
+
+def _punycode(text: str) -> str:
+    return text.encode("punycode").decode("ascii")
+
+
+def _unicode_label(label: str) -> str:
+    try:
+        return _decode(label) if label.startswith(_ACE) else label
+    except ValueError:
+        return label
+
+
+def _undot(text: str) -> str:
+    """Takes U+0307 off an i: `'İ'.lower()` leaves it there, and would name a different domain."""
+    return unicodedata.normalize("NFC", _DOTTED_I.sub("i", text)) if "\u0307" in text else text

@@ -1,0 +1,41 @@
+"""Letters that look or sound alike, made one: for keys of comparison, never for what is shown.
+
+Belongs here: folding of letters. Not here: what a domain or a company name is (`domains`, `names`).
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+_INVISIBLE_CODES: Final = (
+    0xAD, 0x61C, 0x180E, 0x200B, *range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065),
+    *range(0x2066, 0x206A), 0xFEFF,
+)  # fmt: skip
+INVISIBLE: Final[dict[int, None]] = dict.fromkeys(_INVISIBLE_CODES)
+"""For `str.translate`: drops soft hyphen, zero-width space, marks of direction, word joiner and BOM.
+
+The zero-width joiners stay: they are letters' parts in Persian and Indic writing.
+"""
+
+_DOTLESS: Final = {ord("ı"): "i"}
+_MARK: Final = re.compile("[\u0300-\u036f]+")
+_NOT_A_WORD: Final = re.compile(r"[\W_]+")
+_APOSTROPHE: Final = re.compile("['’ʼ`´]")
+
+
+def fold_letters(text: str) -> str:
+    """The text with {I, İ, ı, i} as i, ş s, ğ g, ç c, ö o, ü u and so on for every accent, in lower case.
+
+    identity.md, "Normalising a domain": `casefold()` alone does not do this, it leaves ı, and U+0307 of İ.
+    """
+    if text.isascii():
+        return text.lower()
+    for _ in range(2):  # what casefold opens may decompose further
+        text = _MARK.sub("", unicodedata.normalize("NFKD", text)).casefold().translate(_DOTLESS)
+    return text
+
+
+def fold_key(text: str) -> str:
+    """A key that compares names: folded letters and digits, words parted by one blank; "" when there are none."""
+    bare = _APOSTROPHE.sub("", text.translate(INVISIBLE))
+    return _NOT_A_WORD.sub(" ", fold_letters(bare)).strip()

@@ -1,0 +1,206 @@
+"""From a payload to a lead: all that a row of table `leads` says about a referral.
+
+Belongs here: which field means what (partner_center_api.md, section 3). Not here: the bookkeeping of versions and
+windows (`warehouse`), and the parsing of instants (`windows`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from email_validator import EmailNotValidError, validate_email
+
+from partner_center_pipeline.leads.category import CategoryRule, ReferralCategory, categorize
+from partner_center_pipeline.leads.finding import DomainReason, TenantSource, find_domain
+from partner_center_pipeline.leads.folding import INVISIBLE
+from partner_center_pipeline.leads.names import company_name, repair_line, repair_text
+from partner_center_pipeline.leads.payload import at, items, mapping, text
+
+LARGEST_DEAL: Final = Decimal(10) ** 15
+"""A deal value of this size or more is a typing error and reads as missing."""
+
+_CENTS: Final = Decimal("0.0001")
+_NUMBER: Final = re.compile(r"[+-]?\d{1,40}(?:\.\d{0,40})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_BETWEEN_ADDRESSES: Final = re.compile(r"[\s,;<>]+")
+
+
+@dataclass(frozen=True, slots=True)
+class LeadFacts:
+    """What a referral says, cleaned; None where it says nothing usable.
+
+    `*_text` are instants as the API printed them. The domain's and tenant's fields are `DomainFinding`'s, the name's
+    `CompanyName`'s. The contact is the customer's, for the sales team. `products` are the API's product codes.
+    """
+
+    referral_id: str | None
+    engagement_id: str | None
+    organization_id: str | None
+    name: str | None
+    category: ReferralCategory
+    category_rule: CategoryRule
+    type: str | None
+    qualification: str | None
+    direction: str | None
+    status: str | None
+    substatus: str | None
+    is_open: bool
+    company_name: str | None
+    company_name_original: str | None
+    company_name_key: str | None
+    domain: str | None
+    domain_unicode: str | None
+    domain_ascii_key: str | None
+    host: str | None
+    domain_source: str | None
+    domain_reason: DomainReason | None
+    tenant: str | None
+    tenant_source: TenantSource | None
+    contact_name: str | None
+    contact_email: str | None
+    contact_phone: str | None
+    country: str | None
+    city: str | None
+    company_size: str | None
+    created_text: str | None
+    expires_text: str | None
+    closed_text: str | None
+    deal_value: Decimal | None
+    currency: str | None
+    products: tuple[str, ...]
+    notes: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Contact:
+    name: str | None
+    email: str | None
+    phone: str | None
+
+
+def read_lead(payload: Mapping[str, object], own_domains: frozenset[str]) -> LeadFacts:
+    """The facts of a Referral. `own_domains` are the partner's own.
+
+    Never raises for a JSON value of any shape: a value of the wrong type reads as missing.
+    """
+    profile = mapping(payload.get("customerProfile"))
+    details = mapping(payload.get("details"))
+    category = categorize(payload)
+    finding = find_domain(payload, own_domains)
+    name_of_profile = profile.get("name")
+    company = company_name(name_of_profile if isinstance(name_of_profile, str) else None)
+    contact = _first_contact(profile)
+    status = text(payload.get("status"))
+    return LeadFacts(
+        referral_id=text(payload.get("id")),
+        engagement_id=text(payload.get("engagementId")),
+        organization_id=text(payload.get("organizationId")),
+        name=_line(payload.get("name")),
+        category=category.category,
+        category_rule=category.rule,
+        type=text(payload.get("type")),
+        qualification=text(payload.get("qualification")),
+        direction=text(payload.get("direction")),
+        status=status,
+        substatus=text(payload.get("substatus")),
+        is_open=status is None or status.lower() != "closed",
+        company_name=company.name,
+        company_name_original=company.original,
+        company_name_key=company.key,
+        domain=finding.domain,
+        domain_unicode=finding.domain_unicode,
+        domain_ascii_key=finding.ascii_key,
+        host=finding.host,
+        domain_source=finding.source,
+        domain_reason=finding.reason,
+        tenant=finding.tenant,
+        tenant_source=finding.tenant_source,
+        contact_name=contact.name,
+        contact_email=contact.email,
+        contact_phone=contact.phone,
+        country=_code(at(profile, "address", "country")),
+        city=_line(at(profile, "address", "city")),
+        company_size=text(profile.get("size")),
+        created_text=text(payload.get("createdDateTime")),
+        expires_text=text(payload.get("expirationDateTime")),
+        closed_text=text(payload.get("closedDateTime")),
+        deal_value=deal_value(details.get("dealValue")),
+        currency=_code(details.get("currency")),
+        products=_product_ids(details),
+        notes=_paragraphs(details.get("notes")),
+    )
+
+
+def deal_value(value: object) -> Decimal | None:
+    """A number, or a text that is one (PATCH samples send "10000"), exact to four fraction digits.
+
+    None for anything else: booleans, NaN, infinities, grouped digits, and `LARGEST_DEAL` or more.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        return None
+    if isinstance(value, int):
+        number = Decimal(value)
+    else:
+        digits = str(value).strip()
+        if not _NUMBER.fullmatch(digits):
+            return None
+        number = Decimal(digits)
+    if abs(number) >= LARGEST_DEAL:
+        return None
+    exponent = number.as_tuple().exponent
+    return number.quantize(_CENTS) if isinstance(exponent, int) and exponent < -4 else number
+
+
+def _first_contact(profile: Mapping[str, object]) -> _Contact:
+    """The first customer contact with an e-mail address; else with a telephone; else with a name."""
+    contacts = [_contact(mapping(member)) for member in items(profile.get("team"))]
+    for field in ("email", "phone", "name"):
+        for contact in contacts:
+            if getattr(contact, field) is not None:
+                return contact
+    return _Contact(None, None, None)
+
+
+def _contact(member: Mapping[str, object]) -> _Contact:
+    names = (_line(member.get("firstName")), _line(member.get("lastName")))
+    return _Contact(
+        name=" ".join(filter(None, names)) or None,
+        email=_email_address(member.get("email")),
+        phone=_line(member.get("phoneNumber")),
+    )
+
+
+def _email_address(value: object) -> str | None:
+    """The first e-mail address in a text, as written there: it may stand in a link or behind a name."""
+    if not isinstance(value, str):
+        return None
+    for word in _BETWEEN_ADDRESSES.split(value.translate(INVISIBLE)):
+        address = word.removeprefix("mailto:")
+        if "@" not in address:
+            continue
+        try:
+            validate_email(address, check_deliverability=False)
+        except EmailNotValidError:
+            continue
+        return address
+    return None
+
+
+def _product_ids(details: Mapping[str, object]) -> tuple[str, ...]:
+    ids = (text(mapping(item).get("id")) for item in items(at(details, "requirements", "products")))
+    return tuple(dict.fromkeys(found for found in ids if found is not None))
+
+
+def _line(value: object) -> str | None:
+    return repair_line(value) if isinstance(value, str) else None
+
+
+def _paragraphs(value: object) -> str | None:
+    return repair_text(value) if isinstance(value, str) else None
+
+
+def _code(value: object) -> str | None:
+    """A code such as TR or USD in upper case."""
+    found = text(value)
+    return found.upper() if found is not None and found.isascii() else found

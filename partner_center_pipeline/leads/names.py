@@ -1,0 +1,71 @@
+"""Company names: repaired for people, folded for comparison.
+
+Belongs here: identity.md, "Company names", and the repair of any text that people typed. Not here: which leads share a
+company (`company`); a likely match by name is a suggestion, never a merge.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import ftfy
+
+from partner_center_pipeline.leads.folding import INVISIBLE, fold_key
+from partner_center_pipeline.leads.lists import LEADING_LEGAL_FORMS, LEGAL_FORMS
+
+# Quotes stay as people typed them; `unescape_html` is on even where the text has a "<".
+_REPAIRS: Final = ftfy.TextFixerConfig(unescape_html=True, uncurl_quotes=False, explain=False)
+
+_AND: Final = frozenset({"ve", "and"})
+_LONGEST_FORM: Final = max(len(form.split()) for form in LEGAL_FORMS | LEADING_LEGAL_FORMS)
+_INITIALS: Final = re.compile(r"(?<=\b\w) (?=\w\b)")
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyName:
+    """A company's name: for people, as received, and for comparison. `name` and `key` are None when there is none."""
+
+    name: str | None
+    original: str | None
+    key: str | None
+
+
+def company_name(text: str | None) -> CompanyName:
+    """The name in `customerProfile.name`. Never raises; anything but text reads as no name."""
+    if not isinstance(text, str):
+        return CompanyName(None, None, None)
+    name = repair_line(text)
+    return CompanyName(name, text, company_key(name) if name else None)
+
+
+def company_key(name: str) -> str | None:
+    """The comparison key of a name, without the legal forms around it; None when it has neither letter nor digit.
+
+    Only forms at the end (and a few at the start) go: `Ankara Ticaret Odası` keeps its Ticaret. At least one word stays.
+    """
+    words = [word for word in fold_key(name).split() if word not in _AND]
+    while drop := _form_length(words[1:], LEGAL_FORMS, at_end=True):
+        del words[-drop:]
+    if drop := _form_length(words[:-1], LEADING_LEGAL_FORMS, at_end=False):
+        del words[:drop]
+    return _INITIALS.sub("", " ".join(words)) or fold_key(name) or None
+
+
+def repair_text(text: str) -> str | None:
+    """A text of several lines with double encoding and HTML escapes undone; None when nothing is left."""
+    if not (text.isascii() and text.isprintable() and "&" not in text):  # nothing to repair: the usual case, fast
+        text = ftfy.fix_text(text, _REPAIRS).translate(INVISIBLE)
+    return text.strip() or None
+
+
+def repair_line(text: str) -> str | None:
+    """The same on one line, with single blanks."""
+    return " ".join((repair_text(text) or "").split()) or None
+
+
+def _form_length(words: list[str], forms: frozenset[str], *, at_end: bool) -> int:
+    """How many words the longest of the forms at that end of the words has; 0 when there is none."""
+    for count in range(min(_LONGEST_FORM, len(words)), 0, -1):
+        if " ".join(words[-count:] if at_end else words[:count]) in forms:
+            return count
+    return 0

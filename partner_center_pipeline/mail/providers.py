@@ -1,0 +1,187 @@
+"""The provider table: which host belongs to whom. Loads and checks providers.toml and answers questions about hosts.
+
+Here belongs everything that reads a host name against the table. What does not: weighing several hints against each
+other (`judge`).
+"""
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Final
+
+import tldextract
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+
+class Provider(StrEnum):
+    """Who keeps a domain's mailboxes, as far as scoring cares (scoring.md, section 1)."""
+
+    M365 = "M365"
+    Google = "Google"
+    Yandex = "Yandex"
+    Zoho = "Zoho"
+    Amazon = "Amazon"
+    SendGrid = "SendGrid"
+    Mailgun = "Mailgun"
+    Hosting = "Hosting"
+    Local = "Local"
+    Unknown = "Unknown"
+
+
+class Kind(StrEnum):
+    """What an owner does with mail; providers.toml explains each."""
+
+    MAILBOX = "mailbox"
+    SENDER = "sender"
+    GATEWAY = "gateway"
+    PARKING = "parking"
+
+
+class Place(StrEnum):
+    """Where in the DNS a host name was seen. The suffixes of MX count in every place."""
+
+    MX = "mx"
+    SPF = "spf"
+    DKIM = "dkim"
+    AUTODISCOVER = "autodiscover"
+    NS = "ns"
+
+
+class ProviderTableError(Exception):
+    """The provider table cannot be used. The message names the entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One service of the table."""
+
+    name: str
+    kind: Kind
+    provider: Provider
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    kind: Kind
+    provider: Provider = Provider.Unknown
+    mx: tuple[str, ...] = ()
+    spf: tuple[str, ...] = ()
+    dkim: tuple[str, ...] = ()
+    autodiscover: tuple[str, ...] = ()
+    ns: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _provider_fits_kind(self) -> "_Entry":
+        if self.provider is Provider.Local:
+            raise ValueError("Local is what is left when no entry matches; it cannot be an entry")
+        if self.kind in (Kind.GATEWAY, Kind.PARKING) and self.provider is not Provider.Unknown:
+            raise ValueError(f"a {self.kind} keeps no mailbox, so it has no provider")
+        return self
+
+    def suffixes(self) -> Iterator[tuple[Place, str]]:
+        for place in Place:
+            for suffix in getattr(self, place.value):
+                yield place, suffix
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str
+    owner: tuple[dict[str, object], ...]
+
+
+# The list that comes with the library: nothing is downloaded and nothing is written.
+_public_suffix: Final = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+
+
+def _without_public_suffix(host: str) -> str | None:
+    suffix = _public_suffix(host).suffix
+    return f"{host.removesuffix(suffix)}*" if suffix and host != suffix else None
+
+
+class ProviderTable:
+    """Suffixes and their owners. Raises ProviderTableError at construction for a table that contradicts itself."""
+
+    def __init__(self, text: str) -> None:
+        """Read a table from TOML text of the form that providers.toml documents."""
+        try:
+            table = _Table.model_validate(tomllib.loads(text))
+        except (tomllib.TOMLDecodeError, ValidationError) as error:
+            raise ProviderTableError(f"the provider table cannot be read: {error}") from None
+        self.version: Final = table.version
+        self._owners: Final[dict[tuple[Place, str], Owner]] = {}
+        self._label_wildcards: Final[set[str]] = set()
+        self._suffix_wildcards: Final[set[str]] = set()
+        for raw in table.owner:
+            self._add(raw)
+
+    def _add(self, raw: dict[str, object]) -> None:
+        try:
+            entry = _Entry.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "entry"
+            raise ProviderTableError(
+                f"provider table, owner {raw.get('name')!r}: {where}: {first['msg']}"
+            ) from None
+        owner = Owner(entry.name, entry.kind, entry.provider)
+        for place, suffix in entry.suffixes():
+            labels = suffix.split(".")
+            if suffix != suffix.lower().strip(".") or not all(labels):
+                raise ProviderTableError(
+                    f"provider table, owner {owner.name!r}: {suffix!r} is not a lower-case host suffix"
+                )
+            known = self._owners.get((place, suffix)) or self._owners.get((Place.MX, suffix))
+            if known is not None:
+                raise ProviderTableError(
+                    f"provider table, owner {owner.name!r}: {suffix!r} is already listed under {known.name!r}"
+                )
+            self._owners[place, suffix] = owner
+            if labels[-1] == "*":
+                self._suffix_wildcards.add(labels[-2])
+            elif "*" in labels:
+                self._label_wildcards.add(labels[-1])
+
+    def owner(self, host: str, place: Place = Place.MX) -> Owner | None:
+        """Who owns `host` (lower-case, no final dot), or None. The longest suffix wins; only whole labels match."""
+        found = self._longest(host, place)
+        if found is None and not self._suffix_wildcards.isdisjoint(host.split(".")):
+            cut = _without_public_suffix(host)
+            found = self._longest(cut, place) if cut else None
+        return found
+
+    def _longest(self, host: str, place: Place) -> Owner | None:
+        labels = host.split(".")
+        wild = labels[-1] in self._label_wildcards
+        for start in range(len(labels)):
+            suffix = ".".join(labels[start:])
+            found = self._get(suffix, place)
+            if found is None and wild:
+                # A `*` inside a suffix stands for the label after the first.
+                found = self._get(".".join([labels[start], "*", *labels[start + 2 :]]), place)
+            if found is not None:
+                return found
+        return None
+
+    def _get(self, suffix: str, place: Place) -> Owner | None:
+        return self._owners.get((Place.MX, suffix)) or self._owners.get((place, suffix))
+
+
+@cache
+def provider_table() -> ProviderTable:
+    """The table that comes with the product, read once. Raises ProviderTableError."""
+    return ProviderTable(
+        files("partner_center_pipeline.mail").joinpath("providers.toml").read_text(encoding="utf-8")
+    )
+
+
+@lru_cache(maxsize=4096)
+def owner_of(host: str, place: Place = Place.MX) -> Owner | None:
+    """Who owns `host` as seen in `place`, by the product's own table. The case and a final dot do not matter."""
+    return provider_table().owner(host.lower().rstrip("."), place)

@@ -1,0 +1,78 @@
+"""Speaks to Microsoft: sign-in, token store, HTTP client, OData, payload contract, the scan of an interval.
+
+Knows neither Dagster nor the warehouse. A caller needs these names:
+
+    http = build_http(settings) sign_in = SignIn(settings, http,
+    TokenStore(settings.partner_center_token_cache_path, ...)) client = ReferralsClient(http, sign_in.token,
+    settings.partner_center_base_url, settings.partner_center_page_size) for page in scan(client, start=...,
+    end=..., not_before=...): ...
+"""
+
+from partner_center_pipeline.partner_center.client import Page, ReferralsClient, TokenSource
+from partner_center_pipeline.partner_center.clock import Clock, SystemClock
+from partner_center_pipeline.partner_center.connect import connect, connect_sign_in
+from partner_center_pipeline.partner_center.contract import (
+    Breach,
+    ReferralVersion,
+    Rejected,
+    decode,
+    read_referral,
+)
+from partner_center_pipeline.partner_center.errors import (
+    AccessDenied,
+    ApiRefused,
+    ForeignHost,
+    PartnerCenterError,
+    ScanIncomplete,
+    SignInRequired,
+    Throttled,
+    TokenStoreError,
+    TooEarly,
+    Unreachable,
+)
+from partner_center_pipeline.partner_center.http import build_http
+from partner_center_pipeline.partner_center.odata import DateLiteral, PageQuery
+from partner_center_pipeline.partner_center.scan import ScanPage, scan
+from partner_center_pipeline.partner_center.sign_in import (
+    REFRESH_TOKEN_DAYS,
+    DeviceCode,
+    SignIn,
+    SignInStatus,
+)
+from partner_center_pipeline.partner_center.token_store import StoredSignIn, TokenStore
+
+__all__ = [
+    "REFRESH_TOKEN_DAYS",
+    "AccessDenied",
+    "ApiRefused",
+    "Breach",
+    "Clock",
+    "DateLiteral",
+    "DeviceCode",
+    "ForeignHost",
+    "Page",
+    "PageQuery",
+    "PartnerCenterError",
+    "ReferralVersion",
+    "ReferralsClient",
+    "Rejected",
+    "ScanIncomplete",
+    "ScanPage",
+    "SignIn",
+    "SignInRequired",
+    "SignInStatus",
+    "StoredSignIn",
+    "SystemClock",
+    "Throttled",
+    "TokenSource",
+    "TokenStore",
+    "TokenStoreError",
+    "TooEarly",
+    "Unreachable",
+    "build_http",
+    "connect",
+    "connect_sign_in",
+    "decode",
+    "read_referral",
+    "scan",
+]

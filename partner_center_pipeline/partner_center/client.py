@@ -1,0 +1,263 @@
+"""Asks the Referrals API for one page, however often that takes within the deadline.
+
+Here belong headers, statuses and what each means for the caller. What does not belong here: which page comes
+next (`scan`), what is in a row (`contract`), the text of queries and links (`odata`).
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
+from uuid import uuid4
+
+import httpx
+
+from partner_center_pipeline.partner_center.clock import Clock, SystemClock
+from partner_center_pipeline.partner_center.contract import decode
+from partner_center_pipeline.partner_center.errors import (
+    AccessDenied,
+    ApiRefused,
+    ForeignHost,
+    PartnerCenterError,
+    SignInRequired,
+    Unreachable,
+)
+from partner_center_pipeline.partner_center.http import raise_if_busy, send
+from partner_center_pipeline.partner_center.odata import (
+    REFERRALS_PATH,
+    ApiProblem,
+    DateLiteral,
+    PageQuery,
+    http_date,
+    next_url,
+    read_problem,
+)
+from partner_center_pipeline.partner_center.retry import retrying
+from partner_center_pipeline.windows import ticks_of
+
+DEADLINE_SECONDS: Final = 300.0
+"""How long a client may go on retrying unless told otherwise."""
+
+MISSING_MFA: Final = "900421"
+"""Since 2026-04-01 each call must carry an MFA claim (partner_center_api.md, section 1.3)."""
+
+_log = logging.getLogger(__name__)
+
+
+class TokenSource(Protocol):
+    """Where access tokens come from; `SignIn.token` is one."""
+
+    def __call__(self, *, renew: bool = False) -> str:
+        """A usable access token; a new one when `renew`. Raises SignInRequired."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of the list operation.
+
+    `items` are the decoded rows, unread (`contract.read_referral`). `next_link` is the server's own text.
+    `server_ticks` is the answer's `Date` header (whole seconds, in ticks), `skew_seconds` how far the
+    server's clock is ahead of this machine's (known to a second). `request_id` is Microsoft's id of the call.
+    """
+
+    items: list[Any]
+    next_link: str | None
+    server_ticks: int
+    skew_seconds: float
+    request_id: str | None
+
+
+class ReferralsClient:
+    """The Referrals API at `base_url` (`https://host[:port]`).
+
+    `page_size` is what a scan asks for per page. `deadline_seconds` from now, the client begins no pause and
+    no further try; a call that succeeds at once is still made. `date_literal` is the form of dates that this
+    API is known to take; None means that the first query with dates finds it out, and `date_literal` then
+    holds it. `seconds_waited` counts the pauses between tries so far.
+    """
+
+    def __init__(
+        self,
+        http: httpx.Client,
+        token: TokenSource,
+        base_url: str,
+        page_size: int = 100,
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        date_literal: DateLiteral | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.page_size = page_size
+        self.date_literal = date_literal
+        self.clock: Clock = clock or SystemClock()
+        self.seconds_waited = 0.0
+        self._http = http
+        self._token = token
+        self._base_url = base_url.rstrip("/")
+        self._deadline = self.clock.monotonic() + deadline_seconds
+
+    def get_page(self, request: PageQuery | str) -> Page:
+        """The page that a query or a next link asks for.
+
+        Raises SignInRequired, AccessDenied, Throttled, Unreachable, ApiRefused, and ForeignHost for a next
+        link that leads elsewhere.
+        """
+        if isinstance(request, str):
+            try:
+                return self._get(next_url(request, self._base_url))
+            except httpx.InvalidURL:
+                raise ForeignHost(
+                    "Partner Center sent a next link that is no address. Try again later."
+                ) from None
+        if not request.has_dates or self.date_literal is not None:
+            return self._query(request, self.date_literal or DateLiteral.BARE)
+        try:
+            page = self._query(request, DateLiteral.BARE)
+        except ApiRefused as bare:
+            if bare.status != 400:
+                raise
+            try:
+                page = self._query(request, DateLiteral.QUOTED)
+            except ApiRefused:
+                raise bare from None
+            self.date_literal = DateLiteral.QUOTED
+        else:
+            self.date_literal = DateLiteral.BARE
+        return page
+
+    def _query(self, query: PageQuery, literal: DateLiteral) -> Page:
+        return self._get(f"{self._base_url}{REFERRALS_PATH}?{query.text(literal)}")
+
+    def _get(self, url: str) -> Page:
+        def once() -> Page:
+            response = self._authorized(url)
+            body = self._body_of(response)
+            if response.status_code != 200:
+                raise _refusal(response, body)
+            return self._page(response, body)
+
+        return retrying(self.clock, self._deadline, self._count_wait)(once)
+
+    def _count_wait(self, seconds: float) -> None:
+        self.seconds_waited += seconds
+
+    def _authorized(self, url: str) -> httpx.Response:
+        """One try, and a second one with a renewed token where the first is answered 401."""
+        response = self._send(url, self._token())
+        if response.status_code == 401:
+            response = self._send(url, self._token(renew=True))
+        return response
+
+    def _send(self, url: str, token: str) -> httpx.Response:
+        call_id = str(uuid4())
+        request = self._http.build_request(
+            "GET",
+            url,
+            headers={
+                "Authorization": f"Bearer {token}",
+                "Accept": "application/json",
+                "client-request-id": call_id,
+            },
+        )
+        response = send(self._http, request, at_fault="HUNTER_PARTNER_CENTER_BASE_URL")
+        _log.debug(
+            "GET referrals: %d, client-request-id %s, request-id %s",
+            response.status_code, call_id, response.headers.get("request-id"),
+        )  # fmt: skip
+        raise_if_busy(response, self.clock)
+        return response
+
+    def _body_of(self, response: httpx.Response) -> Any:
+        """The decoded body, None for an error body that is no JSON. Raises Unreachable for a success without
+        JSON."""
+        try:
+            return decode(response.content)
+        except ValueError:
+            if response.status_code != 200:
+                return None
+            raise Unreachable(
+                "Partner Center's answer is not JSON, or broke off. If it stays so, look for a proxy in "
+                "between.",
+                status=200,
+                request_id=response.headers.get("request-id"),
+            ) from None
+
+    def _page(self, response: httpx.Response, body: Any) -> Page:
+        items = body.get("value") if isinstance(body, dict) else None
+        link = body.get("@odata.nextLink") if isinstance(body, dict) else None
+        if not isinstance(items, list) or not isinstance(link, str | None):
+            raise _refused(response, ApiProblem("", "the answer is no list of referrals"))
+        server_time = http_date(response.headers.get("date"))
+        if server_time is None:
+            raise _refused(
+                response, ApiProblem("", "the answer has no Date header, so the server's time is unknown")
+            )
+        return Page(
+            items=items,
+            next_link=link or None,
+            server_ticks=ticks_of(server_time),
+            skew_seconds=_skew(server_time, self.clock.utc()),
+            request_id=response.headers.get("request-id"),
+        )
+
+
+def _skew(server_time: datetime, here: datetime) -> float:
+    # The Date header is cut to whole seconds, so half a second is the best guess at what was cut.
+    return round((server_time - here).total_seconds() + 0.5, 1)
+
+
+def _refusal(response: httpx.Response, body: Any) -> PartnerCenterError:
+    problem = read_problem(body)
+    request_id = response.headers.get("request-id")
+    facts = {"code": problem.code or None, "status": response.status_code, "request_id": request_id}
+    if response.status_code == 401 and problem.says(MISSING_MFA):
+        return SignInRequired(
+            "Partner Center refuses the sign-in because it was made without multi-factor authentication "
+            f"({MISSING_MFA}). Turn MFA on for the account, then run `partner-center login`.",
+            **facts,
+        )
+    if response.status_code == 401:
+        return SignInRequired(
+            f"Partner Center refuses a token that was renewed a moment ago{_details(response, problem)}. "
+            "Check that HUNTER_PARTNER_CENTER_SCOPE belongs to the API and that the app has the delegated "
+            "permission user_impersonation, then run `partner-center login`.",
+            **facts,
+        )
+    if response.status_code == 403:
+        claims = (
+            " A Conditional Access policy on the API asks for more than the sign-in gave."
+            if problem.says("insufficient_claims") or problem.says("insufficent_claims")
+            else ""
+        )
+        return AccessDenied(
+            f"The signed-in account may not read referrals{_details(response, problem)}.{claims} It needs "
+            "the Partner Center role Referral Admin for the entire company (a Referral User sees only "
+            "referrals it is a member of). Assign the role, have the account open Partner Center once, "
+            "then try again.",
+            **facts,
+        )
+    return _refused(response, problem)
+
+
+def _refused(response: httpx.Response, problem: ApiProblem) -> ApiRefused:
+    hint = (
+        " Check HUNTER_PARTNER_CENTER_BASE_URL." if response.status_code in (301, 302, 307, 308, 404) else ""
+    )
+    return ApiRefused(
+        f"Partner Center does not answer as expected{_details(response, problem)}.{hint} Run "
+        "`partner-center doctor`; for a support case, give Microsoft the request id.",
+        code=problem.code or None,
+        status=response.status_code,
+        request_id=response.headers.get("request-id"),
+    )
+
+
+def _details(response: httpx.Response, problem: ApiProblem) -> str:
+    parts = (
+        f"HTTP {response.status_code}",
+        problem.code and f"code {problem.code}",
+        problem.message.rstrip("."),
+        f"request id {response.headers.get('request-id', 'none')}",
+    )
+    return f" ({', '.join(part for part in parts if part)})"

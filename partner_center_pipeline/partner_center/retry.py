@@ -1,0 +1,61 @@
+"""How often and how long to try again: one rule for the API and the sign-in service.
+
+What does not belong here: telling which errors are transient (`errors`, `http`).
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+
+from partner_center_pipeline.partner_center.clock import Clock
+from partner_center_pipeline.partner_center.errors import PartnerCenterError
+
+MAX_BACKOFF: Final = 30.0
+"""Seconds that a pause which Microsoft did not ask for may last."""
+
+_log = logging.getLogger(__name__)
+
+
+def retrying(clock: Clock, deadline: float, on_wait: Callable[[float], None] | None = None) -> Retrying:
+    """A tenacity caller that repeats a call while it raises transient PartnerCenterErrors.
+
+    A pause is random between 0 and 0.5 s, 1 s, 2 s ... up to `MAX_BACKOFF` ("full jitter": many clients do
+    not come back at once), but at least what the error's `retry_after` asks for. A pause that would end after
+    `deadline` (seconds of `clock.monotonic()`) is not begun: the error is raised, and says how long was
+    waited. `on_wait` is told each pause's seconds.
+    """
+    jitter = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF)
+
+    def pause(state: RetryCallState) -> float:
+        return max(jitter(state), _error_of(state).retry_after or 0.0)
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = _error_of(state)
+        _log.info(
+            "try %d failed: %s (status %s, request-id %s); again in %.1f s",
+            state.attempt_number, type(error).__name__, error.status, error.request_id, state.upcoming_sleep,
+        )  # fmt: skip
+        if on_wait is not None:
+            on_wait(state.upcoming_sleep)
+
+    def give_up(state: RetryCallState) -> None:
+        error = _error_of(state)
+        error.args = (f"{error} (Tried {state.attempt_number} times, waited {state.idle_for:.0f} s.)",)
+        raise error
+
+    return Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, PartnerCenterError) and error.transient),
+        wait=pause,
+        stop=lambda state: clock.monotonic() + state.upcoming_sleep > deadline,
+        sleep=clock.sleep,
+        before_sleep=before_sleep,
+        retry_error_callback=give_up,
+    )
+
+
+def _error_of(state: RetryCallState) -> PartnerCenterError:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, PartnerCenterError)  # noqa: S101  the retry predicate lets nothing else through
+    return error

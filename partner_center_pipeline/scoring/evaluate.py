@@ -1,0 +1,200 @@
+"""From what is known about one company to its score: the rules' order of application (scoring.md, sections 1 to 6).
+
+Belongs here: the one implementation of scoring, a pure function. Not here: numbers, tables and texts (`rules.toml`),
+and many companies at a time (`frame`, which asks this module once for each distinct case).
+"""
+
+from collections.abc import Iterator
+from operator import index
+from typing import Final
+
+from partner_center_pipeline.scoring.model import (
+    PROVIDER_REASON,
+    READINESS_MAX,
+    DmarcPolicy,
+    Provider,
+    Reason,
+    ReasonCode,
+    Score,
+    ScoreInput,
+    ScorePolicy,
+    Segment,
+    TenantSource,
+)
+from partner_center_pipeline.scoring.rules import Rules, SignalCode, load_rules
+
+DEFAULT_POLICY: Final = ScorePolicy()
+"""The policy of an installation that sets nothing."""
+
+EVIDENCE: Final = {
+    **dict.fromkeys(PROVIDER_REASON.values(), "mx_host"),
+    ReasonCode.NO_MX: "mx_host",
+    ReasonCode.SPF_MANY_INCLUDES: "spf_includes",
+    ReasonCode.DKIM_PRESENT: "dkim_selector",
+    ReasonCode.MICROSOFT_TENANT: "tenant",
+    ReasonCode.MICROSOFT_TENANT_LOOKUP: "tenant",
+    ReasonCode.TENANT_LOOKUP_IGNORED: "tenant",
+    ReasonCode.CO_SELL: "cosell_referral",
+}
+"""The field of ScoreInput that a reason shows as its evidence."""
+
+_DMARC: Final[dict[str | None, SignalCode]] = {
+    DmarcPolicy.REJECT: ReasonCode.DMARC_REJECT,
+    DmarcPolicy.QUARANTINE: ReasonCode.DMARC_QUARANTINE,
+    DmarcPolicy.NONE: ReasonCode.DMARC_NONE,
+    None: ReasonCode.DMARC_ABSENT,
+}
+
+
+def determine_segment(
+    score: int, provider: str, azure_tenant_id: str | None = None, rules: Rules | None = None
+) -> tuple[Segment, ReasonCode]:
+    """The segment and why (scoring.md, sections 3 and 4). `score` is the *readiness*, without the co-sell bonus.
+
+    With a tenant id (not empty) the segment is Existing, reason `microsoft_tenant`, whatever the provider; else the
+    first row of the segment table that matches decides, and gives its reason. Raises ValueError for a score outside 0
+    to 100 and for a provider scoring does not know (`Rules.provider_named`), TypeError for a score that is no integer.
+    """
+    rules = rules or load_rules()
+    readiness = index(score)
+    if not 0 <= readiness <= READINESS_MAX:
+        raise ValueError(f"readiness is {readiness}; it is a whole number from 0 to {READINESS_MAX}")
+    row = rules.segment_row(rules.provider_named(provider), readiness)
+    if azure_tenant_id:
+        return Segment.EXISTING, ReasonCode.MICROSOFT_TENANT
+    return row.segment, row.reason
+
+
+def score_domain(
+    inputs: ScoreInput, rules: Rules | None = None, policy: ScorePolicy = DEFAULT_POLICY
+) -> Score:
+    """The score of one company (scoring.md, sections 1 to 6), under `rules` (without: the delivered ones).
+
+    What section 2 leaves open: an invalid domain is Skip even with a tenant, as only "no mail host" and Pending give
+    way to one; a domain that in fact has no mail host is Skip even when other look-ups went unanswered, as no answer
+    could change it; and the co-sell bonus is added to a readiness of 0 like to any other.
+
+    Raises ValueError for a provider scoring does not know (`Rules.provider_named`).
+    """
+    rules = rules or load_rules()
+    provider = rules.provider_named(inputs.provider)
+    tenant = _tenant_reason(inputs, policy)
+    obstacle = _obstacle(inputs)
+
+    reasons: list[tuple[ReasonCode, int]] = []
+    readiness = 0
+    if obstacle is None:
+        reasons += _signal_reasons(inputs, provider, rules)
+        total = sum(points for _, points in reasons)
+        readiness = min(max(total, 0), READINESS_MAX)
+        if readiness != total:
+            reasons.append((ReasonCode.SCORE_LIMIT, readiness - total))
+    else:
+        reasons.append((obstacle, 0))
+
+    if tenant is ReasonCode.TENANT_LOOKUP_IGNORED:
+        reasons.append((tenant, 0))
+        tenant = None
+    if tenant is not None and obstacle is not ReasonCode.INVALID_DOMAIN:
+        baseline = max(readiness, policy.azure_tenant_score)
+        reasons.append((tenant, baseline - readiness))
+        readiness = baseline
+        segment = Segment.EXISTING
+        segment_reason = obstacle if obstacle is ReasonCode.SIGNALS_PENDING else tenant
+    elif obstacle is ReasonCode.SIGNALS_PENDING:
+        return Score(
+            score=None,
+            readiness=None,
+            segment=Segment.PENDING,
+            segment_reason=obstacle,
+            reasons=_with_evidence(reasons, inputs),
+            rules_version=rules.version,
+        )
+    elif obstacle is not None:
+        segment, segment_reason = Segment.SKIP, obstacle
+    else:
+        row = rules.segment_row(provider, readiness)
+        segment, segment_reason = row.segment, row.reason
+
+    score = readiness
+    if inputs.open_cosell:
+        score = min(readiness + policy.cosell_bonus, READINESS_MAX)
+        reasons.append((ReasonCode.CO_SELL, policy.cosell_bonus))
+        if score != readiness + policy.cosell_bonus:
+            reasons.append((ReasonCode.SCORE_LIMIT, score - readiness - policy.cosell_bonus))
+
+    view = rules.view(segment, provider, readiness)
+    return Score(
+        score=score,
+        readiness=readiness,
+        segment=segment,
+        segment_reason=segment_reason,
+        reasons=_with_evidence(reasons, inputs),
+        commercial_segment=view.commercial_segment,
+        technical_heat=view.technical_heat,
+        commercial_heat=view.commercial_heat,
+        category=view.category,
+        label=view.label,
+        act=view.act,
+        rules_version=rules.version,
+    )
+
+
+def _obstacle(inputs: ScoreInput) -> ReasonCode | None:
+    """What stands before the sum (scoring.md, section 2)."""
+    if not inputs.domain_valid:
+        return ReasonCode.INVALID_DOMAIN
+    if inputs.no_mx:
+        return ReasonCode.NO_MX
+    return None if inputs.signals_complete else ReasonCode.SIGNALS_PENDING
+
+
+def _tenant_reason(inputs: ScoreInput, policy: ScorePolicy) -> ReasonCode | None:
+    """What the tenant evidence counts as (scoring.md, section 4)."""
+    if not inputs.tenant:
+        return None
+    if inputs.tenant_source != TenantSource.OIDC_METADATA:
+        return ReasonCode.MICROSOFT_TENANT
+    if policy.tenant_discovery_enabled:
+        return ReasonCode.MICROSOFT_TENANT_LOOKUP
+    return ReasonCode.TENANT_LOOKUP_IGNORED
+
+
+def _signal_reasons(inputs: ScoreInput, provider: Provider, rules: Rules) -> Iterator[tuple[ReasonCode, int]]:
+    """The summands of readiness (scoring.md, section 1)."""
+    points = rules.readiness.signal
+    yield PROVIDER_REASON[provider], rules.readiness.provider[provider]
+
+    has_spf = inputs.spf_present and not inputs.spf_multiple
+    if inputs.spf_multiple:
+        yield ReasonCode.SPF_MULTIPLE_RECORDS, points[ReasonCode.NO_SPF]
+    elif not has_spf:
+        yield ReasonCode.NO_SPF, points[ReasonCode.NO_SPF]
+    else:
+        yield ReasonCode.SPF_PRESENT, points[ReasonCode.SPF_PRESENT]
+        if inputs.spf_includes > rules.readiness.spf_includes_max:
+            yield ReasonCode.SPF_MANY_INCLUDES, points[ReasonCode.SPF_MANY_INCLUDES]
+
+    if inputs.dkim_present is None:
+        yield ReasonCode.DKIM_UNKNOWN, 0
+    elif inputs.dkim_present:
+        yield ReasonCode.DKIM_PRESENT, points[ReasonCode.DKIM_PRESENT]
+    else:
+        yield ReasonCode.NO_DKIM, points[ReasonCode.NO_DKIM]
+        yield ReasonCode.NO_DKIM_FORGERY_RISK, points[ReasonCode.NO_DKIM_FORGERY_RISK]
+
+    dmarc = _DMARC[inputs.dmarc_policy]
+    yield dmarc, points[dmarc]
+
+    if provider is Provider.HOSTING and not has_spf and inputs.dkim_present is False:
+        yield ReasonCode.HOSTING_UNPROTECTED, points[ReasonCode.HOSTING_UNPROTECTED]
+
+
+def _with_evidence(reasons: list[tuple[ReasonCode, int]], inputs: ScoreInput) -> tuple[Reason, ...]:
+    return tuple(Reason(code, points, _evidence(code, inputs)) for code, points in reasons)
+
+
+def _evidence(code: ReasonCode, inputs: ScoreInput) -> str | None:
+    field = EVIDENCE.get(code)
+    value = getattr(inputs, field) if field else None
+    return None if value is None or value == "" else str(value)

@@ -1,0 +1,63 @@
+"""Why a score changed (scoring.md, section 8): rules changed, signals changed, a referral changed, settings changed.
+
+Belongs here: telling the cause from what the score was made from, before and after. Not here: scoring, storing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+_OF_REFERRALS: Final = frozenset({"open_cosell", "cosell_referral", "domain_valid"})
+_OF_SETTINGS: Final = frozenset({"cosell_bonus", "azure_tenant_score", "tenant_discovery_enabled"})
+_OF_EITHER: Final = frozenset({"tenant", "tenant_source"})
+_OF_REFERRAL_TENANTS: Final = frozenset({"payload", "email_domain"})
+
+
+class Cause(StrEnum):
+    """What made a score change; when several things did, the first of these."""
+
+    FIRST = "first"
+    RULES = "rules"
+    SIGNALS = "signals"
+    REFERRAL = "referral"
+    SETTINGS = "settings"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A history row's account: the cause, and each input that differs, `{name: {"before": ..., "after": ...}}`."""
+
+    cause: Cause
+    detail: dict[str, dict[str, Any]]
+
+
+def change_between(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Change | None:
+    """What lies between two rows of table `company_scores` (`before` None: the first score of a company).
+
+    None when neither score, readiness nor segment differ: then there is nothing to explain.
+    """
+    if before is None:
+        return Change(Cause.FIRST, {})
+    if all(before[name] == after[name] for name in ("score", "readiness", "segment")):
+        return None
+    old, new = before["inputs"], after["inputs"]
+    detail = {
+        name: {"before": old.get(name), "after": new.get(name)}
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    }
+    if before["rules_version"] != after["rules_version"]:
+        detail["rules_version"] = {"before": before["rules_version"], "after": after["rules_version"]}
+        return Change(Cause.RULES, detail)
+    causes = {_cause_of(name, detail) for name in detail}
+    return Change(next((cause for cause in Cause if cause in causes), Cause.RULES), detail)
+
+
+def _cause_of(name: str, detail: Mapping[str, Mapping[str, Any]]) -> Cause:
+    if name in _OF_SETTINGS:
+        return Cause.SETTINGS
+    if name in _OF_EITHER:
+        sources = set(detail.get("tenant_source", {}).values()) - {None}
+        return Cause.REFERRAL if sources & _OF_REFERRAL_TENANTS else Cause.SIGNALS
+    return Cause.REFERRAL if name in _OF_REFERRALS else Cause.SIGNALS

@@ -1,0 +1,265 @@
+"""The vocabulary of scoring: closed sets, what goes in, what comes out.
+
+Belongs here: names and shapes, and the checks that make a wrong shape impossible. Not here: points, tables and texts
+(`rules.toml`), and what follows from them (`evaluate`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+READINESS_MAX: Final = 100
+"""Readiness and score are whole numbers from 0 to this (scoring.md, section 1)."""
+
+
+class Provider(StrEnum):
+    """The mail providers that have points of their own (scoring.md, section 1)."""
+
+    M365 = "M365"
+    GOOGLE = "Google"
+    YANDEX = "Yandex"
+    ZOHO = "Zoho"
+    AMAZON = "Amazon"
+    SENDGRID = "SendGrid"
+    MAILGUN = "Mailgun"
+    HOSTING = "Hosting"
+    LOCAL = "Local"
+    UNKNOWN = "Unknown"
+
+
+class Segment(StrEnum):
+    """What a company is to a Microsoft partner (scoring.md, section 3). `PENDING`: DNS did not answer (section 2)."""
+
+    EXISTING = "Existing"
+    MIGRATION = "Migration"
+    COLD = "Cold"
+    SKIP = "Skip"
+    PENDING = "Pending"
+
+
+class CommercialSegment(StrEnum):
+    """The commercial view of a segment (scoring.md, section 6)."""
+
+    GREENFIELD = "GREENFIELD"
+    COMPETITIVE = "COMPETITIVE"
+    WEAK_PARTNER = "WEAK_PARTNER"
+    RENEWAL = "RENEWAL"
+    LOW_INTENT = "LOW_INTENT"
+    NO_GO = "NO_GO"
+
+
+class TechnicalHeat(StrEnum):
+    """How near a company's mail set-up is to Microsoft (scoring.md, section 6)."""
+
+    HOT = "Hot"
+    WARM = "Warm"
+    COLD = "Cold"
+
+
+class CommercialHeat(StrEnum):
+    """How much a call is worth (scoring.md, section 6)."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Category(StrEnum):
+    """The sales team's work list, the first the most urgent (scoring.md, section 6)."""
+
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+    P4 = "P4"
+    P5 = "P5"
+    P6 = "P6"
+
+
+class DmarcPolicy(StrEnum):
+    """The `p` of a DMARC record. No record at all is None, which is not `NONE`."""
+
+    NONE = "none"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
+class TenantSource(StrEnum):
+    """Where a Microsoft tenant was read (scoring.md, section 4). Only the last is a public look-up."""
+
+    PAYLOAD = "payload"
+    EMAIL_DOMAIN = "email_domain"
+    DKIM_TARGET = "dkim_target"
+    OIDC_METADATA = "oidc_metadata"
+
+
+class Language(StrEnum):
+    """The languages every text exists in (scoring.md, section 8)."""
+
+    EN = "en"
+    TR = "tr"
+
+
+class ReasonCode(StrEnum):
+    """Every code a score can give as a reason. Codes are stored: one may be added, none renamed or reused."""
+
+    PROVIDER_M365 = "provider_m365"
+    PROVIDER_GOOGLE = "provider_google"
+    PROVIDER_YANDEX = "provider_yandex"
+    PROVIDER_ZOHO = "provider_zoho"
+    PROVIDER_AMAZON = "provider_amazon"
+    PROVIDER_SENDGRID = "provider_sendgrid"
+    PROVIDER_MAILGUN = "provider_mailgun"
+    PROVIDER_HOSTING = "provider_hosting"
+    PROVIDER_LOCAL = "provider_local"
+    PROVIDER_UNKNOWN = "provider_unknown"
+
+    SPF_PRESENT = "spf_present"
+    NO_SPF = "no_spf"
+    SPF_MULTIPLE_RECORDS = "spf_multiple_records"
+    SPF_MANY_INCLUDES = "spf_many_includes"
+    DKIM_PRESENT = "dkim_present"
+    NO_DKIM = "no_dkim"
+    NO_DKIM_FORGERY_RISK = "no_dkim_forgery_risk"
+    DKIM_UNKNOWN = "dkim_unknown"
+    DMARC_REJECT = "dmarc_reject"
+    DMARC_QUARANTINE = "dmarc_quarantine"
+    DMARC_NONE = "dmarc_none"
+    DMARC_ABSENT = "dmarc_absent"
+    HOSTING_UNPROTECTED = "hosting_unprotected"
+
+    INVALID_DOMAIN = "invalid_domain"
+    NO_MX = "no_mx"
+    SIGNALS_PENDING = "signals_pending"
+    MICROSOFT_TENANT = "microsoft_tenant"
+    MICROSOFT_TENANT_LOOKUP = "microsoft_tenant_lookup"
+    TENANT_LOOKUP_IGNORED = "tenant_lookup_ignored"
+    CO_SELL = "co_sell"
+    SCORE_LIMIT = "score_limit"
+
+    M365_MAIL = "m365_mail"
+    READY_TO_MIGRATE = "ready_to_migrate"
+    LOCAL_SERVER = "local_server"
+    SOME_READINESS = "some_readiness"
+    LOW_READINESS = "low_readiness"
+
+
+PROVIDER_REASON: Final = {provider: ReasonCode(f"provider_{provider.lower()}") for provider in Provider}
+"""The reason that carries a provider's points."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreInput:
+    """What is known about one company's domain: plain values, so that `dataclasses.asdict` of it is JSON.
+
+    No fact has a default: a fact that is left out by mistake would be a wrong score.
+
+    `provider` is a name that `Rules.provider_named` knows; its case does not matter. `no_mx` is a fact (NXDOMAIN,
+    NODATA, null MX, or a host that is no mail host), never a look-up that failed. `signals_complete`: MX, SPF and
+    _dmarc are facts (mail_signals.md, "Outcomes are facts or not facts").
+
+    `spf_present` is one valid record; `spf_multiple` overrules it. `spf_includes` counts includes as written.
+    `dkim_present` is None when no selector has a key but not every selector answered. `dmarc_policy` is the `p` of the
+    record (a DmarcPolicy), None without a record.
+
+    `tenant` is an id or a name, with the strongest `tenant_source` it was read from (a TenantSource).
+    `open_cosell`: a referral of category co-sell is not closed (scoring.md, section 5).
+
+    The rest is evidence, shown beside the reasons and never weighed: `mx_host` is the host that decided the provider
+    (or says that there is no mail), `dkim_selector` a selector with a key, `cosell_referral` the id of a referral that
+    makes `open_cosell` true.
+
+    Raises ValueError for a value outside its set, a negative count, or a tenant without its source.
+    """
+
+    domain: str
+    domain_valid: bool
+    provider: str
+    no_mx: bool
+    signals_complete: bool
+    spf_present: bool
+    spf_multiple: bool
+    spf_includes: int
+    dkim_present: bool | None
+    dmarc_policy: str | None
+    tenant: str | None
+    tenant_source: str | None
+    open_cosell: bool
+    mx_host: str | None = None
+    dkim_selector: str | None = None
+    cosell_referral: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would be scored wrongly without a word."""
+        if self.spf_includes < 0:
+            raise ValueError(f"{self.domain}: spf_includes is {self.spf_includes}; a count is not negative")
+        if self.dmarc_policy is not None and self.dmarc_policy not in _POLICIES:
+            raise ValueError(
+                f"{self.domain}: dmarc_policy is {self.dmarc_policy!r}; it is one of {', '.join(_POLICIES)}, or None"
+            )
+        if self.tenant_source is not None and self.tenant_source not in _SOURCES:
+            raise ValueError(
+                f"{self.domain}: tenant_source is {self.tenant_source!r}; it is one of {', '.join(_SOURCES)}, or None"
+            )
+        if bool(self.tenant) is not (self.tenant_source is not None):
+            raise ValueError(f"{self.domain}: tenant and tenant_source are given together or not at all")
+
+
+_POLICIES: Final = tuple(DmarcPolicy)
+_SOURCES: Final = tuple(TenantSource)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorePolicy:
+    """The operator's choices, from the settings; the rest of the rules is `rules.toml`.
+
+    `cosell_bonus` (points, 0 to 100), `azure_tenant_score` (readiness, 0 to 100), `tenant_discovery_enabled`: the
+    settings HUNTER_PARTNER_CENTER_COSELL_BONUS, HUNTER_PARTNER_CENTER_AZURE_TENANT_SCORE and
+    HUNTER_TENANT_DISCOVERY_ENABLED (scoring.md, sections 4 and 5). Raises ValueError outside those ranges.
+    """
+
+    cosell_bonus: int = 15
+    azure_tenant_score: int = 55
+    tenant_discovery_enabled: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers off the scale."""
+        for name in ("cosell_bonus", "azure_tenant_score"):
+            if not 0 <= getattr(self, name) <= READINESS_MAX:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a whole number from 0 to {READINESS_MAX}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One line of a score's account: `points` (0 for a mere remark) and what was seen, if there is something to see."""
+
+    code: ReasonCode
+    points: int
+    evidence: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """A score and its account (scoring.md, section 8). Its age and its referrals are the caller's to store beside it.
+
+    `readiness` decides segment and category, `score` (with the co-sell bonus) ranks. The points of `reasons`, in the
+    order in which they were given, add up to `score`. A segment of Pending has nothing but its reasons.
+    """
+
+    score: int | None
+    readiness: int | None
+    segment: Segment
+    segment_reason: ReasonCode
+    reasons: tuple[Reason, ...]
+    commercial_segment: CommercialSegment | None = None
+    technical_heat: TechnicalHeat | None = None
+    commercial_heat: CommercialHeat | None = None
+    category: Category | None = None
+    label: str | None = None
+    act: str | None = None
+    rules_version: str
+
+    def reasons_plain(self) -> list[dict[str, str | int | None]]:
+        """The reasons as JSON's own types: `[{"code": ..., "points": ..., "evidence": ...}, ...]`."""
+        return [
+            {"code": reason.code.value, "points": reason.points, "evidence": reason.evidence} for reason in self.reasons
+        ]

@@ -1,0 +1,403 @@
+"""Reads `rules.toml`, refuses what is wrong with it by line, and answers from it.
+
+Belongs here: the shape of a rules file, the proof that no company falls through its tables, and the look-ups in them.
+Not here: the numbers and texts (`rules.toml`), and the order in which they are applied (`evaluate`).
+"""
+
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from partner_center_pipeline.scoring.model import (
+    READINESS_MAX,
+    Category,
+    CommercialHeat,
+    CommercialSegment,
+    Language,
+    Provider,
+    ReasonCode,
+    Segment,
+    TechnicalHeat,
+)
+
+DEFAULT_RULES: Final = Path(__file__).with_name("rules.toml")
+"""The rules the product is delivered with."""
+
+SignalCode = Literal[
+    ReasonCode.SPF_PRESENT,
+    ReasonCode.NO_SPF,
+    ReasonCode.SPF_MANY_INCLUDES,
+    ReasonCode.DKIM_PRESENT,
+    ReasonCode.NO_DKIM,
+    ReasonCode.NO_DKIM_FORGERY_RISK,
+    ReasonCode.DMARC_REJECT,
+    ReasonCode.DMARC_QUARANTINE,
+    ReasonCode.DMARC_NONE,
+    ReasonCode.DMARC_ABSENT,
+    ReasonCode.HOSTING_UNPROTECTED,
+]
+"""The reasons whose points stand in the rules. SPF_MULTIPLE_RECORDS takes those of NO_SPF."""
+
+# Pending is no row's to give: it says that DNS did not answer.
+_TableSegment = Literal[Segment.EXISTING, Segment.MIGRATION, Segment.COLD, Segment.SKIP]
+_TABLE_SEGMENTS: Final = (Segment.EXISTING, Segment.MIGRATION, Segment.COLD, Segment.SKIP)
+
+_Readiness = Annotated[StrictInt, Field(ge=0, le=READINESS_MAX)]
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_Location = tuple[int | str, ...]
+
+
+class RulesError(Exception):
+    """A rules file that cannot be used: `file`, `line` (from 1; None when no line is to blame), `problem`, `next_step`."""
+
+    def __init__(self, file: Path, line: int | None, problem: str, next_step: str) -> None:
+        self.file = file
+        self.line = line
+        self.problem = problem
+        self.next_step = next_step
+        where = f"{file}, line {line}" if line is not None else str(file)
+        super().__init__(f"{where}: {problem}. {next_step}")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _ReadinessRow(_Strict):
+    readiness_min: _Readiness = 0
+    readiness_max: _Readiness = READINESS_MAX
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.readiness_min > self.readiness_max:
+            raise ValueError(f"readiness_min {self.readiness_min} is above readiness_max {self.readiness_max}")
+        return self
+
+    def _spans(self, readiness: int) -> bool:
+        return self.readiness_min <= readiness <= self.readiness_max
+
+
+class SegmentRow(_ReadinessRow):
+    """A row of the segment table (scoring.md, section 3). `reason` says why this row."""
+
+    segment: _TableSegment
+    reason: ReasonCode
+    provider: Annotated[tuple[Provider, ...], Field(min_length=1)] = tuple(Provider)
+
+    def matches(self, provider: Provider, readiness: int) -> bool:
+        """Whether the row is for this company."""
+        return provider in self.provider and self._spans(readiness)
+
+
+class CommercialSegmentRow(_ReadinessRow):
+    """A row of the commercial table (scoring.md, section 6)."""
+
+    commercial_segment: CommercialSegment
+    segment: Annotated[tuple[_TableSegment, ...], Field(min_length=1)] = _TABLE_SEGMENTS
+    provider: Annotated[tuple[Provider, ...], Field(min_length=1)] = tuple(Provider)
+
+    def matches(self, segment: Segment, provider: Provider, readiness: int) -> bool:
+        """Whether the row is for this company."""
+        return segment in self.segment and provider in self.provider and self._spans(readiness)
+
+
+class TechnicalHeatRow(_Strict):
+    """A row of the technical heat (scoring.md, section 6)."""
+
+    technical_heat: TechnicalHeat
+    segment: Annotated[tuple[_TableSegment, ...], Field(min_length=1)] = _TABLE_SEGMENTS
+    provider: Annotated[tuple[Provider, ...], Field(min_length=1)] = tuple(Provider)
+
+    def matches(self, segment: Segment, provider: Provider) -> bool:
+        """Whether the row is for this company."""
+        return segment in self.segment and provider in self.provider
+
+
+class CommercialHeatRow(_ReadinessRow):
+    """A row of the commercial heat (scoring.md, section 6)."""
+
+    commercial_heat: CommercialHeat
+    commercial_segment: Annotated[tuple[CommercialSegment, ...], Field(min_length=1)] = tuple(CommercialSegment)
+
+    def matches(self, commercial_segment: CommercialSegment, readiness: int) -> bool:
+        """Whether the row is for this company."""
+        return commercial_segment in self.commercial_segment and self._spans(readiness)
+
+
+class CategoryRow(_Strict):
+    """A row of the categories (scoring.md, section 6). Without `act` there is nothing to do."""
+
+    category: Category
+    label: _Text
+    commercial_segment: Annotated[tuple[CommercialSegment, ...], Field(min_length=1)]
+    act: _Text | None = None
+
+    def matches(self, commercial_segment: CommercialSegment) -> bool:
+        """Whether the row is for this company."""
+        return commercial_segment in self.commercial_segment
+
+
+class ReasonText(_Strict):
+    """A reason in each `Language`."""
+
+    en: _Text
+    tr: _Text
+
+
+class ReadinessRules(_Strict):
+    """The points of scoring.md, section 1."""
+
+    spf_includes_max: Annotated[StrictInt, Field(ge=0)]
+    scored_as_unknown: tuple[_Text, ...] = ()
+    provider: dict[Provider, StrictInt]
+    signal: dict[SignalCode, StrictInt]
+
+    @field_validator("provider")
+    @classmethod
+    def _every_provider(cls, points: dict[Provider, int]) -> dict[Provider, int]:
+        _refuse_missing(Provider, points)
+        return points
+
+    @field_validator("signal")
+    @classmethod
+    def _every_signal(cls, points: dict[SignalCode, int]) -> dict[SignalCode, int]:
+        _refuse_missing(SignalCode.__args__, points)  # type: ignore[attr-defined]  # a Literal's members
+        return points
+
+
+class CommercialView(NamedTuple):
+    """All that follows from segment, provider and readiness (scoring.md, section 6)."""
+
+    commercial_segment: CommercialSegment
+    technical_heat: TechnicalHeat
+    commercial_heat: CommercialHeat
+    category: Category
+    label: str
+    act: str | None
+
+
+class Rules(_Strict):
+    """A rules file, proven: each look-up below has exactly one answer for every company there can be.
+
+    The proof walks every provider and every readiness 0 to 100, and of the commercial tables every reachable
+    combination: the table's segment; Existing at any readiness (a tenant, whatever its baseline); Skip at 0 (an
+    invalid domain, no mail host). Its answers are kept, so a look-up costs one dictionary access.
+    """
+
+    version: _Text
+    readiness: ReadinessRules
+    segments: tuple[SegmentRow, ...]
+    commercial_segments: tuple[CommercialSegmentRow, ...]
+    technical_heats: tuple[TechnicalHeatRow, ...]
+    commercial_heats: tuple[CommercialHeatRow, ...]
+    categories: tuple[CategoryRow, ...]
+    reasons: dict[ReasonCode, ReasonText]
+
+    _segments: dict[tuple[Provider, int], SegmentRow] = PrivateAttr(default_factory=dict)
+    _views: dict[tuple[Segment, Provider, int], CommercialView] = PrivateAttr(default_factory=dict)
+
+    @field_validator("reasons")
+    @classmethod
+    def _every_reason(cls, texts: dict[ReasonCode, ReasonText]) -> dict[ReasonCode, ReasonText]:
+        _refuse_missing(ReasonCode, texts)
+        return texts
+
+    @model_validator(mode="after")
+    def _is_total(self) -> Self:
+        holes: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for provider in Provider:
+            for readiness in range(READINESS_MAX + 1):
+                row = next((row for row in self.segments if row.matches(provider, readiness)), None)
+                if row is None:
+                    holes["segments", f"provider {provider}"].append(readiness)
+                    continue
+                self._segments[provider, readiness] = row
+                hard_failed = {Segment.SKIP} if readiness == 0 else set()
+                for segment in sorted({row.segment, Segment.EXISTING} | hard_failed):
+                    view = self._view(segment, provider, readiness)
+                    if isinstance(view, CommercialView):
+                        self._views[segment, provider, readiness] = view
+                    else:
+                        holes[view, f"segment {segment} with provider {provider}"].append(readiness)
+        for (table, company), where in holes.items():
+            raise PydanticCustomError(
+                "hole",
+                "no row of {table} matches {company} at readiness {span}",
+                {"table": table, "company": company, "span": _span(where)},
+            )
+        return self
+
+    def _view(self, segment: Segment, provider: Provider, readiness: int) -> CommercialView | str:
+        """The view, or the name of the table that has no row for it."""
+        technical = next((row for row in self.technical_heats if row.matches(segment, provider)), None)
+        if technical is None:
+            return "technical_heats"
+        commercial = next(
+            (row for row in self.commercial_segments if row.matches(segment, provider, readiness)), None
+        )
+        if commercial is None:
+            return "commercial_segments"
+        name = commercial.commercial_segment
+        heat = next((row for row in self.commercial_heats if row.matches(name, readiness)), None)
+        if heat is None:
+            return "commercial_heats"
+        category = next((row for row in self.categories if row.matches(name)), None)
+        if category is None:
+            return "categories"
+        return CommercialView(
+            name, technical.technical_heat, heat.commercial_heat, category.category, category.label, category.act
+        )
+
+    @cached_property
+    def _providers(self) -> Mapping[str, Provider]:
+        others = {name.casefold(): Provider.UNKNOWN for name in self.readiness.scored_as_unknown}
+        return others | {provider.casefold(): provider for provider in Provider}
+
+    def provider_named(self, name: str) -> Provider:
+        """The provider of a name, in any case; names in `scored_as_unknown` are UNKNOWN (scoring.md, section 6).
+
+        Raises ValueError for any other name: scored as Unknown, a spelling mistake would cost a company 50 points.
+        """
+        found = self._providers.get(name.casefold())
+        if found is None:
+            raise ValueError(
+                f"{name!r} is no provider that scoring knows; it is one of {', '.join(Provider)}, or one of "
+                f"{', '.join(self.readiness.scored_as_unknown)}, which score as Unknown"
+            )
+        return found
+
+    def segment_row(self, provider: Provider, readiness: int) -> SegmentRow:
+        """The first row of the segment table that matches (scoring.md, section 3)."""
+        return self._segments[provider, readiness]
+
+    def view(self, segment: Segment, provider: Provider, readiness: int) -> CommercialView:
+        """The commercial view of a segment that this provider and readiness can have (scoring.md, section 6)."""
+        return self._views[segment, provider, readiness]
+
+    def text(self, code: str, language: str = Language.EN) -> str:
+        """The text of a reason. Raises ValueError for an unknown code or language."""
+        text: str = getattr(self.reasons[ReasonCode(code)], Language(language))
+        return text
+
+
+def load_rules(path: Path | None = None) -> Rules:
+    """The rules of a file, read anew; without `path` the delivered ones, read once.
+
+    Raises RulesError for a file that cannot be read, is not TOML, has a key nobody knows or a value out of its set,
+    lacks a point or a text, or lets a company fall through a table.
+    """
+    return _read(path) if path is not None else _delivered()
+
+
+@cache
+def _delivered() -> Rules:
+    return _read(DEFAULT_RULES)
+
+
+def _read(path: Path) -> Rules:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RulesError(path, None, f"cannot be read ({error.strerror})", "Check the path.") from None
+    except UnicodeDecodeError:
+        raise RulesError(path, None, "is not UTF-8", "Save it as UTF-8.") from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"at line (\d+)", str(error))
+        line = int(at[1]) if at else None
+        raise RulesError(path, line, f"is not TOML: {error}", "Correct that line.") from None
+    try:
+        return Rules.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    raise _explained(path, text, data, first)
+
+
+def _explained(path: Path, text: str, data: dict[str, Any], error: Any) -> RulesError:
+    kind = error["type"]
+    location: _Location = error["loc"]
+    if location and location[-1] == "[key]":  # pydantic's mark of a key that is not in the set of keys
+        kind, location = "extra_forbidden", location[:-1]
+    context = error.get("ctx", {})
+    known = _known_part(data, (context["table"],) if kind == "hole" else location)
+    line = _line_of(text, known)
+    where = ".".join(str(part + 1) if isinstance(part, int) else part for part in known)
+    if kind == "extra_forbidden":
+        return RulesError(path, line, f"unknown key {where}", "Correct its spelling or remove it.")
+    if kind == "hole":
+        step = "Add a row for it; a last row that names nothing matches whatever is left."
+        return RulesError(path, line, str(error["msg"]), step)
+    if kind == "missing":
+        missing = ".".join(str(part) for part in location[len(known) :])
+        return RulesError(path, line, f"{missing} is missing{f' in {where}' if where else ''}", "Add it.")
+    problem = str(error["msg"]).removeprefix("Value error, ")
+    return RulesError(path, line, f"{where}: {problem}", "Correct the value.")
+
+
+def _known_part(data: object, location: _Location) -> _Location:
+    """The longest beginning of `location` that exists in `data`."""
+    for depth, part in enumerate(location):
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            return location[:depth]
+    return location
+
+
+def _line_of(text: str, location: _Location) -> int | None:
+    """The line (from 1) on which a value begins, None for the whole file.
+
+    tomllib keeps no lines, so it is asked with ever more of them: the value begins on the line after the last
+    beginning of the file that is TOML without it.
+    """
+    if not location:
+        return None
+    lines = text.split("\n")
+    start = 1
+    for end in range(1, len(lines) + 1):
+        try:
+            data = tomllib.loads("\n".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue  # the beginning ends inside a value of several lines
+        if _known_part(data, location) == location:
+            break
+        start = end + 1
+    return start
+
+
+def _refuse_missing(expected: Iterable[str], given: Mapping[Any, object]) -> None:
+    missing = [str(name) for name in expected if name not in given]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} missing")
+
+
+def _span(numbers: list[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def reason_text(code: str, language: str = Language.EN, rules: Rules | None = None) -> str:
+    """What a reason's code says, in English (`en`) or Turkish (`tr`).
+
+    Raises ValueError for an unknown code or language.
+    """
+    return (rules or load_rules()).text(code, language)

@@ -1,0 +1,80 @@
+"""Repeatable chance: the same key always draws the same values, on every machine and Python version.
+
+What belongs here: turning a key into draws. What does not: what is drawn (`companies`, `payloads`, `zone`).
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TypeVar
+from uuid import UUID
+
+T = TypeVar("T")
+
+
+class Draw:
+    """A stream of draws from one key. Cheap: one hash feeds some dozens of draws (random.Random costs 20 us to seed)."""
+
+    __slots__ = ("_key", "_pool")
+
+    def __init__(self, *key: int | str) -> None:
+        self._key = blake2b(repr(key).encode()).digest()
+        self._pool = int.from_bytes(self._key)
+
+    def below(self, limit: int) -> int:
+        """An integer in [0, limit)."""
+        if self._pool < 1 << 64:
+            self._key = blake2b(self._key).digest()
+            self._pool = int.from_bytes(self._key)
+        self._pool, value = divmod(self._pool, limit)
+        return value
+
+    def chance(self, percent: int) -> bool:
+        """True `percent` times in a hundred."""
+        return self.below(100) < percent
+
+    def pick(self, choices: Sequence[T]) -> T:
+        """One of the choices, each as likely."""
+        return choices[self.below(len(choices))]
+
+    def weighted(self, choices: Sequence[tuple[int, T]]) -> T:
+        """One of (percent, choice); the percents sum to 100."""
+        at = self.below(100)
+        for percent, choice in choices:
+            at -= percent
+            if at < 0:
+                return choice
+        raise ValueError("the percents do not sum to 100")
+
+
+def guid(*key: int | str) -> str:
+    """A GUID (version 4 in form) that depends on nothing but the key."""
+    return str(UUID(bytes=blake2b(repr(key).encode(), digest_size=16).digest(), version=4))
+
+
+class IndexGuid:
+    """GUIDs that hide an index and give it back, so that a million ids need no table.
+
+    The last 12 bytes are a hash of (seed, index); the first four are the index masked by a hash of those 12.
+    """
+
+    def __init__(self, seed: int, kind: str) -> None:
+        self._key = f"{seed}:{kind}".encode()
+
+    def of(self, index: int) -> str:
+        """The GUID of an index in [0, 2**32)."""
+        tail = bytearray(blake2b(index.to_bytes(4), key=self._key, digest_size=12).digest())
+        tail[2] = tail[2] & 0x0F | 0x40
+        tail[4] = tail[4] & 0x3F | 0x80
+        return str(UUID(bytes=(index ^ self._mask(tail)).to_bytes(4) + bytes(tail)))
+
+    def index(self, text: str) -> int | None:
+        """The index of a GUID that `of` made, else None."""
+        try:
+            raw = UUID(text).bytes
+        except ValueError:
+            return None
+        index = int.from_bytes(raw[:4]) ^ self._mask(raw[4:])
+        return index if self.of(index) == text else None
+
+    def _mask(self, tail: bytes | bytearray) -> int:
+        return int.from_bytes(blake2b(tail, key=self._key, digest_size=4).digest())

@@ -1,0 +1,25 @@
+"""companies: written whole from their leads, so that a replay changes nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from partner_center_pipeline.warehouse.bulk import upsert
+from partner_center_pipeline.warehouse.leads import Written
+from partner_center_pipeline.warehouse.schema import companies
+
+
+def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The companies of these domains, by domain."""
+    rows = connection.execute(select(companies).where(companies.c.domain.in_(domains)))
+    return {row.domain: row._mapping for row in rows}
+
+
+def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
+    """Write companies; rows equal to the stored ones are left alone."""
+    stored = load(connection, [row["domain"] for row in rows])
+    changed = [row for row in rows if dict(stored.get(row["domain"], {})) != dict(row)]
+    upsert(connection, companies, changed)
+    new = sum(row["domain"] not in stored for row in changed)
+    return Written(new, len(changed) - new, len(rows) - len(changed))

@@ -1,0 +1,178 @@
+"""Opens the warehouse: engine, transactions, and whether the schema fits.
+
+SQLite is migrated by whoever opens it first; PostgreSQL only by `partner-center migrate`, because a schema that others
+share is changed on purpose. Both refuse a database whose tables are of other origin.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Self
+
+import orjson
+from filelock import FileLock
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import OperationalError
+
+from partner_center_pipeline.settings import PROJECT_ROOT
+from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
+
+_BEGIN: Final = "sqlite_begin"
+_BUSY_SECONDS: Final = 60
+
+
+class WarehouseError(Exception):
+    """The warehouse cannot be used as it is. The message says why and what to do."""
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def build_engine(url: str) -> Engine:
+    """An engine over a SQLite file or PostgreSQL.
+
+    SQLite writers begin with BEGIN IMMEDIATE and wait up to 60 s: SQLAlchemy's default lost updates and a deferred
+    BEGIN fails with "database is locked" (measured: dagster.md, "SQLite warehouse").
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(
+            parsed, json_serializer=_dumps, json_deserializer=orjson.loads, pool_pre_ping=True, pool_size=5
+        )
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = create_engine(
+        parsed,
+        json_serializer=_dumps,
+        json_deserializer=orjson.loads,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get(_BEGIN, 'DEFERRED')}")
+
+    return engine
+
+
+class Warehouse:
+    """An open warehouse whose schema fits this code."""
+
+    def __init__(self, url: str) -> None:
+        self.url: Final = url
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open the warehouse at `url` (SQLAlchemy's form).
+
+        A SQLite file is made and migrated where needed. Raises WarehouseError when the database cannot be reached, its
+        schema is older or newer than this code, or its tables are of other origin.
+        """
+        warehouse = cls(url)
+        if not warehouse.is_current():
+            if not warehouse.is_sqlite:
+                raise WarehouseError(
+                    f"the schema of {warehouse.shown} is not the one this version needs; run `partner-center migrate`"
+                )
+            warehouse.migrate()
+        return warehouse
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine. Its pool belongs to this process: `dispose` it before a fork."""
+        return build_engine(self.url)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is a SQLite file."""
+        return make_url(self.url).get_backend_name() == "sqlite"
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return make_url(self.url).render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading, with one snapshot on SQLite."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: everything written inside commits together, or not at all."""
+        with self.engine.connect().execution_options(**{_BEGIN: "IMMEDIATE"}) as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.engine.dispose()
+
+    def is_current(self) -> bool:
+        """Whether the schema is exactly the newest that this code knows.
+
+        Raises WarehouseError for an unreachable database, a newer schema, or foreign tables.
+        """
+        from alembic.script import ScriptDirectory
+
+        script = ScriptDirectory.from_config(self._alembic())
+        found = self._revision()
+        if found is None:
+            return False
+        if found not in {revision.revision for revision in script.walk_revisions()}:
+            raise WarehouseError(f"{self.shown} was migrated by a newer version of this project; update the project")
+        return found == script.get_current_head()
+
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to `revision` (an Alembic revision, `head`, or `base` for an empty one)."""
+        from alembic import command
+
+        self._revision()
+        if self.is_sqlite:
+            file = make_url(self.url).database or ""
+            Path(file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with FileLock(f"{file}.migrate.lock"):
+                self._step(command, revision)
+        else:
+            self._step(command, revision)
+
+    def _step(self, command: Any, revision: str) -> None:
+        step = command.downgrade if revision == "base" else command.upgrade
+        step(self._alembic(), revision)
+
+    def _alembic(self) -> Any:
+        from alembic.config import Config
+
+        config = Config(PROJECT_ROOT / "alembic.ini")
+        config.attributes["url"] = self.url
+        return config
+
+    def _revision(self) -> str | None:
+        try:
+            with self.engine.connect() as connection:
+                present = set(inspect(connection).get_table_names())
+                if VERSION_TABLE in present:
+                    rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608  a constant
+                    found = rows.scalar_one_or_none()
+                    if found is not None:
+                        return str(found)
+        except OperationalError as error:
+            raise WarehouseError(
+                f"{self.shown} cannot be reached ({type(error.orig).__name__}); check HUNTER_DATABASE_URL "
+                "and that the server runs"
+            ) from error
+        foreign = sorted(present & set(metadata.tables))
+        if foreign:
+            raise WarehouseError(
+                f"{self.shown} already holds tables that this project did not make: {', '.join(foreign)}; "
+                "name another database or schema in HUNTER_DATABASE_URL"
+            )
+        return None

@@ -1,0 +1,146 @@
+"""leads: writing them in any order, and which domains a window's leads touch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, or_, select, tuple_
+
+from partner_center_pipeline.warehouse.bulk import CHUNK, upsert
+from partner_center_pipeline.warehouse.referrals import Newest
+from partner_center_pipeline.warehouse.schema import CENT, columns_of, leads, raw_referrals
+from partner_center_pipeline.windows import parse_ticks
+
+SOURCE: Final = "partnercenter"
+"""Where these leads come from; other sources may join later."""
+
+
+_BOOKKEEPING: Final = {
+    "referral_id", "source", "version", "updated_ticks", "updated_text", "former_domains", "expires_ticks",
+}  # fmt: skip
+_FACTS: Final = tuple(name for name in columns_of(leads) if name not in _BOOKKEEPING)
+"""The columns that come from the payload; `leads.LeadFacts` has a field of each name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did, in rows."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows written."""
+        return self.new + self.changed
+
+    def shown(self) -> dict[str, int]:
+        """The counts under the names a person reads."""
+        return {"new": self.new, "changed": self.changed, "unchanged": self.unchanged}
+
+    def __add__(self, other: "Written") -> "Written":
+        return Written(self.new + other.new, self.changed + other.changed, self.unchanged + other.unchanged)
+
+
+def row_of(found: Newest, facts: object) -> dict[str, Any]:
+    """The row of a lead: `facts` (the dataclass that `leads.read_lead` gives) beside the version it was read from.
+
+    An expiry that is no instant stays readable as text and has no ticks. A deal value is cut to the column's cents,
+    so that a row read back equals the row written.
+    """
+    row = {name: getattr(facts, name) for name in _FACTS}
+    if row["deal_value"] is not None:
+        row["deal_value"] = row["deal_value"].quantize(CENT)
+    try:
+        expires = parse_ticks(row["expires_text"]) if row["expires_text"] else None
+    except ValueError:
+        expires = None
+    return {
+        **row,
+        "referral_id": found.referral_id,
+        "version": found.version,
+        "updated_ticks": found.updated_ticks,
+        "updated_text": found.updated_text,
+        "expires_ticks": expires,
+        "products": list(row["products"]),
+    }
+
+
+def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
+    """Write leads: each row has all columns but `source` and `former_domains`.
+
+    A stored lead gives way only to a newer version, or to the same version read by newer rules; so the order in which
+    windows run does not matter, and a replay writes nothing.
+    """
+    stored = _stored(connection, [row["referral_id"] for row in rows])
+    to_write: list[dict[str, Any]] = []
+    new = 0
+    for facts in rows:
+        before = stored.get(facts["referral_id"])
+        row = {**facts, "source": SOURCE, "former_domains": []}
+        if before is None:
+            new += 1
+        else:
+            if _age(row) < _age(before):
+                continue
+            row["former_domains"] = _former(before, facts["domain"])
+            if all(before[name] == row[name] for name in columns_of(leads)):
+                continue
+        to_write.append(row)
+    upsert(
+        connection,
+        leads,
+        to_write,
+        guard=lambda given: or_(
+            given.updated_ticks > leads.c.updated_ticks,
+            tuple_(given.updated_ticks, given.version) >= tuple_(leads.c.updated_ticks, leads.c.version),
+        ),
+    )
+    return Written(new, len(to_write) - new, len(rows) - len(to_write))
+
+
+def _age(row: Mapping[str, Any]) -> tuple[int, str]:
+    return row["updated_ticks"], row["version"]
+
+
+def _former(before: Mapping[str, Any], domain: str | None) -> list[str]:
+    """The companies this lead has left, whose figures it must no longer count in."""
+    return sorted({*before["former_domains"], *filter(None, [before["domain"]])} - {domain})
+
+
+def _stored(connection: Connection, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    rows = connection.execute(select(leads).where(leads.c.referral_id.in_(ids)))
+    return {row.referral_id: row._mapping for row in rows}
+
+
+def domains_of_span(connection: Connection, start: int, end: int) -> list[str]:
+    """The domains that referrals brought by windows in `[start, end)` (ticks) name now or named before; sorted."""
+    brought = (
+        select(raw_referrals.c.referral_id)
+        .where(raw_referrals.c.window_start >= start, raw_referrals.c.window_start < end)
+        .distinct()
+        .subquery()
+    )
+    found: set[str] = set()
+    rows = connection.execution_options(yield_per=CHUNK).execute(
+        select(leads.c.domain, leads.c.former_domains).join(brought, brought.c.referral_id == leads.c.referral_id)
+    )
+    for domain, former in rows:
+        found.update(former)
+        if domain is not None:
+            found.add(domain)
+    return sorted(found)
+
+
+def of_domains(connection: Connection, domains: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
+    """All leads of these domains, the newest first."""
+    found: dict[str, list[Mapping[str, Any]]] = {domain: [] for domain in domains}
+    rows = connection.execute(
+        select(leads)
+        .where(leads.c.domain.in_(domains))
+        .order_by(leads.c.domain, leads.c.updated_ticks.desc(), leads.c.version.desc())
+    )
+    for row in rows:
+        found[row.domain].append(row._mapping)
+    return found

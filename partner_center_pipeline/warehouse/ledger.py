@@ -1,0 +1,363 @@
+"""The ledger: which interval of the server's time is covered, how far each asset got, and every attempt.
+
+Domain truth, kept apart from Dagster's event log, which people prune. `sync_windows` has a row per window that was
+begun; `sync_attempts` one per try, whatever became of it. Coverage is a union of intervals of ticks, so windows of
+another width, or from another HUNTER_SYNC_START, count all the same.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, and_, func, or_, select, true, tuple_, update
+
+from partner_center_pipeline.warehouse.bulk import insert_new
+from partner_center_pipeline.warehouse.schema import Asset, AttemptState, raw_referrals, sync_attempts, sync_windows
+from partner_center_pipeline.windows import BEGINNING, SyncWindow
+
+CHAIN: Final = tuple(Asset)
+"""The assets in flow order; a window is done when the last one has it, and all before."""
+
+MOST_WINDOWS_A_STATEMENT: Final = 500
+"""SQLite takes 32,766 variables in a statement; windows are named two at a time and more."""
+
+
+class WindowNotReady(Exception):
+    """An asset was asked for a window that the asset before it has not done."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """What an attempt at one window saw so far; the columns of the same names in `sync_attempts`."""
+
+    pages: int = 0
+    fetched: int = 0
+    new_versions: int = 0
+    unchanged: int = 0
+    late: int = 0
+    quarantined: int = 0
+    seconds_waited: float = 0.0
+    clock_skew: float | None = None
+    distinct_ids: int = 0
+
+    def add(self, other: "Figures") -> None:
+        """Take another window's figures in; the clock's skew is the latest."""
+        self.pages += other.pages
+        self.fetched += other.fetched
+        self.new_versions += other.new_versions
+        self.unchanged += other.unchanged
+        self.late += other.late
+        self.quarantined += other.quarantined
+        self.distinct_ids += other.distinct_ids
+        self.seconds_waited += other.seconds_waited
+        self.clock_skew = other.clock_skew
+
+    def row(self) -> dict[str, Any]:
+        """The figures as columns."""
+        return {
+            "pages": self.pages,
+            "fetched": self.fetched,
+            "new_versions": self.new_versions,
+            "unchanged": self.unchanged,
+            "late": self.late,
+            "quarantined": self.quarantined,
+            "distinct_ids": self.distinct_ids,
+            "seconds_waited": round(self.seconds_waited, 3),
+            "clock_skew": self.clock_skew,
+        }
+
+
+def _at(asset: Asset) -> Any:
+    return sync_windows.c[f"{asset}_at"]
+
+
+def _named(windows: Sequence[SyncWindow], table: Any = sync_windows) -> Any:
+    """The rows of these windows. They are contiguous and of one width, so two comparisons name them."""
+    width = windows[0].end - windows[0].start
+    return and_(
+        table.c.window_start >= windows[0].start,
+        table.c.window_end <= windows[-1].end,
+        table.c.window_end - table.c.window_start == width,
+    )
+
+
+# Coverage -------------------------------------------------------------------------------------------------------------
+
+
+def covered(connection: Connection, assets: Iterable[Asset] = CHAIN) -> list[tuple[int, int]]:
+    """The disjoint intervals of ticks, ascending, that every one of `assets` has done.
+
+    The database merges them (gaps and islands), so the answer stays short however many windows there are.
+    """
+    done = (
+        select(sync_windows.c.covers_from.label("low"), sync_windows.c.window_end.label("high"))
+        .where(and_(true(), *(_at(asset).is_not(None) for asset in assets)))
+        .cte("done")
+    )
+    reached = func.max(done.c.high).over(order_by=(done.c.low, done.c.high), rows=(None, -1))
+    steps = select(done.c.low, done.c.high, (func.coalesce(reached, done.c.low - 1) < done.c.low).label("opens")).cte(
+        "steps"
+    )
+    numbered = select(
+        steps.c.low,
+        steps.c.high,
+        func.count().filter(steps.c.opens).over(order_by=(steps.c.low, steps.c.high), rows=(None, 0)).label("island"),
+    ).cte("numbered")
+    islands: Select[tuple[int, int]] = (
+        select(func.min(numbered.c.low), func.max(numbered.c.high))
+        .group_by(numbered.c.island)
+        .order_by(func.min(numbered.c.low))
+    )
+    return [(low, high) for low, high in connection.execute(islands)]
+
+
+def covered_from_the_beginning(connection: Connection) -> int:
+    """How far raw_referrals has everything, from the first instant on: `BEGINNING` while genesis is owed."""
+    first = next(iter(covered(connection, (Asset.RAW_REFERRALS,))), None)
+    return first[1] if first is not None and first[0] == BEGINNING else BEGINNING
+
+
+def resolve(connection: Connection, windows: Sequence[SyncWindow], first: int) -> list[SyncWindow]:
+    """The windows with the interval each answers for.
+
+    The installation's first window (`first`: its start in ticks) also answers for all that is not covered before it,
+    which is everything while genesis is owed. A window that was begun before keeps the interval it had.
+    """
+    known = {
+        (row.window_start, row.window_end): row.covers_from
+        for row in connection.execute(select(sync_windows).where(_named(windows)))
+    }
+    resolved = []
+    for window in windows:
+        lower = known.get((window.start, window.end))
+        if lower is None:
+            lower = min(window.start, covered_from_the_beginning(connection)) if window.start == first else window.start
+        resolved.append(replace(window, covers_from=lower))
+    return resolved
+
+
+# Attempts -------------------------------------------------------------------------------------------------------------
+
+
+def begin(connection: Connection, windows: Sequence[SyncWindow], run_id: str, now: datetime) -> int | None:
+    """Note that a run begins on these windows; the position (ticks) where an earlier attempt at the first stopped.
+
+    Attempts at the same windows that still say `running` were left by a process that died: they become `failed`.
+    """
+    connection.execute(
+        update(sync_attempts)
+        .where(_named(windows, sync_attempts), sync_attempts.c.state == AttemptState.RUNNING)
+        .values(state=AttemptState.FAILED, finished_at=now, error="the run ended without a word (killed or restarted)")
+    )
+    insert_new(
+        connection,
+        sync_windows,
+        [
+            {"window_start": window.start, "window_end": window.end, "covers_from": window.covers_from}
+            for window in windows
+        ],
+    )
+    _record(connection, windows, AttemptState.RUNNING, run_id, now)
+    position: int | None = connection.execute(
+        select(sync_windows.c.position).where(
+            sync_windows.c.window_start == windows[0].start, sync_windows.c.window_end == windows[0].end
+        )
+    ).scalar_one()
+    return position
+
+
+def record_disabled(connection: Connection, windows: Sequence[SyncWindow], run_id: str, now: datetime) -> None:
+    """Note attempts that the gate turned away."""
+    _record(connection, windows, AttemptState.DISABLED, run_id, now)
+
+
+def _record(
+    connection: Connection, windows: Sequence[SyncWindow], state: AttemptState, run_id: str, now: datetime
+) -> None:
+    finished = None if state is AttemptState.RUNNING else now
+    connection.execute(
+        sync_attempts.insert(),
+        [
+            {
+                "window_start": window.start,
+                "window_end": window.end,
+                "state": state,
+                "run_id": run_id,
+                "started_at": now,
+                "finished_at": finished,
+                **Figures().row(),
+            }
+            for window in windows
+        ],
+    )
+
+
+def note_progress(
+    connection: Connection, window: SyncWindow, run_id: str, figures: Figures, position: int | None
+) -> None:
+    """Keep the scan's position in a window and what the attempt saw there, in the transaction of its page."""
+    connection.execute(
+        update(sync_windows)
+        .where(sync_windows.c.window_start == window.start, sync_windows.c.window_end == window.end)
+        .values(position=position)
+    )
+    connection.execute(_running(window, run_id).values(**figures.row()))
+
+
+def _running(window: SyncWindow, run_id: str) -> Any:
+    return update(sync_attempts).where(
+        sync_attempts.c.window_start == window.start,
+        sync_attempts.c.window_end == window.end,
+        sync_attempts.c.run_id == run_id,
+        sync_attempts.c.state == AttemptState.RUNNING,
+    )
+
+
+def close(
+    connection: Connection, closed: Mapping[SyncWindow, Figures], run_id: str, now: datetime
+) -> None:
+    """Close windows whose scan is proven complete: nothing of theirs is missing in raw_referrals.
+
+    `distinct_ids` is counted here, in the database: a set of ids in memory would grow with the window.
+    """
+    held = dict(
+        connection.execute(
+            select(raw_referrals.c.window_start, func.count(raw_referrals.c.referral_id.distinct()))
+            .where(
+                raw_referrals.c.window_start >= min(window.start for window in closed),
+                raw_referrals.c.window_start < max(window.end for window in closed),
+            )
+            .group_by(raw_referrals.c.window_start)
+        )
+        .tuples()
+        .all()
+    )
+    for window, figures in closed.items():
+        figures.distinct_ids = held.get(window.start, 0)
+        connection.execute(
+            update(sync_windows)
+            .where(sync_windows.c.window_start == window.start, sync_windows.c.window_end == window.end)
+            .values(position=None, **{f"{Asset.RAW_REFERRALS}_at": now})
+        )
+        state = AttemptState.COMPLETE if figures.fetched or figures.quarantined else AttemptState.EMPTY
+        connection.execute(_running(window, run_id).values(state=state, finished_at=now, **figures.row()))
+
+
+def fail(connection: Connection, run_id: str, now: datetime, error: str, *, incomplete: bool = False) -> None:
+    """End what this run left `running`: `failed`, or `incomplete` when the scan could not be proven."""
+    connection.execute(
+        update(sync_attempts)
+        .where(sync_attempts.c.run_id == run_id, sync_attempts.c.state == AttemptState.RUNNING)
+        .values(
+            state=AttemptState.INCOMPLETE if incomplete else AttemptState.FAILED, finished_at=now, error=error[:2000]
+        )
+    )
+
+
+# The assets after raw_referrals ---------------------------------------------------------------------------------------
+
+
+def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset) -> None:
+    """Make sure that `before` has done all of these windows. Raises WindowNotReady naming the first it has not."""
+    ready = {
+        start
+        for (start,) in connection.execute(
+            select(sync_windows.c.window_start).where(_named(windows), _at(before).is_not(None))
+        )
+    }
+    for window in windows:
+        if window.start not in ready:
+            raise WindowNotReady(
+                f"{before} has not done window {window.key} yet, so there is nothing to build on; materialize {before} "
+                "for it first, or the whole chain"
+            )
+
+
+def mark(connection: Connection, windows: Sequence[SyncWindow], asset: Asset, now: datetime) -> None:
+    """Note that an asset has all of these windows."""
+    connection.execute(update(sync_windows).where(_named(windows)).values(**{f"{asset}_at": now}))
+
+
+def reopen(connection: Connection, window: SyncWindow, after: Asset) -> None:
+    """Something new stands under `after`: what the later assets made of the window is no longer all of it."""
+    later = CHAIN[CHAIN.index(after) + 1 :]
+    if later:
+        connection.execute(
+            update(sync_windows)
+            .where(sync_windows.c.window_start == window.start, sync_windows.c.window_end == window.end)
+            .values(**{f"{asset}_at": None for asset in later})
+        )
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How often an undone stretch was tried, and when last (None: never)."""
+
+    count: int
+    last: datetime | None
+
+
+def tries(connection: Connection, start: int, end: int) -> Tries:
+    """The attempts in `[start, end)` since a window of it was last done: the most at one window, and the latest."""
+    per_window = (
+        select(func.count().label("count"), func.max(sync_attempts.c.started_at).label("last"))
+        .join(
+            sync_windows,
+            and_(
+                sync_windows.c.window_start == sync_attempts.c.window_start,
+                sync_windows.c.window_end == sync_attempts.c.window_end,
+            ),
+        )
+        .where(
+            sync_attempts.c.window_start >= start,
+            sync_attempts.c.window_end <= end,
+            or_(*(_at(asset).is_(None) for asset in CHAIN)),
+            sync_attempts.c.state != AttemptState.DISABLED,
+        )
+        .group_by(sync_attempts.c.window_start, sync_attempts.c.window_end)
+        .subquery()
+    )
+    count, last = connection.execute(select(func.max(per_window.c.count), func.max(per_window.c.last))).one()
+    return Tries(count or 0, last)
+
+
+def attempts_of(connection: Connection, windows: Sequence[SyncWindow], run_id: str) -> list[dict[str, Any]]:
+    """The rows of one run's attempts at these windows, in order."""
+    rows = connection.execute(
+        select(sync_attempts)
+        .where(_named(windows, sync_attempts), sync_attempts.c.run_id == run_id)
+        .order_by(sync_attempts.c.window_start, sync_attempts.c.id)
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the chain got in a stretch: windows done, summed over the assets, and what is going on in words."""
+
+    steps: int
+    described: str
+
+
+def progress(connection: Connection, start: int, end: int, since: datetime) -> Progress:
+    """How far a run that began at `since` got with the windows in `[start, end)` (ticks)."""
+    inside = and_(sync_windows.c.window_start >= start, sync_windows.c.window_end <= end)
+    counts = connection.execute(
+        select(*(func.count().filter(_at(asset) >= since) for asset in CHAIN)).where(inside)
+    ).one()
+    windows = max(counts)
+    current = next((asset for asset, count in zip(CHAIN, counts, strict=True) if count < windows or not count), None)
+    if current is not Asset.RAW_REFERRALS:
+        return Progress(sum(counts), str(current or "finishing"))
+    fetched = connection.execute(
+        select(func.coalesce(func.sum(sync_attempts.c.fetched), 0)).where(
+            sync_attempts.c.window_start >= start,
+            sync_attempts.c.window_end <= end,
+            sync_attempts.c.state == AttemptState.RUNNING,
+        )
+    ).scalar_one()
+    return Progress(sum(counts), f"{current}: {fetched:,} rows")

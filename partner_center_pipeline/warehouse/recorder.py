@@ -1,0 +1,148 @@
+"""Writes a scan into the warehouse: each page under its windows, each window closed once the scan has passed it.
+
+The transactions of architecture.md, "What a window promises", 4: a page's rows and the scan's position commit
+together, closing windows is one more. A crash anywhere leaves an open window and no half row, and the next attempt
+goes on from the position.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from partner_center_pipeline.warehouse import ledger, referrals
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.schema import Asset
+from partner_center_pipeline.windows import SyncWindow
+
+
+class Page(Protocol):
+    """What a scan delivers at a time, as `partner_center.scan` makes it."""
+
+    @property
+    def versions(self) -> Sequence[referrals.Version]: ...
+    @property
+    def rejected(self) -> Sequence[referrals.Rejected]: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def fetched(self) -> int: ...
+    @property
+    def skew_seconds(self) -> float: ...
+    @property
+    def seconds_waited(self) -> float: ...
+    @property
+    def last(self) -> bool: ...
+
+
+@dataclass(slots=True)
+class Recorder:
+    """One run's attempt at contiguous windows of one width, in ascending order.
+
+    `figures` holds what each window saw, `statuses` how many new versions had which status.
+    """
+
+    warehouse: Warehouse
+    windows: Sequence[SyncWindow]
+    run_id: str
+    clock: Callable[[], datetime]
+    figures: dict[SyncWindow, ledger.Figures]
+    statuses: Counter[str]
+    resume_from: int | None
+    _open: int = 0
+
+    @classmethod
+    def begin(
+        cls,
+        warehouse: Warehouse,
+        windows: Sequence[SyncWindow],
+        run_id: str,
+        clock: Callable[[], datetime],
+        first: int,
+    ) -> "Recorder":
+        """Note the attempt. `first` is the start (ticks) of the installation's first window.
+
+        `resume_from` is the position (ticks) where an earlier attempt stopped, or None; `windows` come out with the
+        interval that each answers for.
+        """
+        with warehouse.write() as connection:
+            resolved = ledger.resolve(connection, windows, first)
+            position = ledger.begin(connection, resolved, run_id, clock())
+        figures = {window: ledger.Figures() for window in resolved}
+        return cls(warehouse, resolved, run_id, clock, figures, Counter(), position)
+
+    def write(self, page: Page) -> None:
+        """Store a page and the position behind it; close the windows it passed."""
+        now = self.clock()
+        here = self.windows[self._open]
+        placed = [
+            referrals.Placed(
+                row, self._window_at(row.updated_ticks).start, row.updated_ticks < self.windows[0].covers_from
+            )
+            for row in page.versions
+        ]
+        with self.warehouse.write() as connection:
+            fresh = referrals.store(connection, placed, now)
+            referrals.quarantine(connection, page.rejected, here.start, now)
+            self._count(here, page, placed, fresh)
+            at = self._window_at(page.position)
+            for window in sorted({here, at, *(self._window_at(row.updated_ticks) for row in page.versions)}):
+                position = page.position if window == at else None
+                ledger.note_progress(connection, window, self.run_id, self.figures[window], position)
+            for window in {self._window_at(item.row.updated_ticks) for item in fresh}:
+                ledger.reopen(connection, window, Asset.RAW_REFERRALS)
+        self._close_until(self.windows[-1].end if page.last else page.position)
+
+    def fail(self, error: str, *, incomplete: bool) -> None:
+        """End the attempts that are still running."""
+        with self.warehouse.write() as connection:
+            ledger.fail(connection, self.run_id, self.clock(), error, incomplete=incomplete)
+
+    def total(self) -> ledger.Figures:
+        """The figures of all windows together."""
+        total = ledger.Figures()
+        for figures in self.figures.values():
+            total.add(figures)
+        return total
+
+    def _window_at(self, ticks: int) -> SyncWindow:
+        """The window a row belongs to: by its instant; a late one, which lies before them all, to the first."""
+        first = self.windows[0]
+        index = (ticks - first.start) // (first.end - first.start)
+        return self.windows[min(max(index, 0), len(self.windows) - 1)]
+
+    def _count(
+        self,
+        here: SyncWindow,
+        page: Page,
+        placed: Sequence[referrals.Placed],
+        fresh: Sequence[referrals.Placed],
+    ) -> None:
+        of_page = self.figures[here]
+        of_page.pages += 1
+        of_page.quarantined += len(page.rejected)
+        of_page.fetched += page.fetched - len(placed)
+        of_page.seconds_waited += page.seconds_waited
+        for item in placed:
+            figures = self.figures[self._window_at(item.row.updated_ticks)]
+            figures.fetched += 1
+            figures.unchanged += 1
+        for item in fresh:
+            figures = self.figures[self._window_at(item.row.updated_ticks)]
+            figures.unchanged -= 1
+            figures.new_versions += 1
+            figures.late += item.late
+            self.statuses[str(item.row.payload.get("status"))] += 1
+        for figures in self.figures.values():
+            figures.clock_skew = page.skew_seconds
+
+    def _close_until(self, ticks: int) -> None:
+        passed = self._open
+        while passed < len(self.windows) and self.windows[passed].end <= ticks:
+            passed += 1
+        if passed > self._open:
+            closed = {window: self.figures[window] for window in self.windows[self._open : passed]}
+            with self.warehouse.write() as connection:
+                ledger.close(connection, closed, self.run_id, self.clock())
+            self._open = min(passed, len(self.windows) - 1)

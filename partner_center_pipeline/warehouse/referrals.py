@@ -1,0 +1,171 @@
+"""raw_referrals and quarantined_referrals: what a page brings, and what a window brought."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, func, select
+
+from partner_center_pipeline.warehouse.bulk import CHUNK, insert_new, upsert
+from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals
+
+
+class Version(Protocol):
+    """One version of a referral, as `partner_center.contract` reads it."""
+
+    @property
+    def referral_id(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def etag(self) -> str | None: ...
+    @property
+    def updated_ticks(self) -> int: ...
+    @property
+    def updated_text(self) -> str: ...
+    @property
+    def payload(self) -> dict[str, Any]: ...
+    @property
+    def content_hash(self) -> str: ...
+
+
+class Rejected(Protocol):
+    """A payload that breaks the contract, as `partner_center.contract` reads it."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def referral_id(self) -> str | None: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def payload_text(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A version and the window it is stored under."""
+
+    row: Version
+    window_start: int
+    late: bool
+
+
+def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> list[Placed]:
+    """Store the versions that are not known yet by (id, eTag); those that were new."""
+    known = _known(connection, {item.row.referral_id for item in placed})
+    fresh: dict[tuple[str, str], Placed] = {}
+    for item in placed:
+        key = (item.row.referral_id, item.row.version)
+        if key not in known:
+            fresh.setdefault(key, item)
+    insert_new(
+        connection,
+        raw_referrals,
+        [
+            {
+                "referral_id": item.row.referral_id,
+                "version": item.row.version,
+                "etag": item.row.etag,
+                "updated_ticks": item.row.updated_ticks,
+                "updated_text": item.row.updated_text,
+                "window_start": item.window_start,
+                "late": item.late,
+                "content_hash": item.row.content_hash,
+                "payload": item.row.payload,
+                "fetched_at": now,
+            }
+            for item in fresh.values()
+        ],
+    )
+    return list(fresh.values())
+
+
+def _known(connection: Connection, ids: set[str]) -> set[tuple[str, str]]:
+    if not ids:
+        return set()
+    rows = connection.execute(
+        select(raw_referrals.c.referral_id, raw_referrals.c.version).where(raw_referrals.c.referral_id.in_(sorted(ids)))
+    )
+    return {(referral_id, version) for referral_id, version in rows}
+
+
+def quarantine(connection: Connection, rejected: Sequence[Rejected], window_start: int, now: datetime) -> None:
+    """Keep payloads that break the contract; one met before counts another attempt."""
+    if not rejected:
+        return
+    table = quarantined_referrals
+    known = {
+        row.fingerprint: row
+        for row in connection.execute(
+            select(table).where(table.c.fingerprint.in_(sorted(item.fingerprint for item in rejected)))
+        )
+    }
+    rows = {
+        item.fingerprint: {
+            "fingerprint": item.fingerprint,
+            "referral_id": item.referral_id,
+            "reason": str(item.reason),
+            "path": item.path,
+            "payload_text": item.payload_text,
+            "window_start": known[item.fingerprint].window_start if item.fingerprint in known else window_start,
+            "first_seen": known[item.fingerprint].first_seen if item.fingerprint in known else now,
+            "last_seen": now,
+            "attempts": known[item.fingerprint].attempts + 1 if item.fingerprint in known else 1,
+        }
+        for item in rejected
+    }
+    upsert(connection, table, list(rows.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest stored version of a referral."""
+
+    referral_id: str
+    version: str
+    updated_ticks: int
+    updated_text: str
+    payload: dict[str, Any]
+
+
+def newest_of_span(connection: Connection, start: int, end: int) -> Iterator[list[Newest]]:
+    """For each referral that windows in `[start, end)` (ticks) brought: its newest version of all, in chunks."""
+    table = raw_referrals
+    after = ""
+    while True:
+        ids = [
+            found
+            for (found,) in connection.execute(
+                select(table.c.referral_id)
+                .distinct()
+                .where(table.c.window_start >= start, table.c.window_start < end, table.c.referral_id > after)
+                .order_by(table.c.referral_id)
+                .limit(CHUNK)
+            )
+        ]
+        if not ids:
+            return
+        after = ids[-1]
+        place = (
+            func.row_number()
+            .over(partition_by=table.c.referral_id, order_by=(table.c.updated_ticks.desc(), table.c.version.desc()))
+            .label("place")
+        )
+        ranked = select(table, place).where(table.c.referral_id.in_(ids)).subquery()
+        rows = connection.execute(select(ranked).where(ranked.c.place == 1).order_by(ranked.c.referral_id))
+        yield [Newest(row.referral_id, row.version, row.updated_ticks, row.updated_text, row.payload) for row in rows]
+
+
+def count_of_span(connection: Connection, start: int, end: int) -> int:
+    """How many referrals windows in `[start, end)` (ticks) brought."""
+    table = raw_referrals
+    found: int = connection.execute(
+        select(func.count(table.c.referral_id.distinct())).where(
+            table.c.window_start >= start, table.c.window_start < end
+        )
+    ).scalar_one()
+    return found

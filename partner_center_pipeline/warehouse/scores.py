@@ -1,0 +1,94 @@
+"""company_scores and score_changes: the current score of each company, why it changed, and the sales list."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, select
+
+from partner_center_pipeline.warehouse.bulk import upsert
+from partner_center_pipeline.warehouse.leads import Written
+from partner_center_pipeline.warehouse.schema import companies, company_scores, score_changes
+
+
+class Change(Protocol):
+    """Why a score changed, as `scoring.history` tells it."""
+
+    @property
+    def cause(self) -> str: ...
+    @property
+    def detail(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScoresWritten:
+    """What a write did, and how often each cause changed a score."""
+
+    written: Written
+    causes: Counter[str]
+
+
+def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The scores of these domains, by domain."""
+    rows = connection.execute(select(company_scores).where(company_scores.c.domain.in_(domains)))
+    return {row.domain: row._mapping for row in rows}
+
+
+def write(
+    connection: Connection,
+    rows: Sequence[Mapping[str, Any]],
+    change_between: Callable[[Mapping[str, Any] | None, Mapping[str, Any]], Change | None],
+) -> ScoresWritten:
+    """Write the scores that differ from the stored ones, with a history row for each changed score or segment.
+
+    `scored_at` alone is no difference: it says when the stored score was made.
+    """
+    stored = load(connection, [row["domain"] for row in rows])
+    changed: list[Mapping[str, Any]] = []
+    history: list[dict[str, Any]] = []
+    for row in rows:
+        before = stored.get(row["domain"])
+        if before is not None and all(before[name] == row[name] for name in row if name != "scored_at"):
+            continue
+        changed.append(row)
+        change = change_between(before, row)
+        if change is not None:
+            history.append(
+                {
+                    "domain": row["domain"],
+                    "changed_at": row["scored_at"],
+                    "cause": str(change.cause),
+                    "segment_before": before and before["segment"],
+                    "segment_after": row["segment"],
+                    "score_before": before and before["score"],
+                    "score_after": row["score"],
+                    "detail": change.detail,
+                }
+            )
+    upsert(connection, company_scores, changed)
+    if history:
+        connection.execute(score_changes.insert(), history)
+    new = sum(row["domain"] not in stored for row in changed)
+    return ScoresWritten(
+        Written(new, len(changed) - new, len(rows) - len(changed)), Counter(row["cause"] for row in history)
+    )
+
+
+def best(connection: Connection, limit: int) -> list[Mapping[str, Any]]:
+    """The first `limit` companies of the sales list: those with open referrals, in the rank order of scoring.md,
+    section 6 (category, score descending, next expiry, deal value descending)."""
+    rows = connection.execute(
+        select(company_scores, companies.c.name, companies.c.domain_unicode, companies.c.next_expiry_ticks)
+        .join(companies, companies.c.domain == company_scores.c.domain)
+        .where(companies.c.open_referrals > 0)
+        .order_by(
+            company_scores.c.category.asc().nulls_last(),
+            company_scores.c.score.desc().nulls_last(),
+            companies.c.next_expiry_ticks.asc().nulls_last(),
+            companies.c.deal_value.desc().nulls_last(),
+            company_scores.c.domain,
+        )
+        .limit(limit)
+    )
+    return [row._mapping for row in rows]

@@ -1,0 +1,1 @@
+"""What the pipeline promises about speaking to Microsoft."""
