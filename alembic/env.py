@@ -4,8 +4,9 @@ Foreign keys are off on SQLite while tables are rebuilt: a batch operation drops
 would empty its children (measured: dagster.md, "SQLite warehouse").
 """
 
-from alembic import context
+from typing import Any
 
+from alembic import context
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import build_engine
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
@@ -15,7 +16,7 @@ def _url() -> str:
     return str(context.config.attributes.get("url") or Settings.load().database_url.get_secret_value())
 
 
-def _configure(**how: object) -> None:
+def _configure(**how: Any) -> None:
     context.configure(target_metadata=metadata, version_table=VERSION_TABLE, compare_type=True, **how)
     with context.begin_transaction():
         context.run_migrations()

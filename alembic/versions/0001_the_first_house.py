@@ -24,9 +24,7 @@ def upgrade() -> None:
         "companies",
         sa.Column("domain", sa.Text(), nullable=False, comment="registrable domain, punycode"),
         sa.Column("domain_unicode", sa.Text(), nullable=False),
-        sa.Column(
-            "domain_ascii_key", sa.Text(), nullable=False, comment="alternate key, Turkish letters folded"
-        ),
+        sa.Column("domain_ascii_key", sa.Text(), nullable=False, comment="alternate key, Turkish letters folded"),
         sa.Column("name", sa.Text(), nullable=True, comment="of the newest referral that has one"),
         sa.Column("name_key", sa.Text(), nullable=True),
         sa.Column("country", sa.Text(), nullable=True),
@@ -39,9 +37,7 @@ def upgrade() -> None:
             nullable=False,
             comment="deals; the two sides of a co-sell count once",
         ),
-        sa.Column(
-            "open_cosell", sa.Boolean(), nullable=False, comment="a co-sell referral that is not closed"
-        ),
+        sa.Column("open_cosell", sa.Boolean(), nullable=False, comment="a co-sell referral that is not closed"),
         sa.Column("cosell_referral", sa.Text(), nullable=True, comment="the newest such referral"),
         sa.Column(
             "next_expiry_ticks",
@@ -81,14 +77,10 @@ def upgrade() -> None:
         "leads",
         sa.Column("referral_id", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False, comment="partnercenter"),
-        sa.Column(
-            "version", sa.Text(), nullable=False, comment="the version of raw_referrals it was made from"
-        ),
+        sa.Column("version", sa.Text(), nullable=False, comment="the version of raw_referrals it was made from"),
         sa.Column("updated_ticks", sa.BigInteger(), nullable=False),
         sa.Column("updated_text", sa.Text(), nullable=False),
-        sa.Column(
-            "engagement_id", sa.Text(), nullable=True, comment="the deal; both sides' referrals share it"
-        ),
+        sa.Column("engagement_id", sa.Text(), nullable=True, comment="the deal; both sides' referrals share it"),
         sa.Column("organization_id", sa.Text(), nullable=True),
         sa.Column("name", sa.Text(), nullable=True),
         sa.Column("category", sa.Text(), nullable=False),
@@ -106,9 +98,7 @@ def upgrade() -> None:
         sa.Column("host", sa.Text(), nullable=True, comment="with its sub-domain"),
         sa.Column("domain_source", sa.Text(), nullable=True, comment="the field that gave it"),
         sa.Column("domain_reason", sa.Text(), nullable=True, comment="why there is none"),
-        sa.Column(
-            "former_domains", JSON_VALUE, nullable=False, comment="domains earlier versions of this lead had"
-        ),
+        sa.Column("former_domains", JSON_VALUE, nullable=False, comment="domains earlier versions of this lead had"),
         sa.Column("tenant", sa.Text(), nullable=True),
         sa.Column("tenant_source", sa.Text(), nullable=True),
         sa.Column("contact_name", sa.Text(), nullable=True),
@@ -161,13 +151,9 @@ def upgrade() -> None:
             comment="the eTag, or a hash of the payload where there is none",
         ),
         sa.Column("etag", sa.Text(), nullable=True),
-        sa.Column(
-            "updated_ticks", sa.BigInteger(), nullable=False, comment="updatedDateTime in 100 ns since 1970"
-        ),
+        sa.Column("updated_ticks", sa.BigInteger(), nullable=False, comment="updatedDateTime in 100 ns since 1970"),
         sa.Column("updated_text", sa.Text(), nullable=False, comment="updatedDateTime as the API printed it"),
-        sa.Column(
-            "window_start", sa.BigInteger(), nullable=False, comment="the window that fetched it, in ticks"
-        ),
+        sa.Column("window_start", sa.BigInteger(), nullable=False, comment="the window that fetched it, in ticks"),
         sa.Column("late", sa.Boolean(), nullable=False, comment="met in the overlap before its window"),
         sa.Column("content_hash", sa.Text(), nullable=False, comment="sha256 of the canonical payload"),
         sa.Column("payload", JSON_VALUE, nullable=False),
@@ -184,9 +170,7 @@ def upgrade() -> None:
 
     op.create_table(
         "sync_attempts",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("window_start", sa.BigInteger(), nullable=False),
         sa.Column("window_end", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -194,21 +178,13 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("pages", sa.Integer(), nullable=False),
-        sa.Column(
-            "fetched", sa.Integer(), nullable=False, comment="rows the API sent, the overlap's included"
-        ),
+        sa.Column("fetched", sa.Integer(), nullable=False, comment="rows the API sent, the overlap's included"),
         sa.Column("new_versions", sa.Integer(), nullable=False),
         sa.Column("unchanged", sa.Integer(), nullable=False, comment="rows already known by (id, eTag)"),
-        sa.Column(
-            "late", sa.Integer(), nullable=False, comment="new versions met in the overlap before the window"
-        ),
+        sa.Column("late", sa.Integer(), nullable=False, comment="new versions met in the overlap before the window"),
         sa.Column("quarantined", sa.Integer(), nullable=False),
-        sa.Column(
-            "distinct_ids", sa.Integer(), nullable=False, comment="referrals the window holds once closed"
-        ),
-        sa.Column(
-            "seconds_waited", sa.Float(), nullable=False, comment="for Retry-After and between retries"
-        ),
+        sa.Column("distinct_ids", sa.Integer(), nullable=False, comment="referrals the window holds once closed"),
+        sa.Column("seconds_waited", sa.Float(), nullable=False, comment="for Retry-After and between retries"),
         sa.Column("clock_skew", sa.Float(), nullable=True, comment="server's clock minus ours, in seconds"),
         sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sync_attempts")),
@@ -226,9 +202,7 @@ def upgrade() -> None:
         "sync_windows",
         sa.Column("window_start", sa.BigInteger(), nullable=False, comment="ticks; names the partition"),
         sa.Column("window_end", sa.BigInteger(), nullable=False, comment="ticks, exclusive"),
-        sa.Column(
-            "covers_from", sa.BigInteger(), nullable=False, comment="where the interval it answers for begins"
-        ),
+        sa.Column("covers_from", sa.BigInteger(), nullable=False, comment="where the interval it answers for begins"),
         sa.Column("position", sa.BigInteger(), nullable=True, comment="how far an open scan got, in ticks"),
         sa.Column(
             "raw_referrals_at",
@@ -242,9 +216,7 @@ def upgrade() -> None:
             nullable=True,
             comment="when normalized_leads had all of it",
         ),
-        sa.Column(
-            "companies_at", sa.DateTime(timezone=True), nullable=True, comment="when companies had all of it"
-        ),
+        sa.Column("companies_at", sa.DateTime(timezone=True), nullable=True, comment="when companies had all of it"),
         sa.Column(
             "domain_signals_at",
             sa.DateTime(timezone=True),
@@ -310,9 +282,7 @@ def upgrade() -> None:
         sa.Column("scanned_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("facts_at", sa.DateTime(timezone=True), nullable=True, comment="when DNS last gave facts"),
         sa.Column("next_scan_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column(
-            "failures", sa.Integer(), nullable=False, comment="scans without facts since the last good one"
-        ),
+        sa.Column("failures", sa.Integer(), nullable=False, comment="scans without facts since the last good one"),
         sa.ForeignKeyConstraint(
             ["domain"], ["companies.domain"], name=op.f("fk_domain_signals_domain"), ondelete="CASCADE"
         ),
@@ -324,9 +294,7 @@ def upgrade() -> None:
 
     op.create_table(
         "score_changes",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("domain", sa.Text(), nullable=False),
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("cause", sa.Text(), nullable=False, comment="first, rules, signals, referral or settings"),
@@ -342,9 +310,7 @@ def upgrade() -> None:
         comment="why a score or segment changed",
     )
     with op.batch_alter_table("score_changes", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_score_changes_domain_changed_at"), ["domain", "changed_at"], unique=False
-        )
+        batch_op.create_index(batch_op.f("ix_score_changes_domain_changed_at"), ["domain", "changed_at"], unique=False)
 
 
 def downgrade() -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, NoReturn, ParamSpec, TypeVar
 
 import click
 from filelock import FileLock
@@ -23,7 +23,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 console: Final = Console(highlight=False)
-errors: Final = Console(stderr=True, highlight=False)
+notes: Final = Console(stderr=True, highlight=False)
+"""What is said on the way; stdout is for results."""
 
 COMMANDS: Final = {
     "demo": "demo:demo",
@@ -88,9 +89,9 @@ def for_people(command: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-def stop(message: str) -> "Any":
+def stop(message: str) -> NoReturn:
     """End the command with a message on stderr and exit code 1."""
-    errors.print(f"[bold red]error[/] {message}", markup=True)
+    notes.print(f"[bold red]error[/] {message}", markup=True)
     sys.exit(1)
 
 
@@ -130,4 +131,4 @@ def ensure_sync_start(at_least: timedelta = timedelta(0)) -> None:
         file.write_text(text + "# Where the sync windows begin; written by the first command that needed it.\n" + line)
     with suppress(OSError):
         Path(f"{file}.lock").unlink()
-    console.print(f"Wrote [bold]{line.strip()}[/] into {file}: sync windows begin there.")
+    notes.print(f"Wrote [bold]{line.strip()}[/] into {file}: sync windows begin there.")

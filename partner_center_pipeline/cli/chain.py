@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
-from partner_center_pipeline.cli.base import errors
+from partner_center_pipeline.cli.base import notes
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.windows import WindowGrid
@@ -32,9 +39,7 @@ class ChainFailure:
     message: str
 
 
-def run_chain(
-    warehouse: Warehouse, grid: WindowGrid, stretches: Sequence[tuple[int, int]]
-) -> ChainFailure | None:
+def run_chain(warehouse: Warehouse, grid: WindowGrid, stretches: Sequence[tuple[int, int]]) -> ChainFailure | None:
     """Materialize all five assets for stretches of windows (ticks, each at most a day), one run each, in order.
 
     Stops at the first run that fails and says why. The home folder must be entered before.
@@ -55,7 +60,7 @@ def run_chain(
     )
     with (
         dg.DagsterInstance.get() as instance,
-        Progress(*columns, console=errors) as progress,
+        Progress(*columns, console=notes) as progress,
         ThreadPoolExecutor(1) as pool,
     ):
         bar = progress.add_task("starting", total=sum(_steps(grid, *stretch) for stretch in stretches))

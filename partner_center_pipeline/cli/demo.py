@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 from rich.table import Table
 
-from partner_center_pipeline.cli.base import console, emit, enter_home, ensure_sync_start, for_people, stop
+from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, for_people, stop
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.windows import datetime_of, ticks_of
 
@@ -45,7 +45,13 @@ def demo(as_json: bool, language: str) -> None:
             after = row_counts(connection)
             leads = scores.best(connection, SHOWN)
     if as_json:
-        emit({"rows": after, "added": {name: after[name] - before[name] for name in after}, "leads": _plain(leads)})
+        emit(
+            {
+                "rows": after,
+                "added": {name: after[name] - before[name] for name in after},
+                "leads": _plain(leads),
+            }
+        )
         return
     console.print(_table(leads, language))
     windows = (end - start) // grid.width

@@ -122,7 +122,10 @@ def _warehouse(settings: Settings) -> tuple[str, str]:
         return "ok", f"{warehouse.shown}, schema up to date"
     if warehouse.is_sqlite:
         return "note", f"{warehouse.shown}: no tables yet; the first command that needs them makes them"
-    return "wrong", f"{warehouse.shown}: the schema is not the one this version needs; run `partner-center migrate`"
+    return (
+        "wrong",
+        f"{warehouse.shown}: the schema is not the one this version needs; run `partner-center migrate`",
+    )
 
 
 def _sign_in(settings: Settings) -> tuple[str, str]:
@@ -134,7 +137,10 @@ def _sign_in(settings: Settings) -> tuple[str, str]:
     days = status.age_days or 0.0
     since = f"signed in on {status.signed_in_at:%Y-%m-%d}, last renewed {days:.0f} days ago"
     if days >= WARN_DAYS:
-        return "note", f"{since}; it ends after {REFRESH_TOKEN_DAYS} days without renewal: run `partner-center login`"
+        return (
+            "note",
+            f"{since}; it ends after {REFRESH_TOKEN_DAYS} days without renewal: run `partner-center login`",
+        )
     return "ok", f"{since}; renews silently"
 
 

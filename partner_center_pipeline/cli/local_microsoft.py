@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from partner_center_pipeline.cli.base import console
+from partner_center_pipeline.cli.base import notes
 from partner_center_pipeline.cli.sign_in import show_code
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import EXTRA_ENV_VARIABLE, Settings, home
@@ -98,4 +98,4 @@ def _sign_in(simulator: Simulator) -> None:
         show_code(code)
         simulator.approve(code.user_code)
         sign_in.finish(code)
-    console.print("[green]Signed in[/] (the demo entered the code itself).")
+    notes.print("[green]Signed in[/] (the demo entered the code itself).")

@@ -2,14 +2,14 @@
 
 import click
 
-from partner_center_pipeline.cli.base import console, for_people
+from partner_center_pipeline.cli.base import console, for_people, notes
 from partner_center_pipeline.partner_center import DeviceCode, connect_sign_in
 from partner_center_pipeline.settings import Settings
 
 
 def show_code(code: DeviceCode) -> None:
     """Tell a person where to type which code."""
-    console.print(f"Open [bold]{code.verification_uri}[/] in any browser and enter the code [bold]{code.user_code}[/]")
+    notes.print(f"Open [bold]{code.verification_uri}[/] in any browser and enter the code [bold]{code.user_code}[/]")
 
 
 @click.command()

@@ -20,8 +20,8 @@ def simulate(referrals: int, seed: int, live: bool, https_port: int, dns_port: i
     Prints the settings that point the pipeline (or any other client) at it. Codes of `partner-center login` are
     approved on its page; its clock and its faults are under /_sim/.
     """
-    from partner_center_pipeline.simulator import Simulator, SimulatorError
     from partner_center_pipeline.settings import home
+    from partner_center_pipeline.simulator import Simulator, SimulatorError
 
     now = datetime.now(UTC).replace(microsecond=0)
     simulator = Simulator(

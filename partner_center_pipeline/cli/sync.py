@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import click
 
-from partner_center_pipeline.cli.base import console, emit, enter_home, ensure_sync_start, for_people, stop
+from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, for_people, stop
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.windows import WindowGrid, catch_up, datetime_of, ticks_of
 
 
-class _Instant(click.ParamType):
+class _Instant(click.ParamType[datetime]):
     """An instant in UTC: `2026-01-31T09:30:00Z`, `2026-01-31T09:30`, `2026-01-31`."""
 
     name = "instant"
@@ -64,9 +64,7 @@ def sync(since: datetime | None, until: datetime | None, as_json: bool) -> None:
         stop(f"{failure.step} failed for {failure.windows}: {failure.message}")
 
 
-def _named(
-    grid: WindowGrid, now: datetime, since: datetime | None, until: datetime | None
-) -> list[tuple[int, int]]:
+def _named(grid: WindowGrid, now: datetime, since: datetime | None, until: datetime | None) -> list[tuple[int, int]]:
     """The windows that touch `[since, until)`, cut to those that exist and are due, a day of them at a time."""
     last = grid.last_due(now)
     if grid.first is None or last is None:

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from partner_center_pipeline.cli.base import console, enter_home, ensure_sync_start, for_people, stop
+from partner_center_pipeline.cli.base import ensure_sync_start, enter_home, for_people, notes, stop
 from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline.warehouse.database import Warehouse
 
@@ -33,11 +33,11 @@ def ui(demo: bool, host: str, port: int) -> None:
     Warehouse.open(Settings.load().database_url.get_secret_value()).close()
     with _microsoft(demo):
         if not demo and not Settings.load().partner_center_enabled:
-            console.print(
+            notes.print(
                 "Partner Center integration is disabled (HUNTER_PARTNER_CENTER_ENABLED): the schedule and the sensor "
                 "skip. `partner-center ui --demo` shows them at work."
             )
-        console.print(f"Dagster UI: [bold]http://{host}:{port}[/]  (Ctrl-C ends it)")
+        notes.print(f"Dagster UI: [bold]http://{host}:{port}[/]  (Ctrl-C ends it)")
         code = _serve(host, port)
     if code not in (0, -signal.SIGINT, -signal.SIGTERM):
         stop(f"the Dagster UI ended with exit code {code}; is port {port} in use? --port takes another")
@@ -51,13 +51,24 @@ def _microsoft(demo: bool) -> Iterator[None]:
     from partner_center_pipeline.cli.local_microsoft import local_microsoft
 
     with local_microsoft(live=True) as local:
-        console.print(f"Local Microsoft: {local.simulator.base_url}, a change about every 45 seconds")
+        notes.print(f"Local Microsoft: {local.simulator.base_url}, a change about every 45 seconds")
         yield
 
 
 def _serve(host: str, port: int) -> int:
     """Run `dagster dev` until it ends or is told to; its exit code."""
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml"), "-h", host, "-p", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        "-w",
+        str(PROJECT_ROOT / "workspace.yaml"),
+        "-h",
+        host,
+        "-p",
+        str(port),
+    ]
     # A group of its own, so that Ctrl-C reaches it once, from here, and ends it in order.
     process = subprocess.Popen(command, env=os.environ, start_new_session=True)  # noqa: S603  the command is built above
 

@@ -48,7 +48,7 @@ class Gate:
 
 
 def gate() -> Gate:
-    """The one gate. Reads HUNTER_PARTNER_CENTER_ENABLED and all other settings anew, `.env` ahead of the environment."""
+    """The one gate. Reads HUNTER_PARTNER_CENTER_ENABLED and all other settings anew, `.env` first."""
     try:
         settings = Settings.load()
     except SettingsError as error:
@@ -60,8 +60,9 @@ def gate() -> Gate:
     if settings.grid != GRID:
         return Gate(
             None,
-            "HUNTER_SYNC_START, HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS or HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS "
-            "changed since this code location was loaded: restart it, or press Reload on the Deployment page",
+            "HUNTER_SYNC_START, HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS or "
+            "HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS changed since this code location was loaded: restart it, or "
+            "press Reload on the Deployment page",
         )
     return Gate(settings, "")
 
@@ -164,7 +165,8 @@ def _may_try_again(tried: ledger.Tries) -> datetime | None:
     """When a stretch may be tried again: at once the first time, then after 1, 2, 4, ... minutes, at most an hour."""
     if tried.last is None:
         return None
-    return tried.last + min(_BACKOFF_FIRST * 2 ** min(tried.count - 1, 10), _BACKOFF_MOST)
+    wait: timedelta = min(_BACKOFF_FIRST * 2 ** min(tried.count - 1, 10), _BACKOFF_MOST)
+    return tried.last + wait
 
 
 def _busy(instance: dg.DagsterInstance) -> Iterator[tuple[int, int]]:

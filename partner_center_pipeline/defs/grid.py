@@ -4,8 +4,8 @@ Dagster fixes a partitions definition when a code location loads, so `GRID` is r
 when the settings describe another grid by now.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import dagster as dg
 from sqlalchemy import Table
@@ -21,16 +21,19 @@ POOL: Final = "partner_center_api"
 """The pool of what calls Microsoft; dagster.yaml gives it one slot, so one fetch runs at a time."""
 
 
-def per_window(table: Table, *, kinds: set[str], deps: Sequence[Asset] = ()) -> Mapping[str, Any]:
-    """The arguments of `@dg.asset` that every asset of the chain has: windows, a day of them a run, its table."""
-    return {
-        "partitions_def": PARTITIONS,
-        "backfill_policy": dg.BackfillPolicy.multi_run(max_partitions_per_run=GRID.per_day),
-        "group_name": GROUP,
-        "kinds": kinds,
-        "deps": [str(asset) for asset in deps],
-        "description": f"{table.comment}. Table `{table.name}`.",
-        "metadata": {
+def chain_asset(
+    table: Table, *, kinds: set[str], deps: Sequence[Asset] = (), pool: str | None = None
+) -> Callable[[Callable[..., dg.MaterializeResult[None]]], dg.AssetsDefinition]:
+    """`@dg.asset` with what every asset of the chain has: the windows, a day of them a run, its table's columns."""
+    return dg.asset(
+        partitions_def=PARTITIONS,
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=GRID.per_day),
+        group_name=GROUP,
+        kinds=kinds,
+        deps=[str(asset) for asset in deps],
+        pool=pool,
+        description=f"{table.comment}. Table `{table.name}`.",
+        metadata={
             "dagster/table_name": table.name,
             "dagster/column_schema": dg.TableSchema(
                 columns=[
@@ -39,4 +42,4 @@ def per_window(table: Table, *, kinds: set[str], deps: Sequence[Asset] = ()) -> 
                 ]
             ),
         },
-    }
+    )

@@ -47,15 +47,13 @@ def windows_of(context: dg.AssetExecutionContext, now: datetime) -> list[SyncWin
 
 
 @contextmanager
-def step(
-    warehouse: Warehouse, asset: Asset, windows: Sequence[SyncWindow], now: datetime
-) -> Iterator[None]:
+def step(warehouse: Warehouse, asset: Asset, windows: Sequence[SyncWindow], now: datetime) -> Iterator[None]:
     """Run a later asset's paragraph: only on windows that the asset before has done, and marked when it ended well."""
     before = ledger.CHAIN[ledger.CHAIN.index(asset) - 1]
     try:
         with warehouse.read() as connection:
             ledger.require(connection, windows, before)
-    except ledger.WindowNotReady as error:
+    except ledger.WindowNotReadyError as error:
         raise permanent(str(error)) from None
     yield
     with warehouse.write() as connection:

@@ -2,10 +2,6 @@
 
 Belongs here: identity.md, "Normalising a domain": what is a domain and how it is written. Not here: whether a domain
 is the customer's (`finding`).
-
-Two decisions where the Public Suffix List speaks of private suffixes. A tenant's page at a hoster
-(`firma.azurewebsites.net`, `firma.blogspot.com`) is no company's domain, neither the page nor the hoster. Under the few
-private suffixes that are sold like a registry's (`firma.uk.com`) a name is a domain like any other.
 """
 
 import re
@@ -16,15 +12,14 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 import idna
-import tldextract
 
 from partner_center_pipeline.leads.folding import INVISIBLE, fold_letters
 from partner_center_pipeline.leads.lists import (
     KEP_SUFFIX,
     SOCIAL_HOSTS,
-    SOLD_PRIVATE_SUFFIXES,
     TENANT_SUFFIXES,
 )
+from partner_center_pipeline.leads.suffixes import registrable
 
 MAX_DOMAIN: Final = 253
 """Characters of a whole name, RFC 1035."""
@@ -36,11 +31,6 @@ _MAX_TEXT: Final = 1024
 """Characters of a name before it is mapped, at which idna gives up too."""
 
 _ACE: Final = "xn--"
-
-# No network and no cache folder: the list that came with the library (by default it is downloaded on first use).
-_split: Final = tldextract.TLDExtract(
-    suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True
-).extract_str
 
 _TO_ASCII: Final[dict[int, str | None]] = {
     **INVISIBLE,
@@ -57,7 +47,6 @@ _PORT: Final = re.compile(r":[0-9]*\Z")
 _PLAIN: Final = re.compile(r"""\s*(?:[^\s@:/\\?#,;|<>]*@)?([^\s@:/\\?#,;|<>'"`()\[\]{}*]+)\s*""")
 _WRAPPING: Final = " '\"`()[]{}*"
 _LDH: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
-_WWW: Final = re.compile(r"www\d*")
 _TURKISH_NAME: Final = re.compile("[a-z0-9çğıöşü.-]+")
 _HYPHEN_FAULT: Final = re.compile(r"^-|-$|^..--")
 _DOTTED_I: Final = re.compile("i\u0307+")
@@ -169,20 +158,11 @@ def read_host(name: str) -> Host | None:
         name = encoded
     if len(name) > MAX_DOMAIN or not _LDH.fullmatch(name):
         return None
-    found = _split(name)
-    if not found.suffix:
+    found = registrable(name)
+    if found is None:
         return None
-    hosted = False
-    if found.is_private and found.suffix not in SOLD_PRIVATE_SUFFIXES:
-        # The hoster itself, with or without www, is a company; everyone below is its customer.
-        hosted = bool(found.subdomain) or bool(found.domain and not _WWW.fullmatch(found.domain))
-        labels = name.split(".")
-        domain = ".".join(labels[-(found.registry_suffix.count(".") + 2) :])
-    elif found.domain:
-        domain = f"{found.domain}.{found.suffix}"
-    else:
-        return None
-    return Host(name, domain, _platform_of(name) or (Platform.SOCIAL if hosted else None))
+    platform = _platform_of(name) or (Platform.SOCIAL if found.hosted else None)
+    return Host(name, found.domain, platform)
 
 
 def _platform_of(name: str) -> Platform | None:

@@ -247,19 +247,13 @@ def _mailbox(reading: MxReading, hints: list[_Hint]) -> _Mailbox:
         if reading.owner is None:
             return _Mailbox(Provider.Unknown, None, 0)
         sure = MX_CONFIDENCE if reading.name == reading.host else MX_CNAME_CONFIDENCE
-        return _Mailbox(
-            reading.provider, reading.owner.name, min(sure, TIE_CONFIDENCE) if reading.tie else sure
-        )
+        return _Mailbox(reading.provider, reading.owner.name, min(sure, TIE_CONFIDENCE) if reading.tie else sure)
 
     kinds: dict[Owner, set[str]] = {}
     for hint in hints:
         kinds.setdefault(hint.owner, set()).add(hint.evidence.kind)
     behind_gateway = reading.owner is not None
-    named = {
-        owner: _combined(seen)
-        for owner, seen in kinds.items()
-        if _suffices(seen, behind_gateway=behind_gateway)
-    }
+    named = {owner: _combined(seen) for owner, seen in kinds.items() if _suffices(seen, behind_gateway=behind_gateway)}
     most = max(named.values(), default=0)
     surest = [owner for owner, sure in named.items() if sure == most]
     if len(surest) == 1:

@@ -88,9 +88,7 @@ def read_mx(mx: Iterable[tuple[int, str]], targets: Mapping[str, tuple[str, ...]
     usable = [(preference, host) for preference, host in pairs if host and not _is_localhost(host)]
     if not usable:
         return _no_mail(LOCALHOST if any(host for _, host in pairs) else NULL_MX, None)
-    hosts = [
-        (preference, host, *_recognise(host, (targets or {}).get(host, ()))) for preference, host in usable
-    ]
+    hosts = [(preference, host, *_recognise(host, (targets or {}).get(host, ()))) for preference, host in usable]
     lowest = hosts[0][0]
     deciding = sorted((h for h in hosts if h[0] == lowest), key=lambda h: (_rank(h[3]), h[1]))
     _, host, name, owner = deciding[0]
@@ -106,9 +104,7 @@ def read_mx(mx: Iterable[tuple[int, str]], targets: Mapping[str, tuple[str, ...]
         gateway=gateways[0] if gateways else None,
         no_mail=None,
         tie=len({o.name if o else None for _, _, _, o in deciding}) > 1,
-        mixed=any(
-            (o.name if o else None) != (owner.name if owner else None) for p, _, _, o in hosts if p > lowest
-        ),
+        mixed=any((o.name if o else None) != (owner.name if owner else None) for p, _, _, o in hosts if p > lowest),
     )
 
 

@@ -127,9 +127,7 @@ class ProviderTable:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "entry"
-            raise ProviderTableError(
-                f"provider table, owner {raw.get('name')!r}: {where}: {first['msg']}"
-            ) from None
+            raise ProviderTableError(f"provider table, owner {raw.get('name')!r}: {where}: {first['msg']}") from None
         owner = Owner(entry.name, entry.kind, entry.provider)
         for place, suffix in entry.suffixes():
             labels = suffix.split(".")
@@ -176,9 +174,7 @@ class ProviderTable:
 @cache
 def provider_table() -> ProviderTable:
     """The table that comes with the product, read once. Raises ProviderTableError."""
-    return ProviderTable(
-        files("partner_center_pipeline.mail").joinpath("providers.toml").read_text(encoding="utf-8")
-    )
+    return ProviderTable(files("partner_center_pipeline.mail").joinpath("providers.toml").read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=4096)

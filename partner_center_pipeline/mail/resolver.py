@@ -8,6 +8,7 @@ but one unreadable answer fails every other question on the same socket, an NXDO
 
 import asyncio
 import secrets
+import socket
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
@@ -28,8 +29,14 @@ TRY_SECONDS: Final = 2.0
 QUERIES_PER_SECOND: Final = 1000.0
 """Questions per second to one resolver; Google Public DNS, for one, throttles a client at 1,500."""
 
+IN_FLIGHT: Final = 128
+"""Questions that one resolver has unanswered at the same time: a burst that fits a socket's default receive buffer
+(208 KiB on Linux) at either end, where one too many is dropped and costs TRY_SECONDS."""
+
 CACHE_SIZE: Final = 20_000
 """Answers that are kept at most; those that were used last stay."""
+
+LONGEST_DATAGRAM: Final = 65_535
 
 _TTL_CAP: Final = 86_400
 
@@ -60,42 +67,57 @@ class TokenBucket:
         return max(0.0, self._next - now)
 
 
-class _Upstream(asyncio.DatagramProtocol):
-    """One resolver: a connected UDP socket that many questions share, told apart by their ids."""
+class _Upstream:
+    """One resolver: a connected UDP socket that many questions share, told apart by their ids.
+
+    The socket is read here and not by an asyncio transport, which takes one datagram per turn of the event loop.
+    """
 
     def __init__(self, host: str, port: int, rate: float | None) -> None:
         self._address = (host, port)
         self._bucket = TokenBucket(rate) if rate is not None else None
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._pending: dict[int, asyncio.Future[bytes | None]] = {}
-        self._questions: dict[int, Question] = {}
-        self._transport: asyncio.DatagramTransport
         self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket
 
     async def open(self) -> None:
-        self._transport, _ = await self._loop.create_datagram_endpoint(
-            lambda: self, remote_addr=self._address
-        )
+        family, kind, protocol, _, address = (await self._loop.getaddrinfo(*self._address, type=socket.SOCK_DGRAM))[0]
+        self._socket = socket.socket(family, kind, protocol)
+        self._socket.setblocking(False)
+        self._socket.connect(address)
+        self._loop.add_reader(self._socket, self._receive)
 
     def close(self) -> None:
-        self._transport.close()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
 
-    def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002  the socket is connected
-        waiting = self._pending.get(wire.ident_of(data) or 0)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(data)
+    def _receive(self) -> None:
+        for _ in range(IN_FLIGHT):
+            try:
+                message = self._socket.recv(LONGEST_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._nobody_there()
+                return
+            waiting = self._pending.get(wire.ident_of(message) or 0)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(message)
 
-    def error_received(self, exc: Exception) -> None:  # noqa: ARG002  nobody listens there, whatever the words
+    def _nobody_there(self) -> None:
+        """The network says that nothing listens at the address: no question waits any longer for its answer."""
         for waiting in self._pending.values():
-            if not waiting.done():
-                waiting.set_result(None)
+            _give_up(waiting)
 
     async def ask(self, asked: Question) -> Answer:
         """One attempt."""
         if self._bucket is not None and (delay := self._bucket.reserve(self._loop.time())) > 0:
             await asyncio.sleep(delay)
-        message = await self._datagram(asked, edns=True)
-        if message is not None and wire.rejects_edns(message):
-            message = await self._datagram(asked, edns=False)
+        async with self._slots:
+            message = await self._datagram(asked, edns=True)
+            if message is not None and wire.rejects_edns(message):
+                message = await self._datagram(asked, edns=False)
         if message is not None and wire.is_truncated(message):
             message = await self._stream(asked)
         return Answer(Outcome.TIMEOUT) if message is None else wire.read_answer(message, asked)
@@ -106,8 +128,10 @@ class _Upstream(asyncio.DatagramProtocol):
         self._pending[ident] = waiting
         timer = self._loop.call_later(TRY_SECONDS, _give_up, waiting)
         try:
-            self._transport.sendto(asked.message(ident, edns=edns))
+            self._socket.send(asked.message(ident, edns=edns))
             return await waiting
+        except OSError:
+            return None
         finally:
             timer.cancel()
             del self._pending[ident]

@@ -6,12 +6,12 @@ What does not belong here: how one question is asked (`resolver`) and what the a
 import asyncio
 import queue
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from partner_center_pipeline.mail import wire
 from partner_center_pipeline.mail.dmarc import ends_walk, select_dmarc, tree_walk
@@ -86,9 +86,7 @@ class Scanner:
             return Lookup(answer.outcome, missed=answer.outcome)
         return Lookup(answer.outcome, answer.records, answer.cnames, answered_at=self._clock())
 
-    async def _ask(
-        self, lookups: dict[str, Lookup], lookup: str, name: str, rdtype: wire.RdataType
-    ) -> Lookup:
+    async def _ask(self, lookups: dict[str, Lookup], lookup: str, name: str, rdtype: wire.RdataType) -> Lookup:
         lookups[lookup] = found = await self._query(name, rdtype)
         return found
 
@@ -170,6 +168,12 @@ class Scanner:
         return Lookup(outcome, tuple(records), answered_at=self._clock())
 
 
+def _run(session: Coroutine[Any, Any, None]) -> None:
+    # The resolver watches sockets, which the default loop of Windows cannot.
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(session)
+
+
 @contextmanager
 def _started(
     resolvers: Sequence[tuple[str, int]],
@@ -188,8 +192,9 @@ def _started(
             await stop.wait()
 
     with ThreadPoolExecutor(1, thread_name_prefix="dns-scan") as executor:
-        running = executor.submit(lambda: asyncio.run(session()))
-        wait([ready, running], return_when=FIRST_COMPLETED)
+        running = executor.submit(_run, session())
+        either: tuple[Future[Any], ...] = (ready, running)
+        wait(either, return_when=FIRST_COMPLETED)
         if not ready.done():
             running.result()
         loop, stop, scanner = ready.result()

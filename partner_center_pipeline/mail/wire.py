@@ -22,6 +22,9 @@ UDP_PAYLOAD: Final = 1232
 CHAIN_LIMIT: Final = 8
 """CNAMEs that are followed in a row."""
 
+NAME_LIMIT: Final = 253
+"""Characters of a name (RFC 1035, section 2.3.4: 255 bytes on the wire)."""
+
 _HEADER: Final = struct.Struct("!HHHHHH")
 _RR: Final = struct.Struct("!HHIH")
 _OPT: Final = b"\0" + _RR.pack(OPT, UDP_PAYLOAD, 0, 0)
@@ -72,13 +75,21 @@ class Question:
 
 def question(name: str, rdtype: RdataType) -> Question | None:
     """The question for `name` (ASCII, with or without the final dot), or None when DNS cannot hold such a name."""
+    name = name.lower().rstrip(".")
     try:
-        wire = dns.name.from_text(name.lower(), idna_codec=None).to_wire()
+        wire = _name_to_wire(name)
     except (dns.exception.DNSException, ValueError):
         return None
-    if wire is None or len(wire) == 1:
-        return None
-    return Question(name.lower().rstrip("."), rdtype, wire + struct.pack("!HH", rdtype, IN))
+    return Question(name, rdtype, wire + struct.pack("!HH", rdtype, IN))
+
+
+def _name_to_wire(name: str) -> bytes:
+    if "\\" in name:
+        return dns.name.from_text(name).to_wire() or b""
+    labels = name.encode("ascii").split(b".")
+    if not all(0 < len(label) < 64 for label in labels) or len(name) > NAME_LIMIT:
+        raise ValueError("not a name that DNS can hold")
+    return b"".join(len(label).to_bytes() + label for label in labels) + b"\0"
 
 
 def ident_of(message: bytes) -> int | None:

@@ -53,33 +53,33 @@ def determine_segment(
 
     With a tenant id (not empty) the segment is Existing, reason `microsoft_tenant`, whatever the provider; else the
     first row of the segment table that matches decides, and gives its reason. Raises ValueError for a score outside 0
-    to 100 and for a provider scoring does not know (`Rules.provider_named`), TypeError for a score that is no integer.
+    to 100 and for a provider scoring does not know (`Provider.named`), TypeError for a score that is no integer.
     """
     rules = rules or load_rules()
     readiness = index(score)
     if not 0 <= readiness <= READINESS_MAX:
         raise ValueError(f"readiness is {readiness}; it is a whole number from 0 to {READINESS_MAX}")
-    row = rules.segment_row(rules.provider_named(provider), readiness)
+    row = rules.segment_row(Provider.named(provider), readiness)
     if azure_tenant_id:
         return Segment.EXISTING, ReasonCode.MICROSOFT_TENANT
     return row.segment, row.reason
 
 
-def score_domain(
-    inputs: ScoreInput, rules: Rules | None = None, policy: ScorePolicy = DEFAULT_POLICY
-) -> Score:
+def score_domain(inputs: ScoreInput, rules: Rules | None = None, policy: ScorePolicy = DEFAULT_POLICY) -> Score:
     """The score of one company (scoring.md, sections 1 to 6), under `rules` (without: the delivered ones).
 
     What section 2 leaves open: an invalid domain is Skip even with a tenant, as only "no mail host" and Pending give
     way to one; a domain that in fact has no mail host is Skip even when other look-ups went unanswered, as no answer
     could change it; and the co-sell bonus is added to a readiness of 0 like to any other.
 
-    Raises ValueError for a provider scoring does not know (`Rules.provider_named`).
+    Raises ValueError for a provider scoring does not know (`Provider.named`).
     """
     rules = rules or load_rules()
-    provider = rules.provider_named(inputs.provider)
+    provider = Provider.named(inputs.provider)
     tenant = _tenant_reason(inputs, policy)
     obstacle = _obstacle(inputs)
+    segment: Segment
+    segment_reason: ReasonCode
 
     reasons: list[tuple[ReasonCode, int]] = []
     readiness = 0

@@ -5,8 +5,8 @@ Belongs here: DataFrame in, DataFrame out. Not here: any rule; a case is scored 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from itertools import repeat
-from typing import TYPE_CHECKING, Any, Final
+from itertools import pairwise, repeat
+from typing import TYPE_CHECKING, Final
 
 from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY, EVIDENCE, score_domain
 from partner_center_pipeline.scoring.model import Score, ScoreInput, ScorePolicy
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     _Objects = npt.NDArray[np.object_]
+    _CaseNumbers = npt.NDArray[np.integer]
 
 _FLAGS: Final = ("domain_valid", "no_mx", "signals_complete", "spf_present", "spf_multiple", "open_cosell")
 _OPTIONAL: Final = ("dkim_present", "dmarc_policy", "tenant", "tenant_source")
@@ -35,27 +36,27 @@ def score_frame(
     `Score.reasons_plain`, because a million lists of dictionaries would not fit in memory.
 
     Raises ValueError for a column that is missing, has a missing value where a fact is needed, or a value that
-    ScoreInput or `Rules.provider_named` refuses.
+    ScoreInput or `Provider.named` refuses.
     """
     import numpy as np
     import pandas as pd
 
     rules = rules or load_rules()
     _check(frame)
+    frame = frame.assign(spf_includes=frame["spf_includes"].astype("int64"))
     case_of_row = _case_of_row(frame, rules)
     first_row_of_case = np.unique(case_of_row, return_index=True)[1]
     scores = [score_domain(inputs, rules, policy) for inputs in _inputs(frame.iloc[first_row_of_case])]
 
-    columns: dict[str, pd.Series[Any]] = {}
+    columns: dict[str, _Objects] = {}
     for field in fields(Score):
         if field.name == "reasons":
-            values = _reasons_json(frame, case_of_row, scores)
+            columns[field.name] = _reasons_json(frame, case_of_row, scores)
         else:
             of_case = np.empty(len(scores), dtype=object)
             of_case[:] = [getattr(score, field.name) for score in scores]
-            values = of_case[case_of_row]
-        columns[field.name] = pd.Series(values, index=frame.index, dtype=object)
-    return pd.DataFrame(columns, index=frame.index)
+            columns[field.name] = of_case[case_of_row]
+    return pd.DataFrame(columns, index=frame.index, dtype=object)
 
 
 def _check(frame: "pd.DataFrame") -> None:
@@ -76,13 +77,12 @@ def _check(frame: "pd.DataFrame") -> None:
         raise ValueError("spf_includes is negative in some row; it is a count")
 
 
-def _case_of_row(frame: "pd.DataFrame", rules: Rules) -> "npt.NDArray[np.intp]":
+def _case_of_row(frame: "pd.DataFrame", rules: Rules) -> "_CaseNumbers":
     """For each row the number of its case: rows of one case differ in nothing that a rule looks at."""
     cases = frame[list(_FACTS)].copy()
     cases["spf_includes"] = cases["spf_includes"] > rules.readiness.spf_includes_max
     cases["tenant"] = cases["tenant"].notna() & (cases["tenant"] != "")
-    numbers: npt.NDArray[np.intp] = cases.groupby(list(_FACTS), sort=False, dropna=False).ngroup().to_numpy()
-    return numbers
+    return cases.groupby(list(_FACTS), sort=False, dropna=False).ngroup().to_numpy(dtype="int64")
 
 
 def _inputs(frame: "pd.DataFrame") -> Iterator[ScoreInput]:
@@ -99,7 +99,7 @@ def _inputs(frame: "pd.DataFrame") -> Iterator[ScoreInput]:
         yield ScoreInput(**row)
 
 
-def _reasons_json(frame: "pd.DataFrame", case_of_row: "npt.NDArray[np.intp]", scores: list[Score]) -> "_Objects":
+def _reasons_json(frame: "pd.DataFrame", case_of_row: "_CaseNumbers", scores: list[Score]) -> "_Objects":
     """Each row's reasons as JSON: the text of its case, with the row's own evidence put in."""
     import numpy as np
 
@@ -107,7 +107,8 @@ def _reasons_json(frame: "pd.DataFrame", case_of_row: "npt.NDArray[np.intp]", sc
     texts = np.empty(len(frame), dtype=object)
     rows_by_case = np.argsort(case_of_row, kind="stable")
     ends = np.cumsum(np.bincount(case_of_row, minlength=len(scores)))
-    for score, rows in zip(scores, np.split(rows_by_case, ends[:-1]), strict=True):
+    for score, (start, end) in zip(scores, pairwise((0, *ends)), strict=True):
+        rows = rows_by_case[start:end]
         pieces: list[Iterable[str]] = []
         literal = "["
         for reason in score.reasons:
@@ -134,4 +135,5 @@ def _json_texts(frame: "pd.DataFrame", name: str) -> "_Objects":
     texts = np.empty(len(values) + 1, dtype=object)
     texts[:-1] = [orjson.dumps(str(value)).decode() if value != "" else "null" for value in values.tolist()]
     texts[-1] = "null"  # a missing value has the code -1
-    return texts[codes]
+    of_row: _Objects = texts[codes]
+    return of_row

@@ -13,7 +13,10 @@ READINESS_MAX: Final = 100
 
 
 class Provider(StrEnum):
-    """The mail providers that have points of their own (scoring.md, section 1)."""
+    """The mail providers that have points of their own (scoring.md, section 1).
+
+    A gateway with nothing known behind it, consumer Outlook and other mailbox providers are UNKNOWN (section 6).
+    """
 
     M365 = "M365"
     GOOGLE = "Google"
@@ -25,6 +28,23 @@ class Provider(StrEnum):
     HOSTING = "Hosting"
     LOCAL = "Local"
     UNKNOWN = "Unknown"
+
+    @classmethod
+    def named(cls, name: str) -> "Provider":
+        """The provider of a name, in any case.
+
+        Raises ValueError for any other name. It is not UNKNOWN: a spelling mistake would cost a company 50 points.
+        """
+        found = _PROVIDERS.get(name.casefold())
+        if found is None:
+            raise ValueError(
+                f"{name!r} is no provider that scoring knows; it is one of {', '.join(cls)}, and every other provider "
+                f"is given as {cls.UNKNOWN}"
+            )
+        return found
+
+
+_PROVIDERS: Final = {provider.casefold(): provider for provider in Provider}
 
 
 class Segment(StrEnum):
@@ -153,7 +173,7 @@ class ScoreInput:
 
     No fact has a default: a fact that is left out by mistake would be a wrong score.
 
-    `provider` is a name that `Rules.provider_named` knows; its case does not matter. `no_mx` is a fact (NXDOMAIN,
+    `provider` is a name that `Provider.named` knows. `no_mx` is a fact (NXDOMAIN,
     NODATA, null MX, or a host that is no mail host), never a look-up that failed. `signals_complete`: MX, SPF and
     _dmarc are facts (mail_signals.md, "Outcomes are facts or not facts").
 
@@ -165,7 +185,7 @@ class ScoreInput:
     `open_cosell`: a referral of category co-sell is not closed (scoring.md, section 5).
 
     The rest is evidence, shown beside the reasons and never weighed: `mx_host` is the host that decided the provider
-    (or says that there is no mail), `dkim_selector` a selector with a key, `cosell_referral` the id of a referral that
+    (with `no_mx`: what shows that there is none), `dkim_selector` a selector with a key, `cosell_referral` the id of a referral that
     makes `open_cosell` true.
 
     Raises ValueError for a value outside its set, a negative count, or a tenant without its source.

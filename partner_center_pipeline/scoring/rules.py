@@ -7,8 +7,8 @@ Not here: the numbers and texts (`rules.toml`), and the order in which they are 
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache, cached_property
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
@@ -23,7 +23,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from partner_center_pipeline.scoring.model import (
     READINESS_MAX,
@@ -65,7 +65,7 @@ _Location = tuple[int | str, ...]
 
 
 class RulesError(Exception):
-    """A rules file that cannot be used: `file`, `line` (from 1; None when no line is to blame), `problem`, `next_step`."""
+    """A rules file that cannot be used. `line` counts from 1; it is None where no line is to blame."""
 
     def __init__(self, file: Path, line: int | None, problem: str, next_step: str) -> None:
         self.file = file
@@ -165,7 +165,6 @@ class ReadinessRules(_Strict):
     """The points of scoring.md, section 1."""
 
     spf_includes_max: Annotated[StrictInt, Field(ge=0)]
-    scored_as_unknown: tuple[_Text, ...] = ()
     provider: dict[Provider, StrictInt]
     signal: dict[SignalCode, StrictInt]
 
@@ -249,9 +248,7 @@ class Rules(_Strict):
         technical = next((row for row in self.technical_heats if row.matches(segment, provider)), None)
         if technical is None:
             return "technical_heats"
-        commercial = next(
-            (row for row in self.commercial_segments if row.matches(segment, provider, readiness)), None
-        )
+        commercial = next((row for row in self.commercial_segments if row.matches(segment, provider, readiness)), None)
         if commercial is None:
             return "commercial_segments"
         name = commercial.commercial_segment
@@ -264,24 +261,6 @@ class Rules(_Strict):
         return CommercialView(
             name, technical.technical_heat, heat.commercial_heat, category.category, category.label, category.act
         )
-
-    @cached_property
-    def _providers(self) -> Mapping[str, Provider]:
-        others = {name.casefold(): Provider.UNKNOWN for name in self.readiness.scored_as_unknown}
-        return others | {provider.casefold(): provider for provider in Provider}
-
-    def provider_named(self, name: str) -> Provider:
-        """The provider of a name, in any case; names in `scored_as_unknown` are UNKNOWN (scoring.md, section 6).
-
-        Raises ValueError for any other name: scored as Unknown, a spelling mistake would cost a company 50 points.
-        """
-        found = self._providers.get(name.casefold())
-        if found is None:
-            raise ValueError(
-                f"{name!r} is no provider that scoring knows; it is one of {', '.join(Provider)}, or one of "
-                f"{', '.join(self.readiness.scored_as_unknown)}, which score as Unknown"
-            )
-        return found
 
     def segment_row(self, provider: Provider, readiness: int) -> SegmentRow:
         """The first row of the segment table that matches (scoring.md, section 3)."""
@@ -327,20 +306,24 @@ def _read(path: Path) -> Rules:
     try:
         return Rules.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-    raise _explained(path, text, data, first)
+        # A misspelt key is also a missing one, and its own line is the one to show.
+        worst = min(error.errors(include_url=False), key=lambda one: not _is_unknown_key(one))
+    raise _explained(path, text, data, worst)
 
 
-def _explained(path: Path, text: str, data: dict[str, Any], error: Any) -> RulesError:
-    kind = error["type"]
-    location: _Location = error["loc"]
-    if location and location[-1] == "[key]":  # pydantic's mark of a key that is not in the set of keys
-        kind, location = "extra_forbidden", location[:-1]
+def _is_unknown_key(error: ErrorDetails) -> bool:
+    """Whether the error is a key that a table does not have; "[key]" is pydantic's mark of one that a dict has not."""
+    return error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
+
+
+def _explained(path: Path, text: str, data: dict[str, Any], error: ErrorDetails) -> RulesError:
+    kind = "unknown_key" if _is_unknown_key(error) else error["type"]
+    location: _Location = error["loc"][:-1] if error["loc"][-1:] == ("[key]",) else error["loc"]
     context = error.get("ctx", {})
     known = _known_part(data, (context["table"],) if kind == "hole" else location)
     line = _line_of(text, known)
     where = ".".join(str(part + 1) if isinstance(part, int) else part for part in known)
-    if kind == "extra_forbidden":
+    if kind == "unknown_key":
         return RulesError(path, line, f"unknown key {where}", "Correct its spelling or remove it.")
     if kind == "hole":
         step = "Add a row for it; a last row that names nothing matches whatever is left."
@@ -355,11 +338,11 @@ def _explained(path: Path, text: str, data: dict[str, Any], error: Any) -> Rules
 def _known_part(data: object, location: _Location) -> _Location:
     """The longest beginning of `location` that exists in `data`."""
     for depth, part in enumerate(location):
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
+        if isinstance(data, dict):
+            data = data.get(part)
         else:
+            data = data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
+        if data is None:  # which no TOML value is
             return location[:depth]
     return location
 

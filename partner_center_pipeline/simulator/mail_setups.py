@@ -153,6 +153,8 @@ _WILDCARDS: Final = (
 _OWN: Final = ("contoso.com", "fabrikam.com", "ornekpartner.com.tr")
 """Domains of Microsoft's samples and of the partner: they have tenants too."""
 
+_WILDCARD_ENDINGS: Final = tuple(f".{suffix}" for suffix in _WILDCARDS)
+
 _TWO_LEVEL_SUFFIXES: Final = ("com.tr", "org.tr", "gen.tr")
 
 
@@ -217,7 +219,7 @@ def _provider(name: str) -> dict[str, tuple[str, ...]] | None:
     """Names that exist under the mail providers' zones: mail hosts, and the keys that a tenant's CNAMEs lead to."""
     if "._domainkey." in name and name.endswith((".onmicrosoft.com", ".dkim.mail.microsoft")):
         return normalized({name: {"TXT": [_KEY]}})[name]
-    if name.endswith(tuple(f".{suffix}" for suffix in _WILDCARDS)):
+    if name.endswith(_WILDCARD_ENDINGS):
         return {"A": (f"192.0.2.{Draw('host', name).below(250) + 1}",)}
     return None
 

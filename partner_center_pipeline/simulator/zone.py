@@ -43,17 +43,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a zone says to one question. `apex` names the zone's SOA, for negative answers; a CNAME chain leads."""
+    """What a zone says to one question; a CNAME chain leads. `soa` stands in negative answers only."""
 
     rcode: Rcode
     records: tuple[Record, ...] = ()
-    apex: str = ""
+    soa: Record | None = None
     fault: DnsFault | None = None
-
-    @property
-    def negative(self) -> bool:
-        """NXDOMAIN, or nothing of the type asked (a lone CNAME chain included)."""
-        return self.fault is None and self.apex != ""
 
 
 class Zone:
@@ -110,14 +105,14 @@ class Zone:
             found = self._find(name)
             if found is None:
                 rcode = Rcode.NOERROR if self._has_below(name) else Rcode.NXDOMAIN
-                return Answer(rcode, tuple(chain), self._apex(name))
+                return Answer(rcode, tuple(chain), self._soa(name))
             if qtype != "CNAME" and "CNAME" in found:
                 target = found["CNAME"][0]
                 chain.append(Record(name, "CNAME", target))
                 name = _name(target)
                 continue
             records = tuple(Record(name, qtype, text) for text in found.get(qtype, ()))
-            return Answer(Rcode.NOERROR, (*chain, *records), "" if records else self._apex(name))
+            return Answer(Rcode.NOERROR, (*chain, *records), None if records else self._soa(name))
         return Answer(Rcode.NOERROR, tuple(chain))
 
     def _find(self, name: str) -> Mapping[str, tuple[str, ...]] | None:
@@ -129,13 +124,19 @@ class Zone:
     def _fault(self, name: str) -> DnsFault | None:
         return self._faults.get(name)
 
-    def _apex(self, name: str) -> str:
-        """The zone a name belongs to: the nearest ancestor with an SOA, else the topmost with records, else the top
-        label."""
-        labels = name.split(".")
-        chain = [".".join(labels[at:]) for at in range(len(labels))]
-        known = [each for each in chain if self._find(each) is not None]
-        return next((each for each in known if "SOA" in (self._find(each) or ())), known[-1] if known else chain[-1])
+    def _soa(self, name: str) -> Record:
+        """The SOA of the zone that a name belongs to: the nearest ancestor's own, else one for the topmost ancestor
+        with records, else one for the top label."""
+        topmost = name.rpartition(".")[2]
+        at = name
+        while at:
+            found = self._find(at)
+            if found is not None:
+                if "SOA" in found:
+                    return Record(at, "SOA", found["SOA"][0])
+                topmost = at
+            at = at.partition(".")[2]
+        return Record(topmost, "SOA", f"ns1.{topmost}. hostmaster.{topmost}. 1 7200 3600 1209600 {NEGATIVE_TTL}")
 
 
 def normalized(records: Records) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -83,7 +83,5 @@ def _stage(connection: Connection, table: Table, names: list[str], rows: Sequenc
         raise RuntimeError("the connection to PostgreSQL was closed")
     with driver.cursor() as cursor, cursor.copy(f"COPY {stage} ({', '.join(names)}) FROM STDIN") as copy:
         for row in rows:
-            copy.write_row(
-                [bind(row[name]) if bind else row[name] for name, bind in zip(names, binders, strict=True)]
-            )
+            copy.write_row([bind(row[name]) if bind else row[name] for name, bind in zip(names, binders, strict=True)])
     return stage

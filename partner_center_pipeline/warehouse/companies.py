@@ -7,13 +7,13 @@ from sqlalchemy import Connection, select
 
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.leads import Written
-from partner_center_pipeline.warehouse.schema import companies
+from partner_center_pipeline.warehouse.schema import companies, row_dict
 
 
 def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The companies of these domains, by domain."""
     rows = connection.execute(select(companies).where(companies.c.domain.in_(domains)))
-    return {row.domain: row._mapping for row in rows}
+    return {row.domain: row_dict(row) for row in rows}
 
 
 def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:

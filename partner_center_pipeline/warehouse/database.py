@@ -109,7 +109,10 @@ class Warehouse:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: everything written inside commits together, or not at all."""
-        with self.engine.connect().execution_options(**{_BEGIN: "IMMEDIATE"}) as connection, connection.begin():
+        with (
+            self.engine.connect().execution_options(**{_BEGIN: "IMMEDIATE"}) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     def close(self) -> None:

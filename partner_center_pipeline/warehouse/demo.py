@@ -36,7 +36,11 @@ def found(connection: Connection, world: DemoWorld) -> None:
         )
     connection.execute(
         demo_world.insert().values(
-            id=1, seed=world.seed, anchor=world.anchor, recent_from=world.recent_from, referrals=world.referrals
+            id=1,
+            seed=world.seed,
+            anchor=world.anchor,
+            recent_from=world.recent_from,
+            referrals=world.referrals,
         )
     )
 

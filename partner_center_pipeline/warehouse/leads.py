@@ -8,7 +8,7 @@ from sqlalchemy import Connection, or_, select, tuple_
 
 from partner_center_pipeline.warehouse.bulk import CHUNK, upsert
 from partner_center_pipeline.warehouse.referrals import Newest
-from partner_center_pipeline.warehouse.schema import CENT, columns_of, leads, raw_referrals
+from partner_center_pipeline.warehouse.schema import CENT, columns_of, leads, raw_referrals, row_dict
 from partner_center_pipeline.windows import parse_ticks
 
 SOURCE: Final = "partnercenter"
@@ -111,7 +111,7 @@ def _former(before: Mapping[str, Any], domain: str | None) -> list[str]:
 
 def _stored(connection: Connection, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     rows = connection.execute(select(leads).where(leads.c.referral_id.in_(ids)))
-    return {row.referral_id: row._mapping for row in rows}
+    return {row.referral_id: row_dict(row) for row in rows}
 
 
 def domains_of_span(connection: Connection, start: int, end: int) -> list[str]:
@@ -142,5 +142,5 @@ def of_domains(connection: Connection, domains: Sequence[str]) -> dict[str, list
         .order_by(leads.c.domain, leads.c.updated_ticks.desc(), leads.c.version.desc())
     )
     for row in rows:
-        found[row.domain].append(row._mapping)
+        found[row.domain].append(row_dict(row))
     return found

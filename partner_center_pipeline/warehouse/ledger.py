@@ -10,10 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, func, or_, select, true, tuple_, update
+from sqlalchemy import Connection, and_, func, or_, select, true, update
 
 from partner_center_pipeline.warehouse.bulk import insert_new
-from partner_center_pipeline.warehouse.schema import Asset, AttemptState, raw_referrals, sync_attempts, sync_windows
+from partner_center_pipeline.warehouse.schema import (
+    Asset,
+    AttemptState,
+    raw_referrals,
+    sync_attempts,
+    sync_windows,
+)
 from partner_center_pipeline.windows import BEGINNING, SyncWindow
 
 CHAIN: Final = tuple(Asset)
@@ -23,7 +29,7 @@ MOST_WINDOWS_A_STATEMENT: Final = 500
 """SQLite takes 32,766 variables in a statement; windows are named two at a time and more."""
 
 
-class WindowNotReady(Exception):
+class WindowNotReadyError(Exception):
     """An asset was asked for a window that the asset before it has not done."""
 
 
@@ -104,12 +110,12 @@ def covered(connection: Connection, assets: Iterable[Asset] = CHAIN) -> list[tup
         steps.c.high,
         func.count().filter(steps.c.opens).over(order_by=(steps.c.low, steps.c.high), rows=(None, 0)).label("island"),
     ).cte("numbered")
-    islands: Select[tuple[int, int]] = (
-        select(func.min(numbered.c.low), func.max(numbered.c.high))
+    islands = (
+        select(func.min(numbered.c.low).label("low"), func.max(numbered.c.high).label("high"))
         .group_by(numbered.c.island)
         .order_by(func.min(numbered.c.low))
     )
-    return [(low, high) for low, high in connection.execute(islands)]
+    return [(row.low, row.high) for row in connection.execute(islands)]
 
 
 def covered_from_the_beginning(connection: Connection) -> int:
@@ -148,7 +154,11 @@ def begin(connection: Connection, windows: Sequence[SyncWindow], run_id: str, no
     connection.execute(
         update(sync_attempts)
         .where(_named(windows, sync_attempts), sync_attempts.c.state == AttemptState.RUNNING)
-        .values(state=AttemptState.FAILED, finished_at=now, error="the run ended without a word (killed or restarted)")
+        .values(
+            state=AttemptState.FAILED,
+            finished_at=now,
+            error="the run ended without a word (killed or restarted)",
+        )
     )
     insert_new(
         connection,
@@ -214,14 +224,12 @@ def _running(window: SyncWindow, run_id: str) -> Any:
     )
 
 
-def close(
-    connection: Connection, closed: Mapping[SyncWindow, Figures], run_id: str, now: datetime
-) -> None:
+def close(connection: Connection, closed: Mapping[SyncWindow, Figures], run_id: str, now: datetime) -> None:
     """Close windows whose scan is proven complete: nothing of theirs is missing in raw_referrals.
 
     `distinct_ids` is counted here, in the database: a set of ids in memory would grow with the window.
     """
-    held = dict(
+    held: dict[int, int] = dict(
         connection.execute(
             select(raw_referrals.c.window_start, func.count(raw_referrals.c.referral_id.distinct()))
             .where(
@@ -250,7 +258,9 @@ def fail(connection: Connection, run_id: str, now: datetime, error: str, *, inco
         update(sync_attempts)
         .where(sync_attempts.c.run_id == run_id, sync_attempts.c.state == AttemptState.RUNNING)
         .values(
-            state=AttemptState.INCOMPLETE if incomplete else AttemptState.FAILED, finished_at=now, error=error[:2000]
+            state=AttemptState.INCOMPLETE if incomplete else AttemptState.FAILED,
+            finished_at=now,
+            error=error[:2000],
         )
     )
 
@@ -259,7 +269,7 @@ def fail(connection: Connection, run_id: str, now: datetime, error: str, *, inco
 
 
 def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset) -> None:
-    """Make sure that `before` has done all of these windows. Raises WindowNotReady naming the first it has not."""
+    """Make sure that `before` has done all of these windows. Raises WindowNotReadyError naming the first it has not."""
     ready = {
         start
         for (start,) in connection.execute(
@@ -268,7 +278,7 @@ def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset
     }
     for window in windows:
         if window.start not in ready:
-            raise WindowNotReady(
+            raise WindowNotReadyError(
                 f"{before} has not done window {window.key} yet, so there is nothing to build on; materialize {before} "
                 "for it first, or the whole chain"
             )
@@ -323,16 +333,6 @@ def tries(connection: Connection, start: int, end: int) -> Tries:
     )
     count, last = connection.execute(select(func.max(per_window.c.count), func.max(per_window.c.last))).one()
     return Tries(count or 0, last)
-
-
-def attempts_of(connection: Connection, windows: Sequence[SyncWindow], run_id: str) -> list[dict[str, Any]]:
-    """The rows of one run's attempts at these windows, in order."""
-    rows = connection.execute(
-        select(sync_attempts)
-        .where(_named(windows, sync_attempts), sync_attempts.c.run_id == run_id)
-        .order_by(sync_attempts.c.window_start, sync_attempts.c.id)
-    )
-    return [dict(row._mapping) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

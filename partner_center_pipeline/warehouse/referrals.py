@@ -152,7 +152,10 @@ def newest_of_span(connection: Connection, start: int, end: int) -> Iterator[lis
         after = ids[-1]
         place = (
             func.row_number()
-            .over(partition_by=table.c.referral_id, order_by=(table.c.updated_ticks.desc(), table.c.version.desc()))
+            .over(
+                partition_by=table.c.referral_id,
+                order_by=(table.c.updated_ticks.desc(), table.c.version.desc()),
+            )
             .label("place")
         )
         ranked = select(table, place).where(table.c.referral_id.in_(ids)).subquery()

@@ -23,6 +23,7 @@ from sqlalchemy import (
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
+    Row,
     Table,
     Text,
 )
@@ -332,6 +333,6 @@ def columns_of(table: Table) -> tuple[str, ...]:
     return tuple(column.name for column in table.columns)
 
 
-def row_dict(row: Any) -> dict[str, Any]:
-    """A result row as a plain dict."""
-    return dict(row._mapping)
+def row_dict(row: Row[Any]) -> dict[str, Any]:
+    """A result row as a plain dict, by column name."""
+    return row._asdict()

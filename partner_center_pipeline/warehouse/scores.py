@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.leads import Written
-from partner_center_pipeline.warehouse.schema import companies, company_scores, score_changes
+from partner_center_pipeline.warehouse.schema import companies, company_scores, row_dict, score_changes
 
 
 class Change(Protocol):
@@ -32,7 +32,7 @@ class ScoresWritten:
 def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The scores of these domains, by domain."""
     rows = connection.execute(select(company_scores).where(company_scores.c.domain.in_(domains)))
-    return {row.domain: row._mapping for row in rows}
+    return {row.domain: row_dict(row) for row in rows}
 
 
 def write(
@@ -91,4 +91,4 @@ def best(connection: Connection, limit: int) -> list[Mapping[str, Any]]:
         )
         .limit(limit)
     )
-    return [row._mapping for row in rows]
+    return [row_dict(row) for row in rows]

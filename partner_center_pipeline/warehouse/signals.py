@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from partner_center_pipeline.warehouse.bulk import chunks, upsert
-from partner_center_pipeline.warehouse.schema import companies, domain_signals
+from partner_center_pipeline.warehouse.schema import companies, domain_signals, row_dict
 
 
 def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[str]:
@@ -30,7 +30,7 @@ def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[s
 def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The signals of these domains, by domain."""
     rows = connection.execute(select(domain_signals).where(domain_signals.c.domain.in_(domains)))
-    return {row.domain: row._mapping for row in rows}
+    return {row.domain: row_dict(row) for row in rows}
 
 
 def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

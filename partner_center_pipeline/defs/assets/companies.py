@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from partner_center_pipeline.defs.grid import per_window
+from partner_center_pipeline.defs.grid import chain_asset
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.defs.run import failing_for_people, result, step, windows_of
 from partner_center_pipeline.leads.company import company_of
@@ -12,7 +12,7 @@ from partner_center_pipeline.warehouse.bulk import chunks
 from partner_center_pipeline.warehouse.schema import Asset
 
 
-@dg.asset(**per_window(schema.companies, kinds={"python"}, deps=[Asset.NORMALIZED_LEADS]))
+@chain_asset(schema.companies, kinds={"python"}, deps=[Asset.NORMALIZED_LEADS])
 def companies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """The companies that the leads of these windows name, or named before, each made anew from all its leads."""
     now = utc_now()

@@ -4,7 +4,7 @@ from collections import Counter
 
 import dagster as dg
 
-from partner_center_pipeline.defs.grid import per_window
+from partner_center_pipeline.defs.grid import chain_asset
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.defs.run import counts_table, failing_for_people, result, step, windows_of
 from partner_center_pipeline.mail import scan
@@ -15,7 +15,7 @@ from partner_center_pipeline.warehouse.bulk import chunks
 from partner_center_pipeline.warehouse.schema import Asset
 
 
-@dg.asset(**per_window(schema.domain_signals, kinds={"python", "dns"}, deps=[Asset.COMPANIES]))
+@chain_asset(schema.domain_signals, kinds={"python", "dns"}, deps=[Asset.COMPANIES])
 def domain_signals(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """The mail set-up of the companies of these windows: asked when new, or when the last answer is too old."""
     now = utc_now()

@@ -4,7 +4,7 @@ from collections import Counter
 
 import dagster as dg
 
-from partner_center_pipeline.defs.grid import per_window
+from partner_center_pipeline.defs.grid import chain_asset
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.defs.run import counts_table, failing_for_people, result, step, windows_of
 from partner_center_pipeline.leads import read_lead
@@ -13,10 +13,8 @@ from partner_center_pipeline.warehouse import leads, referrals, schema
 from partner_center_pipeline.warehouse.schema import Asset
 
 
-@dg.asset(**per_window(schema.leads, kinds={"python"}, deps=[Asset.RAW_REFERRALS]))
-def normalized_leads(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource
-) -> dg.MaterializeResult[None]:
+@chain_asset(schema.leads, kinds={"python"}, deps=[Asset.RAW_REFERRALS])
+def normalized_leads(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """What each referral of these windows says, repaired, with its category and its company's domain."""
     now = utc_now()
     windows = windows_of(context, now)

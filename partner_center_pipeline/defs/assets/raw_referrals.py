@@ -7,10 +7,16 @@ from typing import Final
 import dagster as dg
 
 from partner_center_pipeline.defs.automation import gate
-from partner_center_pipeline.defs.grid import GRID, POOL, per_window
+from partner_center_pipeline.defs.grid import GRID, POOL, chain_asset
 from partner_center_pipeline.defs.resources import PartnerCenterResource, WarehouseResource, utc_now
 from partner_center_pipeline.defs.run import counts_table, failing_for_people, permanent, result, windows_of
-from partner_center_pipeline.partner_center import PartnerCenterError, ReferralsClient, ScanIncomplete, ScanPage, scan
+from partner_center_pipeline.partner_center import (
+    PartnerCenterError,
+    ReferralsClient,
+    ScanIncomplete,
+    ScanPage,
+    scan,
+)
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import demo, ledger, schema
 from partner_center_pipeline.warehouse.recorder import Recorder
@@ -23,7 +29,7 @@ PATIENCE: Final = 45.0
 """Seconds to wait for a server clock that is not past the window yet."""
 
 
-@dg.asset(**per_window(schema.raw_referrals, kinds={"python", "http"}), pool=POOL)
+@chain_asset(schema.raw_referrals, kinds={"python", "http"}, pool=POOL)
 def raw_referrals(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, partner_center: PartnerCenterResource
 ) -> dg.MaterializeResult[None]:
@@ -84,7 +90,11 @@ def _report(context: dg.AssetExecutionContext, recorder: Recorder) -> dg.Materia
     if len(recorder.windows) > 1:
         for window, figures in recorder.figures.items():
             context.add_asset_metadata(
-                {"window": window.key, "dagster/partition_row_count": figures.new_versions, **_shown(figures)},
+                {
+                    "window": window.key,
+                    "dagster/partition_row_count": figures.new_versions,
+                    **_shown(figures),
+                },
                 partition_key=window.key,
             )
     total = recorder.total()

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from partner_center_pipeline.defs.grid import per_window
+from partner_center_pipeline.defs.grid import chain_asset
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.defs.run import counts_table, failing_for_people, result, step, windows_of
 from partner_center_pipeline.mail import MailSignals
@@ -20,10 +20,8 @@ from partner_center_pipeline.warehouse.bulk import chunks
 from partner_center_pipeline.warehouse.schema import Asset
 
 
-@dg.asset(**per_window(schema.company_scores, kinds={"python"}, deps=[Asset.COMPANIES, Asset.DOMAIN_SIGNALS]))
-def scored_segments(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource
-) -> dg.MaterializeResult[None]:
+@chain_asset(schema.company_scores, kinds={"python"}, deps=[Asset.COMPANIES, Asset.DOMAIN_SIGNALS])
+def scored_segments(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """The companies of these windows, scored; a score that did not change is left alone."""
     now = utc_now()
     windows = windows_of(context, now)
@@ -65,7 +63,9 @@ def _policy(settings: Settings) -> ScorePolicy:
 def _row(
     company: Mapping[str, Any], heard: Mapping[str, Any] | None, policy: ScorePolicy, now: datetime
 ) -> dict[str, Any]:
-    inputs = _inputs(company, MailSignals.from_row(heard["signals"]) if heard else None)
+    # A domain that was never asked has signals too: none that is a fact.
+    known = MailSignals.from_row(heard["signals"]) if heard else MailSignals(company["domain"], now)
+    inputs = _inputs(company, known)
     score: Score = score_domain(inputs, policy=policy)
     return {
         "domain": company["domain"],
@@ -88,39 +88,28 @@ def _row(
     }
 
 
-def _inputs(company: Mapping[str, Any], heard: MailSignals | None) -> ScoreInput:
+def _inputs(company: Mapping[str, Any], known: MailSignals) -> ScoreInput:
     """A company's row and its signals under the names that scoring gives them.
 
-    The domain is valid: a company has no other. Evidence that a referral brought stands before what DNS shows: it names the tenant, DNS only hints at it.
+    The domain is valid: a company has no other. Evidence that a referral brought stands before what DNS shows: it
+    names the tenant, DNS only hints at it.
     """
-    tenant, source = company["tenant"], company["tenant_source"]
-    if heard is None:
-        return ScoreInput(
-            domain=company["domain"],
-            domain_valid=True,
-            signals_complete=False,
-            tenant=tenant,
-            tenant_source=source,
-            open_cosell=company["open_cosell"],
-            cosell_referral=company["cosell_referral"],
-        )
-    if not tenant:
-        tenant, source = heard.tenant, heard.tenant_source
+    of_referral = bool(company["tenant"])
     return ScoreInput(
         domain=company["domain"],
         domain_valid=True,
-        provider=heard.provider,
-        no_mx=heard.no_mx,
-        signals_complete=heard.is_complete,
-        spf_present=heard.spf.present,
-        spf_multiple=heard.spf.multiple,
-        spf_includes=heard.spf.include_count,
-        dkim_present=heard.dkim_present,
-        dmarc_policy=heard.dmarc_policy,
-        tenant=tenant,
-        tenant_source=source,
+        provider=known.provider,
+        no_mx=known.no_mx,
+        signals_complete=known.is_complete,
+        spf_present=known.spf.present,
+        spf_multiple=known.spf.multiple,
+        spf_includes=known.spf.include_count,
+        dkim_present=known.dkim_present,
+        dmarc_policy=known.dmarc_policy,
+        tenant=company["tenant"] if of_referral else known.tenant,
+        tenant_source=company["tenant_source"] if of_referral else known.tenant_source,
         open_cosell=company["open_cosell"],
         cosell_referral=company["cosell_referral"],
-        mx_host=heard.mx[0][1] if heard.mx else None,
-        dkim_selector=heard.dkim_selectors[0] if heard.dkim_selectors else None,
+        mx_host=known.mx[0][1] if known.mx else None,
+        dkim_selector=known.dkim_selectors[0] if known.dkim_selectors else None,
     )

@@ -1,0 +1,79 @@
+"""Where in a host name the registrable part begins: the Public Suffix List.
+
+Belongs here: the list and its matching. Not here: what a host name is, or whose (`domains`).
+
+The list is tldextract's; the matching is the list's own algorithm (publicsuffix.org/list, "Algorithm"), because
+tldextract's spends more than half of the ten microseconds that one text may take.
+
+Two decisions about its private part. A tenant's page at a hoster (`firma.azurewebsites.net`,
+`firma.blogspot.com`) belongs to no company's domain: neither the page nor the hoster is the customer. Under the
+few private suffixes that are sold like a registry's (`firma.uk.com`), a name is a domain like any other.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from tldextract import TLDExtract
+
+from partner_center_pipeline.leads.lists import SOLD_PRIVATE_SUFFIXES
+
+_WWW: Final = re.compile(r"www\d*")
+
+
+class Registrable(NamedTuple):
+    """The registrable domain of a host name; `hosted` when the host is a tenant's page at that domain's owner."""
+
+    domain: str
+    hosted: bool
+
+
+class _Match(NamedTuple):
+    rule: str
+    suffix: str
+    domain: str | None
+
+
+def registrable(name: str) -> Registrable | None:
+    """The registrable domain of a lower-case punycode name; None for a bare or an unknown suffix."""
+    found = _match(name, _ALL_RULES)
+    if found is None:
+        return None
+    if found.rule in _PUBLIC_RULES:
+        return None if found.domain is None else Registrable(found.domain, hosted=False)
+    # The hoster itself, with or without www, is a company; everyone below it is a tenant.
+    owner = _match(name, _REGISTRY_RULES)
+    if owner is None or owner.domain is None:
+        return None
+    tenant = name.removesuffix(found.suffix).rstrip(".")
+    return Registrable(owner.domain, hosted=bool(tenant) and not _WWW.fullmatch(tenant))
+
+
+def _match(name: str, rules: frozenset[str]) -> _Match | None:
+    """The prevailing rule for a name: the longest, and an exception (`!www.ck`) before its wildcard (`*.ck`)."""
+    domain, above = None, name
+    while above:
+        rest = above.partition(".")[2]
+        if above in rules:
+            return _Match(above, above, domain)
+        if (wildcard := f"*.{rest}") in rules:
+            exception = f"!{above}"
+            return _Match(exception, rest, above) if exception in rules else _Match(wildcard, above, domain)
+        domain, above = above, rest
+    return None
+
+
+def _load_rules(*, private: bool) -> frozenset[str]:
+    """The rules in punycode, from the copy inside tldextract: no network, no cache folder."""
+    listed = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=private).tlds
+    return frozenset(
+        ".".join(
+            label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}"
+            for label in rule.split(".")
+        )
+        for rule in listed
+    )
+
+
+_REGISTRY_RULES: Final = _load_rules(private=False)
+_ALL_RULES: Final = _load_rules(private=True)
+_PUBLIC_RULES: Final = _REGISTRY_RULES | SOLD_PRIVATE_SUFFIXES

@@ -1,0 +1,94 @@
+"""Whom the one HTTP client trusts, and how it gets out."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from partner_center_pipeline.partner_center import PageQuery, ReferralsClient, Unreachable, build_http
+from partner_center_pipeline.partner_center.http import MsalHttp
+from partner_center_pipeline.settings import Settings, SettingsError
+from partner_center_pipeline.simulator import Simulator
+from partner_center_pipeline.simulator.faults import HttpFault
+from partner_center_pipeline_tests.partner_center.conftest import PatientClock
+
+TRUST_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def ask(sim: Simulator, http: httpx.Client) -> int:
+    client = ReferralsClient(
+        http, lambda *, renew=False: sim.entra.issue(), sim.base_url, clock=PatientClock()
+    )
+    return len(client.get_page(PageQuery(3)).items)
+
+
+def test_the_ca_bundle_of_the_settings_counts_whatever_the_environment_says(
+    sim: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in TRUST_VARIABLES:
+        monkeypatch.setenv(name, str(tmp_path / "nothing"))
+    with build_http(settings) as http:
+        assert ask(sim, http) == 3
+
+
+def test_the_environment_cannot_add_trust(
+    sim: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in TRUST_VARIABLES:
+        monkeypatch.setenv(name, str(sim.ca_bundle))
+    clock = PatientClock()
+    with build_http(
+        Settings(partner_center_ca_bundle=None).model_copy(update={"partner_center_ca_bundle": None})
+    ) as http:
+        client = ReferralsClient(http, lambda *, renew=False: "", sim.base_url, clock=clock)
+        with pytest.raises(Unreachable, match="HUNTER_PARTNER_CENTER_CA_BUNDLE") as refused:
+            client.get_page(PageQuery(1))
+    assert not refused.value.transient
+    assert clock.pauses == []
+
+
+def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(
+    sim: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # the discard port: nobody answers
+    with build_http(settings) as http:
+        assert ask(sim, http) == 3
+        with pytest.raises(httpx.ConnectError):
+            http.get("https://api.partner.microsoft.com/")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_ca_bundle_that_cannot_be_used_stops_with_its_variable(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"HUNTER_PARTNER_CENTER_CA_BUNDLE: .*ca\.pem"):
+        build_http(Settings(partner_center_ca_bundle=bundle))
+
+
+def test_every_call_says_who_calls_and_follows_no_redirect(http: httpx.Client) -> None:
+    assert http.headers["user-agent"].startswith("partner-center-pipeline/")
+    assert not http.follow_redirects
+
+
+def test_msals_calls_are_tried_again_when_the_answer_is_no_json(
+    sim: Simulator, http: httpx.Client, clock: PatientClock
+) -> None:
+    msal_http = MsalHttp(http, clock)
+    address = f"{sim.base_url}/v1.0/engagements/referrals"
+    headers = {"Authorization": f"Bearer {sim.entra.issue()}"}
+    for fault in (HttpFault.HTML, HttpFault.RESET, HttpFault.UNAVAILABLE_HTML, HttpFault.THROTTLED):
+        sim.faults.plan(fault)
+    assert msal_http.get(address, headers=headers).status_code == 200
+    assert len(clock.pauses) == 4
+
+
+def test_msals_calls_end_when_the_trouble_lasts(
+    sim: Simulator, http: httpx.Client, clock: PatientClock
+) -> None:
+    sim.faults.plan(HttpFault.UNAVAILABLE, times=1000)
+    with pytest.raises(Unreachable, match="HTTP 503"):
+        MsalHttp(http, clock).get(f"{sim.base_url}/v1.0/engagements/referrals")
+    assert 0 < clock.monotonic() <= 60

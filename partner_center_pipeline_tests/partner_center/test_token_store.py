@@ -1,0 +1,137 @@
+"""The stored sign-in is private, encrypted, and never half-written."""
+
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from partner_center_pipeline.partner_center import StoredSignIn, TokenStore, TokenStoreError
+from partner_center_pipeline.settings import SettingsError
+
+AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
+SECRET = "a-refresh-token-nobody-may-read"
+
+
+def stored(cache: str = SECRET) -> StoredSignIn:
+    return StoredSignIn(msal_cache=cache, signed_in_at=AT, renewed_at=AT)
+
+
+def write(store: TokenStore, what: StoredSignIn | None = None) -> None:
+    with store.locked():
+        store.write(what or stored())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "home" / ".token_cache"
+
+
+def test_what_is_written_is_read_and_before_that_there_is_nothing(folder: Path) -> None:
+    store = TokenStore(folder)
+    assert store.read() is None
+    assert not folder.exists()
+    write(store)
+    assert TokenStore(folder).read() == stored()
+
+
+def test_files_are_0600_in_a_0700_folder_and_nothing_in_them_can_be_read(folder: Path) -> None:
+    write(TokenStore(folder))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert SECRET.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["sign_in.bin", "sign_in.key"])
+def test_a_file_that_others_can_read_is_refused_with_the_command_that_closes_it(
+    folder: Path, name: str
+) -> None:
+    write(TokenStore(folder))
+    (folder / name).chmod(0o640)
+    with pytest.raises(TokenStoreError, match=f"chmod 600 .*{name}"):
+        TokenStore(folder).read()
+
+
+def test_a_folder_that_others_can_enter_is_refused_for_reading_and_for_writing(folder: Path) -> None:
+    write(TokenStore(folder))
+    folder.chmod(0o750)
+    with pytest.raises(TokenStoreError, match=r"chmod 700 .*\.token_cache"):
+        TokenStore(folder).read()
+    with pytest.raises(TokenStoreError, match="chmod 700"):
+        write(TokenStore(folder))
+
+
+def test_a_wrong_key_is_said_and_nothing_is_lost(folder: Path) -> None:
+    right, wrong = (SecretStr(Fernet.generate_key().decode()) for _ in range(2))
+    write(TokenStore(folder, right))
+    with pytest.raises(TokenStoreError, match="HUNTER_PARTNER_CENTER_TOKEN_KEY"):
+        TokenStore(folder, wrong).read()
+    assert TokenStore(folder, right).read() == stored()
+
+
+def test_a_key_from_the_settings_leaves_no_key_file(folder: Path) -> None:
+    write(TokenStore(folder, SecretStr(Fernet.generate_key().decode())))
+    assert not (folder / "sign_in.key").exists()
+
+
+def test_with_several_keys_the_first_encrypts_and_all_decrypt(folder: Path) -> None:
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    write(TokenStore(folder, SecretStr(old)))
+    both = TokenStore(folder, SecretStr(f"{new},{old}"))
+    assert both.read() == stored()
+    write(both)
+    assert TokenStore(folder, SecretStr(new)).read() == stored()
+
+
+@pytest.mark.parametrize("key", ["short", "ä" * 32, ","])
+def test_a_key_that_is_none_is_refused_with_the_way_to_make_one_and_without_the_key(
+    folder: Path, key: str
+) -> None:
+    with pytest.raises(SettingsError, match="generate_key") as refused:
+        write(TokenStore(folder, SecretStr(key)))
+    assert refused.value.variable == "HUNTER_PARTNER_CENTER_TOKEN_KEY"
+    assert len(key) == 1 or key not in str(refused.value)
+
+
+def test_a_lost_key_file_is_said(folder: Path) -> None:
+    write(TokenStore(folder))
+    (folder / "sign_in.key").unlink()
+    with pytest.raises(TokenStoreError, match=r"sign_in\.key"):
+        TokenStore(folder).read()
+
+
+def test_a_damaged_file_is_said(folder: Path) -> None:
+    write(TokenStore(folder))
+    sealed = folder / "sign_in.bin"
+    sealed.write_bytes(sealed.read_bytes()[:-10])
+    with pytest.raises(TokenStoreError, match="cannot be decrypted"):
+        TokenStore(folder).read()
+
+
+def test_a_reader_meets_the_old_file_or_the_new_one_and_never_a_part(folder: Path) -> None:
+    store = TokenStore(folder, SecretStr(Fernet.generate_key().decode()))
+    versions = [stored(letter * 50_000) for letter in "ab"]
+    write(store, versions[0])
+    over = Event()
+
+    def keep_writing() -> None:
+        for number in range(60):
+            write(store, versions[number % 2])
+        over.set()
+
+    writer = Thread(target=keep_writing)
+    writer.start()
+    while not over.is_set():
+        assert store.read() in versions
+    writer.join()
+
+
+def test_what_a_crash_left_behind_is_cleared_away(folder: Path) -> None:
+    write(TokenStore(folder))
+    (folder / ".sign_in-crashed").write_bytes(b"half")
+    write(TokenStore(folder))
+    assert sorted(path.name for path in folder.iterdir()) == ["sign_in.bin", "sign_in.key", "sign_in.lock"]
