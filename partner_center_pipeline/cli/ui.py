@@ -6,15 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import click
 
 from partner_center_pipeline.cli.base import ensure_sync_start, enter_home, for_people, notes, stop
 from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline.warehouse.database import Warehouse
-
-_END_SECONDS: Final = 30
 
 
 @click.command()
@@ -57,30 +54,21 @@ def _microsoft(demo: bool) -> Iterator[None]:
 
 def _serve(host: str, port: int) -> int:
     """Run `dagster dev` until it ends or is told to; its exit code."""
-    command = [
-        sys.executable,
-        "-m",
-        "dagster",
-        "dev",
-        "-w",
-        str(PROJECT_ROOT / "workspace.yaml"),
-        "-h",
-        host,
-        "-p",
-        str(port),
-    ]
-    # A group of its own, so that Ctrl-C reaches it once, from here, and ends it in order.
-    process = subprocess.Popen(command, env=os.environ, start_new_session=True)  # noqa: S603  the command is built above
+    workspace = str(PROJECT_ROOT / "workspace.yaml")
+    command = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)]
+    running: list[subprocess.Popen[bytes]] = []
 
     def end(_number: int, _frame: object) -> None:
-        process.send_signal(signal.SIGINT)
+        for process in running:
+            process.send_signal(signal.SIGINT)
 
+    # Handlers first: a child inherits an ignored SIGINT (which shells give to what they start in the background), but
+    # never a handler. A session of its own, so that Ctrl-C reaches the child once, from here.
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        process = subprocess.Popen(command, env=os.environ, start_new_session=True)  # noqa: S603  built above
+        running.append(process)
         return process.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.wait(_END_SECONDS)

@@ -1,6 +1,7 @@
 """What kind of lead a referral is.
 
-Belongs here: identity.md, "Referral category" (partner_center_api.md, section 3.3), one rule per line of its table.
+Belongs here: identity.md, "Referral category" (partner_center_api.md, section 3.3), one rule per line of its
+table.
 """
 
 import re
@@ -29,7 +30,7 @@ class CategoryRule(StrEnum):
     QUALIFIED_BY_MICROSOFT = "qualified_by_microsoft"
     """Independent, SalesQualified or MarketingQualified, invited by msft: solution-provider."""
     INVITED_BY_PARTNER = "invited_by_partner"
-    """Independent or Shared, SalesQualified or None, invited by the organisation itself or another partner: co-sell."""
+    """Independent or Shared, SalesQualified or None, invited by itself or by another partner: co-sell."""
     SHARED = "shared"
     """Any other Shared: co-sell."""
     NAMED_TYPE = "named_type"
@@ -68,15 +69,11 @@ def categorize(payload: Mapping[str, object]) -> CategoryFinding:
     qualification = _lower(payload.get("qualification")) or "none"
     inviter = _lower(at(payload, "inviteContext", "invitedBy", "organizationId"))
     own = _lower(payload.get("organizationId"))
-    by_partner = inviter != _MICROSOFT and (bool(_GUID.fullmatch(inviter)) or (inviter != "" and inviter == own))
+    by_partner = inviter not in ("", _MICROSOFT) and (inviter == own or bool(_GUID.fullmatch(inviter)))
 
     if kind == "independent" and qualification == "direct" and inviter in ("", _MICROSOFT):
         return CategoryFinding(ReferralCategory.MARKETPLACE, CategoryRule.DIRECT_FROM_MICROSOFT)
-    if (
-        kind == "independent"
-        and qualification in ("salesqualified", "marketingqualified")
-        and inviter == _MICROSOFT
-    ):
+    if kind == "independent" and qualification in ("salesqualified", "marketingqualified") and inviter == _MICROSOFT:
         return CategoryFinding(ReferralCategory.SOLUTION_PROVIDER, CategoryRule.QUALIFIED_BY_MICROSOFT)
     if kind in ("independent", "shared") and qualification in ("salesqualified", "none") and by_partner:
         return CategoryFinding(ReferralCategory.CO_SELL, CategoryRule.INVITED_BY_PARTNER)

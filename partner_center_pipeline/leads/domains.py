@@ -1,7 +1,7 @@
 """From a text to the hosts it names, and from a host to its registrable domain.
 
-Belongs here: identity.md, "Normalising a domain": what is a domain and how it is written. Not here: whether a domain
-is the customer's (`finding`).
+Belongs here: identity.md, "Normalising a domain": what a domain is and how it is written. Not here: the
+Public Suffix List (`suffixes`), and whether a domain is the customer's (`finding`).
 """
 
 import re
@@ -14,40 +14,37 @@ from typing import Final, NamedTuple
 import idna
 
 from partner_center_pipeline.leads.folding import INVISIBLE, fold_letters
-from partner_center_pipeline.leads.lists import (
-    KEP_SUFFIX,
-    SOCIAL_HOSTS,
-    TENANT_SUFFIXES,
-)
+from partner_center_pipeline.leads.lists import KEP_SUFFIX, SOCIAL_HOSTS, TENANT_SUFFIXES
 from partner_center_pipeline.leads.suffixes import registrable
 
 MAX_DOMAIN: Final = 253
-"""Characters of a whole name, RFC 1035."""
+"""Characters of a whole name (RFC 1035)."""
 
 CACHED_HOSTS: Final = 65_536
-"""Hosts remembered: customers' contacts share their company's."""
+"""Hosts remembered: a company's contacts share their host."""
 
-_MAX_TEXT: Final = 1024
-"""Characters of a name before it is mapped, at which idna gives up too."""
+_MAX_UNMAPPED: Final = 1024
+"""Characters of a name before UTS-46 shortens it; idna gives up there too."""
 
 _ACE: Final = "xn--"
-
 _TO_ASCII: Final[dict[int, str | None]] = {
     **INVISIBLE,
-    **{0xFF01 + offset: chr(0x21 + offset) for offset in range(94)},  # full-width ASCII, the dot and the @ among it
+    **{0xFF01 + offset: chr(0x21 + offset) for offset in range(94)},  # full-width ASCII, with its dot and @
     0x3002: ".", 0xFF61: ".", 0x3001: ",", ord("İ"): "i",
 }  # fmt: skip
 _JOINERS: Final[dict[int, None]] = dict.fromkeys((0x200C, 0x200D))
 
+_PLAIN: Final = re.compile(r"""\s*(?:[^\s@:/\\?#,;|<>]*@)?([^\s@:/\\?#,;|<>'"`()\[\]{}*]+)\s*""")
+"""A lone host or e-mail address: most texts are one."""
+
 _SEPARATOR: Final = re.compile(r"[,;|<>\r\n\t]|\s(?:ve|veya|[/&–-])(?=\s)", re.IGNORECASE)
+_WRAPPING: Final = " '\"`()[]{}*"
 _SCHEME: Final = re.compile(r"(?:[a-z][a-z0-9+-]*:[/\\]{2}|(?:https?|mailto):[/\\]*)+", re.IGNORECASE | re.ASCII)
 _QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
 _SLASH: Final = re.compile(r"[/\\]")
 _PORT: Final = re.compile(r":[0-9]*\Z")
-_PLAIN: Final = re.compile(r"""\s*(?:[^\s@:/\\?#,;|<>]*@)?([^\s@:/\\?#,;|<>'"`()\[\]{}*]+)\s*""")
-_WRAPPING: Final = " '\"`()[]{}*"
 _LDH: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
-_TURKISH_NAME: Final = re.compile("[a-z0-9çğıöşü.-]+")
+_TURKISH: Final = re.compile("[a-z0-9çğıöşü.-]+")
 _HYPHEN_FAULT: Final = re.compile(r"^-|-$|^..--")
 _DOTTED_I: Final = re.compile("i\u0307+")
 _CONFUSABLE_SCRIPTS: Final = frozenset({"LATIN", "GREEK", "CYRILLIC"})
@@ -72,7 +69,7 @@ _PLATFORMS: Final = {
 
 
 class Host(NamedTuple):
-    """A host that a text names. Both names are lower-case punycode; `domain` is the registrable part of `name`."""
+    """A host that a text names, in lower-case punycode; `domain` is the registrable part of `name`."""
 
     name: str
     domain: str
@@ -80,10 +77,11 @@ class Host(NamedTuple):
 
 
 def normalize_domain(text: str | None) -> str | None:
-    """The registrable domain of the first company-like host that a text names, in lower-case punycode, or None.
+    """The registrable domain that a text names, in lower-case punycode, or None.
 
-    The text may be a host, a URL, an e-mail address or several of them. None for text without a domain under a known
-    suffix, and for hosts that are never their user's (`Platform`). Never raises; idempotent.
+    The text may be a host, a URL, an e-mail address or several of them; the first host that can be a
+    company's counts. None without a valid name under a known suffix, and for hosts that are never their
+    user's (`Platform`). Consumer mail is a domain like any other here. Never raises; idempotent.
     """
     if not isinstance(text, str):
         return None
@@ -96,37 +94,34 @@ def find_hosts(text: str) -> Iterator[Host]:
         text = text.translate(_TO_ASCII)
     plain = _PLAIN.fullmatch(text)
     names = iter((plain[1],)) if plain else _names(text)
-    return filter(None, map(_host_of, names))
+    return filter(None, map(_host, names))
 
 
 def unicode_domain(domain: str) -> str:
     """The Unicode form of a normalised domain; a label that has none stays as it is."""
-    if _ACE not in domain:
-        return domain
-    return ".".join(_unicode_label(label) for label in domain.split("."))
+    return ".".join(map(_unicode_label, domain.split(".")))
 
 
 def ascii_key(domain: str) -> str:
-    """The alternate key of a normalised domain: its Unicode form in ASCII letters, e.g. `isik.com.tr` for ışık.com.tr.
+    """The alternate key of a normalised domain: its Unicode form in ASCII letters, `isik.com.tr` for
+    ışık.com.tr.
 
-    For search and for suggestions; it may be somebody else's domain. A label in another script stays punycode.
+    For search and suggestions only: it may be somebody else's domain. A label of another script stays
+    punycode.
     """
-    if domain.isascii() and _ACE not in domain:
-        return domain
     folded = ((label, fold_letters(_unicode_label(label))) for label in domain.split("."))
     return ".".join(key if key.isascii() else label for label, key in folded)
 
 
 def parents(name: str) -> Iterator[str]:
-    """A host name and every name above it, e.g. a.b.c, b.c, c."""
-    yield name
-    while "." in name:
-        name = name.partition(".")[2]
+    """A host name and every name above it: a.b.c, b.c, c."""
+    while name:
         yield name
+        name = name.partition(".")[2]
 
 
 def _names(text: str) -> Iterator[str]:
-    """What stands where a host should in each value of a text."""
+    """What stands where a host should, in each value of a text."""
     for part in _SEPARATOR.split(text):
         words = part.split()
         # Values may stand side by side, but among other words a dot proves nothing: `firma .com`, `a b.com`.
@@ -136,21 +131,23 @@ def _names(text: str) -> Iterator[str]:
 
 def _name_in(value: str) -> str:
     """What stands where a host should in one value: a host, a URL or an e-mail address."""
-    scheme = _SCHEME.match(value := value.strip(_WRAPPING))
-    rest = _QUERY.sub("", value[scheme.end() :] if scheme else value)
-    pieces = _SLASH.split(rest)
-    # Before a path stands a host. Without a scheme a piece without a dot is no host: `n/a`, `yok/firma.com`.
+    value = value.strip(_WRAPPING)
+    scheme = _SCHEME.match(value)
+    pieces = _SLASH.split(_QUERY.sub("", value[scheme.end() :] if scheme else value))
+    # A host stands before its path. Without a scheme, what has no dot is no host: `n/a`, `yok/firma.com`.
     authority = pieces[0] if scheme else next((piece for piece in pieces if "." in piece), "")
     return _PORT.sub("", authority.rpartition("@")[2])
 
 
-def _host_of(name: str) -> Host | None:
-    return read_host(name.rstrip(".").lower()) if len(name) <= _MAX_TEXT else None
+def _host(name: str) -> Host | None:
+    if len(name) > _MAX_UNMAPPED:
+        return None
+    return _read_host(name.rstrip(".").lower() if name.isascii() else name)
 
 
 @lru_cache(maxsize=CACHED_HOSTS)
-def read_host(name: str) -> Host | None:
-    """The host of a name in lower case, or None when it is not one under a known suffix."""
+def _read_host(name: str) -> Host | None:
+    """The host of a name (lower-case if it is ASCII), or None when it is not one under a known suffix."""
     if not name.isascii() or _ACE in name:
         encoded = _encode(name)
         if encoded is None:
@@ -161,42 +158,39 @@ def read_host(name: str) -> Host | None:
     found = registrable(name)
     if found is None:
         return None
-    platform = _platform_of(name) or (Platform.SOCIAL if found.hosted else None)
-    return Host(name, found.domain, platform)
-
-
-def _platform_of(name: str) -> Platform | None:
-    return next((_PLATFORMS[above] for above in parents(name) if above in _PLATFORMS), None)
+    named = (_PLATFORMS[above] for above in parents(name) if above in _PLATFORMS)
+    return Host(name, found.domain, next(named, Platform.SOCIAL if found.hosted else None))
 
 
 def _encode(name: str) -> str | None:
-    """The punycode form of a lower-case name in which non-ASCII letters or punycode occur, or None."""
+    """The punycode form of a name in which non-ASCII letters or punycode occur, or None when it has none."""
     try:
-        # `lower` did to Turkish letters all that UTS-46 does.
-        mapped = name if _TURKISH_NAME.fullmatch(name) else _undot(idna.uts46_remap(name)).rstrip(".")
-        return ".".join(map(_ascii_label, mapped.split(".")))
+        mapped = name.lower()
+        if not _TURKISH.fullmatch(mapped):  # to Turkish letters UTS-46 does no more than that
+            mapped = _undot(idna.uts46_remap(name))
+        return ".".join(map(_ascii_label, mapped.rstrip(".").split(".")))
     except ValueError:  # idna's errors are UnicodeErrors; unicodedata adds plain ones for unassigned letters
         return None
 
 
 def _ascii_label(label: str) -> str:
-    """The A-label of a label as UTS-46 maps it. Raises ValueError when there is none."""
+    """The A-label of a label that UTS-46 has mapped. Raises ValueError when it has none."""
     if label.isascii():
         if not label.startswith(_ACE):
             return label
         decoded = _decode(label)
         text = _undot(decoded)
-        if text == decoded:
-            _refuse_mixed_script(text)
-            return label
-        return _ascii_label(text)
-    if _TURKISH_NAME.fullmatch(label) and not _HYPHEN_FAULT.search(label):
-        return _ACE + _punycode(label)  # as idna says, in a quarter of its time: no rule restricts these letters
+        if text != decoded:
+            return _ascii_label(text)
+        _refuse_mixed_script(text)
+        return label
+    if _TURKISH.fullmatch(label) and not _HYPHEN_FAULT.search(label):
+        return _ACE + _punycode(label)  # idna's own answer in half the time: no rule restricts these letters
     _refuse_mixed_script(label)
     try:
         return idna.alabel(label).decode("ascii")
     except idna.InvalidCodepointContext:
-        bare = label.translate(_JOINERS)  # a joiner where no letter needs one was pasted along
+        bare = label.translate(_JOINERS)  # a joiner that joins nothing was pasted along
         if bare == label:
             raise
         return _ascii_label(_undot(unicodedata.normalize("NFC", bare)))
@@ -204,24 +198,9 @@ def _ascii_label(label: str) -> str:
 
 def _decode(label: str) -> str:
     """The U-label of an A-label. Raises ValueError when it is none."""
-    text = label[len(_ACE) :].encode("ascii").decode("punycode")
-    if (
-        _TURKISH_NAME.fullmatch(text)
-        and not (text.isascii() or _HYPHEN_FAULT.search(text))
-        and _ACE + _punycode(text) == label
-    ):
-        return text
-    return idna.ulabel(label)
-
-
-def _refuse_mixed_script(label: str) -> None:
-    scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in label if letter.isalpha()}
-    if len(scripts & _CONFUSABLE_SCRIPTS) > 1:
-        raise ValueError("a label of mixed script names nobody: registries refuse it")
-
-
-def _punycode(text: str) -> str:
-    return text.encode("punycode").decode("ascii")
+    text = label.removeprefix(_ACE).encode("ascii").decode("punycode")
+    plain = not text.isascii() and _TURKISH.fullmatch(text) and not _HYPHEN_FAULT.search(text)
+    return text if plain and _ACE + _punycode(text) == label else idna.ulabel(label)
 
 
 def _unicode_label(label: str) -> str:
@@ -231,6 +210,17 @@ def _unicode_label(label: str) -> str:
         return label
 
 
+def _punycode(text: str) -> str:
+    return text.encode("punycode").decode("ascii")
+
+
 def _undot(text: str) -> str:
-    """Takes U+0307 off an i: `'İ'.lower()` leaves it there, and would name a different domain."""
+    """The text without U+0307 on an i: `'İ'.lower()` and UTS-46 leave it, which is another domain."""
     return unicodedata.normalize("NFC", _DOTTED_I.sub("i", text)) if "\u0307" in text else text
+
+
+def _refuse_mixed_script(label: str) -> None:
+    """Raises ValueError for letters of look-alike scripts in one label: registries refuse those."""
+    scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in label if letter.isalpha()}
+    if len(scripts & _CONFUSABLE_SCRIPTS) > 1:
+        raise ValueError("a label of mixed script")

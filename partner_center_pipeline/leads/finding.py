@@ -1,7 +1,8 @@
 """Which domain is the customer's, and which Microsoft tenant.
 
-Belongs here: where in a payload to look and whose a domain is: identity.md, "Where a domain can come from" and "Not a
-company's domain"; scoring.md, section 4, for tenants. Not here: what a domain is (`domains`), the lists (`lists`).
+Belongs here: where in a payload to look and whose a domain is: identity.md, "Where a domain can come from"
+and "Not a company's domain"; scoring.md, section 4, for tenants. Not here: what a domain is (`domains`), the
+lists (`lists`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,20 +29,17 @@ from partner_center_pipeline.leads.lists import (
 )
 from partner_center_pipeline.leads.payload import at, items, mapping, text
 
-_WEBSITE_PATHS: Final = tuple(
-    (*parent, name) for parent in ((), ("customerProfile",), ("details",)) for name in ("website", "companyWebsite")
-)
+_PARENTS: Final[tuple[tuple[str, ...], ...]] = ((), ("customerProfile",), ("details",))
+_WEBSITE_PATHS: Final = tuple((*parent, name) for parent in _PARENTS for name in ("website", "companyWebsite"))
 _TENANT_PATHS: Final = tuple(
-    (*parent, name)
-    for parent in ((), ("customerProfile",), ("details",))
-    for name in ("azureTenantId", "azure_tenant_id", "tenantId")
+    (*parent, name) for parent in _PARENTS for name in ("azureTenantId", "azure_tenant_id", "tenantId")
 )
 
 
 class DomainReason(StrEnum):
     """Why a referral has no domain.
 
-    Of several, the first in this order is told: the nearer to the customer's company it leads a person, the earlier.
+    Of several, the first in this order is told: it leads a person nearest to the customer's company.
     """
 
     TENANT_ONLY = "tenant_only"
@@ -67,9 +65,10 @@ class TenantSource(StrEnum):
 class DomainFinding:
     """The customer's domain and tenant, as far as a referral tells.
 
-    `domain` is the registrable one in punycode, `domain_unicode` and `ascii_key` its other forms, `host` what the field
-    named with its sub-domain (punycode), `source` the field's path, e.g. `customerProfile.team[0].email`; all None
-    without a domain, and then `reason` says why. `tenant` is an id or a name such as `firma.onmicrosoft.com`.
+    `domain` is the registrable one in punycode, `domain_unicode` and `ascii_key` its other forms, `host` what
+    the field named with its sub-domain (punycode), `source` the field's path, e.g.
+    `customerProfile.team[0].email`; all None without a domain, and then `reason` says why. `tenant` is an id
+    or a name such as `firma.onmicrosoft.com`.
     """
 
     domain: str | None
@@ -99,9 +98,9 @@ _TELLING_ORDER: Final = list(DomainReason)
 def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> DomainFinding:
     """The customer's domain and tenant in a Referral (partner_center_api.md, section 3).
 
-    Looked at in order: the e-mail addresses of `customerProfile.team`, website fields, `External` ids that are a URL or
-    an e-mail address; never the top-level `team`. The first host that is a company's wins. `own_domains` are the
-    partner's own, in any spelling. Never raises, whatever the payload's shape.
+    Looked at in order: the e-mail addresses of `customerProfile.team`, website fields, `External` ids that
+    are a URL or an e-mail address; never the top-level `team`. The first host that is a company's wins.
+    `own_domains` are the partner's own, in any spelling. Never raises, whatever the payload's shape.
     """
     own = _own_names(own_domains)
     tenant, tenant_source = _find_tenant(payload, own)
@@ -134,7 +133,7 @@ def is_placeholder(value: str) -> bool:
 
 
 def _candidates(payload: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """The field paths and texts a domain can come from, in the order of identity.md, "Where a domain can come from"."""
+    """The fields' paths and texts, in the order of identity.md, "Where a domain can come from"."""
     for source, value in _places(payload):
         found = text(value)
         if found is not None and not is_placeholder(found):
@@ -176,15 +175,13 @@ def _refusal(host: Host, own: frozenset[str]) -> DomainReason | None:
 
 @lru_cache(maxsize=16)
 def _own_names(own_domains: frozenset[str]) -> frozenset[str]:
-    """The partner's names, normalised: registrable domains, and whole hosts where the domain is a platform's."""
+    """The partner's names, normalised: registrable domains, but whole hosts on a platform."""
     hosts = (host for value in own_domains for host in find_hosts(value))
     return frozenset(host.domain if host.platform is None else host.name for host in hosts)
 
 
-def _find_tenant(
-    payload: Mapping[str, object], own: frozenset[str]
-) -> tuple[str | None, TenantSource | None]:
-    """The customer's tenant: an undocumented field should one appear, else a contact's onmicrosoft.com address."""
+def _find_tenant(payload: Mapping[str, object], own: frozenset[str]) -> tuple[str | None, TenantSource | None]:
+    """The customer's tenant: an undocumented field should one appear, else a contact's address."""
     for path in _TENANT_PATHS:
         value = text(at(payload, *path))
         if value is not None and not is_placeholder(value):
@@ -195,7 +192,7 @@ def _find_tenant(
 
 
 def _tenant_names(emails: Iterable[str], own: frozenset[str]) -> Iterator[str]:
-    """`firma.onmicrosoft.com` for a@firma.onmicrosoft.com and for a@firma.mail.onmicrosoft.com (Exchange hybrid)."""
+    """`firma.onmicrosoft.com` for addresses there and at firma.mail.onmicrosoft.com (Exchange hybrid)."""
     for email in emails:
         for host in find_hosts(email):
             if host.platform is not Platform.TENANT or _refusal(host, own) is DomainReason.OWN_DOMAIN:

@@ -36,6 +36,6 @@ def fold_letters(text: str) -> str:
 
 
 def fold_key(text: str) -> str:
-    """A key that compares names: folded letters and digits, words parted by one blank; "" when there are none."""
+    """A key that compares names: folded letters and digits, single blanks between words; may be ""."""
     bare = _APOSTROPHE.sub("", text.translate(INVISIBLE))
     return _NOT_A_WORD.sub(" ", fold_letters(bare)).strip()

@@ -1,7 +1,7 @@
 """From a payload to a lead: all that a row of table `leads` says about a referral.
 
-Belongs here: which field means what (partner_center_api.md, section 3). Not here: the bookkeeping of versions and
-windows (`warehouse`), and the parsing of instants (`windows`).
+Belongs here: which field means what (partner_center_api.md, section 3). Not here: the bookkeeping of versions
+and windows (`warehouse`), and the parsing of instants (`windows`).
 """
 
 import re
@@ -30,8 +30,9 @@ _BETWEEN_ADDRESSES: Final = re.compile(r"[\s,;<>]+")
 class LeadFacts:
     """What a referral says, cleaned; None where it says nothing usable.
 
-    `*_text` are instants as the API printed them. The domain's and tenant's fields are `DomainFinding`'s, the name's
-    `CompanyName`'s. The contact is the customer's, for the sales team. `products` are the API's product codes.
+    `*_text` are instants as the API printed them. The domain's and tenant's fields are `DomainFinding`'s, the
+    name's `CompanyName`'s. The contact is the customer's, for the sales team. `products` are the API's
+    product codes.
     """
 
     referral_id: str | None

@@ -1,7 +1,7 @@
-"""Names that are known beforehand: whose mail is nobody's company, whose hosts are other people's pages, legal forms.
+"""Names known beforehand: whose mail is nobody's company, whose hosts hold others' pages, legal forms.
 
-Belongs here: lists, from identity.md, "Not a company's domain", "Normalising a domain" and "Company names". Not here:
-what follows from being listed (`domains`, `finding`, `names`).
+Belongs here: lists, from identity.md, "Not a company's domain", "Normalising a domain" and "Company names".
+Not here: what follows from being listed (`domains`, `finding`, `names`).
 
 Every name is lower-case ASCII; an entry covers its sub-domains.
 """
@@ -27,11 +27,12 @@ DISPOSABLE_MAIL: Final = frozenset(blocklist)
 
 RELAY_MAIL: Final = frozenset({
     # forwarders that hide the address behind them
-    "privaterelay.appleid.com", "mozmail.com", "relay.firefox.com", "duck.com", "simplelogin.com", "simplelogin.co",
-    "simplelogin.io", "slmail.me", "aleeas.com", "anonaddy.com", "anonaddy.me", "addy.io", "passmail.net",
-    "passinbox.com", "users.noreply.github.com", "marketplace.amazon.com",
+    "privaterelay.appleid.com", "mozmail.com", "relay.firefox.com", "duck.com", "simplelogin.com",
+    "simplelogin.co", "simplelogin.io", "slmail.me", "aleeas.com", "anonaddy.com", "anonaddy.me", "addy.io",
+    "passmail.net", "passinbox.com", "users.noreply.github.com", "marketplace.amazon.com",
     # senders that nobody reads
-    "noreply.com", "no-reply.com", "donotreply.com", "do-not-reply.com", "mailer-daemon.com", "postmaster.com",
+    "noreply.com", "no-reply.com", "donotreply.com", "do-not-reply.com", "mailer-daemon.com",
+    "postmaster.com",
 })  # fmt: skip
 """Relay and role domains: mail goes through them, nobody works there."""
 
@@ -48,50 +49,50 @@ KEP_SUFFIX: Final = "kep.tr"
 
 SOCIAL_HOSTS: Final = frozenset({
     # networks, messengers, video
-    "facebook.com", "fb.com", "fb.me", "messenger.com", "instagram.com", "linkedin.com", "lnkd.in", "twitter.com",
-    "x.com", "t.co", "threads.net", "threads.com", "youtube.com", "youtu.be", "tiktok.com", "pinterest.com",
-    "snapchat.com", "vk.com", "ok.ru", "whatsapp.com", "wa.me", "t.me", "telegram.me", "vimeo.com", "behance.net",
-    "dribbble.com", "medium.com", "reddit.com", "xing.com", "tumblr.com",
+    "facebook.com", "fb.com", "fb.me", "messenger.com", "instagram.com", "linkedin.com", "lnkd.in",
+    "twitter.com", "x.com", "t.co", "threads.net", "threads.com", "youtube.com", "youtu.be", "tiktok.com",
+    "pinterest.com", "snapchat.com", "vk.com", "ok.ru", "whatsapp.com", "wa.me", "t.me", "telegram.me",
+    "vimeo.com", "behance.net", "dribbble.com", "medium.com", "reddit.com", "xing.com", "tumblr.com",
     # business cards and short links
-    "linktr.ee", "bio.link", "beacons.ai", "about.me", "carrd.co", "bit.ly", "goo.gl", "g.page", "g.co", "tinyurl.com",
-    "sites.google.com", "business.google.com", "maps.google.com", "docs.google.com", "drive.google.com",
-    "forms.gle",
+    "linktr.ee", "bio.link", "beacons.ai", "about.me", "carrd.co", "bit.ly", "goo.gl", "g.page", "g.co",
+    "tinyurl.com", "sites.google.com", "business.google.com", "maps.google.com", "docs.google.com",
+    "drive.google.com", "forms.gle",
     # site builders and blogs; those in the Public Suffix List's private part are found there
     "business.site", "wix.com", "wixsite.com", "weebly.com", "wordpress.com", "blogger.com", "blogspot.com",
     "squarespace.com", "jimdo.com", "jimdosite.com", "webnode.com", "webnode.com.tr", "webnode.page",
-    "myshopify.com", "godaddysites.com", "strikingly.com", "site123.me", "webflow.io", "yolasite.com", "ueniweb.com",
-    "business.facebook.com", "github.com", "github.io", "gitlab.io", "azurewebsites.net", "sharepoint.com",
-    "firebaseapp.com", "herokuapp.com", "netlify.app", "vercel.app",
+    "myshopify.com", "godaddysites.com", "strikingly.com", "site123.me", "webflow.io", "yolasite.com",
+    "ueniweb.com", "business.facebook.com", "github.com", "github.io", "gitlab.io", "azurewebsites.net",
+    "sharepoint.com", "firebaseapp.com", "herokuapp.com", "netlify.app", "vercel.app",
 })  # fmt: skip
 """Hosts where others have a page: the host is not the company's."""
 
 SOLD_PRIVATE_SUFFIXES: Final = frozenset({
-    "ae.org", "br.com", "cn.com", "com.de", "com.se", "de.com", "eu.com", "gb.net", "hu.net", "jp.net", "jpn.com",
-    "mex.com", "ru.com", "sa.com", "se.net", "uk.com", "uk.net", "us.com", "za.bz", "za.com",
-    "africa.com", "co.com", "gr.com", "hk.com", "in.net", "it.com", "us.org",
-    "co.ca", "co.cz", "co.dk", "co.krd", "co.nl", "co.no", "co.pl", "co.ro", "co.ua", "biz.ua",
-    "com.ru", "msk.ru", "net.ru", "org.ru", "spb.ru",
+    "ae.org", "br.com", "cn.com", "com.de", "com.se", "de.com", "eu.com", "gb.net", "hu.net", "jp.net",
+    "jpn.com", "mex.com", "ru.com", "sa.com", "se.net", "uk.com", "uk.net", "us.com", "za.bz", "za.com",
+    "africa.com", "co.com", "gr.com", "hk.com", "in.net", "it.com", "us.org", "co.ca", "co.cz", "co.dk",
+    "co.krd", "co.nl", "co.no", "co.pl", "co.ro", "co.ua", "biz.ua", "com.ru", "msk.ru", "net.ru", "org.ru",
+    "spb.ru",
 })  # fmt: skip
 """Private suffixes of the Public Suffix List under which names are sold like a registry's; the others are hosters."""
 
 PLACEHOLDERS: Final = frozenset({
-    "-", "--", "---", ".", "..", "...", "?", "x", "xx", "xxx", "0", "n/a", "n.a", "n.a.", "na", "nan", "nil", "none",
-    "null", "undefined", "unknown", "yok", "yoktur", "bilinmiyor", "belirtilmemiş", "web sitesi", "website",
-    "00000000-0000-0000-0000-000000000000",
+    "-", "--", "---", ".", "..", "...", "?", "x", "xx", "xxx", "0", "n/a", "n.a", "n.a.", "na", "nan", "nil",
+    "none", "null", "undefined", "unknown", "yok", "yoktur", "bilinmiyor", "belirtilmemiş", "web sitesi",
+    "website", "00000000-0000-0000-0000-000000000000",
 })  # fmt: skip
 """What people and exports write for "nothing", lower-case."""
 
 LEGAL_FORMS: Final = frozenset({
     # Turkish, as words of a folded name: A.Ş. is "a s", LTD.ŞTİ. is "ltd sti"
-    "a s", "as", "a o", "ao", "anonim sirketi", "anonim sirket", "anonim ortakligi", "ltd", "ltd sti", "limited",
-    "limited sirketi", "limited sirket", "sti", "sirketi", "koll", "koll sti", "kollektif sirketi",
-    "kolektif sirketi", "kom", "kom sti", "komandit sirketi", "koop", "kooperatifi", "san", "sanayi", "sanayii", "tic",
-    "ticaret", "paz", "pazarlama", "dis tic", "dis ticaret", "ith", "ithalat", "ihr", "ihracat", "ins", "insaat",
-    "taah", "taahhut", "holding", "grup", "grubu",
+    "a s", "as", "a o", "ao", "anonim sirketi", "anonim sirket", "anonim ortakligi", "ltd", "ltd sti",
+    "limited", "limited sirketi", "limited sirket", "sti", "sirketi", "koll", "koll sti", "kollektif sirketi",
+    "kolektif sirketi", "kom", "kom sti", "komandit sirketi", "koop", "kooperatifi", "san", "sanayi",
+    "sanayii", "tic", "ticaret", "paz", "pazarlama", "dis tic", "dis ticaret", "ith", "ithalat", "ihr",
+    "ihracat", "ins", "insaat", "taah", "taahhut", "holding", "grup", "grubu",
     # elsewhere
-    "gmbh", "ag", "kg", "ohg", "ug", "inc", "incorporated", "corp", "corporation", "co", "company", "llc", "l l c",
-    "llp", "plc", "pty", "sarl", "s a r l", "sas", "sa", "s a", "bv", "b v", "nv", "n v", "srl", "s r l", "spa",
-    "s p a", "oy", "ab",
+    "gmbh", "ag", "kg", "ohg", "ug", "inc", "incorporated", "corp", "corporation", "co", "company", "llc",
+    "l l c", "llp", "plc", "pty", "sarl", "s a r l", "sas", "sa", "s a", "bv", "b v", "nv", "n v", "srl",
+    "s r l", "spa", "s p a", "oy", "ab",
 })  # fmt: skip
 """Legal forms and the trades that stand among them, as `fold_key` writes them."""
 

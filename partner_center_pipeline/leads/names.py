@@ -1,7 +1,7 @@
 """Company names: repaired for people, folded for comparison.
 
-Belongs here: identity.md, "Company names", and the repair of any text that people typed. Not here: which leads share a
-company (`company`); a likely match by name is a suggestion, never a merge.
+Belongs here: identity.md, "Company names", and the repair of any text that people typed. Not here: which
+leads share a company (`company`); a likely match by name is a suggestion, never a merge.
 """
 
 import re
@@ -15,6 +15,7 @@ from partner_center_pipeline.leads.lists import LEADING_LEGAL_FORMS, LEGAL_FORMS
 
 # Quotes stay as people typed them; `unescape_html` is on even where the text has a "<".
 _REPAIRS: Final = ftfy.TextFixerConfig(unescape_html=True, uncurl_quotes=False, explain=False)
+_WHOLE: Final = ftfy.TextFixerConfig(decode_inconsistent_utf8=False, explain=False)
 
 _AND: Final = frozenset({"ve", "and"})
 _LONGEST_FORM: Final = max(len(form.split()) for form in LEGAL_FORMS | LEADING_LEGAL_FORMS)
@@ -39,9 +40,10 @@ def company_name(text: str | None) -> CompanyName:
 
 
 def company_key(name: str) -> str | None:
-    """The comparison key of a name, without the legal forms around it; None when it has neither letter nor digit.
+    """The comparison key of a name: folded, without its legal form; None when it has neither letter nor digit.
 
-    Only forms at the end (and a few at the start) go: `Ankara Ticaret Odası` keeps its Ticaret. At least one word stays.
+    Only forms at the end (and a few at the start) go, so `Ankara Ticaret Odası` keeps its Ticaret. At least one word
+    stays.
     """
     words = [word for word in fold_key(name).split() if word not in _AND]
     while drop := _form_length(words[1:], LEGAL_FORMS, at_end=True):
@@ -53,9 +55,12 @@ def company_key(name: str) -> str | None:
 
 def repair_text(text: str) -> str | None:
     """A text of several lines with double encoding and HTML escapes undone; None when nothing is left."""
-    if not (text.isascii() and text.isprintable() and "&" not in text):  # nothing to repair: the usual case, fast
-        text = ftfy.fix_text(text, _REPAIRS).translate(INVISIBLE)
-    return text.strip() or None
+    if text.isascii() and text.isprintable() and "&" not in text:  # nothing to repair, and ftfy is slow
+        return text.strip() or None
+    # All of it, then word by word: of a text where only some words are broken, ftfy would repair half a word.
+    text = ftfy.fix_encoding(text, _WHOLE)
+    text = " ".join(word if word.isascii() else ftfy.fix_encoding(word) for word in text.split(" "))
+    return ftfy.fix_text(text, _REPAIRS).translate(INVISIBLE).strip() or None
 
 
 def repair_line(text: str) -> str | None:

@@ -1,7 +1,7 @@
 """Reading JSON of uncertain shape: a value of the wrong type reads as missing.
 
-Belongs here: typed access to a decoded payload. Not here: what a field means (`finding`, `category`, `lead`), and the
-contract that decides whether a payload is one (`partner_center`).
+Belongs here: typed access to a decoded payload. Not here: what a field means (`finding`, `category`, `lead`),
+and the contract that decides whether a payload is one (`partner_center`).
 """
 
 from collections.abc import Mapping

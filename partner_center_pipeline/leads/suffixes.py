@@ -2,12 +2,12 @@
 
 Belongs here: the list and its matching. Not here: what a host name is, or whose (`domains`).
 
-The list is tldextract's; the matching is the list's own algorithm (publicsuffix.org/list, "Algorithm"), because
-tldextract's spends more than half of the ten microseconds that one text may take.
+The list is tldextract's; the matching is the list's own algorithm (publicsuffix.org/list, "Algorithm"),
+because tldextract's spends more than half of the ten microseconds that one text may take.
 
 Two decisions about its private part. A tenant's page at a hoster (`firma.azurewebsites.net`,
-`firma.blogspot.com`) belongs to no company's domain: neither the page nor the hoster is the customer. Under the
-few private suffixes that are sold like a registry's (`firma.uk.com`), a name is a domain like any other.
+`firma.blogspot.com`) belongs to no company's domain: neither the page nor the hoster is the customer. Under
+the few private suffixes that are sold like a registry's (`firma.uk.com`), a name is a domain like any other.
 """
 
 import re
@@ -67,8 +67,7 @@ def _load_rules(*, private: bool) -> frozenset[str]:
     listed = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=private).tlds
     return frozenset(
         ".".join(
-            label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}"
-            for label in rule.split(".")
+            label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}" for label in rule.split(".")
         )
         for rule in listed
     )

@@ -1,7 +1,7 @@
 """Mail signals: what DNS says about a company's mail.
 
-DNS look-ups (and, behind a switch, one OIDC look-up) are the only I/O; parsing and judging are pure. What does not
-belong here: what the signals are worth (`scoring`), and where they are kept (`warehouse`).
+DNS look-ups (and, behind a switch, one OIDC look-up) are the only I/O; parsing and judging are pure. What
+does not belong here: what the signals are worth (`scoring`), and where they are kept (`warehouse`).
 """
 
 from partner_center_pipeline.mail.facts import keep_facts, next_scan_after, retry_is_due

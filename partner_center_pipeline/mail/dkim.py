@@ -1,4 +1,5 @@
-"""Reading DKIM: is there a key, and which Microsoft tenant does a selector's CNAME name. No look-up happens here."""
+"""Reading DKIM: is there a key, and which Microsoft tenant does a selector's CNAME name. No look-up happens
+here."""
 
 import re
 from collections.abc import Iterable
@@ -40,7 +41,8 @@ def is_revoked(texts: Iterable[str]) -> bool:
 
 
 def tenant_of(target: str) -> str | None:
-    """The tenant's first name in a CNAME target of a Microsoft DKIM selector, or None (mail_signals.md, "Behind a
+    """The tenant's first name in a CNAME target of a Microsoft DKIM selector, or None (mail_signals.md,
+    "Behind a
     gateway"). It is a name, not an id."""
     found = _TENANT.fullmatch(target.lower().rstrip("."))
     return found[1] if found else None

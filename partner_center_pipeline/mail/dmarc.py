@@ -18,10 +18,10 @@ _TAG: Final = re.compile(r"\s*([a-z][a-z0-9_]*)\s*=\s*(.*?)\s*", re.IGNORECASE |
 class Dmarc:
     """One DMARC record.
 
-    `policy` is `none`, `quarantine` or `reject`: the record's `p`, and `none` when `p` is missing or is no policy
-    (`policy_note` then says `dmarc_policy_missing` or `dmarc_policy_invalid`). The other tags are kept as written, in
-    lower case, and never read as `p`; `pct` is a legacy tag of RFC 7489. `found_at` is the domain whose `_dmarc` held
-    the record: the domain itself or, by the tree walk, one above it.
+    `policy` is `none`, `quarantine` or `reject`: the record's `p`, and `none` when `p` is missing or is no
+    policy (`policy_note` then says `dmarc_policy_missing` or `dmarc_policy_invalid`). The other tags are kept
+    as written, in lower case, and never read as `p`; `pct` is a legacy tag of RFC 7489. `found_at` is the
+    domain whose `_dmarc` held the record: the domain itself or, by the tree walk, one above it.
     """
 
     record: str
@@ -41,7 +41,8 @@ def is_dmarc(text: str) -> bool:
 
 
 def parse_dmarc(text: str, found_at: str) -> Dmarc | None:
-    """The DMARC record in `text`, or None when it is not one. Never raises. The first of a repeated tag counts."""
+    """The DMARC record in `text`, or None when it is not one. Never raises. The first of a repeated tag
+    counts."""
     if not is_dmarc(text):
         return None
     tags: dict[str, str] = {}
@@ -68,7 +69,8 @@ def parse_dmarc(text: str, found_at: str) -> Dmarc | None:
 
 
 def select_dmarc(texts: Iterable[str], found_at: str) -> Dmarc | None:
-    """The one DMARC record among a name's TXT records. More than one counts as none (RFC 9989, "DNS Tree Walk")."""
+    """The one DMARC record among a name's TXT records. More than one counts as none (RFC 9989, "DNS Tree
+    Walk")."""
     records = [text for text in texts if is_dmarc(text)]
     return parse_dmarc(records[0], found_at) if len(records) == 1 else None
 
@@ -84,12 +86,14 @@ def tree_walk(domain: str) -> tuple[str, ...]:
 
 
 def ends_walk(record: Dmarc) -> bool:
-    """Whether the walk goes no further up: the record says that it stands at, or above, the organisational domain."""
+    """Whether the walk goes no further up: the record says that it stands at, or above, the organisational
+    domain."""
     return record.psd in ("n", "y")
 
 
 def choose(walked: Iterable[Dmarc]) -> Dmarc | None:
-    """The record that holds for the domain, from those found on the walk in order (RFC 9989, "Policy Discovery").
+    """The record that holds for the domain, from those found on the walk in order (RFC 9989, "Policy
+    Discovery").
 
     The domain's own comes first; then the organisational domain's; then that of a public suffix.
     """

@@ -18,6 +18,7 @@ from partner_center_pipeline.mail.signals import (
     NEEDED,
     NS,
     SPF_NESTED,
+    TENANT,
     TXT,
     Lookup,
     MailSignals,
@@ -30,6 +31,9 @@ FIRST_RETRY_SECONDS: Final = 600
 
 LONGEST_RETRY_SECONDS: Final = 86_400
 """Doubling stops at a day."""
+
+PROVIDER_KEPT: Final = "provider_kept"
+"""The note of signals whose provider is an older scan's."""
 
 _PARENTS: Final[Mapping[str, tuple[str, ...]]] = {
     MX_HOSTS: (MX,),
@@ -45,11 +49,13 @@ def _names_provider(lookup: str) -> bool:
 
 
 def keep_facts(previous: MailSignals | None, scanned: MailSignals) -> MailSignals:
-    """What is known after `scanned`: new facts replace old ones, and where a look-up brought none the old stays.
+    """What is known after `scanned`: new facts replace old ones, and where a look-up brought none the old
+    stays.
 
-    The old fact keeps its `answered_at`, and the new outcome is in `missed`. Besides, a known provider is not replaced
-    by Local or Unknown as long as a look-up that could name it is missing an answer (note `provider_kept`), and a
-    tenant is never erased: a DKIM target goes before OIDC metadata, the newer before the older.
+    The old fact keeps its `answered_at`, and the new outcome is in `missed`. Besides, a known provider is not
+    replaced by Local or Unknown as long as a look-up that could name it is missing an answer (note
+    `provider_kept`), and a tenant is never erased: a DKIM target goes before OIDC metadata, the newer before
+    the older.
     """
     if previous is None:
         return scanned
@@ -69,7 +75,7 @@ def keep_facts(previous: MailSignals | None, scanned: MailSignals) -> MailSignal
             gateway=previous.gateway,
             confidence=previous.confidence,
             evidence=previous.evidence,
-            notes=tuple(dict.fromkeys((*kept.notes, "provider_kept"))),
+            notes=tuple(dict.fromkeys((*kept.notes, PROVIDER_KEPT))),
         )
     return kept
 
@@ -90,11 +96,14 @@ def _merge(old: Mapping[str, Lookup], new: Mapping[str, Lookup]) -> dict[str, Lo
         before = old.get(name)
         if not lookup.is_fact and before is not None and before.is_fact and _still_applies(name, old, new):
             merged[name] = replace(before, missed=lookup.outcome)
-    # These are asked only when their parents' answers call for it; while a parent's stays the old one, so do they.
+    # These are asked only when their parents' answers call for it; while a parent's stays the old one, so do
+    # they.
     for name, parents in _PARENTS.items():
         parent_missed = any(parent in new and not new[parent].is_fact for parent in parents)
         if name in old and name not in new and parent_missed and _still_applies(name, old, new):
             merged[name] = old[name]
+    if TENANT in old and TENANT not in new:
+        merged[TENANT] = old[TENANT]
     return merged
 
 
@@ -110,10 +119,10 @@ def _still_applies(name: str, old: Mapping[str, Lookup], new: Mapping[str, Looku
 def next_scan_after(signals: MailSignals, failures: int, ttl_hours: int) -> int:
     """Seconds from `signals.scanned_at` until the domain is scanned again.
 
-    `ttl_hours` (HUNTER_SIGNALS_TTL_HOURS) after a scan that brought the facts a score needs. Otherwise, when MX, TXT,
-    _dmarc or a DKIM selector that matters is missing its answer, a backoff: `failures` is how many scans in a row
-    ended so, this one included, and the wait is ten minutes doubling with each, at most a day and never more than the
-    TTL. `signals` may be a scan or what `keep_facts` made of it.
+    `ttl_hours` (HUNTER_SIGNALS_TTL_HOURS) after a scan that brought the facts a score needs. Otherwise, when
+    an answer that could change the score is missing, a backoff: `failures` is how many scans in a row ended
+    so, this one included, and the wait is ten minutes doubling with each, at most a day and never more than
+    the TTL. `signals` may be a scan or what `keep_facts` made of it.
     """
     ttl = ttl_hours * 3600
     if not retry_is_due(signals):
@@ -123,8 +132,11 @@ def next_scan_after(signals: MailSignals, failures: int, ttl_hours: int) -> int:
 
 
 def retry_is_due(signals: MailSignals) -> bool:
-    """Whether the last scan missed an answer that could change the score: then it counts as a failure in a row."""
+    """Whether the last scan missed an answer that could change the score; then it is a failure in a row."""
     missed = signals.missed
     if any(name in missed for name in NEEDED):
         return True
-    return signals.dkim_present is not True and any(selector_of(name) is not None for name in missed)
+    if signals.dkim_present is None and any(selector_of(name) is not None for name in missed):
+        return True
+    unnamed = signals.provider in _NAMES_NOBODY or PROVIDER_KEPT in signals.notes
+    return unnamed and not signals.no_mx and any(_names_provider(name) for name in missed)

@@ -1,7 +1,7 @@
 """Weighing what the DNS said: provider, gateway, confidence and tenant from the look-ups of one domain.
 
-Everything in MailSignals follows from the look-ups by `conclude`, which is pure: the same answers give the same
-signals. What does not belong here: reading one record (`mx`, `spf`, `dmarc`, `dkim`).
+Everything in MailSignals follows from the look-ups by `conclude`, which is pure: the same answers give the
+same signals. What does not belong here: reading one record (`mx`, `spf`, `dmarc`, `dkim`).
 
 Notes that `conclude` gives:
 
@@ -55,7 +55,8 @@ TIE_CONFIDENCE: Final = 70
 """The deciding preference is shared with a host of another owner."""
 
 LOCAL_CONFIDENCE: Final = 60
-"""An MX host that nobody in the table owns, and no hint at anybody: self-hosted, or a hoster not in the table."""
+"""An MX host that nobody in the table owns, and no hint at anybody: self-hosted, or a hoster not in the
+table."""
 
 LOCAL_HINT_CONFIDENCE: Final = 40
 """The same with one hint at a mailbox provider."""
@@ -65,7 +66,8 @@ HINT_WEIGHTS: Final[Mapping[str, int]] = {"dkim": 70, "spf": 50, "autodiscover":
 together they are as sure as not all of them being wrong (75 for SPF and autodiscover)."""
 
 HINTS_NEEDED: Final = 2
-"""Independent hints that name the mailbox provider behind an unknown MX (mail_signals.md, "Behind a gateway")."""
+"""Independent hints that name the mailbox provider behind an unknown MX (mail_signals.md, "Behind a
+gateway")."""
 
 _VERIFICATION: Final = re.compile(r"MS=|[\w.-]*(?:verif|validation)[\w.-]*\s*[=:]|amazonses:", re.IGNORECASE)
 _MS_TXT: Final = re.compile(r"MS=ms\d+", re.IGNORECASE)
@@ -89,7 +91,8 @@ class _Mailbox:
 
 
 def needs_hints(reading: MxReading) -> bool:
-    """Whether the MX leaves it open who keeps the mailboxes: a gateway, or a host that nobody in the table owns."""
+    """Whether the MX leaves it open who keeps the mailboxes: a gateway, or a host that nobody in the table
+    owns."""
     return (
         reading.host is not None
         and reading.no_mail is None
@@ -116,7 +119,8 @@ def conclude(
     *,
     tenant: tuple[str, str] | None = None,
 ) -> MailSignals:
-    """What the look-ups of one domain say. `tenant` is (id, source) from elsewhere; a DKIM target goes before it."""
+    """What the look-ups of one domain say. `tenant` is (id, source) from elsewhere; a DKIM target goes before
+    it."""
     mx_lookup = lookups.get(MX, _ABSENT)
     mx = parse_mx(mx_lookup.records)
     reading = read_mx(mx, mx_targets(lookups))
@@ -129,8 +133,8 @@ def conclude(
 
     hints, others = _hints(spf, lookups, targets, autodiscover, ns)
     mailbox = _mailbox(reading, hints)
-    named = next(((name, s) for s, target in targets if (name := dkim.tenant_of(target))), None)
-    found_tenant = (named[0], "dkim_target") if named else tenant
+    named = next((name for _, target in targets if (name := dkim.tenant_of(target))), None)
+    found_tenant = (named, "dkim_target") if named else tenant
 
     notes = [*mailbox.notes]
     notes += ["mx_tie"] * reading.tie + ["mx_mixed_providers"] * reading.mixed
@@ -185,8 +189,14 @@ def _dmarc(domain: str, lookups: Mapping[str, Lookup]) -> tuple[Dmarc | None, li
 def _dkim(lookups: Mapping[str, Lookup]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], bool]:
     selectors = [(s, lookup) for name, lookup in lookups.items() if (s := selector_of(name)) is not None]
     keys = tuple(selector for selector, lookup in selectors if dkim.has_key(lookup.records))
-    targets = tuple((selector, lookup.targets[-1]) for selector, lookup in selectors if lookup.targets)
+    targets = tuple((selector, _known_target(lookup.targets)) for selector, lookup in selectors if lookup.targets)
     return keys, targets, any(dkim.is_revoked(lookup.records) for _, lookup in selectors)
+
+
+def _known_target(targets: tuple[str, ...]) -> str:
+    """The first CNAME target whose owner the table knows (owners may lead on to hosts of their own), or the
+    last."""
+    return next((target for target in targets if owner_of(target, Place.DKIM)), targets[-1])
 
 
 def _dkim_present(lookups: Mapping[str, Lookup], keys: tuple[str, ...]) -> bool | None:
@@ -247,7 +257,8 @@ def _mailbox(reading: MxReading, hints: list[_Hint]) -> _Mailbox:
         if reading.owner is None:
             return _Mailbox(Provider.Unknown, None, 0)
         sure = MX_CONFIDENCE if reading.name == reading.host else MX_CNAME_CONFIDENCE
-        return _Mailbox(reading.provider, reading.owner.name, min(sure, TIE_CONFIDENCE) if reading.tie else sure)
+        sure = min(sure, TIE_CONFIDENCE) if reading.tie else sure
+        return _Mailbox(reading.provider, reading.owner.name, sure)
 
     kinds: dict[Owner, set[str]] = {}
     for hint in hints:
@@ -267,7 +278,8 @@ def _mailbox(reading: MxReading, hints: list[_Hint]) -> _Mailbox:
 
 
 def _suffices(kinds: set[str], *, behind_gateway: bool) -> bool:
-    """A known gateway has a mailbox somewhere behind it, so one hint names it; the name servers alone are too weak."""
+    """A known gateway has a mailbox somewhere behind it, so one hint names it; the name servers alone are too
+    weak."""
     return bool(kinds - {Place.NS.value}) if behind_gateway else len(kinds) >= HINTS_NEEDED
 
 

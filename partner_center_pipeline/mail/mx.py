@@ -21,11 +21,11 @@ PARKING: Final = "parking"
 class MxReading:
     """What a set of MX records says.
 
-    `host`, at `preference`, decides: the lowest preference, and at equal preference a known mailbox before a gateway before an unknown
-    host. `name` is what `owner` was recognised by: the host, or the CNAME target it leads to. `no_mail` is None, or
-    why these records name no mail host: `null_mx` (RFC 7505), `localhost`, `parking`. `gateway` is a filtering service
-    at the deciding preference. `tie` means that the deciding preference has hosts of different owners, `mixed` that
-    some other preference has.
+    `host`, at `preference`, decides: the lowest preference, and at equal preference a known mailbox before a
+    gateway before an unknown host. `name` is what `owner` was recognised by: the host, or the CNAME target it
+    leads to. `no_mail` is None, or why these records name no mail host: `null_mx` (RFC 7505), `localhost`,
+    `parking`. `gateway` is a filtering service at the deciding preference. `tie` means that the deciding
+    preference has hosts of different owners, `mixed` that some other preference has.
     """
 
     preference: int | None
@@ -48,7 +48,8 @@ def host_key(host: str) -> str:
 
 
 def sort_mx(mx: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
-    """(preference, host) pairs as a domain's MX in the order in which they are tried; the null MX's host is ''."""
+    """(preference, host) pairs as a domain's MX in the order in which they are tried; the null MX's host is
+    ''."""
     return tuple(sorted({(preference, host_key(host)) for preference, host in mx}))
 
 
@@ -88,7 +89,7 @@ def read_mx(mx: Iterable[tuple[int, str]], targets: Mapping[str, tuple[str, ...]
     usable = [(preference, host) for preference, host in pairs if host and not _is_localhost(host)]
     if not usable:
         return _no_mail(LOCALHOST if any(host for _, host in pairs) else NULL_MX, None)
-    hosts = [(preference, host, *_recognise(host, (targets or {}).get(host, ()))) for preference, host in usable]
+    hosts = [(p, host, *_recognise(host, (targets or {}).get(host, ()))) for p, host in usable]
     lowest = hosts[0][0]
     deciding = sorted((h for h in hosts if h[0] == lowest), key=lambda h: (_rank(h[3]), h[1]))
     _, host, name, owner = deciding[0]

@@ -1,9 +1,9 @@
 """Asking resolvers: UDP, TCP when an answer is truncated, retries, a rate limit, and a cache by TTL.
 
-Here is the package's I/O. What does not belong here: what is asked for a domain (`scanner`), and how bytes are read
-(`wire`). aiodns (c-ares) was measured against this and left out, see `wire` for the other candidate: 318 domains/s,
-but one unreadable answer fails every other question on the same socket, an NXDOMAIN hides the CNAME that led there
-(which is what names a tenant), and the SOA's negative TTL is not shown.
+Here is the package's I/O. What does not belong here: what is asked for a domain (`scanner`), and how bytes
+are read (`wire`). aiodns (c-ares) was measured against this and left out, see `wire` for the other candidate:
+318 domains/s, but one unreadable answer fails every other question on the same socket, an NXDOMAIN hides the
+CNAME that led there (which is what names a tenant), and the SOA's negative TTL is not shown.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ QUERIES_PER_SECOND: Final = 1000.0
 """Questions per second to one resolver; Google Public DNS, for one, throttles a client at 1,500."""
 
 IN_FLIGHT: Final = 128
-"""Questions that one resolver has unanswered at the same time: a burst that fits a socket's default receive buffer
-(208 KiB on Linux) at either end, where one too many is dropped and costs TRY_SECONDS."""
+"""Questions that one resolver has unanswered at the same time: a burst that fits a socket's default receive
+buffer (208 KiB on Linux) at either end, where one too many is dropped and costs TRY_SECONDS."""
 
 CACHE_SIZE: Final = 20_000
 """Answers that are kept at most; those that were used last stay."""
@@ -49,7 +49,8 @@ class Resolver(Protocol):
     """Where answers come from."""
 
     async def query(self, name: str, rdtype: RdataType) -> Answer:
-        """The answer for a name in ASCII. Never raises for what a server does: that is the answer's outcome."""
+        """The answer for a name in ASCII. Never raises for what a server does: that is the answer's
+        outcome."""
         ...
 
 
@@ -62,7 +63,8 @@ class TokenBucket:
         self._next = 0.0
 
     def reserve(self, now: float) -> float:
-        """Take one token and say how many seconds to wait before using it; `now` in seconds, never going back."""
+        """Take one token and say how many seconds to wait before using it; `now` in seconds, never going
+        back."""
         self._next = max(self._next, now - self._burst) + self._interval
         return max(0.0, self._next - now)
 
@@ -70,7 +72,8 @@ class TokenBucket:
 class _Upstream:
     """One resolver: a connected UDP socket that many questions share, told apart by their ids.
 
-    The socket is read here and not by an asyncio transport, which takes one datagram per turn of the event loop.
+    The socket is read here and not by an asyncio transport, which takes one datagram per turn of the event
+    loop.
     """
 
     def __init__(self, host: str, port: int, rate: float | None) -> None:
@@ -106,7 +109,8 @@ class _Upstream:
                 waiting.set_result(message)
 
     def _nobody_there(self) -> None:
-        """The network says that nothing listens at the address: no question waits any longer for its answer."""
+        """The network says that nothing listens at the address: no question waits any longer for its
+        answer."""
         for waiting in self._pending.values():
             _give_up(waiting)
 

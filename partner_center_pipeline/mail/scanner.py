@@ -59,7 +59,8 @@ class Scanner:
         self._clock = clock
 
     async def scan(self, domain: str) -> MailSignals:
-        """What DNS says about `domain` (ASCII). Takes at most DOMAIN_SECONDS and never raises for what DNS does."""
+        """What DNS says about `domain` (ASCII). Takes at most DOMAIN_SECONDS and never raises for what DNS
+        does."""
         domain = domain.strip().lower().rstrip(".")
         names = {dkim_lookup(s): f"{s}._domainkey.{domain}" for s in self._selectors}
         aliases = {name: f"{name}.{domain}" for name in (AUTODISCOVER, ENTERPRISE_REGISTRATION, LYNCDISCOVER)}
@@ -122,7 +123,8 @@ class Scanner:
         return self._of_steps(records, missed)
 
     async def _spf_nested(self, domain: str, spf: Spf) -> Lookup:
-        """The hosts that an SPF record draws on below its own. A host of the provider table is not looked into: what
+        """The hosts that an SPF record draws on below its own. A host of the provider table is not looked
+        into: what
         it draws on says something about its owner, not about the domain."""
         waiting = deque(spf.targets)
         seen = {domain, *waiting}
@@ -228,7 +230,8 @@ def scan(
     one. Leaving the iterator early stops them. Raises ResolverError, at the first result, when no resolver can be used.
     """
     finished: queue.SimpleQueue[Future[MailSignals]] = queue.SimpleQueue()
-    # A domain asks some twenty questions at once; more domains than the rate allows would time out waiting for a turn.
+    # A domain asks some twenty questions at once; more domains than the rate allows would time out waiting
+    # for a turn.
     limit = max(1, min(concurrency, int(queries_per_second * DOMAIN_SECONDS / 100)))
     done = 0
     with _started(resolvers, selectors, clock, queries_per_second) as start:

@@ -46,6 +46,7 @@ AUTODISCOVER: Final = "autodiscover"
 ENTERPRISE_REGISTRATION: Final = "enterpriseregistration"
 LYNCDISCOVER: Final = "lyncdiscover"
 NS: Final = "ns"
+TENANT: Final = "tenant"
 _DKIM: Final = "dkim:"
 
 NEEDED: Final = (MX, TXT, DMARC)
@@ -66,15 +67,18 @@ def selector_of(lookup: str) -> str | None:
 class Lookup:
     """What is known from one look-up of one domain.
 
-    `outcome` and `records` are the last fact; a look-up that never brought one has the outcome of the last attempt,
-    and at most the part of the records that was answered (`spf_nested`, `mx_hosts`, `dmarc_above` take several). `answered_at` (UTC) is when the fact was brought, None without one. `missed` is the outcome of a
-    later attempt that brought no fact; None when the last attempt did. `records` are in presentation form:
+    `outcome` and `records` are the last fact; a look-up that never brought one has the outcome of the last
+    attempt, and at most the part of the records that was answered (`spf_nested`, `mx_hosts`, `dmarc_above`
+    take several). `answered_at` (UTC) is when the fact was brought, None without one. `missed` is the outcome
+    of a later attempt that brought no fact; None when the last attempt did. `records` are in presentation
+    form:
 
     * `mx`: `10 mail.example.com`; the null MX is `0` and a blank. `ns`, and CNAMEs: a host.
     * `txt`, `dmarc`: a TXT record's pieces joined, bytes that are not UTF-8 as `\\xff`.
     * `dkim:<selector>`: as TXT. `targets` are the CNAME targets on the way there, in order.
-    * `mx_hosts`: a host and the CNAME targets it leads to, blank between. `spf_nested`: a host that the SPF record
-      draws on at some depth. `dmarc_above`: a domain above, a blank, its DMARC record.
+    * `mx_hosts`: a host and the CNAME targets it leads to, blank between. `spf_nested`: a host that the SPF
+      record draws on at some depth. `tenant`: a tenant id (HTTPS, not DNS). `dmarc_above`: a domain above, a
+      blank, its DMARC record.
     """
 
     outcome: Outcome
@@ -93,10 +97,10 @@ class Lookup:
 class Evidence:
     """One thing that says whose a domain's mail is.
 
-    `kind` is `mx`, `mx_cname`, `dkim`, `spf`, `autodiscover`, `ns` (hints at the mailbox, strongest first), `gateway`,
-    `sender` (a service for programs: never a hint), or `microsoft` (a Microsoft relation that is no mailbox). `detail`
-    is what was seen: a host, with the selector before it for DKIM. `points_to` is a Provider's value; for `gateway` and
-    for a mailbox that scores as Unknown it is the owner's name.
+    `kind` is `mx`, `mx_cname`, `dkim`, `spf`, `autodiscover`, `ns` (hints at the mailbox, strongest first),
+    `gateway`, `sender` (a service for programs: never a hint), or `microsoft` (a Microsoft relation that is
+    no mailbox). `detail` is what was seen: a host, with the selector before it for DKIM. `points_to` is a
+    Provider's value; for `gateway` and for a mailbox that scores as Unknown it is the owner's name.
     """
 
     kind: str
@@ -111,20 +115,22 @@ class MailSignals:
     domain          the domain asked about, as given, lower-case
     scanned_at      UTC, when the last scan of it ended
     provider        who keeps the mailboxes, as the mail records say; a tenant does not change it
-    provider_name   a person's word for it: `Natro`, `consumer Outlook`; None for Local and when nothing is known
+    provider_name   a person's word for it: `Natro`, `consumer Outlook`; None for Local and when nothing is
+                    known
     gateway         name of the filtering service the MX points at, or None
     confidence      0 to 100, how sure `provider` is; 0 when nothing names one
     evidence        what `provider`, `gateway` and `tenant` rest on, strongest first
     notes           stable codes of what a person may want to know (judge.py lists them)
     mx              (preference, host) in the order of trying; empty without a record
     mx_outcome      outcome of the MX look-up
-    no_mx_reason    why there is *as a fact* no mail host: `nxdomain`, `nodata`, `null_mx`, `localhost`, `parking`
+    no_mx_reason    why there is *as a fact* no mail host: `nxdomain`, `nodata`, `null_mx`, `localhost`,
+                    `parking`
     spf, dmarc      the records as parsed; dmarc is None when absent or not known
     dkim_present    True, False only when every selector answered, else None
     dkim_selectors  selectors that hold a key
-    dkim_targets    (selector, last CNAME target) of selectors that are CNAMEs, with or without a key behind
-    tenant          Microsoft tenant, or None; `tenant_source` says from where: `dkim_target` (then it is the tenant's
-                    first name) or `oidc_metadata` (then it is its id)
+    dkim_targets    (selector, CNAME target) of selectors that are CNAMEs, with or without a key behind
+    tenant          Microsoft tenant, or None; `tenant_source` says from where: `dkim_target` (then it is the
+                    tenant's first name) or `oidc_metadata` (then it is its id)
     autodiscover    the CNAME target, or None
     ns              name servers
     verifications   TXT records by which services made the domain's owner prove the domain
@@ -176,19 +182,21 @@ class MailSignals:
 
     @property
     def is_complete(self) -> bool:
-        """Whether MX, SPF and _dmarc are facts, so that there can be a score. Facts may be old: see `facts_from`."""
+        """Whether MX, SPF and _dmarc are facts, so that there can be a score. Facts may be old: see
+        `facts_from`."""
         return all(name in self.lookups and self.lookups[name].is_fact for name in NEEDED)
 
     @property
     def facts_from(self) -> datetime | None:
-        """UTC of the oldest fact that a score rests on; the signals' age counts from here. None when incomplete."""
+        """UTC of the oldest fact that a score rests on; the signals' age counts from here. None when
+        incomplete."""
         times = [self.lookups[name].answered_at for name in NEEDED if name in self.lookups]
         known = [time for time in times if time is not None]
         return min(known) if len(known) == len(NEEDED) else None
 
     def to_row(self) -> dict[str, Any]:
-        """Every field as plain JSON types: instants as ISO 8601 text, tuples as lists, nested records as dicts; and
-        `no_mx`, `dmarc_policy`, `is_complete`, `facts_from`, which `from_row` ignores."""
+        """Every field as plain JSON types: instants as ISO 8601 text, tuples as lists, nested records as
+        dicts; and `no_mx`, `dmarc_policy`, `is_complete`, `facts_from`, which `from_row` ignores."""
         row: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         row["no_mx"] = self.no_mx
         row["dmarc_policy"] = self.dmarc_policy

@@ -20,9 +20,10 @@ _REDIRECT: Final = re.compile(r"redirect=(.*)", re.IGNORECASE | re.DOTALL)
 class Spf:
     """A domain's SPF as written.
 
-    `record` is None when there is none or more than one; `multiple` says which (more than one is an error and scores
-    as none, reason `spf_multiple_records`). `includes` are the include targets in order, repetitions kept; `redirect`
-    is the target of `redirect=`. `all` is the qualifier of the `all` mechanism, one of `+ - ~ ?`, or None without one.
+    `record` is None when there is none or more than one; `multiple` says which (more than one is an error and
+    scores as none, reason `spf_multiple_records`). `includes` are the include targets in order, repetitions
+    kept; `redirect` is the target of `redirect=`. `all` is the qualifier of the `all` mechanism, one of `+ -
+    ~ ?`, or None without one.
     """
 
     record: str | None = None
@@ -43,13 +44,15 @@ class Spf:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The domains whose records this one draws on, in order and without repetition; macros cannot be followed."""
+        """The domains whose records this one draws on, in order and without repetition; macros cannot be
+        followed."""
         names = (*self.includes, *((self.redirect,) if self.redirect else ()))
         return tuple(dict.fromkeys(name for name in names if name and "%" not in name))
 
 
 def is_spf(text: str) -> bool:
-    """Whether a TXT record is an SPF record of version 1: `v=spf1`, then the end or a blank (RFC 7208, section 4.5)."""
+    """Whether a TXT record is an SPF record of version 1: `v=spf1`, then the end or a blank (RFC 7208,
+    section 4.5)."""
     return text[:6].lower() == "v=spf1" and text[6:7] in ("", " ")
 
 

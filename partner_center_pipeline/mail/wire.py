@@ -1,8 +1,8 @@
 """DNS messages as bytes: a question out, an answer in. Pure; sending and waiting is `resolver`'s.
 
-dnspython reads and writes the names. The message around them is walked here, because `dns.message.from_wire` builds a
-tree of objects that the scanner throws away: 300 us for an answer on the machine where this takes 40, which is the
-difference between 70 domains a second and several hundred.
+dnspython reads and writes the names. The message around them is walked here, because `dns.message.from_wire`
+builds a tree of objects that the scanner throws away: 300 us for an answer on the machine where this takes
+40, which is the difference between 70 domains a second and several hundred.
 """
 
 import struct
@@ -35,7 +35,8 @@ _NXDOMAIN: Final = 3
 _FAILURES: Final = {5: Outcome.REFUSED}
 _NO_EDNS: Final = (1, 4)
 
-# Control characters other than these mean nothing in a TXT record, and PostgreSQL cannot store the first of them.
+# Control characters other than these mean nothing in a TXT record, and PostgreSQL cannot store the first of
+# them.
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F) if code not in (0x09, 0x0A, 0x0D)}
 
 
@@ -43,10 +44,10 @@ _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F) if co
 class Answer:
     """What a look-up of (name, type) brought.
 
-    `records` are in presentation form, as in signals.Lookup. `cnames` are the CNAME targets on the way, in order, also
-    when nothing is at their end. `ttl` (seconds) is how long the answer may be used again: the lowest on the way, for
-    a negative answer the SOA's (RFC 2308, section 5); 0 when it may not. `open_end` means that the chain's last target
-    was not looked up by the server and must be asked for.
+    `records` are in presentation form, as in signals.Lookup. `cnames` are the CNAME targets on the way, in
+    order, also when nothing is at their end. `ttl` (seconds) is how long the answer may be used again: the
+    lowest on the way, for a negative answer the SOA's (RFC 2308, section 5); 0 when it may not. `open_end`
+    means that the chain's last target was not looked up by the server and must be asked for.
     """
 
     outcome: Outcome
@@ -62,7 +63,8 @@ IMPOSSIBLE: Final = Answer(Outcome.NXDOMAIN)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question ready to send; `section` is its question section, `name` the name it asks for, in lower case."""
+    """A question ready to send; `section` is its question section, `name` the name it asks for, in lower
+    case."""
 
     name: str
     rdtype: RdataType
@@ -74,7 +76,8 @@ class Question:
 
 
 def question(name: str, rdtype: RdataType) -> Question | None:
-    """The question for `name` (ASCII, with or without the final dot), or None when DNS cannot hold such a name."""
+    """The question for `name` (ASCII, with or without the final dot), or None when DNS cannot hold such a
+    name."""
     name = name.lower().rstrip(".")
     try:
         wire = _name_to_wire(name)
@@ -103,12 +106,14 @@ def is_truncated(message: bytes) -> bool:
 
 
 def rejects_edns(message: bytes) -> bool:
-    """Whether the server could not read the question, so that it is asked without EDNS (RFC 6891, section 7)."""
+    """Whether the server could not read the question, so that it is asked without EDNS (RFC 6891, section
+    7)."""
     return len(message) >= _HEADER.size and _HEADER.unpack_from(message)[1] & 0xF in _NO_EDNS
 
 
 def decode_text(pieces: bytes) -> str:
-    """TXT bytes, pieces joined, as text. Bytes that are not UTF-8 and control characters are escaped as `\\xff`."""
+    """TXT bytes, pieces joined, as text. Bytes that are not UTF-8 and control characters are escaped as
+    `\\xff`."""
     return pieces.decode("utf-8", "backslashreplace").translate(_ESCAPES)
 
 
@@ -238,7 +243,8 @@ def _follow(
 
 
 def continue_chain(so_far: Answer, rest: Answer) -> Answer:
-    """`so_far`, whose end was open, joined with the answer for its last CNAME target; a loop is cut as no data."""
+    """`so_far`, whose end was open, joined with the answer for its last CNAME target; a loop is cut as no
+    data."""
     if not rest.outcome.is_fact:
         return rest
     chain = (*so_far.cnames, *rest.cnames)

@@ -107,9 +107,7 @@ class ReferralsClient:
             try:
                 return self._get(next_url(request, self._base_url))
             except httpx.InvalidURL:
-                raise ForeignHost(
-                    "Partner Center sent a next link that is no address. Try again later."
-                ) from None
+                raise ForeignHost("Partner Center sent a next link that is no address. Try again later.") from None
         if not request.has_dates or self.date_literal is not None:
             return self._query(request, self.date_literal or DateLiteral.BARE)
         try:
@@ -177,8 +175,7 @@ class ReferralsClient:
             if response.status_code != 200:
                 return None
             raise Unreachable(
-                "Partner Center's answer is not JSON, or broke off. If it stays so, look for a proxy in "
-                "between.",
+                "Partner Center's answer is not JSON, or broke off. If it stays so, look for a proxy in between.",
                 status=200,
                 request_id=response.headers.get("request-id"),
             ) from None
@@ -190,9 +187,7 @@ class ReferralsClient:
             raise _refused(response, ApiProblem("", "the answer is no list of referrals"))
         server_time = http_date(response.headers.get("date"))
         if server_time is None:
-            raise _refused(
-                response, ApiProblem("", "the answer has no Date header, so the server's time is unknown")
-            )
+            raise _refused(response, ApiProblem("", "the answer has no Date header, so the server's time is unknown"))
         return Page(
             items=items,
             next_link=link or None,
@@ -241,9 +236,7 @@ def _refusal(response: httpx.Response, body: Any) -> PartnerCenterError:
 
 
 def _refused(response: httpx.Response, problem: ApiProblem) -> ApiRefused:
-    hint = (
-        " Check HUNTER_PARTNER_CENTER_BASE_URL." if response.status_code in (301, 302, 307, 308, 404) else ""
-    )
+    hint = " Check HUNTER_PARTNER_CENTER_BASE_URL." if response.status_code in (301, 302, 307, 308, 404) else ""
     return ApiRefused(
         f"Partner Center does not answer as expected{_details(response, problem)}.{hint} Run "
         "`partner-center doctor`; for a support case, give Microsoft the request id.",

@@ -59,9 +59,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=bundle)
     except (OSError, ssl.SSLError) as error:
-        problem = (
-            error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "not a PEM file"
-        )
+        problem = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "not a PEM file"
         raise SettingsError(
             "HUNTER_PARTNER_CENTER_CA_BUNDLE", f"{bundle} cannot be used as a CA bundle ({problem})"
         ) from None
@@ -159,9 +157,7 @@ def raise_if_busy(response: httpx.Response, clock: Clock) -> None:
     now = http_date(response.headers.get("date")) or clock.utc()
     seconds = retry_after(response.headers.get("retry-after"), now)
     asked = "" if seconds is None else f" and asks to wait {seconds:.0f} s"
-    kind, what = (
-        (Throttled, "has had too many calls") if status in _THROTTLED else (Unreachable, "is in trouble")
-    )
+    kind, what = (Throttled, "has had too many calls") if status in _THROTTLED else (Unreachable, "is in trouble")
     raise kind(
         f"{response.url.host} {what} (HTTP {status}){asked}. Nothing is to be done but to try again later.",
         status=status,

@@ -11,7 +11,7 @@ from typing import Final
 
 from partner_center_pipeline.partner_center.client import Page, ReferralsClient
 from partner_center_pipeline.partner_center.contract import ReferralVersion, Rejected, read_referral
-from partner_center_pipeline.partner_center.errors import ScanIncomplete, TooEarly
+from partner_center_pipeline.partner_center.errors import ApiRefused, ScanIncomplete, TooEarly
 from partner_center_pipeline.partner_center.odata import PageQuery
 from partner_center_pipeline.windows import BEGINNING, TICKS_PER_SECOND, render_ticks
 
@@ -78,9 +78,9 @@ def scan(
        then the second walk misses that one.
     4. The end is believed when a query brings no row that is new and no next link, not when a page is short:
        the server may cap pages as it likes.
-    5. A row out of order or outside the asked interval, and a link that was followed already, contradict 2
-       and 3. The page is dropped and the scan starts again from the last proven row, at most `MAX_RESTARTS`
-       times in a row.
+    5. A row out of order or outside the asked interval, a page that was met before, and a link that loops or
+       is refused contradict 2 and 3. The page is dropped and the scan starts again from the last proven row,
+       at most `MAX_RESTARTS` times in a row.
 
     Rows that break the contract have no place in the order; each is delivered once per scan, told by its
     fingerprint.
@@ -89,9 +89,7 @@ def scan(
     `ReferralsClient.get_page` raises. The pages delivered before stay right.
     """
     low = BEGINNING if start is None else start
-    return _Scan(
-        client, end, low if resume_from is None else max(low, resume_from), not_before, patience
-    ).pages()
+    return _Scan(client, end, low if resume_from is None else max(low, resume_from), not_before, patience).pages()
 
 
 class _ContradictionError(Exception):
@@ -155,9 +153,7 @@ class _Scan:
             fresh = self._fresh(rows)
             over = at > self.low or page.next_link is None
             if over:
-                self._conclude(
-                    at, frozenset(met), nothing_new=not fresh, walked=bool(links), full=fetched >= self.top
-                )
+                self._conclude(at, frozenset(met), nothing_new=not fresh, walked=bool(links), full=fetched >= self.top)
             yield self._page(page, fresh)
             if over:
                 return
@@ -166,9 +162,7 @@ class _Scan:
             request = str(page.next_link)
             links.add(request)
 
-    def _conclude(
-        self, at: int, met: frozenset[_Key], *, nothing_new: bool, walked: bool, full: bool
-    ) -> None:
+    def _conclude(self, at: int, met: frozenset[_Key], *, nothing_new: bool, walked: bool, full: bool) -> None:
         """What a finished walk proves; see the numbered argument of `scan`."""
         proven = met == self.last_walk if walked else True
         self.last_walk = met
@@ -185,7 +179,12 @@ class _Scan:
 
     def _fetch(self, request: PageQuery | str) -> Page:
         while True:
-            page = self.client.get_page(request)
+            try:
+                page = self.client.get_page(request)
+            except ApiRefused as refused:
+                if isinstance(request, str) and refused.status == 400:
+                    raise _ContradictionError("a next link was refused, as one that is too old is") from refused
+                raise
             missing = (self.not_before - page.server_ticks) / TICKS_PER_SECOND
             if missing <= 0:
                 return page

@@ -38,9 +38,7 @@ _BLOCKED: Final = (
     "flow\". In the Entra admin centre, exclude the pipeline's account from it (Protection, Conditional "
     "Access), then run `partner-center login`."
 )
-_MFA: Final = (
-    "Microsoft asks for multi-factor authentication. Run `partner-center login` and pass the MFA prompt."
-)
+_MFA: Final = "Microsoft asks for multi-factor authentication. Run `partner-center login` and pass the MFA prompt."
 _APP: Final = (
     "The app registration does not fit. Compare HUNTER_PARTNER_CENTER_CLIENT_ID and "
     "HUNTER_PARTNER_CENTER_TENANT_ID with the Entra admin centre, App registrations, then run "
@@ -120,9 +118,7 @@ class SignIn:
     Nothing is sent before the first call that needs it (MSAL's constructor itself asks the authority).
     """
 
-    def __init__(
-        self, settings: Settings, http: httpx.Client, store: TokenStore, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, http: httpx.Client, store: TokenStore, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock: Clock = clock or SystemClock()
         self._http = MsalHttp(http, self._clock)
@@ -207,9 +203,7 @@ class SignIn:
 
     def _silently(self, renew: bool) -> str:
         app = self._application()
-        stored = (
-            self._store.read()
-        )  # again: another process may have renewed while this one waited for the lock
+        stored = self._store.read()  # again: another process may have renewed while this one waited for the lock
         if stored is not None:
             self._cache.deserialize(stored.msal_cache)
         account = next(iter(app.get_accounts()), None)
@@ -219,8 +213,7 @@ class SignIn:
             result = app.acquire_token_silent_with_error(scopes, account, force_refresh=True)
         if stored is None or not result:
             raise SignInRequired(
-                "The stored sign-in does not belong to this tenant, app and scope; run `partner-center "
-                "login`."
+                "The stored sign-in does not belong to this tenant, app and scope; run `partner-center login`."
             )
         if "access_token" not in result:
             raise _refusal(result)
@@ -274,9 +267,7 @@ def _refusal(result: dict[str, Any]) -> PartnerCenterError:
     account."""
     error = str(result.get("error", "unknown"))
     if error in _PASSING:
-        return Unreachable(
-            f"Microsoft's sign-in service is in trouble ({error}). Try again later.", code=error
-        )
+        return Unreachable(f"Microsoft's sign-in service is in trouble ({error}). Try again later.", code=error)
     numbers = [number for number in result.get("error_codes") or () if isinstance(number, int)]
     aadsts = f"AADSTS{numbers[0]}" if numbers else None
     hint = next((_HINTS[number] for number in numbers if number in _HINTS), None)

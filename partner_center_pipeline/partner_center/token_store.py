@@ -64,8 +64,7 @@ class TokenStore:
             lock.acquire()
         except Timeout:
             raise TokenStoreError(
-                f"Another process has held {lock.lock_file} for {LOCK_SECONDS:.0f} s. Let it finish, or "
-                "end it.",
+                f"Another process has held {lock.lock_file} for {LOCK_SECONDS:.0f} s. Let it finish, or end it.",
                 transient=True,
             ) from None
         try:

@@ -185,8 +185,8 @@ class ScoreInput:
     `open_cosell`: a referral of category co-sell is not closed (scoring.md, section 5).
 
     The rest is evidence, shown beside the reasons and never weighed: `mx_host` is the host that decided the provider
-    (with `no_mx`: what shows that there is none), `dkim_selector` a selector with a key, `cosell_referral` the id of a referral that
-    makes `open_cosell` true.
+    (with `no_mx`: what shows that there is none), `dkim_selector` a selector with a key, `cosell_referral` the id of a
+    referral that makes `open_cosell` true.
 
     Raises ValueError for a value outside its set, a negative count, or a tenant without its source.
     """

@@ -27,9 +27,7 @@ from partner_center_pipeline_tests.partner_center.conftest import START, Patient
 EVERYTHING = PageQuery(5, BEGINNING, ticks_of(START))
 
 
-def test_a_page_holds_rows_the_link_to_more_and_the_servers_time(
-    sim: Simulator, client: ReferralsClient
-) -> None:
+def test_a_page_holds_rows_the_link_to_more_and_the_servers_time(sim: Simulator, client: ReferralsClient) -> None:
     page = client.get_page(EVERYTHING)
     assert len(page.items) == 5
     assert page.next_link
@@ -53,9 +51,7 @@ def test_next_links_are_followed_to_the_end_whichever_way_they_are_written(
         while page is not None:
             ids += [row["id"] for row in page.items]
             page = client.get_page(page.next_link) if page.next_link else None
-        assert sorted(ids) == sorted(
-            row["id"] for row in sim.world.all() if row["updatedDateTime"] < "2026-03-02T09"
-        )
+        assert sorted(ids) == sorted(row["id"] for row in sim.world.all() if row["updatedDateTime"] < "2026-03-02T09")
 
 
 def test_each_call_has_its_own_id_and_asks_for_json(
@@ -140,9 +136,7 @@ def test_403_by_conditional_access_says_so(sim: Simulator, client: ReferralsClie
 # 429
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "least", "most"), [(57, 57, 57), ("date", 57, 61), (0, 0, 1), ("soon", 0, 1)]
-)
+@pytest.mark.parametrize(("retry_after", "least", "most"), [(57, 57, 57), ("date", 57, 61), (0, 0, 1), ("soon", 0, 1)])
 def test_429_is_waited_out_as_long_as_retry_after_says(
     sim: Simulator,
     client: ReferralsClient,
@@ -233,9 +227,7 @@ def test_lasting_trouble_ends_at_the_deadline_and_says_how_long_was_waited(
 
 
 def test_a_server_that_is_not_there_is_unreachable(http: httpx.Client, clock: PatientClock) -> None:
-    client = ReferralsClient(
-        http, lambda *, renew=False: "", "https://localhost:9", clock=clock, deadline_seconds=5
-    )
+    client = ReferralsClient(http, lambda *, renew=False: "", "https://localhost:9", clock=clock, deadline_seconds=5)
     with pytest.raises(Unreachable, match="HUNTER_PARTNER_CENTER_BASE_URL"):
         client.get_page(EVERYTHING)
 

@@ -103,9 +103,7 @@ def test_a_row_reads_the_same_whichever_decoder_its_page_needed(item: Any) -> No
         ({**GOOD, "name": "\ud83d"}, Breach.UNSTORABLE_TEXT, ""),
     ],
 )
-def test_a_row_that_breaks_the_contract_is_rejected_with_the_reason(
-    item: object, reason: Breach, path: str
-) -> None:
+def test_a_row_that_breaks_the_contract_is_rejected_with_the_reason(item: object, reason: Breach, path: str) -> None:
     read = rejected(item)
     assert (read.reason, read.path) == (reason, path)
     assert json.loads(read.payload_text) == item

@@ -16,9 +16,7 @@ TRUST_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_
 
 
 def ask(sim: Simulator, http: httpx.Client) -> int:
-    client = ReferralsClient(
-        http, lambda *, renew=False: sim.entra.issue(), sim.base_url, clock=PatientClock()
-    )
+    client = ReferralsClient(http, lambda *, renew=False: sim.entra.issue(), sim.base_url, clock=PatientClock())
     return len(client.get_page(PageQuery(3)).items)
 
 
@@ -31,9 +29,7 @@ def test_the_ca_bundle_of_the_settings_counts_whatever_the_environment_says(
         assert ask(sim, http) == 3
 
 
-def test_the_environment_cannot_add_trust(
-    sim: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_cannot_add_trust(sim: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in TRUST_VARIABLES:
         monkeypatch.setenv(name, str(sim.ca_bundle))
     clock = PatientClock()
@@ -58,9 +54,7 @@ def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-def test_a_ca_bundle_that_cannot_be_used_stops_with_its_variable(
-    tmp_path: Path, content: bytes | None
-) -> None:
+def test_a_ca_bundle_that_cannot_be_used_stops_with_its_variable(tmp_path: Path, content: bytes | None) -> None:
     bundle = tmp_path / "ca.pem"
     if content is not None:
         bundle.write_bytes(content)
@@ -85,9 +79,7 @@ def test_msals_calls_are_tried_again_when_the_answer_is_no_json(
     assert len(clock.pauses) == 4
 
 
-def test_msals_calls_end_when_the_trouble_lasts(
-    sim: Simulator, http: httpx.Client, clock: PatientClock
-) -> None:
+def test_msals_calls_end_when_the_trouble_lasts(sim: Simulator, http: httpx.Client, clock: PatientClock) -> None:
     sim.faults.plan(HttpFault.UNAVAILABLE, times=1000)
     with pytest.raises(Unreachable, match="HTTP 503"):
         MsalHttp(http, clock).get(f"{sim.base_url}/v1.0/engagements/referrals")

@@ -55,9 +55,7 @@ def test_a_query_filters_orders_and_sizes() -> None:
         ("https://api.partner.microsoft.com/v2.0/referrals?x", f"{BASE}/v2.0/referrals?x"),
     ],
 )
-def test_microsofts_next_links_lead_to_the_real_endpoint_with_their_query_untouched(
-    link: str, url: str
-) -> None:
+def test_microsofts_next_links_lead_to_the_real_endpoint_with_their_query_untouched(link: str, url: str) -> None:
     assert next_url(link, BASE) == url
 
 

@@ -87,9 +87,7 @@ def test_an_unknown_tenant_stops_with_its_variable(
         SignIn(Settings.load(), http, store).begin()
 
 
-def test_an_app_that_may_not_use_device_code_is_told_which_switch_to_turn(
-    sim: Simulator, sign_in: SignIn
-) -> None:
+def test_an_app_that_may_not_use_device_code_is_told_which_switch_to_turn(sim: Simulator, sign_in: SignIn) -> None:
     sim.faults.public_client_off = True
     with pytest.raises(SignInRequired, match="Allow public client flows") as refused:
         sign_in.begin()
@@ -110,9 +108,7 @@ def test_a_declined_an_expired_and_a_cancelled_sign_in_each_say_so(sim: Simulato
     assert not sign_in.status().signed_in
 
 
-def test_a_sign_in_that_fails_leaves_the_one_before(
-    sim: Simulator, sign_in: SignIn, http: httpx.Client
-) -> None:
+def test_a_sign_in_that_fails_leaves_the_one_before(sim: Simulator, sign_in: SignIn, http: httpx.Client) -> None:
     log_in(sign_in, sim)
     code = sign_in.begin()
     sim.entra.deny(code.user_code)
@@ -148,9 +144,7 @@ def test_renewal_is_silent_stored_and_dated(
     assert (status.signed_in_at, status.renewed_at) == (START, START + timedelta(days=1))
 
 
-def test_a_token_near_its_end_is_renewed_without_being_told(
-    sim: Simulator, sign_in: SignIn, store: TokenStore
-) -> None:
+def test_a_token_near_its_end_is_renewed_without_being_told(sim: Simulator, sign_in: SignIn, store: TokenStore) -> None:
     log_in(sign_in, sim)
     stored = store.read()
     assert stored is not None
@@ -194,9 +188,7 @@ def test_a_renewal_that_needs_a_person_says_why_and_what_to_run(
     assert "`partner-center login`" in str(refused.value)
 
 
-def test_conditional_access_against_device_code_gets_its_own_next_step(
-    sim: Simulator, sign_in: SignIn
-) -> None:
+def test_conditional_access_against_device_code_gets_its_own_next_step(sim: Simulator, sign_in: SignIn) -> None:
     log_in(sign_in, sim)
     sim.faults.refresh_blocked = True
     with pytest.raises(SignInRequired, match=r"Conditional Access policy blocks.*exclude") as refused:
@@ -226,9 +218,7 @@ def test_a_passing_trouble_of_the_sign_in_service_is_waited_out(
     assert len(clock.pauses) == 3
 
 
-def test_a_lasting_trouble_of_the_sign_in_service_asks_for_no_new_sign_in(
-    sim: Simulator, sign_in: SignIn
-) -> None:
+def test_a_lasting_trouble_of_the_sign_in_service_asks_for_no_new_sign_in(sim: Simulator, sign_in: SignIn) -> None:
     log_in(sign_in, sim)
     sim.faults.plan_token(TokenFault.UNAVAILABLE, times=10_000)
     with pytest.raises(Unreachable, match="503") as failed:

@@ -47,9 +47,7 @@ def test_files_are_0600_in_a_0700_folder_and_nothing_in_them_can_be_read(folder:
 
 
 @pytest.mark.parametrize("name", ["sign_in.bin", "sign_in.key"])
-def test_a_file_that_others_can_read_is_refused_with_the_command_that_closes_it(
-    folder: Path, name: str
-) -> None:
+def test_a_file_that_others_can_read_is_refused_with_the_command_that_closes_it(folder: Path, name: str) -> None:
     write(TokenStore(folder))
     (folder / name).chmod(0o640)
     with pytest.raises(TokenStoreError, match=f"chmod 600 .*{name}"):
@@ -88,9 +86,7 @@ def test_with_several_keys_the_first_encrypts_and_all_decrypt(folder: Path) -> N
 
 
 @pytest.mark.parametrize("key", ["short", "ä" * 32, ","])
-def test_a_key_that_is_none_is_refused_with_the_way_to_make_one_and_without_the_key(
-    folder: Path, key: str
-) -> None:
+def test_a_key_that_is_none_is_refused_with_the_way_to_make_one_and_without_the_key(folder: Path, key: str) -> None:
     with pytest.raises(SettingsError, match="generate_key") as refused:
         write(TokenStore(folder, SecretStr(key)))
     assert refused.value.variable == "HUNTER_PARTNER_CENTER_TOKEN_KEY"

@@ -1,0 +1,88 @@
+"""Whether Microsoft knows a domain, from public OpenID metadata. Off unless HUNTER_TENANT_DISCOVERY_ENABLED
+is on.
+
+The HTTP client is handed in. What does not belong here: what a tenant is worth (`scoring`), and whether the
+switch is on (the caller's).
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+import httpx
+
+from partner_center_pipeline.mail.resolver import TokenBucket
+from partner_center_pipeline.mail.signals import TENANT, Lookup, MailSignals, Outcome
+
+REQUESTS_PER_SECOND: Final = 2.0
+
+_ISSUER: Final = re.compile(r"https://[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/", re.IGNORECASE)
+
+
+class TenantDiscovery:
+    """Asks for the tenant ids of domains, one request each, spread to REQUESTS_PER_SECOND (mail_signals.md,
+    "Tenant look-up")."""
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        authority: str,
+        *,
+        clock: Callable[[], datetime],
+        sleep: Callable[[float], None],
+    ) -> None:
+        """`authority` is https://login.microsoftonline.com or what stands in for it; `clock` gives UTC,
+        `sleep` takes seconds."""
+        self._client = client
+        self._authority = authority.rstrip("/")
+        self._clock = clock
+        self._sleep = sleep
+        self._bucket = TokenBucket(REQUESTS_PER_SECOND)
+
+    def look_up(self, domain: str) -> Lookup:
+        """What Microsoft says: found with the id in `records`, nxdomain for a domain that no tenant has; else
+        no fact (timeout for silence, refused for 429, malformed, and servfail for any other answer). Never
+        raises for these."""
+        if (delay := self._bucket.reserve(self._clock().timestamp())) > 0:
+            self._sleep(delay)
+        outcome, records = self._ask(domain)
+        if not outcome.is_fact:
+            return Lookup(outcome, missed=outcome)
+        return Lookup(outcome, records, answered_at=self._clock())
+
+    def _ask(self, domain: str) -> tuple[Outcome, tuple[str, ...]]:
+        try:
+            response = self._client.get(f"{self._authority}/{domain}/v2.0/.well-known/openid-configuration")
+        except httpx.HTTPError:
+            return Outcome.TIMEOUT, ()
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            return Outcome.REFUSED, ()
+        if response.status_code not in (httpx.codes.OK, httpx.codes.BAD_REQUEST):
+            return Outcome.SERVFAIL, ()
+        try:
+            body = response.json()
+        except ValueError:
+            return Outcome.MALFORMED, ()
+        if not isinstance(body, dict):
+            return Outcome.MALFORMED, ()
+        if response.status_code == httpx.codes.BAD_REQUEST:
+            return (Outcome.NXDOMAIN if body.get("error") == "invalid_tenant" else Outcome.SERVFAIL), ()
+        issuer = _ISSUER.match(str(body.get("issuer")))
+        return (Outcome.FOUND, (issuer[1].lower(),)) if issuer else (Outcome.MALFORMED, ())
+
+
+def with_tenant(signals: MailSignals, found: Lookup) -> MailSignals:
+    """`signals` with the answer of a tenant look-up. A tenant that a DKIM target names goes before it, and
+    what was
+    known stays when the answer brings none."""
+    known = (signals.tenant, signals.tenant_source) if signals.tenant and signals.tenant_source else None
+    tenant = (found.records[0], "oidc_metadata") if found.records else None
+    kept = known if known and (known[1] == "dkim_target" or tenant is None) else tenant
+    return replace(
+        signals,
+        lookups={**signals.lookups, TENANT: found},
+        tenant=kept[0] if kept else None,
+        tenant_source=kept[1] if kept else None,
+    )

@@ -1,0 +1,460 @@
+"""A scan of an interval delivers every referral that stays in it, or says that it is not complete."""
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from partner_center_pipeline.partner_center import (
+    ApiRefused,
+    ForeignHost,
+    Page,
+    PageQuery,
+    ReferralsClient,
+    ScanIncomplete,
+    ScanPage,
+    Throttled,
+    TooEarly,
+    Unreachable,
+    scan,
+)
+from partner_center_pipeline.partner_center.contract import Breach
+from partner_center_pipeline.simulator import Simulator
+from partner_center_pipeline.simulator.faults import CorruptRow, HttpFault
+from partner_center_pipeline.simulator.odata import DateLiteral as Takes
+from partner_center_pipeline.windows import BEGINNING, TICKS_PER_SECOND, parse_ticks, render_ticks, ticks_of
+from partner_center_pipeline_tests.partner_center.conftest import START, PatientClock
+
+NOW = ticks_of(START)
+HOUR = 3600 * TICKS_PER_SECOND
+_hours = itertools.count(parse_ticks("2001-01-01T00:00:00Z"), HOUR)
+
+
+def row(referral_id: str, ticks: int) -> dict[str, Any]:
+    at = render_ticks(ticks)
+    return {
+        "id": referral_id,
+        "createdDateTime": at,
+        "updatedDateTime": at,
+        "eTag": f'"{ticks}"',
+        "status": "Active",
+        "customerProfile": {},
+    }
+
+
+def client_of(sim: Simulator, http: httpx.Client, page_size: int, clock: PatientClock | None = None) -> ReferralsClient:
+    def token(*, renew: bool = False) -> str:
+        return sim.entra.issue()
+
+    return ReferralsClient(http, token, sim.base_url, page_size, clock=clock or PatientClock())
+
+
+def delivered(pages: Sequence[ScanPage]) -> list[str]:
+    return [version.referral_id for page in pages for version in page.versions]
+
+
+def in_world(sim: Simulator, start: int, end: int) -> list[str]:
+    return [each["id"] for each in sim.world.all() if start <= parse_ticks(each["updatedDateTime"]) < end]
+
+
+def check_promises(pages: Sequence[ScanPage], times: dict[str, int], stayed: set[str], start: int, end: int) -> None:
+    """What a finished scan promises, whatever moved meanwhile."""
+    ids = delivered(pages)
+    assert stayed <= set(ids)
+    assert len(ids) == len(set(ids))
+    assert all(start <= times[referral_id] < end for referral_id in ids)
+    positions = [page.position for page in pages]
+    assert positions == sorted(positions)
+    assert [page.last for page in pages] == [False] * (len(pages) - 1) + [True]
+    assert positions[-1] == end
+    for number, page in enumerate(pages):
+        due = {each for each in stayed if times[each] < page.position}
+        assert due <= set(delivered(pages[: number + 1]))
+
+
+# Against the local Microsoft
+
+
+@pytest.mark.parametrize("page_size", [7, 50, 1000])
+def test_genesis_delivers_the_whole_world_in_order(sim: Simulator, http: httpx.Client, page_size: int) -> None:
+    pages = list(scan(client_of(sim, http, page_size), start=None, end=NOW, not_before=NOW))
+    ids = delivered(pages)
+    assert sorted(ids) == sorted(in_world(sim, BEGINNING, NOW))
+    assert pages[-1].last
+    assert pages[-1].position == NOW
+    ticks = [version.updated_ticks for page in pages for version in page.versions]
+    assert ticks == sorted(ticks)
+
+
+def test_an_empty_interval_is_one_request_and_one_last_page(sim: Simulator, http: httpx.Client) -> None:
+    start = parse_ticks("1999-01-01T00:00:00Z")
+    before = sim.api.requests
+    (page,) = scan(client_of(sim, http, 100), start=start, end=start + HOUR, not_before=NOW)
+    assert (page.versions, page.rejected, page.fetched, page.last) == ((), (), 0, True)
+    assert page.position == start + HOUR
+    assert sim.api.requests - before == 1
+
+
+def test_bounds_are_exact_to_the_tick(sim: Simulator, http: httpx.Client) -> None:
+    start = next(_hours)
+    end = start + HOUR // 2
+    for name, ticks in (("early", start - 1), ("first", start), ("last", end - 1), ("late", end)):
+        sim.world.put(row(f"{start}-{name}", ticks))
+    pages = list(scan(client_of(sim, http, 2), start=start, end=end, not_before=NOW))
+    assert delivered(pages) == [f"{start}-first", f"{start}-last"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    offsets=st.lists(st.integers(0, 6), max_size=14),
+    page_size=st.integers(1, 5),
+    leaving=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 13)), max_size=3),
+    stop_after=st.none() | st.integers(1, 4),
+)
+def test_ties_odd_page_sizes_moving_rows_and_a_resumed_scan_lose_nothing(
+    sim: Simulator,
+    http: httpx.Client,
+    offsets: list[int],
+    page_size: int,
+    leaving: list[tuple[int, int]],
+    stop_after: int | None,
+) -> None:
+    start = next(_hours)
+    end = start + HOUR // 6
+    times = {f"{start}-{number}": start + offset for number, offset in enumerate(offsets)}
+    stayed = set(times)
+    for referral_id, ticks in times.items():
+        sim.world.put(row(referral_id, ticks))
+
+    def moving(pages: Iterator[ScanPage], from_page: int) -> Iterator[ScanPage]:
+        for number, page in enumerate(pages, from_page):
+            yield page
+            for when, which in leaving:
+                if when == number and f"{start}-{which}" in stayed:
+                    stayed.discard(f"{start}-{which}")
+                    sim.world.change(f"{start}-{which}", end + HOUR // 6, {})
+
+    client = client_of(sim, http, page_size)
+    first = list(itertools.islice(moving(scan(client, start=start, end=end, not_before=NOW), 0), stop_after))
+    if first and first[-1].last:
+        check_promises(first, times, stayed, start, end)
+        return
+    position = first[-1].position if first else None
+    again = scan(client, start=start, end=end, resume_from=position, not_before=NOW)
+    second = list(moving(again, len(first)))
+    check_promises(second, times, {each for each in stayed if times[each] >= (position or start)}, start, end)
+    assert stayed <= set(delivered(first + second))
+
+
+def test_more_rows_at_one_instant_than_fit_on_a_page_are_walked_by_next_links(
+    sim: Simulator, http: httpx.Client
+) -> None:
+    start = next(_hours)
+    times = {f"{start}-{number}": start + 5 * (number == 240) for number in range(241)}
+    for referral_id, ticks in times.items():
+        sim.world.put(row(referral_id, ticks))
+    pages = list(scan(client_of(sim, http, 100), start=start, end=start + HOUR // 6, not_before=NOW))
+    check_promises(pages, times, set(times), start, start + HOUR // 6)
+
+
+def test_broken_connections_and_throttling_on_the_way_lose_nothing_and_are_counted(
+    sim: Simulator, http: httpx.Client
+) -> None:
+    for after, fault in enumerate((HttpFault.RESET, HttpFault.TRUNCATED, HttpFault.UNAVAILABLE_HTML)):
+        sim.faults.plan(fault, after=after)
+    sim.faults.plan(HttpFault.THROTTLED, retry_after=30)
+    client = client_of(sim, http, 20)
+    pages = list(scan(client, start=None, end=NOW, not_before=NOW))
+    assert sorted(delivered(pages)) == sorted(in_world(sim, BEGINNING, NOW))
+    assert sum(page.seconds_waited for page in pages) == pytest.approx(client.seconds_waited)
+    assert client.seconds_waited >= 30
+
+
+def test_what_a_failed_scan_delivered_is_not_asked_for_again(sim: Simulator, http: httpx.Client) -> None:
+    sim.faults.plan(HttpFault.THROTTLED, after=3, retry_after=9999)
+    pages = []
+    with pytest.raises(Throttled):
+        for page in scan(client_of(sim, http, 50), start=None, end=NOW, not_before=NOW):
+            pages.append(page)  # noqa: PERF402  the pages before the failure are the point
+    assert len(pages) == 3
+    rest = list(scan(client_of(sim, http, 50), start=None, end=NOW, resume_from=pages[-1].position, not_before=NOW))
+    assert set(delivered(pages + rest)) == set(in_world(sim, BEGINNING, NOW))
+    assert len(delivered(rest)) < len(in_world(sim, BEGINNING, NOW)) - 140
+
+
+@pytest.mark.parametrize("page_size", [1, 3, 100])
+def test_corrupt_rows_are_rejected_once_and_cost_no_good_row(
+    sim: Simulator, http: httpx.Client, page_size: int
+) -> None:
+    sim.faults.corrupt_rows = frozenset(CorruptRow)
+    start = next(_hours)
+    times = {f"{start}-{number}": start + number // 2 for number in range(9)}
+    for referral_id, ticks in times.items():
+        sim.world.put(row(referral_id, ticks))
+    pages = list(scan(client_of(sim, http, page_size), start=start, end=start + HOUR // 6, not_before=NOW))
+    check_promises(pages, times, set(times), start, start + HOUR // 6)
+    rejected = [each for page in pages for each in page.rejected]
+    assert len({each.fingerprint for each in rejected}) == len(rejected)
+    assert {Breach.NO_ID, Breach.BAD_UPDATED} <= {each.reason for each in rejected}
+
+
+def test_unknown_fields_and_values_load(sim: Simulator, http: httpx.Client) -> None:
+    sim.faults.unknown_values = True
+    pages = list(scan(client_of(sim, http, 100), start=None, end=NOW, not_before=NOW))
+    assert sorted(delivered(pages)) == sorted(in_world(sim, BEGINNING, NOW))
+    assert not any(page.rejected for page in pages)
+
+
+def test_the_servers_clock_is_waited_for(sim: Simulator, http: httpx.Client) -> None:
+    class Waiting(PatientClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            sim.clock.advance(seconds)
+
+    clock = Waiting()
+    sim.clock.freeze()
+    try:
+        end = NOW - HOUR
+        pages = list(
+            scan(
+                client_of(sim, http, 100, clock),
+                start=None,
+                end=end,
+                not_before=NOW + 20 * TICKS_PER_SECOND,
+                patience=30,
+            )
+        )
+    finally:
+        sim.clock.resume()
+    assert clock.pauses == [20]
+    assert all(page.server_ticks >= NOW + 20 * TICKS_PER_SECOND for page in pages)
+    assert pages[-1].last
+
+
+@pytest.mark.parametrize("missing", [31, 29])
+def test_a_server_whose_clock_does_not_get_there_is_too_early_and_nothing_is_delivered(
+    sim: Simulator, http: httpx.Client, missing: int
+) -> None:
+    sim.clock.freeze()
+    clock = PatientClock()
+    try:
+        pages = scan(
+            client_of(sim, http, 100, clock),
+            start=None,
+            end=NOW,
+            not_before=NOW + missing * TICKS_PER_SECOND,
+            patience=30,
+        )
+        with pytest.raises(TooEarly, match="HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS") as early:
+            next(pages)
+    finally:
+        sim.clock.resume()
+    assert early.value.transient
+    assert clock.monotonic() <= 30
+
+
+def test_next_links_that_loop_or_repeat_rows_lose_nothing(sim: Simulator, http: httpx.Client) -> None:
+    sim.faults.next_link_loop = True
+    sim.faults.duplicate_rows = True
+    start = NOW - 400 * 24 * HOUR
+    pages = list(scan(client_of(sim, http, 25), start=start, end=NOW, not_before=NOW))
+    assert delivered(pages) == in_world(sim, start, NOW)
+
+
+@pytest.fixture
+def wide_tie(sim: Simulator) -> int:
+    """An instant that more referrals share than fit on a page of 3."""
+    start = next(_hours)
+    for number in range(8):
+        sim.world.put(row(f"{start}-{number}", start))
+    return start
+
+
+def test_a_loop_where_only_links_can_help_is_incomplete_and_never_silently_short(
+    sim: Simulator, http: httpx.Client, wide_tie: int
+) -> None:
+    sim.faults.next_link_loop = True
+    with pytest.raises(ScanIncomplete, match="next link") as incomplete:
+        list(scan(client_of(sim, http, 3), start=wide_tie, end=wide_tie + 9, not_before=NOW))
+    assert incomplete.value.transient
+
+
+def test_a_link_that_grew_too_old_is_asked_for_anew(sim: Simulator, http: httpx.Client, wide_tie: int) -> None:
+    sim.faults.plan(HttpFault.SKIPTOKEN_EXPIRED)
+    pages = list(scan(client_of(sim, http, 3), start=wide_tie, end=wide_tie + 9, not_before=NOW))
+    assert len(delivered(pages)) == 8
+
+
+def test_a_link_to_another_host_stops_the_scan(sim: Simulator, http: httpx.Client, wide_tie: int) -> None:
+    sim.faults.next_link_foreign = True
+    with pytest.raises(ForeignHost):
+        list(scan(client_of(sim, http, 3), start=wide_tie, end=wide_tie + 9, not_before=NOW))
+
+
+def test_a_quoted_date_literal_is_found_and_used_for_the_whole_scan(sim: Simulator, http: httpx.Client) -> None:
+    sim.faults.date_literal = Takes.QUOTED
+    before = sim.api.requests
+    client = client_of(sim, http, 100)
+    pages = list(scan(client, start=None, end=NOW, not_before=NOW))
+    assert sorted(delivered(pages)) == sorted(in_world(sim, BEGINNING, NOW))
+    assert sim.api.requests - before == len(pages) + 1
+
+
+def test_an_api_without_a_filter_on_dates_is_refused_with_its_own_message(sim: Simulator, http: httpx.Client) -> None:
+    sim.faults.date_literal = Takes.REFUSED
+    with pytest.raises(ApiRefused, match="updatedDateTime"):
+        list(scan(client_of(sim, http, 100), start=None, end=NOW, not_before=NOW))
+
+
+def test_a_lasting_outage_ends_the_scan_as_unreachable(sim: Simulator, http: httpx.Client) -> None:
+    sim.faults.plan(HttpFault.GATEWAY_TIMEOUT, times=10_000)
+    with pytest.raises(Unreachable):
+        list(scan(client_of(sim, http, 100), start=None, end=NOW, not_before=NOW))
+
+
+# Against servers that page by offset, or lie: the local Microsoft does neither
+
+
+class OffsetServer(ReferralsClient):
+    """A server in memory whose next links count offsets, so that a row which leaves shifts the ones behind
+    it.
+
+    `leaving` maps the number of a request to the row that leaves just before it; `lies` are told one per
+    request, then the server is honest. `links` off: `$top` ends the query, as OData allows.
+    """
+
+    def __init__(
+        self,
+        times: dict[str, int],
+        page_size: int,
+        *,
+        cap: int = 1000,
+        links: bool = True,
+        leaving: dict[int, str] | None = None,
+        lies: Sequence[str] = (),
+    ) -> None:
+        self.page_size = page_size
+        self.clock = PatientClock()
+        self.seconds_waited = 0.0
+        self.times = times
+        self.there = set(times)
+        self.requests = 0
+        self._cap = cap
+        self._links = links
+        self._leaving = leaving or {}
+        self._lies = list(lies)
+        self._before: Page | None = None
+
+    def get_page(self, request: PageQuery | str) -> Page:
+        self.there.discard(self._leaving.get(self.requests, ""))
+        self.requests += 1
+        if isinstance(request, str):
+            low, high, top, offset = (int(part) for part in request.split(":"))
+        else:
+            assert request.updated_before is not None
+            low = BEGINNING if request.updated_from is None else request.updated_from
+            high, top, offset = request.updated_before, request.top, 0
+        rows = sorted((self.times[each], each) for each in self.there if low <= self.times[each] < high)
+        size = min(top, self._cap)
+        items: list[Any] = [row(each, ticks) for ticks, each in rows[offset : offset + size]]
+        onward = offset + size
+        link = f"{low}:{high}:{top}:{onward}" if onward < len(rows) and (self._links or size < top) else None
+        page = self._page_of(items, link)
+        match self._lies.pop(0) if self._lies else None:
+            case "shuffled":
+                random.Random(self.requests).shuffle(items)
+            case "repeated" if self._before is not None:
+                return self._before
+            case "loop":
+                page = self._page_of(items, f"{low}:{high}:{top}:{offset}")
+            case "empty":
+                page = self._page_of([], f"{low}:{high}:{top}:{offset}")
+            case "duplicated" if items:
+                items.insert(0, items[0])
+            case "foreign rows":
+                items.insert(0, row("before", low - 1))
+                items.append(row("after", high))
+        self._before = page
+        return page
+
+    def _page_of(self, items: list[Any], link: str | None) -> Page:
+        return Page(items, link, NOW, 0.0, None)
+
+
+LIES = ("shuffled", "repeated", "loop", "empty", "duplicated", "foreign rows")
+ORIGIN = parse_ticks("2026-01-01T00:00:00Z")
+END = ORIGIN + 100
+ticks_of_rows = st.lists(st.integers(0, 8), max_size=25).map(
+    lambda offsets: {f"r{number:02}": ORIGIN + offset for number, offset in enumerate(offsets)}
+)
+
+
+def scanned(server: OffsetServer) -> list[ScanPage]:
+    return list(scan(server, start=ORIGIN, end=END, not_before=NOW))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    times=ticks_of_rows,
+    page_size=st.integers(1, 7),
+    cap=st.integers(1, 10),
+    leaving=st.dictionaries(st.integers(0, 25), st.integers(0, 24).map(lambda number: f"r{number:02}"), max_size=2),
+)
+def test_rows_that_leave_under_offset_links_hide_no_row_that_stays(
+    times: dict[str, int], page_size: int, cap: int, leaving: dict[int, str]
+) -> None:
+    server = OffsetServer(times, page_size, cap=cap, leaving=leaving)
+    check_promises(scanned(server), times, server.there, ORIGIN, END)
+
+
+@settings(max_examples=100, deadline=None)
+@given(times=ticks_of_rows, page_size=st.integers(1, 7))
+def test_a_server_that_takes_top_as_the_end_of_the_query_is_read_to_the_end(
+    times: dict[str, int], page_size: int
+) -> None:
+    check_promises(scanned(OffsetServer(times, page_size, links=False)), times, set(times), ORIGIN, END)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    times=ticks_of_rows,
+    page_size=st.integers(1, 7),
+    lies=st.lists(st.sampled_from((*LIES, "honest", "honest")), max_size=4),
+)
+def test_a_few_lies_are_found_out_and_cost_no_row(times: dict[str, int], page_size: int, lies: list[str]) -> None:
+    check_promises(scanned(OffsetServer(times, page_size, lies=lies)), times, set(times), ORIGIN, END)
+
+
+@settings(max_examples=100, deadline=None)
+@given(times=ticks_of_rows, page_size=st.integers(1, 7), lies=st.lists(st.sampled_from(LIES), min_size=1, max_size=6))
+def test_a_server_that_goes_on_lying_ends_as_incomplete_or_all_is_there(
+    times: dict[str, int], page_size: int, lies: list[str]
+) -> None:
+    server = OffsetServer(times, page_size, lies=lies * 100)
+    try:
+        pages = scanned(server)
+    except ScanIncomplete:
+        return
+    check_promises(pages, times, set(times), ORIGIN, END)
+
+
+def test_endless_empty_pages_are_a_loop() -> None:
+    class Endless(OffsetServer):
+        def get_page(self, request: PageQuery | str) -> Page:
+            self.requests += 1
+            return self._page_of([], f"link-{self.requests}")
+
+    with pytest.raises(ScanIncomplete, match="lead nowhere"):
+        scanned(Endless({}, 5))
+
+
+def test_an_honest_scan_asks_one_page_more_than_there_is() -> None:
+    times = {f"r{number:03}": ORIGIN + number // 2 for number in range(200)}
+    server = OffsetServer(times, 50)
+    scanned(server)
+    assert server.requests <= 200 // 49 + 2

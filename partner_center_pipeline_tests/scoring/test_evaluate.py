@@ -1,0 +1,300 @@
+"""What a score promises, whatever the company."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from partner_center_pipeline.scoring import (
+    Provider,
+    ReasonCode,
+    ScoreInput,
+    ScorePolicy,
+    Segment,
+    TenantSource,
+    determine_segment,
+    load_rules,
+    score_domain,
+)
+
+from .cases import companies, company, policies, tenants
+
+FIRM_SOURCES = [source for source in TenantSource if source is not TenantSource.OIDC_METADATA]
+
+
+def _codes(inputs: ScoreInput, policy: ScorePolicy | None = None) -> list[str]:
+    return [reason.code for reason in score_domain(inputs, policy=policy or ScorePolicy()).reasons]
+
+
+@given(companies(), policies)
+def test_score_and_readiness_stay_between_0_and_100(inputs: ScoreInput, policy: ScorePolicy) -> None:
+    scored = score_domain(inputs, policy=policy)
+    if scored.segment is not Segment.PENDING:
+        assert scored.score is not None
+        assert scored.readiness is not None
+        assert 0 <= scored.readiness <= scored.score <= 100
+
+
+@given(companies(), policies)
+def test_the_points_of_the_reasons_add_up_to_the_score(inputs: ScoreInput, policy: ScorePolicy) -> None:
+    scored = score_domain(inputs, policy=policy)
+    assert sum(reason.points for reason in scored.reasons) == (scored.score or 0)
+
+
+@given(companies(), policies)
+def test_a_company_has_a_category_or_is_pending(inputs: ScoreInput, policy: ScorePolicy) -> None:
+    scored = score_domain(inputs, policy=policy)
+    view = (scored.score, scored.commercial_segment, scored.technical_heat, scored.commercial_heat, scored.category)
+    if scored.segment is Segment.PENDING:
+        assert (*view, scored.readiness, scored.label, scored.act) == (None,) * 8
+    else:
+        assert None not in view
+        assert scored.label
+
+
+@given(companies(), policies)
+def test_only_unanswered_dns_without_tenant_is_pending(inputs: ScoreInput, policy: ScorePolicy) -> None:
+    counts = inputs.tenant_source in FIRM_SOURCES or (inputs.tenant is not None and policy.tenant_discovery_enabled)
+    scored = score_domain(inputs, policy=policy)
+    unanswered = inputs.domain_valid and not inputs.no_mx and not inputs.signals_complete
+    assert (scored.segment is Segment.PENDING) is (unanswered and not counts)
+    assert (scored.segment_reason is ReasonCode.SIGNALS_PENDING) is unanswered
+
+
+@given(companies(), policies, tenants)
+def test_a_tenant_never_lowers_a_score(
+    inputs: ScoreInput, policy: ScorePolicy, tenant: tuple[str, TenantSource] | None
+) -> None:
+    name, source = tenant or (None, None)
+    without = score_domain(replace(inputs, tenant=None, tenant_source=None), policy=policy)
+    scored = score_domain(replace(inputs, tenant=name, tenant_source=source), policy=policy)
+    if without.score is not None and without.readiness is not None:
+        assert scored.score is not None
+        assert scored.readiness is not None
+        assert scored.score >= without.score
+        assert scored.readiness >= without.readiness
+
+
+@given(companies(), policies)
+def test_an_open_co_sell_moves_only_the_score(inputs: ScoreInput, policy: ScorePolicy) -> None:
+    closed = score_domain(replace(inputs, open_cosell=False), policy=policy)
+    boosted = score_domain(replace(inputs, open_cosell=True), policy=policy)
+    assert replace(boosted, score=closed.score, reasons=closed.reasons) == closed
+    if closed.readiness is not None:
+        assert boosted.score == min(100, closed.readiness + policy.cosell_bonus)
+        assert closed.score == closed.readiness
+    else:
+        assert boosted.score is None
+
+
+# Each list goes from what weighs least to what weighs most.
+BETTER: dict[str, list[dict[str, Any]]] = {
+    "DMARC": [{"dmarc_policy": policy} for policy in ("none", None, "quarantine", "reject")],
+    "DKIM": [{"dkim_present": present} for present in (False, None, True)],
+    "SPF": [{"spf_present": False}, {"spf_present": True, "spf_multiple": False}],
+    "SPF includes": [{"spf_includes": count} for count in (4, 3, 0)],
+    "one SPF record": [{"spf_multiple": True}, {"spf_multiple": False}],
+}
+
+
+@pytest.mark.parametrize("signal", BETTER)
+@given(inputs=companies(), policy=policies)
+def test_a_better_signal_never_lowers_the_readiness(signal: str, inputs: ScoreInput, policy: ScorePolicy) -> None:
+    scores = [score_domain(replace(inputs, **better), policy=policy).readiness or 0 for better in BETTER[signal]]
+    assert scores == sorted(scores)
+
+
+@pytest.mark.parametrize("provider", Provider)
+def test_a_higher_readiness_never_means_a_worse_segment(provider: Provider) -> None:
+    order = [Segment.SKIP, Segment.COLD, Segment.MIGRATION, Segment.EXISTING]
+    ranks = [order.index(determine_segment(readiness, provider)[0]) for readiness in range(101)]
+    assert all(lower <= higher for lower, higher in pairwise(ranks))
+
+
+@given(companies(), policies)
+def test_a_company_that_could_be_scored_has_the_segment_of_its_readiness(
+    inputs: ScoreInput, policy: ScorePolicy
+) -> None:
+    inputs = replace(inputs, domain_valid=True, no_mx=False, signals_complete=True, tenant=None, tenant_source=None)
+    scored = score_domain(inputs, policy=policy)
+    assert scored.readiness is not None
+    assert (scored.segment, scored.segment_reason) == determine_segment(scored.readiness, inputs.provider)
+
+
+@given(companies(), policies)
+def test_evidence_is_shown_and_never_weighed(inputs: ScoreInput, policy: ScorePolicy) -> None:
+    scored = score_domain(inputs, policy=policy)
+    bare = score_domain(replace(inputs, mx_host=None, dkim_selector=None, cosell_referral=None), policy=policy)
+    assert [(reason.code, reason.points) for reason in scored.reasons] == [
+        (reason.code, reason.points) for reason in bare.reasons
+    ]
+    assert replace(scored, reasons=()) == replace(bare, reasons=())
+
+
+def test_reasons_are_told_in_order_with_their_evidence() -> None:
+    scored = score_domain(
+        company(
+            "Google",
+            spf_present=True,
+            spf_includes=5,
+            dkim_present=True,
+            dmarc_policy="quarantine",
+            open_cosell=True,
+            mx_host="smtp.google.com",
+            dkim_selector="google",
+            cosell_referral="r-1",
+        )
+    )
+    assert scored.reasons_plain() == [
+        {"code": "provider_google", "points": 50, "evidence": "smtp.google.com"},
+        {"code": "spf_present", "points": 10, "evidence": None},
+        {"code": "spf_many_includes", "points": -5, "evidence": "5"},
+        {"code": "dkim_present", "points": 10, "evidence": "google"},
+        {"code": "dmarc_quarantine", "points": 15, "evidence": None},
+        {"code": "co_sell", "points": 15, "evidence": "r-1"},
+    ]
+    assert (scored.label, scored.act) == ("Competitive Takeover", "discovery within 3 days")
+    assert scored.rules_version == load_rules().version
+
+
+def test_the_scores_act_is_none_where_there_is_nothing_to_do() -> None:
+    archived = score_domain(company(no_mx=True))
+    assert (archived.category, archived.label, archived.act) == ("P6", "No-Go / Archive", None)
+
+
+@pytest.mark.parametrize(
+    ("provider", "readiness_signals", "heat"),
+    [
+        ("M365", False, "Hot"),
+        ("Google", True, "Warm"),
+        ("Zoho", True, "Warm"),
+        ("Yandex", True, "Warm"),
+        ("Hosting", True, "Cold"),
+        ("Google", False, "Cold"),
+        ("Local", True, "Cold"),
+    ],
+)
+def test_technical_heat_follows_the_segment_and_for_migration_the_provider(
+    provider: str, readiness_signals: bool, heat: str
+) -> None:
+    signals: dict[str, Any] = (
+        {"spf_present": True, "dkim_present": True, "dmarc_policy": "reject"} if readiness_signals else {}
+    )
+    assert score_domain(company(provider, **signals)).technical_heat == heat
+
+
+def test_an_invalid_domain_is_skip_even_with_a_tenant() -> None:
+    scored = score_domain(company("M365", domain_valid=False, tenant="contoso", tenant_source="payload"))
+    assert (scored.score, scored.segment, scored.segment_reason) == (0, "Skip", "invalid_domain")
+
+
+def test_no_mail_host_as_a_fact_is_skip_even_when_other_answers_are_missing() -> None:
+    scored = score_domain(company(no_mx=True, signals_complete=False))
+    assert (scored.score, scored.segment, scored.segment_reason) == (0, "Skip", "no_mx")
+
+
+@pytest.mark.parametrize("source", FIRM_SOURCES)
+@pytest.mark.parametrize("facts", [{"no_mx": True}, {"signals_complete": False}, {}])
+def test_a_tenant_beats_no_mail_host_and_pending(facts: dict[str, Any], source: TenantSource) -> None:
+    scored = score_domain(company(**facts, tenant="contoso", tenant_source=source))
+    assert (scored.readiness, scored.score, scored.segment) == (55, 55, "Existing")
+    pending = "signals_complete" in facts
+    assert scored.segment_reason == ("signals_pending" if pending else "microsoft_tenant")
+    assert ReasonCode.MICROSOFT_TENANT in [reason.code for reason in scored.reasons]
+
+
+def test_while_dns_is_silent_a_tenant_stands_at_the_baseline_whatever_is_half_known() -> None:
+    half_known = company("Google", signals_complete=False, spf_present=True, tenant="contoso", tenant_source="payload")
+    assert score_domain(half_known).readiness == 55
+    assert score_domain(half_known, policy=ScorePolicy(azure_tenant_score=30)).readiness == 30
+
+
+def test_a_tenant_known_only_from_a_public_look_up_counts_only_where_that_is_switched_on() -> None:
+    found = company("Google", spf_present=True, tenant="contoso", tenant_source="oidc_metadata")
+    ignored = score_domain(found)
+    assert (ignored.segment, ignored.readiness) == ("Cold", 45)
+    assert "tenant_lookup_ignored" in _codes(found)
+
+    counted = score_domain(found, policy=ScorePolicy(tenant_discovery_enabled=True))
+    assert (counted.segment, counted.readiness) == ("Existing", 55)
+    assert counted.segment_reason == "microsoft_tenant_lookup"
+    assert counted.reasons[-1].evidence == "contoso"
+
+
+def test_an_ignored_look_up_leaves_a_silent_domain_pending_and_says_so() -> None:
+    silent = company(signals_complete=False, tenant="contoso", tenant_source="oidc_metadata")
+    assert score_domain(silent).segment == "Pending"
+    assert _codes(silent) == ["signals_pending", "tenant_lookup_ignored"]
+
+
+def test_unknown_dkim_neither_adds_nor_costs() -> None:
+    unknown = score_domain(company("Hosting", dkim_present=None))
+    assert [(reason.code, reason.points) for reason in unknown.reasons] == [
+        ("provider_hosting", 20),
+        ("no_spf", -10),
+        ("dkim_unknown", 0),
+        ("dmarc_absent", 0),
+    ]
+
+
+def test_two_spf_records_are_scored_as_none_under_their_own_name() -> None:
+    two = company("Hosting", spf_present=True, spf_multiple=True, spf_includes=9)
+    none = company("Hosting")
+    assert score_domain(two).readiness == score_domain(none).readiness
+    assert [code.replace("spf_multiple_records", "no_spf") for code in _codes(two)] == _codes(none)
+
+
+@pytest.mark.parametrize(("includes", "costs"), [(0, False), (3, False), (4, True)])
+def test_more_than_three_spf_includes_cost_points(includes: int, costs: bool) -> None:
+    inputs = company("Google", spf_present=True, spf_includes=includes)
+    assert (ReasonCode.SPF_MANY_INCLUDES in _codes(inputs)) is costs
+    assert score_domain(inputs).readiness == (40 if costs else 45)
+
+
+def test_a_boost_that_would_pass_100_says_what_it_lost() -> None:
+    best = company("M365", spf_present=True, dkim_present=True, dmarc_policy="reject", open_cosell=True)
+    scored = score_domain(best)
+    assert scored.score == 100
+    assert [(reason.code, reason.points) for reason in scored.reasons[-2:]] == [("co_sell", 15), ("score_limit", -5)]
+
+
+@given(st.sampled_from(Provider), st.sampled_from([str.lower, str.upper, str.title]))
+def test_a_providers_name_is_known_in_any_case(provider: Provider, spelling: Any) -> None:
+    assert determine_segment(60, spelling(provider.value)) == determine_segment(60, provider)
+
+
+def test_an_unknown_provider_is_refused_by_name_not_scored_as_unknown() -> None:
+    with pytest.raises(ValueError, match=r"'Gogle' is no provider .* M365, Google, .* given as Unknown"):
+        determine_segment(60, "Gogle")
+    with pytest.raises(ValueError, match="'Gogle'"):
+        score_domain(company("Gogle"))
+
+
+@pytest.mark.parametrize("readiness", [-1, 101])
+def test_a_readiness_off_the_scale_is_refused(readiness: int) -> None:
+    with pytest.raises(ValueError, match="0 to 100"):
+        determine_segment(readiness, "Google")
+
+
+@pytest.mark.parametrize(
+    ("facts", "problem"),
+    [
+        ({"spf_includes": -1}, "spf_includes"),
+        ({"dmarc_policy": "monitor"}, "dmarc_policy"),
+        ({"tenant": "contoso", "tenant_source": "hearsay"}, "tenant_source"),
+        ({"tenant": "contoso"}, "together"),
+        ({"tenant_source": "payload"}, "together"),
+    ],
+)
+def test_facts_that_would_be_scored_wrongly_are_refused(facts: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        company(**facts)
+
+
+@pytest.mark.parametrize("choice", [{"cosell_bonus": -1}, {"azure_tenant_score": 101}])
+def test_a_policy_off_the_scale_is_refused(choice: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(choice))):
+        ScorePolicy(**choice)  # type: ignore[arg-type]  # mypy reads the values into the bool, too
