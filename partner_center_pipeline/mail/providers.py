@@ -5,6 +5,7 @@ Here belongs everything that reads a host name against the table. What does not:
 against each other (`judge`).
 """
 
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,6 +98,9 @@ class _Table(BaseModel):
     owner: tuple[dict[str, object], ...]
 
 
+_LABEL: Final = r"[a-z0-9_-]+"
+_SUFFIX: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.(?:{_LABEL}|\*)|{_LABEL}\.\*(?:\.{_LABEL})+")
+
 # The list that comes with the library: nothing is downloaded and nothing is written.
 _public_suffix: Final = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
@@ -132,17 +136,15 @@ class ProviderTable:
             raise ProviderTableError(f"provider table, owner {raw.get('name')!r}: {where}: {first['msg']}") from None
         owner = Owner(entry.name, entry.kind, entry.provider)
         for place, suffix in entry.suffixes():
-            labels = suffix.split(".")
-            if suffix != suffix.lower().strip(".") or not all(labels):
-                raise ProviderTableError(
-                    f"provider table, owner {owner.name!r}: {suffix!r} is not a lower-case host suffix"
-                )
-            known = self._owners.get((place, suffix)) or self._owners.get((Place.MX, suffix))
-            if known is not None:
-                raise ProviderTableError(
-                    f"provider table, owner {owner.name!r}: {suffix!r} is already listed under {known.name!r}"
-                )
+            if not _SUFFIX.fullmatch(suffix):
+                raise ProviderTableError(f"provider table, owner {owner.name!r}: {suffix!r} is not a host suffix")
+            for other in Place if place is Place.MX else (place, Place.MX):
+                if (known := self._owners.get((other, suffix))) is not None:
+                    raise ProviderTableError(
+                        f"provider table, owner {owner.name!r}: {suffix!r} is already listed under {known.name!r}"
+                    )
             self._owners[place, suffix] = owner
+            labels = suffix.split(".")
             if labels[-1] == "*":
                 self._suffix_wildcards.add(labels[-2])
             elif "*" in labels:

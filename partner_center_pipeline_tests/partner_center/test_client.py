@@ -304,7 +304,7 @@ def test_the_date_literal_is_found_once_and_remembered(sim: Simulator, client: R
         for _ in requests:
             assert client.get_page(EVERYTHING).items
             asked.append(sim.api.requests)
-        assert client.date_literal is found
+        assert client.date_literal == found
         assert [after - before for before, after in itertools.pairwise(asked)] == requests
 
 

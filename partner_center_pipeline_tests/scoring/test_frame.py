@@ -88,8 +88,7 @@ def test_a_missing_column_is_named(column: str) -> None:
     ],
 )
 def test_a_value_that_is_no_fact_is_refused(column: str, value: object, problem: str) -> None:
-    frame = frame_of([BARE, BARE]).astype(object)
-    frame.loc[1, column] = value
+    frame = frame_of([BARE, BARE]).assign(**{column: pd.Series([getattr(BARE, column), value], dtype=object)})
     with pytest.raises(ValueError, match=problem):
         score_frame(frame)
 

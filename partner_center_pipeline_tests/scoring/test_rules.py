@@ -127,7 +127,7 @@ def test_a_missing_last_row_is_refused(refused: Refused) -> None:
     ("old", "new", "problem"),
     [
         ('segment = ["Existing"]\nreadiness_max = 69', 'segment = ["Existing"]\nreadiness_max = 68', "readiness 69"),
-        ('segment = ["Skip"]', 'segment = ["Skip"]\nreadiness_min = 1', "segment Skip with provider M365 at readiness 0"),
+        ('segment = ["Skip"]', 'segment = ["Skip"]\nreadiness_min = 1', "Skip with provider M365 at readiness 0"),
         ('commercial_segment = "NO_GO"\nsegment = ["Cold"]', 'commercial_segment = "NO_GO"\nsegment = ["Skip"]', None),
     ],
 )  # fmt: skip
@@ -149,7 +149,7 @@ def test_the_commercial_table_may_leave_out_only_what_no_company_can_be(
     ("old", "new", "table"),
     [
         ('[[technical_heats]]\ntechnical_heat = "Cold"\n', "", "technical_heats"),
-        ('commercial_segment = ["RENEWAL"]\n\n[[commercial_heats]]', 'commercial_segment = ["NO_GO"]\n\n[[commercial_heats]]', "commercial_heats"),
+        ('commercial_segment = ["LOW_INTENT", "NO_GO"]', 'commercial_segment = ["NO_GO"]', "commercial_heats"),
         ('commercial_segment = ["NO_GO"]', 'commercial_segment = ["RENEWAL"]', "categories"),
     ],
 )  # fmt: skip

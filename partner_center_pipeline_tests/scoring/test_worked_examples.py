@@ -10,32 +10,32 @@ from .cases import company
 
 SPF: dict[str, Any] = {"spf_present": True}
 SPF_DKIM: dict[str, Any] = {"spf_present": True, "dkim_present": True}
+ALL: dict[str, Any] = {**SPF_DKIM, "dmarc_policy": "reject"}
 PAYLOAD: dict[str, Any] = {"tenant": "72f988bf-86f1-41af-91ab-2d7cd011db47", "tenant_source": "payload"}
 
 # input, the points that signals gave, score, readiness, segment, commercial segment, commercial heat, category
 EXAMPLES: list[tuple[ScoreInput, list[int], int | None, int | None, str, str | None, str | None, str | None]] = [
-    (company("M365", **SPF_DKIM, dmarc_policy="reject"), [50, 10, 10, 20], 90, 90, "Existing", "RENEWAL", "medium", "P4"),
+    (company("M365", **ALL), [50, 10, 10, 20], 90, 90, "Existing", "RENEWAL", "medium", "P4"),
     (company("M365", **SPF_DKIM), [50, 10, 10, 0], 70, 70, "Existing", "RENEWAL", "medium", "P4"),
-    (company("M365", **SPF_DKIM, dmarc_policy="none"), [50, 10, 10, -10], 60, 60, "Existing", "WEAK_PARTNER", "high", "P3"),
+    (company("M365", **SPF_DKIM, dmarc_policy="none"),
+     [50, 10, 10, -10], 60, 60, "Existing", "WEAK_PARTNER", "high", "P3"),
     (company("M365", **SPF), [50, 10, -10, -5, 0], 45, 45, "Existing", "WEAK_PARTNER", "medium", "P3"),
-    (company("Google", **SPF_DKIM, dmarc_policy="reject"), [50, 10, 10, 20], 90, 90, "Migration", "COMPETITIVE", "high", "P2"),
-    (company("Google", **SPF, dmarc_policy="quarantine"), [50, 10, -10, -5, 15], 60, 60, "Migration", "COMPETITIVE", "high", "P2"),
+    (company("Google", **ALL), [50, 10, 10, 20], 90, 90, "Migration", "COMPETITIVE", "high", "P2"),
+    (company("Google", **SPF, dmarc_policy="quarantine"),
+     [50, 10, -10, -5, 15], 60, 60, "Migration", "COMPETITIVE", "high", "P2"),
     (company("Google", **SPF), [50, 10, -10, -5, 0], 45, 45, "Cold", "LOW_INTENT", "low", "P5"),
     (company("Google"), [50, -10, -10, -5, 0], 25, 25, "Skip", "NO_GO", "low", "P6"),
-    (company("Yandex", **SPF_DKIM, dmarc_policy="reject"), [30, 10, 10, 20], 70, 70, "Migration", "COMPETITIVE", "high", "P2"),
+    (company("Yandex", **ALL), [30, 10, 10, 20], 70, 70, "Migration", "COMPETITIVE", "high", "P2"),
     (company("Zoho", **SPF_DKIM, dmarc_policy="none"), [30, 10, 10, -10], 40, 40, "Cold", "LOW_INTENT", "low", "P5"),
-    (company("Hosting", **SPF_DKIM, dmarc_policy="reject"), [20, 10, 10, 20], 60, 60, "Migration", "GREENFIELD", "high", "P1"),
+    (company("Hosting", **ALL), [20, 10, 10, 20], 60, 60, "Migration", "GREENFIELD", "high", "P1"),
     (company("Hosting"), [20, -10, -10, -5, 0, -10, 15], 0, 0, "Skip", "NO_GO", "low", "P6"),
-    (company("Local", **SPF_DKIM, dmarc_policy="reject"), [10, 10, 10, 20], 50, 50, "Cold", "GREENFIELD", "high", "P1"),
+    (company("Local", **ALL), [10, 10, 10, 20], 50, 50, "Cold", "GREENFIELD", "high", "P1"),
     (company("Local", **SPF), [10, 10, -10, -5, 0], 5, 5, "Cold", "GREENFIELD", "high", "P1"),
     (company("Local"), [10, -10, -10, -5, 0, 15], 0, 0, "Skip", "NO_GO", "low", "P6"),
-    (company("Amazon", **SPF_DKIM, dmarc_policy="reject"), [20, 10, 10, 20], 60, 60, "Cold", "LOW_INTENT", "low", "P5"),
+    (company("Amazon", **ALL), [20, 10, 10, 20], 60, 60, "Cold", "LOW_INTENT", "low", "P5"),
     (company("Google", **SPF, open_cosell=True), [50, 10, -10, -5, 0, 15], 60, 45, "Cold", "LOW_INTENT", "low", "P5"),
     (company("Local", **PAYLOAD), [10, -10, -10, -5, 0, 15, 55], 55, 55, "Existing", "WEAK_PARTNER", "high", "P3"),
-    (
-        company("Google", **SPF_DKIM, dmarc_policy="reject", **PAYLOAD),
-        [50, 10, 10, 20, 0], 90, 90, "Existing", "RENEWAL", "medium", "P4",
-    ),
+    (company("Google", **ALL, **PAYLOAD), [50, 10, 10, 20, 0], 90, 90, "Existing", "RENEWAL", "medium", "P4"),
     (company(no_mx=True, **PAYLOAD, open_cosell=True), [0, 55, 15], 70, 55, "Existing", "WEAK_PARTNER", "high", "P3"),
     (company(no_mx=True), [0], 0, 0, "Skip", "NO_GO", "low", "P6"),
     (company(signals_complete=False), [0], None, None, "Pending", None, None, None),

@@ -1,0 +1,253 @@
+"""Questions over real DNS on loopback: UDP, TCP, retries, the cache."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from partner_center_pipeline.mail.resolver import CachingResolver, ResolverError, StubResolver, TokenBucket
+from partner_center_pipeline.mail.signals import Outcome
+from partner_center_pipeline.mail.wire import CNAME, MX, TXT, Answer, RdataType
+from partner_center_pipeline.simulator.dns import DnsServer
+from partner_center_pipeline.simulator.faults import DnsFault, Faults
+from partner_center_pipeline.simulator.zone import Answer as ZoneAnswer
+from partner_center_pipeline.simulator.zone import Zone
+
+ZONE = {
+    "firma.com.tr": {
+        "MX": [(10, "mail.firma.com.tr"), (5, "mx.firma.com.tr")],
+        "TXT": ["v=spf1 mx -all", b"\xfe\x00x"],
+        "SOA": [("ns.firma.com.tr", "a.firma.com.tr", 1, 2, 3, 4, 60)],
+    },
+    "long.firma.com.tr": {"TXT": ["x" * 3000, "y"]},
+    "a.firma.com.tr": {"CNAME": ["b.firma.com.tr"]},
+    "b.firma.com.tr": {"CNAME": ["c.firma.com.tr"]},
+    "c.firma.com.tr": {"TXT": ["at the end"]},
+    "loop1.firma.com.tr": {"CNAME": ["loop2.firma.com.tr"]},
+    "loop2.firma.com.tr": {"CNAME": ["loop1.firma.com.tr"]},
+    "dangling.firma.com.tr": {"CNAME": ["nowhere.example"]},
+    "truncated.firma.com.tr": {"TXT": ["over TCP"]},
+}
+FAULTS = {
+    "refused.firma.com.tr": "refused",
+    "servfail.firma.com.tr": "servfail",
+    "malformed.firma.com.tr": "malformed",
+    "truncated.firma.com.tr": "truncate",
+}
+
+
+class UnfollowedZone(Zone):
+    """A zone that answers with one CNAME and leaves it to the client to ask for its target."""
+
+    def lookup(self, qname: str, qtype: str) -> ZoneAnswer:
+        answer = super().lookup(qname, qtype)
+        if qtype != "CNAME" and answer.records and answer.records[0].type == "CNAME":
+            return ZoneAnswer(super().lookup(qname, "CNAME").rcode, answer.records[:1])
+        return answer
+
+
+class MoodyServer(DnsServer):
+    """Leaves its first questions without an answer, or reads no EDNS."""
+
+    silent_for = 0
+    knows_edns = True
+
+    def respond(self, question: bytes, *, udp: bool) -> bytes | None:
+        if self.silent_for:
+            self.silent_for -= 1
+            return None
+        if not self.knows_edns and question[11]:
+            return question[:2] + b"\x80\x01" + bytes(8)
+        return super().respond(question, udp=udp)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[DnsServer]:
+    with DnsServer(Zone.from_records(ZONE, FAULTS)) as running:
+        yield running
+
+
+def ask(name: str, rdtype: RdataType, *servers: DnsServer) -> Answer:
+    async def session() -> Answer:
+        async with StubResolver([server.address for server in servers]) as resolver:
+            return await resolver.query(name, rdtype)
+
+    return asyncio.run(session())
+
+
+def test_records_come_back_in_presentation_form(server: DnsServer) -> None:
+    answer = ask("firma.com.tr", MX, server)
+    assert set(answer.records) == {"10 mail.firma.com.tr", "5 mx.firma.com.tr"}
+    assert ask("firma.com.tr", TXT, server).records == ("v=spf1 mx -all", "\\xfe\\x00x")
+
+
+def test_an_answer_too_long_for_udp_comes_over_tcp(server: DnsServer) -> None:
+    assert ask("long.firma.com.tr", TXT, server).records == ("x" * 3000, "y")
+
+
+def test_an_answer_marked_as_truncated_comes_over_tcp(server: DnsServer) -> None:
+    assert ask("truncated.firma.com.tr", TXT, server).records == ("over TCP",)
+
+
+def test_cnames_are_followed_to_their_end(server: DnsServer) -> None:
+    answer = ask("a.firma.com.tr", TXT, server)
+    assert (answer.records, answer.cnames) == (("at the end",), ("b.firma.com.tr", "c.firma.com.tr"))
+
+
+def test_cnames_that_the_server_does_not_follow_are_followed_here() -> None:
+    with DnsServer(UnfollowedZone.from_records(ZONE)) as unfollowed:
+        assert ask("a.firma.com.tr", TXT, unfollowed).records == ("at the end",)
+        loop = ask("loop1.firma.com.tr", TXT, unfollowed)
+    assert (loop.outcome, loop.cnames) == (Outcome.NODATA, ("loop2.firma.com.tr", "loop1.firma.com.tr"))
+
+
+def test_a_loop_of_cnames_is_no_data(server: DnsServer) -> None:
+    assert ask("loop1.firma.com.tr", TXT, server).outcome is Outcome.NODATA
+
+
+def test_a_cname_into_the_void_is_seen(server: DnsServer) -> None:
+    answer = ask("dangling.firma.com.tr", TXT, server)
+    assert (answer.outcome, answer.cnames) == (Outcome.NXDOMAIN, ("nowhere.example",))
+    assert ask("dangling.firma.com.tr", CNAME, server).records == ("nowhere.example",)
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [
+        ("nowhere.firma.com.tr", Outcome.NXDOMAIN),
+        ("com.tr", Outcome.NODATA),
+        ("refused.firma.com.tr", Outcome.REFUSED),
+        ("servfail.firma.com.tr", Outcome.SERVFAIL),
+        ("malformed.firma.com.tr", Outcome.MALFORMED),
+        ("a..b", Outcome.NXDOMAIN),
+    ],
+)
+def test_every_way_an_answer_can_end_is_told_apart(server: DnsServer, name: str, outcome: Outcome) -> None:
+    assert ask(name, TXT, server).outcome is outcome
+
+
+def test_a_malformed_answer_does_not_disturb_the_other_questions(server: DnsServer) -> None:
+    async def session() -> list[Answer]:
+        async with StubResolver([server.address]) as resolver:
+            names = ["firma.com.tr", "malformed.firma.com.tr", "c.firma.com.tr"] * 5
+            return await asyncio.gather(*(resolver.query(name, TXT) for name in names))
+
+    outcomes = [answer.outcome for answer in asyncio.run(session())]
+    assert outcomes == [Outcome.FOUND, Outcome.MALFORMED, Outcome.FOUND] * 5
+
+
+def test_a_resolver_that_refuses_is_made_up_for_by_the_next(server: DnsServer) -> None:
+    with DnsServer(Zone(), Faults(dns=DnsFault.REFUSED)) as refusing:
+        for _ in range(2):
+            assert ask("c.firma.com.tr", TXT, refusing, server).outcome is Outcome.FOUND
+
+
+def test_a_lost_datagram_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("partner_center_pipeline.mail.resolver.TRY_SECONDS", 0.2)
+    with MoodyServer(Zone.from_records(ZONE)) as lossy:
+        lossy.silent_for = 1
+        assert ask("c.firma.com.tr", TXT, lossy).outcome is Outcome.FOUND
+
+
+def test_silence_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("partner_center_pipeline.mail.resolver.TRY_SECONDS", 0.05)
+    with DnsServer(Zone(), Faults(dns=DnsFault.TIMEOUT)) as silent:
+        assert ask("c.firma.com.tr", TXT, silent).outcome is Outcome.TIMEOUT
+
+
+def test_a_port_where_nobody_listens_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("partner_center_pipeline.mail.resolver.TRY_SECONDS", 0.2)
+    with DnsServer(Zone()) as gone:
+        pass
+    assert ask("c.firma.com.tr", TXT, gone).outcome is Outcome.TIMEOUT
+
+
+def test_a_resolver_that_reads_no_edns_is_asked_without() -> None:
+    with MoodyServer(Zone.from_records(ZONE)) as old:
+        old.knows_edns = False
+        assert ask("c.firma.com.tr", TXT, old).outcome is Outcome.FOUND
+
+
+def test_an_address_that_does_not_exist_is_refused_with_the_setting_named() -> None:
+    async def session() -> None:
+        async with StubResolver([("no-such-host.invalid", 53)]):
+            pass
+
+    with pytest.raises(ResolverError, match="HUNTER_DNS_RESOLVERS"):
+        asyncio.run(session())
+
+
+class CountedSeconds:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_answer_is_used_again_until_its_ttl_is_over(server: DnsServer) -> None:
+    seconds = CountedSeconds()
+
+    async def session() -> list[int]:
+        counts = []
+        async with StubResolver([server.address]) as stub:
+            resolver = CachingResolver(stub, seconds)
+            for name, later in (
+                ("c.firma.com.tr", 3599),
+                ("c.firma.com.tr", 2),
+                ("no.firma.com.tr", 59),
+                ("no.firma.com.tr", 2),
+            ):
+                before = server.questions
+                await resolver.query(name, TXT)
+                seconds.now += later
+                await resolver.query(name, TXT)
+                counts.append(server.questions - before)
+        return counts
+
+    # Zone records live 3600 s; the SOA says that a negative answer lives 60 s.
+    assert asyncio.run(session()) == [1, 1, 1, 1]
+
+
+def test_what_is_no_fact_is_not_remembered(server: DnsServer) -> None:
+    async def session() -> int:
+        async with StubResolver([server.address]) as stub:
+            resolver = CachingResolver(stub, CountedSeconds())
+            before = server.questions
+            await resolver.query("refused.firma.com.tr", TXT)
+            await resolver.query("refused.firma.com.tr", TXT)
+            return server.questions - before
+
+    assert asyncio.run(session()) == 6
+
+
+def test_the_same_question_under_way_is_not_asked_twice(server: DnsServer) -> None:
+    async def session() -> int:
+        async with StubResolver([server.address]) as stub:
+            resolver = CachingResolver(stub, CountedSeconds())
+            before = server.questions
+            await asyncio.gather(*(resolver.query("c.firma.com.tr", TXT) for _ in range(20)))
+            return server.questions - before
+
+    assert asyncio.run(session()) == 1
+
+
+def test_who_waits_for_anothers_question_asks_it_when_the_other_is_cancelled(server: DnsServer) -> None:
+    async def session() -> Answer:
+        async with StubResolver([server.address]) as stub:
+            resolver = CachingResolver(stub, CountedSeconds())
+            first = asyncio.create_task(resolver.query("c.firma.com.tr", TXT))
+            second = asyncio.create_task(resolver.query("c.firma.com.tr", TXT))
+            await asyncio.sleep(0)
+            first.cancel()
+            return await second
+
+    assert asyncio.run(session()).outcome is Outcome.FOUND
+
+
+def test_a_token_bucket_lets_a_burst_through_and_then_keeps_to_the_rate() -> None:
+    bucket = TokenBucket(100)
+    waits = [bucket.reserve(1.0) for _ in range(30)]
+    assert waits[:10] == [0.0] * 10
+    assert waits[-1] == pytest.approx(0.2)
+    assert bucket.reserve(10.0) == 0.0
