@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from dotenv.parser import parse_stream
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -37,10 +37,15 @@ HOME_VARIABLE: Final = "HUNTER_HOME"
 EXTRA_ENV_VARIABLE: Final = "HUNTER_EXTRA_ENV_FILE"
 RETIRED_HOST: Final = "api.partnercenter.microsoft.com"
 
+DEFAULT_DATABASE: Final = "sqlite:///.hunter/hunter.db"
+
 DEFAULT_DKIM_SELECTORS: Final = (
     "selector1", "selector2", "google", "default", "s1", "s2", "k1", "mail", "zoho", "zmail",
 )  # fmt: skip
 """mail_signals.md, "What to ask for one domain"."""
+
+_YEARS: Final = range(1970, 2200)
+"""Where a HUNTER_SYNC_START may lie: ticks count from the first, and Dagster's calendar needs room after the last."""
 
 _EXAMPLES: Final = {
     "HUNTER_PARTNER_CENTER_ENABLED": "true",
@@ -79,9 +84,18 @@ def home() -> Path:
 
 
 def env_files() -> tuple[Path, ...]:
-    """The files that are read ahead of the environment, the strongest last (pydantic-settings' order)."""
+    """The files that are read ahead of the environment, the strongest last (pydantic-settings' order).
+
+    `.env` may be missing. The extra file may not: without it the settings would point at something else. Raises
+    SettingsError then.
+    """
     extra = os.environ.get(EXTRA_ENV_VARIABLE)
-    return (home() / ".env", *((home() / extra,) if extra else ()))
+    if not extra:
+        return (home() / ".env",)
+    file = home() / extra
+    if not file.is_file():
+        raise SettingsError(EXTRA_ENV_VARIABLE, f"there is no file {file}")
+    return (home() / ".env", file)
 
 
 def _comma_list(value: object) -> object:
@@ -93,9 +107,20 @@ def _comma_list(value: object) -> object:
 def _split_host_port(text: str) -> tuple[str, int]:
     """`192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:5353` as (host, port); the port is 53 unless given."""
     parts = urlsplit(f"//{text}")
-    if not parts.hostname or parts.path or parts.username:
-        raise ValueError(f"{text!r} is not HOST or HOST:PORT")
-    return parts.hostname, parts.port or 53
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if not parts.hostname or " " in text or parts.path or parts.username or port == 0:
+        raise ValueError(f"{text!r} is not HOST or HOST:PORT (an IPv6 address stands in brackets)")
+    return parts.hostname, port or 53
+
+
+def _from_home(path: Path) -> Path:
+    try:
+        return home() / path.expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~ and names no user of this machine") from None
 
 
 class Settings(BaseSettings):
@@ -129,7 +154,7 @@ class Settings(BaseSettings):
     partner_center_safety_lag_seconds: int = Field(120, ge=0, le=3600)
     partner_center_cosell_bonus: int = Field(15, ge=0, le=100)
     partner_center_azure_tenant_score: int = Field(55, ge=0, le=100)
-    database_url: SecretStr = SecretStr("")
+    database_url: SecretStr = SecretStr(DEFAULT_DATABASE)
     sync_start: datetime | None = None
     dns_resolvers: Annotated[tuple[tuple[str, int], ...], NoDecode] = ()
     dkim_selectors: Annotated[tuple[str, ...], NoDecode] = DEFAULT_DKIM_SELECTORS
@@ -153,15 +178,16 @@ class Settings(BaseSettings):
     def load(cls) -> Self:
         """The settings as they are now.
 
-        Raises SettingsError for the first value that cannot be used and for an unknown HUNTER_ name. The value itself
-        is not repeated: it may be a secret.
+        Raises SettingsError for the first value that cannot be used, for an unknown HUNTER_ name, and for a file that
+        cannot be read. The value itself is not repeated: it may be a secret.
         """
-        _refuse_unknown_names()
+        sources = _names_by_source()
+        _refuse_unknown_names(sources)
         try:
             return cls()
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            raise SettingsError(_variable_of(first["loc"]), _problem_of(first)) from None
+            raise SettingsError(_variable_of(first["loc"], sources), _problem_of(first)) from None
 
     @field_validator("partner_center_poll_interval_seconds")
     @classmethod
@@ -177,24 +203,36 @@ class Settings(BaseSettings):
     @field_validator("partner_center_base_url", "partner_center_authority")
     @classmethod
     def _https_only(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.hostname == RETIRED_HOST:
+        if RETIRED_HOST in value.lower():
             raise ValueError(
                 f"{RETIRED_HOST} is the API of the CSP programme and answers 404 for referrals; "
                 "the Referrals API is https://api.partner.microsoft.com"
             )
-        if parts.scheme != "https" or not parts.hostname:
+        parts = urlsplit(value)
+        if parts.scheme != "https" or not parts.hostname or " " in value:
             raise ValueError("must be an https:// address, because a bearer token travels there")
         if parts.query or parts.fragment or parts.username:
             raise ValueError("must be a plain address without user, query or fragment")
+        if parts.port == 0:  # urlsplit itself raises for a port that is no number
+            raise ValueError("port 0 is no port")
         return value.rstrip("/")
 
-    @field_validator("sync_start")
+    @field_validator("sync_start", mode="before")
     @classmethod
-    def _instant(cls, value: datetime | None) -> datetime | None:
-        if value is not None and value.tzinfo is None:
-            raise ValueError("an instant needs a zone; write it in UTC with a Z at the end")
-        return value.astimezone(UTC) if value else None
+    def _instant(cls, value: object) -> object:
+        if isinstance(value, str):
+            # pydantic would read a bare number as seconds since 1970.
+            try:
+                value = datetime.fromisoformat(value)
+            except ValueError:
+                raise ValueError("is no instant") from None
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise ValueError("an instant needs a zone; write it in UTC with a Z at the end")
+            if value.year not in _YEARS:
+                raise ValueError(f"must lie in the years {_YEARS.start} to {_YEARS.stop - 1}")
+            return value.astimezone(UTC)
+        return value
 
     @field_validator("dkim_selectors", "own_domains", mode="before")
     @classmethod
@@ -211,34 +249,32 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _driver(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
+    def _database(cls, value: SecretStr) -> SecretStr:
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        text = value.get_secret_value() or DEFAULT_DATABASE
         for scheme in ("postgres://", "postgresql://"):
-            if url.startswith(scheme):
-                url = "postgresql+psycopg://" + url.removeprefix(scheme)
-        if url and not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+            if text.startswith(scheme):
+                text = "postgresql+psycopg://" + text.removeprefix(scheme)
+        if not text.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
-        return SecretStr(url)
+        try:
+            url = make_url(text)
+        except (ArgumentError, ValueError):
+            raise ValueError("is no address of a database") from None
+        if "@" in (url.host or ""):
+            raise ValueError("has a password with an @ in it; write %40 for it")
+        if url.get_backend_name() == "sqlite":
+            if url.database in (None, "", ":memory:"):
+                raise ValueError("names no file")
+            url = url.set(database=str(_from_home(Path(url.database))))
+        return SecretStr(url.render_as_string(hide_password=False))
 
-    @model_validator(mode="after")
-    def _paths_from_home(self) -> Self:
-        root = home()
-
-        def anchored(path: Path) -> Path:
-            return root / path.expanduser()
-
-        url = self.database_url.get_secret_value() or "sqlite:///.hunter/hunter.db"
-        if url.startswith("sqlite:///"):
-            url = f"sqlite:///{anchored(Path(url.removeprefix('sqlite:///')))}"
-        values: dict[str, Any] = {
-            "database_url": SecretStr(url),
-            "partner_center_token_cache_path": anchored(self.partner_center_token_cache_path),
-        }
-        if self.partner_center_ca_bundle is not None:
-            values["partner_center_ca_bundle"] = anchored(self.partner_center_ca_bundle)
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-        return self
+    @field_validator("partner_center_ca_bundle", "partner_center_token_cache_path")
+    @classmethod
+    def _path(cls, value: Path | None) -> Path | None:
+        return None if value is None else _from_home(value)
 
     @cached_property
     def grid(self) -> WindowGrid:
@@ -266,21 +302,44 @@ def variable_names() -> tuple[str, ...]:
     return (*names, HOME_VARIABLE, EXTRA_ENV_VARIABLE)
 
 
-def _refuse_unknown_names() -> None:
-    present = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
-    for path in env_files():
-        if path.is_file():
-            present |= {name.upper() for name in dotenv_values(path) if name.upper().startswith(PREFIX)}
+def _names_by_source() -> list[set[str]]:
+    """The HUNTER_ names that are set, in upper case, for each source that is asked, the strongest first."""
+    files = [_names_in(file) for file in reversed(env_files())]
+    return [*files, {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}]
+
+
+def _names_in(file: Path) -> set[str]:
+    """The HUNTER_ names of a `.env` file. Raises SettingsError for a line that pydantic-settings would pass over."""
+    try:
+        with file.open(encoding="utf-8") as stream:
+            lines = list(parse_stream(stream))
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise SettingsError(str(file), f"cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(str(file), "is not UTF-8 text; save it as UTF-8") from None
+    names = {line.key.upper() for line in lines if line.key and line.key.upper().startswith(PREFIX)}
+    for line in lines:
+        text = line.original.string.strip()
+        if line.value is None and text.upper().startswith(PREFIX):
+            raise SettingsError(text.split(maxsplit=1)[0], f"line {line.original.line} of {file} is not NAME=value")
+    return names
+
+
+def _refuse_unknown_names(sources: list[set[str]]) -> None:
     known = variable_names()
-    for name in sorted(present - set(known)):
+    for name in sorted(set().union(*sources) - set(known)):
         close = get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]}" if close else "; .env.example lists every name"
+        hint = f"; did you mean {close[0]}?" if close else "; .env.example lists every name"
         raise SettingsError(name, f"no such setting{hint}")
 
 
-def _variable_of(location: tuple[int | str, ...]) -> str:
-    name = str(location[0]) if location else PREFIX
-    return name if name.startswith(PREFIX) else f"{PREFIX}{name.upper()}"
+def _variable_of(location: tuple[int | str, ...], sources: list[set[str]]) -> str:
+    """The name under which the value at fault was given: a field may have an old one too."""
+    name = str(location[0])
+    names = next((names for names in map(_aliases, Settings.model_fields) if name in names), None) or _aliases(name)
+    return next((name for source in sources for name in names if name in source), names[0])
 
 
 def _problem_of(error: Any) -> str:

@@ -157,7 +157,9 @@ class WindowGrid:
         try:
             start = ticks_of(datetime.strptime(key, KEY_FORMAT).replace(tzinfo=UTC))
         except ValueError:
-            raise ValueError(f"{key!r} is not a sync window; a key looks like 2026-01-31-09:30 (UTC)") from None
+            start = None
+        if start is None or self.window(start).key != key:  # strptime also takes 2026-1-31-9:30
+            raise ValueError(f"{key!r} is not a sync window; a key looks like 2026-01-31-09:30 (UTC)")
         if self.first is None:
             raise ValueError("HUNTER_SYNC_START is not set, so there is no sync window yet")
         if start % self.width:

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -22,7 +21,8 @@ from partner_center_pipeline.settings import PROJECT_ROOT, Settings, SettingsErr
 P = ParamSpec("P")
 R = TypeVar("R")
 
-console: Final = Console(highlight=False)
+console: Final = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+"""Results. Where nobody looks at a terminal there is no width to fit, so tables may be wide."""
 notes: Final = Console(stderr=True, highlight=False)
 """What is said on the way; stdout is for results."""
 
@@ -91,7 +91,8 @@ def for_people(command: Callable[P, R]) -> Callable[P, R]:
 
 def stop(message: str) -> NoReturn:
     """End the command with a message on stderr and exit code 1."""
-    notes.print(f"[bold red]error[/] {message}", markup=True)
+    notes.print("[bold red]error[/] ", end="")
+    notes.print(message, markup=False, soft_wrap=True)
     sys.exit(1)
 
 
@@ -119,16 +120,16 @@ def ensure_sync_start(at_least: timedelta = timedelta(0)) -> None:
     Where a command needs windows that have ended (`at_least`) and today is too young, the midnight before. From then
     on the instant is configuration; nothing computes it from now again.
     """
-    if Settings.load().sync_start is not None:
-        return
     moment = datetime.now(UTC)
     start = (moment - at_least).replace(hour=0, minute=0, second=0, microsecond=0)
     file = home() / ".env"
-    with FileLock(f"{file}.lock"):
+    lock = home() / ".hunter/env.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with FileLock(lock):
+        if Settings.load().sync_start is not None:
+            return
         before = file.read_text(encoding="utf-8") if file.exists() else ""
         line = f"HUNTER_SYNC_START={start:%Y-%m-%dT%H:%M:%SZ}\n"
         text = before if not before or before.endswith("\n") else before + "\n"
         file.write_text(text + "# Where the sync windows begin; written by the first command that needed it.\n" + line)
-    with suppress(OSError):
-        Path(f"{file}.lock").unlink()
-    notes.print(f"Wrote [bold]{line.strip()}[/] into {file}: sync windows begin there.")
+    notes.print(f"Wrote [bold]{line.strip()}[/] into {file}: sync windows begin there.", soft_wrap=True)

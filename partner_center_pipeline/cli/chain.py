@@ -1,11 +1,11 @@
 """Runs the chain through Dagster in this process, with a progress bar. Used by `sync` and `demo`."""
 
 import logging
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as StillRunning
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.progress import (
@@ -13,6 +13,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -58,29 +59,38 @@ def run_chain(warehouse: Warehouse, grid: WindowGrid, stretches: Sequence[tuple[
         TextColumn("steps"),
         TimeElapsedColumn(),
     )
-    with (
-        dg.DagsterInstance.get() as instance,
-        Progress(*columns, console=notes) as progress,
-        ThreadPoolExecutor(1) as pool,
-    ):
+    with dg.DagsterInstance.get() as instance, Progress(*columns, console=notes) as progress:
         bar = progress.add_task("starting", total=sum(_steps(grid, *stretch) for stretch in stretches))
         done = 0
         for start, end in stretches:
-            since = datetime.now(UTC)
-            running = pool.submit(_run, job, instance, grid, start, end)
-            while True:
-                try:
-                    failure = running.result(timeout=_LOOK_SECONDS)
-                    break
-                except StillRunning:
-                    with warehouse.read() as connection:
-                        seen = ledger.progress(connection, start, end, since)
-                    progress.update(bar, completed=done + seen.steps, description=seen.described)
+            with _moving(progress, bar, done, warehouse, start, end):
+                failure = _run(job, instance, grid, start, end)
             if failure is not None:
                 return failure
             done += _steps(grid, start, end)
             progress.update(bar, completed=done, description="done")
     return None
+
+
+@contextmanager
+def _moving(progress: Progress, bar: TaskID, done: int, warehouse: Warehouse, start: int, end: int) -> Iterator[None]:
+    """Move the bar, from a thread of its own: the run has the main one, where Ctrl-C reaches it."""
+    since = datetime.now(UTC)
+    over = Event()
+
+    def look() -> None:
+        while not over.wait(_LOOK_SECONDS):
+            with warehouse.read() as connection:
+                seen = ledger.progress(connection, start, end, since)
+            progress.update(bar, completed=done + seen.steps, description=seen.described)
+
+    thread = Thread(target=look, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _steps(grid: WindowGrid, start: int, end: int) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, for_people, stop
 from partner_center_pipeline.settings import Settings
@@ -73,8 +74,8 @@ def _table(leads: Sequence[Mapping[str, Any]], language: str) -> Table:
     for lead in leads:
         top = sorted(lead["reasons"], key=lambda reason: -abs(reason["points"]))[:REASONS_SHOWN]
         table.add_row(
-            lead["name"],
-            lead["domain_unicode"],
+            Text(lead["name"] or ""),  # as text: a name is not markup
+            Text(lead["domain_unicode"]),
             lead["segment"],
             f"{lead['category']} {lead['label']}" if lead["category"] else "",
             str(lead["score"]) if lead["score"] is not None else "",

@@ -1,7 +1,7 @@
 """The local Microsoft as the demo uses it: the same past each time, a sign-in, and settings that point at it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,9 @@ def local_microsoft(*, live: bool) -> Iterator[LocalMicrosoft]:
     """Start the simulator on loopback, point this process and its children at it, and sign in by device code.
 
     Its past is kept with the warehouse, so that another start meets the same one. The settings that point at it live
-    in a file of their own, ahead of `.env`. Raises WarehouseError when the warehouse holds a real tenant's referrals.
+    in a file of their own, ahead of `.env`. The flag is on in that file too, except when `live`: then it is on in the
+    environment, where `.env` can switch it off and on while the UI runs. Raises WarehouseError when the warehouse holds
+    a real tenant's referrals.
     """
     settings = Settings.load()
     warehouse = Warehouse.open(settings.database_url.get_secret_value())
@@ -57,21 +59,32 @@ def local_microsoft(*, live: bool) -> Iterator[LocalMicrosoft]:
         variables = {
             **simulator.environment(),
             "HUNTER_PARTNER_CENTER_TOKEN_CACHE_PATH": str(folder / "token_cache"),
-            "HUNTER_PARTNER_CENTER_ENABLED": "true",
         }
+        flag = {"HUNTER_PARTNER_CENTER_ENABLED": "true"}
         file = folder / "demo.env"
-        file.write_text("".join(f"{name}='{value}'\n" for name, value in variables.items()), encoding="utf-8")
-        before = os.environ.get(EXTRA_ENV_VARIABLE)
-        os.environ[EXTRA_ENV_VARIABLE] = str(file)
+        in_file = variables if live else {**variables, **flag}
+        file.write_text("".join(f"{name}='{value}'\n" for name, value in in_file.items()), encoding="utf-8")
         try:
-            _sign_in(simulator)
-            yield LocalMicrosoft(simulator, warehouse, world)
+            with _environment({EXTRA_ENV_VARIABLE: str(file), **(flag if live else {})}):
+                _sign_in(simulator)
+                yield LocalMicrosoft(simulator, warehouse, world)
         finally:
-            if before is None:
-                del os.environ[EXTRA_ENV_VARIABLE]
-            else:
-                os.environ[EXTRA_ENV_VARIABLE] = before
             warehouse.close()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables of this process and of the children it starts meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _world(warehouse: Warehouse, grid: WindowGrid) -> demo.DemoWorld:

@@ -1,5 +1,6 @@
 """`partner-center sync`: windows through Dagster, in the foreground."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
@@ -57,7 +58,7 @@ def sync(since: datetime | None, until: datetime | None, as_json: bool) -> None:
     failure = run_chain(warehouse, grid, stretches) if stretches else None
     windows = sum((end - start) // grid.width for start, end in stretches)
     if as_json:
-        emit({"windows": windows, "runs": len(stretches), "failure": failure and failure.__dict__})
+        emit({"windows": windows, "runs": len(stretches), "failure": failure and asdict(failure)})
     elif failure is None:
         console.print(f"[green]Done[/]: {windows} windows." if windows else "Every window that is due is done.")
     if failure is not None:

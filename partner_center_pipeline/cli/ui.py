@@ -29,12 +29,13 @@ def ui(demo: bool, host: str, port: int) -> None:
     ensure_sync_start()
     Warehouse.open(Settings.load().database_url.get_secret_value()).close()
     with _microsoft(demo):
-        if not demo and not Settings.load().partner_center_enabled:
+        if not Settings.load().partner_center_enabled:
             notes.print(
-                "Partner Center integration is disabled (HUNTER_PARTNER_CENTER_ENABLED): the schedule and the sensor "
-                "skip. `partner-center ui --demo` shows them at work."
+                "Partner Center integration is disabled: the schedule and the sensor skip until .env says "
+                "HUNTER_PARTNER_CENTER_ENABLED=true."
+                + ("" if demo else " `partner-center ui --demo` shows them at work, without any account.")
             )
-        notes.print(f"Dagster UI: [bold]http://{host}:{port}[/]  (Ctrl-C ends it)")
+        notes.print(f"Dagster UI: [bold]http://{host}:{port}[/]  (Ctrl-C ends it)", soft_wrap=True)
         code = _serve(host, port)
     if code not in (0, -signal.SIGINT, -signal.SIGTERM):
         stop(f"the Dagster UI ended with exit code {code}; is port {port} in use? --port takes another")

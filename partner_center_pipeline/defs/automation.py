@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import dagster as dg
+from dagster._core.definitions.partitions.subset import TimeWindowPartitionsSubset
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import (
@@ -21,12 +22,12 @@ from dagster._core.storage.tags import (
 )
 
 from partner_center_pipeline.defs.grid import GRID, PARTITIONS
-from partner_center_pipeline.defs.resources import WarehouseResource
+from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import WarehouseError
 from partner_center_pipeline.warehouse.schema import Asset
-from partner_center_pipeline.windows import WINDOWS_WARNING, SyncWindow, catch_up, datetime_of
+from partner_center_pipeline.windows import WINDOWS_WARNING, SyncWindow, catch_up, datetime_of, ticks_of
 
 JOB_NAME: Final = "partner_center_sync"
 DISABLED: Final = (
@@ -34,6 +35,10 @@ DISABLED: Final = (
 )
 MOST_REQUESTS: Final = 10
 """Runs that one tick of the sensor asks for: enough to keep the queue busy, few enough to read."""
+
+LEFT_TO_THE_SCHEDULE: Final = timedelta(minutes=2)
+"""For how long a window that falls due is the schedule's alone: a run that one of the two asks for is not yet visible
+to the other, so both would ask. A minute, and one more because the schedule's lag is rounded up to minutes."""
 
 _BACKOFF_FIRST: Final = timedelta(minutes=1)
 _BACKOFF_MOST: Final = timedelta(hours=1)
@@ -97,7 +102,8 @@ def partner_center_sync_schedule(
     if window is None:
         return dg.SkipReason("no sync window has ended since HUNTER_SYNC_START")
     try:
-        done = _done(warehouse)
+        with warehouse.open() as house, house.read() as connection:
+            done = ledger.covered(connection)
     except WarehouseError as error:
         return dg.SkipReason(str(error))
     if any(low <= window.start and window.end <= high for low, high in done):
@@ -121,33 +127,30 @@ def partner_center_flag_sensor(
     opened = gate()
     if opened.settings is None:
         return dg.SkipReason(opened.reason)
-    now = datetime.now(opened.settings.sync_start.tzinfo if opened.settings.sync_start else None)
-    try:
-        gaps = catch_up(GRID, now, _done(warehouse), busy := list(_busy(context.instance)))
-    except WarehouseError as error:
-        return dg.SkipReason(str(error))
+    now = utc_now()
     _warn_of_many(context, now)
+    busy = list(_busy(context.instance))
     requests: list[dg.RunRequest] = []
     resting: list[str] = []
-    with warehouse.open() as house, house.read() as connection:
-        for start, end in gaps[:MOST_REQUESTS]:
-            again = _may_try_again(ledger.tries(connection, start, end))
-            if again is not None and now < again:
-                resting.append(f"{GRID.window(start).key} (again after {again:%H:%M:%S} UTC)")
-            else:
-                requests.append(_request(GRID.window(start), end))
+    try:
+        with warehouse.open() as house, house.read() as connection:
+            for start, end in catch_up(GRID, now - LEFT_TO_THE_SCHEDULE, ledger.covered(connection), busy):
+                if len(requests) == MOST_REQUESTS:
+                    break
+                again = _may_try_again(ledger.tries(connection, start, end))
+                if again is not None and now < again:
+                    resting.append(f"{GRID.window(start).key} (again after {again:%H:%M:%S} UTC)")
+                else:
+                    requests.append(_request(GRID.window(start), end))
+    except WarehouseError as error:
+        return dg.SkipReason(str(error))
     if requests:
         return requests
     if resting:
-        return dg.SkipReason("waiting before another try at " + ", ".join(resting))
+        return dg.SkipReason("waiting before another try at " + ", ".join(resting[:MOST_REQUESTS]))
     if busy:
-        return dg.SkipReason("every window that is due is done, or a run is working on it")
-    return dg.SkipReason("every window that is due is done")
-
-
-def _done(warehouse: WarehouseResource) -> list[tuple[int, int]]:
-    with warehouse.open() as house, house.read() as connection:
-        return ledger.covered(connection)
+        return dg.SkipReason("every window that was missed is done, or a run is working on it")
+    return dg.SkipReason("no window was missed")
 
 
 def _request(first: SyncWindow, end: int) -> dg.RunRequest:
@@ -178,16 +181,13 @@ def _busy(instance: dg.DagsterInstance) -> Iterator[tuple[int, int]]:
         if first and last:
             yield from _interval(first, last)
     for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])):
-        keys = sorted(backfill.partition_names or ())
+        for key in backfill.partition_names or ():
+            yield from _interval(key, key)
         data = backfill.asset_backfill_data
-        if data is not None:
-            keys = sorted(
-                key
-                for asset in data.target_subset.asset_keys
-                for key in data.target_subset.get_partitions_subset(asset).get_partition_keys()
-            )
-        if keys:
-            yield from _interval(keys[0], keys[-1])
+        for subset in data.target_subset.partitions_subsets_by_asset_key.values() if data else ():
+            if isinstance(subset, TimeWindowPartitionsSubset):
+                for stretch in subset.included_time_windows:
+                    yield ticks_of(stretch.start), ticks_of(stretch.end)
 
 
 def _interval(first: str, last: str) -> Iterator[tuple[int, int]]:

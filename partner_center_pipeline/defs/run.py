@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
 from partner_center_pipeline.defs.grid import GRID
+from partner_center_pipeline.settings import SettingsError
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.schema import Asset
@@ -46,8 +48,15 @@ def windows_of(context: dg.AssetExecutionContext, now: datetime) -> list[SyncWin
     return list(GRID.between(first.start, last.end))
 
 
+@dataclass(slots=True)
+class Step:
+    """What a later asset's paragraph did: `rows` written. Rows make what the assets after it have out of date."""
+
+    rows: int = 0
+
+
 @contextmanager
-def step(warehouse: Warehouse, asset: Asset, windows: Sequence[SyncWindow], now: datetime) -> Iterator[None]:
+def step(warehouse: Warehouse, asset: Asset, windows: Sequence[SyncWindow], now: datetime) -> Iterator[Step]:
     """Run a later asset's paragraph: only on windows that the asset before has done, and marked when it ended well."""
     before = ledger.CHAIN[ledger.CHAIN.index(asset) - 1]
     try:
@@ -55,18 +64,19 @@ def step(warehouse: Warehouse, asset: Asset, windows: Sequence[SyncWindow], now:
             ledger.require(connection, windows, before)
     except ledger.WindowNotReadyError as error:
         raise permanent(str(error)) from None
-    yield
+    done = Step()
+    yield done
     with warehouse.write() as connection:
-        ledger.mark(connection, windows, asset, now)
+        ledger.mark(connection, windows, asset, now, changed=done.rows > 0)
 
 
 @contextmanager
 def failing_for_people() -> Iterator[None]:
-    """Turn an unusable warehouse into a failure with its next step."""
+    """Turn unusable settings and an unusable warehouse into a failure with its next step."""
     try:
         yield
-    except WarehouseError as error:
-        raise permanent(str(error)) from error
+    except (SettingsError, WarehouseError) as error:
+        raise permanent(str(error)) from None
 
 
 def result(windows: Sequence[SyncWindow], rows: int, metadata: Mapping[str, Any]) -> dg.MaterializeResult[None]:

@@ -165,7 +165,8 @@ def _is_address(value: str) -> bool:
 
 def _refusal(host: Host, own: frozenset[str]) -> DomainReason | None:
     """Why a host is not the customer's, or None."""
-    above = set(parents(host.name))
+    # Names above the registrable domain are a registry's: that somebody gives mail away at za.com says nothing here.
+    above = {name for name in parents(host.name) if len(name) >= len(host.domain)}
     if not own.isdisjoint(above):
         return DomainReason.OWN_DOMAIN
     if host.platform is not None:

@@ -89,8 +89,7 @@ def read_lead(payload: Mapping[str, object], own_domains: frozenset[str]) -> Lea
     details = mapping(payload.get("details"))
     category = categorize(payload)
     finding = find_domain(payload, own_domains)
-    name_of_profile = profile.get("name")
-    company = company_name(name_of_profile if isinstance(name_of_profile, str) else None)
+    company = company_name(profile.get("name"))
     contact = _first_contact(profile)
     status = text(payload.get("status"))
     return LeadFacts(
@@ -155,21 +154,20 @@ def deal_value(value: object) -> Decimal | None:
 
 def _first_contact(profile: Mapping[str, object]) -> _Contact:
     """The first customer contact with an e-mail address; else with a telephone; else with a name."""
-    contacts = [_contact(mapping(member)) for member in items(profile.get("team"))]
-    for field in ("email", "phone", "name"):
-        for contact in contacts:
-            if getattr(contact, field) is not None:
-                return contact
-    return _Contact(None, None, None)
+    members = [mapping(member) for member in items(profile.get("team"))]
+    for member in members:
+        email = _email_address(member.get("email"))
+        if email is not None:
+            return _Contact(_full_name(member), email, _line(member.get("phoneNumber")))
+    others = [_Contact(_full_name(member), None, _line(member.get("phoneNumber"))) for member in members]
+    with_phone = (contact for contact in others if contact.phone is not None)
+    with_name = (contact for contact in others if contact.name is not None)
+    return next(with_phone, None) or next(with_name, _Contact(None, None, None))
 
 
-def _contact(member: Mapping[str, object]) -> _Contact:
+def _full_name(member: Mapping[str, object]) -> str | None:
     names = (_line(member.get("firstName")), _line(member.get("lastName")))
-    return _Contact(
-        name=" ".join(filter(None, names)) or None,
-        email=_email_address(member.get("email")),
-        phone=_line(member.get("phoneNumber")),
-    )
+    return " ".join(filter(None, names)) or None
 
 
 def _email_address(value: object) -> str | None:

@@ -77,7 +77,7 @@ SOLD_PRIVATE_SUFFIXES: Final = frozenset({
 
 PLACEHOLDERS: Final = frozenset({
     "-", "--", "---", ".", "..", "...", "?", "x", "xx", "xxx", "0", "n/a", "n.a", "n.a.", "na", "nan", "nil",
-    "none", "null", "undefined", "unknown", "yok", "yoktur", "bilinmiyor", "belirtilmemiş", "web sitesi",
+    "none", "null", "undefined", "unknown", "yok", "yoktur", "bilinmiyor", "web sitesi",
     "website", "00000000-0000-0000-0000-000000000000",
 })  # fmt: skip
 """What people and exports write for "nothing", lower-case."""

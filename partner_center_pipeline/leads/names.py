@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import ftfy
+from ftfy.badness import is_bad
 
 from partner_center_pipeline.leads.folding import INVISIBLE, fold_key
 from partner_center_pipeline.leads.lists import LEADING_LEGAL_FORMS, LEGAL_FORMS
@@ -31,7 +32,7 @@ class CompanyName:
     key: str | None
 
 
-def company_name(text: str | None) -> CompanyName:
+def company_name(text: object) -> CompanyName:
     """The name in `customerProfile.name`. Never raises; anything but text reads as no name."""
     if not isinstance(text, str):
         return CompanyName(None, None, None)
@@ -57,9 +58,8 @@ def repair_text(text: str) -> str | None:
     """A text of several lines with double encoding and HTML escapes undone; None when nothing is left."""
     if text.isascii() and text.isprintable() and "&" not in text:  # nothing to repair, and ftfy is slow
         return text.strip() or None
-    # All of it, then word by word: of a text where only some words are broken, ftfy would repair half a word.
-    text = ftfy.fix_encoding(text, _WHOLE)
-    text = " ".join(word if word.isascii() else ftfy.fix_encoding(word) for word in text.split(" "))
+    if is_bad(text):  # all of it, else word by word: where only some words are broken, ftfy would repair half of one
+        text = " ".join(map(ftfy.fix_encoding, ftfy.fix_encoding(text, _WHOLE).split(" ")))
     return ftfy.fix_text(text, _REPAIRS).translate(INVISIBLE).strip() or None
 
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
 from importlib.resources import files
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import tldextract
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+if TYPE_CHECKING:
+    import tldextract
 
 
 class Provider(StrEnum):
@@ -101,12 +103,17 @@ class _Table(BaseModel):
 _LABEL: Final = r"[a-z0-9_-]+"
 _SUFFIX: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.(?:{_LABEL}|\*)|{_LABEL}\.\*(?:\.{_LABEL})+")
 
-# The list that comes with the library: nothing is downloaded and nothing is written.
-_public_suffix: Final = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+
+@cache
+def _public_suffix_list() -> "tldextract.TLDExtract":
+    import tldextract  # 0.1 s, and only the suffixes that end in `*` need it
+
+    # The list that comes with the library: nothing is downloaded and nothing is written.
+    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 
 def _without_public_suffix(host: str) -> str | None:
-    suffix = _public_suffix(host).suffix
+    suffix = _public_suffix_list()(host).suffix
     return f"{host.removesuffix(suffix)}*" if suffix and host != suffix else None
 
 

@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Final, Protocol, Self
 
-import dns.resolver
-
 from partner_center_pipeline.mail import wire
 from partner_center_pipeline.mail.signals import Outcome
 from partner_center_pipeline.mail.wire import Answer, Question, RdataType
@@ -168,6 +166,8 @@ def _give_up(waiting: asyncio.Future[bytes | None]) -> None:
 
 def system_resolvers() -> tuple[tuple[str, int], ...]:
     """The machine's own resolvers (/etc/resolv.conf). Raises ResolverError when it has none."""
+    import dns.resolver  # brings dnspython's own network code, which nothing else needs
+
     try:
         found = dns.resolver.Resolver()
     except (dns.resolver.NoResolverConfiguration, OSError):
@@ -227,7 +227,7 @@ class StubResolver:
     async def _ask(self, name: str, rdtype: RdataType) -> Answer:
         asked = wire.question(name, rdtype)
         if asked is None:
-            return wire.IMPOSSIBLE
+            return wire.impossible(name)
         self._turn += 1
         answer = Answer(Outcome.TIMEOUT)
         for attempt in range(TRIES):

@@ -6,7 +6,7 @@ What does not belong here: how one question is asked (`resolver`) and what the a
 import asyncio
 import queue
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime
@@ -216,7 +216,7 @@ def scan(
     progress: Callable[[int], None] | None = None,
     concurrency: int = CONCURRENCY,
     queries_per_second: float = QUERIES_PER_SECOND,
-) -> Iterator[MailSignals]:
+) -> Generator[MailSignals, None, None]:
     """Scan domains, many at once, and yield each one's signals as soon as they are complete: not in order.
 
     resolvers           (host, port) of recursive resolvers, asked in turn; empty means the machine's own

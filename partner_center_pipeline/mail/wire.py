@@ -57,8 +57,10 @@ class Answer:
     open_end: bool = False
 
 
-IMPOSSIBLE: Final = Answer(Outcome.NXDOMAIN)
-"""The answer for a name that DNS cannot hold: it does not exist, and nobody needs to be asked."""
+def impossible(name: str) -> Answer:
+    """The answer for a name that is no question. What DNS cannot hold does not exist, and nobody needs to be asked;
+    a name that is not in ASCII was written wrongly and proves nothing."""
+    return Answer(Outcome.NXDOMAIN if name.isascii() else Outcome.MALFORMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +258,6 @@ def continue_chain(so_far: Answer, rest: Answer) -> Answer:
 __all__ = [
     "CHAIN_LIMIT",
     "CNAME",
-    "IMPOSSIBLE",
     "MX",
     "NS",
     "TXT",
@@ -266,6 +267,7 @@ __all__ = [
     "continue_chain",
     "decode_text",
     "ident_of",
+    "impossible",
     "is_truncated",
     "question",
     "read_answer",

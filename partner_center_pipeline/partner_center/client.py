@@ -159,7 +159,8 @@ class ReferralsClient:
             },
         )
         response = send(self._http, request, at_fault="HUNTER_PARTNER_CENTER_BASE_URL")
-        _log.debug(
+        _log.log(
+            logging.DEBUG if response.is_success else logging.INFO,
             "GET referrals: %d, client-request-id %s, request-id %s",
             response.status_code, call_id, response.headers.get("request-id"),
         )  # fmt: skip
@@ -167,8 +168,7 @@ class ReferralsClient:
         return response
 
     def _body_of(self, response: httpx.Response) -> Any:
-        """The decoded body, None for an error body that is no JSON. Raises Unreachable for a success without
-        JSON."""
+        """The decoded body, None for an error body that is no JSON. Raises Unreachable for any other."""
         try:
             return decode(response.content)
         except ValueError:

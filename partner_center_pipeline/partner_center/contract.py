@@ -99,8 +99,7 @@ def decode(body: bytes) -> Any:
 
 
 def read_referral(item: object) -> ReferralVersion | Rejected:
-    """A row of a page, as `decode` gives it, as a version, or why it is none. Raises nothing for any JSON
-    value."""
+    """A row of a page as a version, or why it is none. Never raises for what `decode` gives."""
     try:
         canonical = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:

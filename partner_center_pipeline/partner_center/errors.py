@@ -74,7 +74,6 @@ class ForeignHost(PartnerCenterError):
 
 
 class ScanIncomplete(PartnerCenterError):
-    """The pages do not add up, so the scan is not proven complete. What was delivered is right; more may be
-    missing."""
+    """The pages do not add up: what was delivered is right, but more may be missing."""
 
     transient = True

@@ -31,15 +31,16 @@ _LOOPBACK: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
 def build_http(settings: Settings) -> httpx.Client:
-    """A new client; the caller closes it. Raises SettingsError when HUNTER_PARTNER_CENTER_CA_BUNDLE cannot be
-    read.
+    """A new client; the caller closes it.
 
     `trust_env` stays on for the sake of HTTPS_PROXY and NO_PROXY, which many companies need. The TLS context
     is made here, explicitly, so that SSL_CERT_FILE, SSL_CERT_DIR and REQUESTS_CA_BUNDLE cannot change whom
     the pipeline trusts: that is HUNTER_PARTNER_CENTER_CA_BUNDLE alone, or certifi's store when it is not set.
     Redirects are not followed, because a token travels with the request.
+
+    Raises SettingsError when HUNTER_PARTNER_CENTER_CA_BUNDLE cannot be read.
     """
-    context = tls_context(settings)
+    context = _tls_context(settings)
     return httpx.Client(
         verify=context,
         timeout=TIMEOUT,
@@ -51,8 +52,7 @@ def build_http(settings: Settings) -> httpx.Client:
     )
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext:
-    """Whom the client trusts. Raises SettingsError when HUNTER_PARTNER_CENTER_CA_BUNDLE cannot be read."""
+def _tls_context(settings: Settings) -> ssl.SSLContext:
     bundle = settings.partner_center_ca_bundle
     if bundle is None:
         return httpx.create_ssl_context(trust_env=False)

@@ -1,5 +1,4 @@
-"""Signing in to Microsoft: device code once, silent renewal ever after, and what to tell a person when it
-ends.
+"""Signing in to Microsoft: device code once, silent renewal ever after, what to tell a person when it ends.
 
 Here belongs all that uses MSAL. What does not belong here: how the result is kept (`token_store`), how
 connections are made (`http`).
@@ -263,7 +262,7 @@ class SignIn:
 
 
 def _refusal(result: dict[str, Any]) -> PartnerCenterError:
-    """What Microsoft's refusal means for a person. Its own description is left out: it may name the
+    """What Microsoft's refusal means for a person, without its own description, which may name the
     account."""
     error = str(result.get("error", "unknown"))
     if error in _PASSING:

@@ -31,8 +31,7 @@ _OTHERS: Final = 0o077
 
 
 class StoredSignIn(BaseModel):
-    """What is kept: MSAL's serialized cache, when a person last signed in, and when the refresh token last
-    changed."""
+    """MSAL's serialized cache, when a person last signed in, when the refresh token last changed (UTC)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -73,8 +72,7 @@ class TokenStore:
             lock.release()
 
     def read(self) -> StoredSignIn | None:
-        """The stored sign-in, or None when there is none. Needs no lock: a write replaces the file as a
-        whole."""
+        """The stored sign-in, or None. Needs no lock: a write replaces the file as a whole."""
         path = self.folder / _CACHE_FILE
         if not path.exists():
             return None
@@ -83,7 +81,7 @@ class TokenStore:
         try:
             return StoredSignIn.model_validate_json(self._fernet().decrypt(sealed))
         except (InvalidToken, ValidationError):
-            source = KEY_VARIABLE if self.key else str(self.folder / _KEY_FILE)
+            source = str(self.folder / _KEY_FILE) if self.key is None else KEY_VARIABLE
             raise TokenStoreError(
                 f"The stored sign-in {path} cannot be decrypted with the key in {source}. Put the right "
                 "key back, or delete that file and run `partner-center login`."
@@ -98,22 +96,21 @@ class TokenStore:
 
     def _fernet(self) -> MultiFernet:
         if self.key is not None:
-            keys = [part.strip() for part in self.key.get_secret_value().split(",") if part.strip()]
-        else:
-            path = self.folder / _KEY_FILE
-            if not path.exists():
-                raise TokenStoreError(
-                    f"The stored sign-in is there but its key file {path} is not. Put the key back, or "
-                    f"delete {self.folder / _CACHE_FILE} and run `partner-center login`."
-                )
-            keys = self._read_private(path).decode("ascii", "replace").split()
+            try:
+                return _fernet_of(self.key.get_secret_value().split(","))
+            except ValueError:
+                raise SettingsError(
+                    KEY_VARIABLE,
+                    "is no Fernet key (32 bytes, URL-safe base64); make one with `python -c 'from "
+                    "cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`",
+                ) from None
+        path = self.folder / _KEY_FILE
         try:
-            return MultiFernet([Fernet(key) for key in keys])
-        except ValueError:
-            raise SettingsError(
-                KEY_VARIABLE if self.key else str(self.folder / _KEY_FILE),
-                "is no Fernet key (32 bytes, URL-safe base64); make one with `python -c 'from "
-                "cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`",
+            return _fernet_of(self._read_private(path).decode("ascii", "replace").split())
+        except (FileNotFoundError, ValueError):
+            raise TokenStoreError(
+                f"The key of the stored sign-in, {path}, is not there or damaged. Put it back, or delete "
+                f"{self.folder} and run `partner-center login`."
             ) from None
 
     def _make_folder(self) -> None:
@@ -149,3 +146,8 @@ class TokenStore:
                 f"sign-in to Partner Center. Run `chmod {right} {path}`; if others may have read it, "
                 "revoke the sign-in and run `partner-center login`."
             )
+
+
+def _fernet_of(keys: list[str]) -> MultiFernet:
+    """Raises ValueError when there is no key, or one that is none."""
+    return MultiFernet([Fernet(key.strip()) for key in keys if key.strip()])

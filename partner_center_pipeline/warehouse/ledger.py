@@ -284,20 +284,26 @@ def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset
             )
 
 
-def mark(connection: Connection, windows: Sequence[SyncWindow], asset: Asset, now: datetime) -> None:
-    """Note that an asset has all of these windows."""
-    connection.execute(update(sync_windows).where(_named(windows)).values(**{f"{asset}_at": now}))
+def mark(connection: Connection, windows: Sequence[SyncWindow], asset: Asset, now: datetime, *, changed: bool) -> None:
+    """Note that an asset has all of these windows; when it `changed` something, the later assets no longer do."""
+    connection.execute(
+        update(sync_windows)
+        .where(_named(windows))
+        .values(**{f"{asset}_at": now}, **(_undone_after(asset) if changed else {}))
+    )
 
 
 def reopen(connection: Connection, window: SyncWindow, after: Asset) -> None:
     """Something new stands under `after`: what the later assets made of the window is no longer all of it."""
-    later = CHAIN[CHAIN.index(after) + 1 :]
-    if later:
-        connection.execute(
-            update(sync_windows)
-            .where(sync_windows.c.window_start == window.start, sync_windows.c.window_end == window.end)
-            .values(**{f"{asset}_at": None for asset in later})
-        )
+    connection.execute(
+        update(sync_windows)
+        .where(sync_windows.c.window_start == window.start, sync_windows.c.window_end == window.end)
+        .values(**_undone_after(after))
+    )
+
+
+def _undone_after(asset: Asset) -> dict[str, None]:
+    return {f"{later}_at": None for later in CHAIN[CHAIN.index(asset) + 1 :]}
 
 
 # Reading --------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 _FORMS = (
-    "{}", "http://{}/yol?a=b#c", "HTTPS://u:p@{}:8443/", "mailto:{}", "ali@{}", "Ali <a@{}>", "//{}", "{}.", " {}\u00a0",
-    "{}:80", "{}/x.com", "n/{}", "({})", "http:/{}",
+    "{}", "http://{}/yol?a=b#c", "HTTPS://u:p@{}:8443/", "mailto:{}", "ali@{}", "Ali <a@{}>", "//{}", "{}.",
+    " {}\u00a0", "{}:80", "{}/x.com", "n/{}", "({})", "http:/{}",
 )  # fmt: skip
 _BETWEEN = (", ", ";", " / ", "/", " ve ", " VE ", " ", "\n")
 _SUFFIXES = (
@@ -14,7 +14,7 @@ _SUFFIXES = (
     "kawasaki.jp", "ck", "xn--p1ai", "рф", "example", "com。tr", "COM.TR",
 )  # fmt: skip
 _ODD_LABELS = ("www", "www2", "xn--", "xn--a", "xn--k-ekaa7p", "xn--e28h", "mail", "-a", "a-", "a" * 64, "")
-_ODD_LETTERS = "abIiİıŞşĞğÇçÖöÜüÂâ-_0123\u0307\u0301\u200b\u200c\u200d\u00ad\ufeffаяЖαΣςßש字😀ＡｂＣ"  # of several scripts and none
+_ODD_LETTERS = "abIiİıŞşĞğÇçÖöÜüÂâ-_0123\u0307\u0301\u200b\u200c\u200d\u00ad\ufeffаяЖαΣςßש字😀ＡｂＣ"
 _FIELDS = (
     "id", "engagementId", "organizationId", "name", "type", "qualification", "direction", "status", "substatus",
     "customerProfile", "details", "inviteContext", "invitedBy", "address", "team", "ids", "email", "firstName",
@@ -82,7 +82,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 
 @st.composite
-def _objects(draw: st.DrawFn, **fields: st.SearchStrategy[Any]) -> Any:
+def _objects(draw: st.DrawFn, /, **fields: st.SearchStrategy[Any]) -> Any:
     """An object with some of the fields, mostly of the right type."""
     if draw(st.integers(0, 9)) == 0:
         return draw(json_values)

@@ -86,6 +86,10 @@ def test_consumer_mail_is_nobodys_company(email: str) -> None:
     assert _find(_team(f"ali@{email}")).reason is DomainReason.CONSUMER_ONLY
 
 
+def test_a_consumer_provider_above_the_registrable_domain_says_nothing_of_it() -> None:
+    assert _find(_team("ali@firma.za.com")).domain == "firma.za.com"
+
+
 @pytest.mark.parametrize(
     ("email", "reason"),
     [

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from partner_center_pipeline.simulator.faults import DnsFault, Faults
 from partner_center_pipeline.simulator.zone import Answer as ZoneAnswer
 from partner_center_pipeline.simulator.zone import Zone
 
-ZONE = {
+ZONE: dict[str, dict[str, list[Any]]] = {
     "firma.com.tr": {
         "MX": [(10, "mail.firma.com.tr"), (5, "mx.firma.com.tr")],
         "TXT": ["v=spf1 mx -all", b"\xfe\x00x"],
@@ -32,7 +33,6 @@ FAULTS = {
     "refused.firma.com.tr": "refused",
     "servfail.firma.com.tr": "servfail",
     "malformed.firma.com.tr": "malformed",
-    "truncated.firma.com.tr": "truncate",
 }
 
 
@@ -63,7 +63,8 @@ class MoodyServer(DnsServer):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[DnsServer]:
-    with DnsServer(Zone.from_records(ZONE, FAULTS)) as running:
+    truncating = Faults(dns_names={"truncated.firma.com.tr": DnsFault.TRUNCATE})
+    with DnsServer(Zone.from_records(ZONE, FAULTS), truncating) as running:
         yield running
 
 

@@ -1,5 +1,6 @@
 """The public tenant look-up, against the local Microsoft."""
 
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -33,8 +34,6 @@ class PatientClock:
 
 
 def discovery(microsoft: Simulator, clock: PatientClock, authority: str | None = None) -> TenantDiscovery:
-    import ssl
-
     client = httpx.Client(verify=ssl.create_default_context(cafile=str(microsoft.ca_bundle)), timeout=5)
     return TenantDiscovery(client, authority or microsoft.authority, clock=clock, sleep=clock.sleep)
 

@@ -14,6 +14,7 @@ from partner_center_pipeline.mail.wire import (
     Question,
     continue_chain,
     decode_text,
+    impossible,
     is_truncated,
     question,
     read_answer,
@@ -57,6 +58,7 @@ def test_a_question_is_what_dnspython_reads() -> None:
 @pytest.mark.parametrize("name", ["", ".", "a..b", "a" * 64 + ".com", ".".join(["abcdefgh"] * 30), "şirket.com"])
 def test_a_name_that_dns_cannot_hold_is_no_question(name: str) -> None:
     assert question(name, TXT) is None
+    assert impossible(name).outcome.is_fact is name.isascii()
 
 
 @pytest.mark.parametrize(

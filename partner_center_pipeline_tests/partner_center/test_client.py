@@ -292,20 +292,24 @@ def test_no_message_holds_the_token(sim: Simulator, http: httpx.Client) -> None:
 # The date literal
 
 
-def test_the_date_literal_is_found_once_and_remembered(sim: Simulator, client: ReferralsClient) -> None:
-    for takes, found, requests in (
+@pytest.mark.parametrize(
+    ("takes", "found", "requests"),
+    [
         (Takes.EITHER, DateLiteral.BARE, [1, 1]),
         (Takes.BARE, DateLiteral.BARE, [1, 1]),
         (Takes.QUOTED, DateLiteral.QUOTED, [2, 1]),
-    ):
-        sim.faults.date_literal = takes
-        client.date_literal = None
-        asked = [sim.api.requests]
-        for _ in requests:
-            assert client.get_page(EVERYTHING).items
-            asked.append(sim.api.requests)
-        assert client.date_literal == found
-        assert [after - before for before, after in itertools.pairwise(asked)] == requests
+    ],
+)
+def test_the_date_literal_is_found_once_and_remembered(
+    sim: Simulator, client: ReferralsClient, takes: Takes, found: DateLiteral, requests: list[int]
+) -> None:
+    sim.faults.date_literal = takes
+    asked = [sim.api.requests]
+    for _ in requests:
+        assert client.get_page(EVERYTHING).items
+        asked.append(sim.api.requests)
+    assert client.date_literal is found
+    assert [after - before for before, after in itertools.pairwise(asked)] == requests
 
 
 def test_an_api_without_a_filter_on_dates_is_refused_with_its_own_message(

@@ -56,6 +56,19 @@ def test_a_person_signs_in_once_and_the_pipeline_reads_referrals(
     assert works(sign_in.token(), sim, http)
 
 
+def test_an_authority_that_microsoft_does_not_know_is_not_looked_up_at_microsoft(
+    sim: Simulator, sign_in: SignIn, http: httpx.Client
+) -> None:
+    hosts: set[str] = set()
+    http.event_hooks = {"request": [lambda request: hosts.add(request.url.host)]}
+    try:
+        log_in(sign_in, sim)
+        sign_in.token(renew=True)
+    finally:
+        http.event_hooks = {}
+    assert hosts == {"localhost"}
+
+
 def test_another_process_needs_no_person(
     sim: Simulator, sign_in: SignIn, settings: Settings, http: httpx.Client, store: TokenStore
 ) -> None:

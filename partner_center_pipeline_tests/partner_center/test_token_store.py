@@ -93,9 +93,11 @@ def test_a_key_that_is_none_is_refused_with_the_way_to_make_one_and_without_the_
     assert len(key) == 1 or key not in str(refused.value)
 
 
-def test_a_lost_key_file_is_said(folder: Path) -> None:
+@pytest.mark.parametrize("content", [None, b"", b"no key", b"\xff"])
+def test_a_lost_or_damaged_key_file_is_said(folder: Path, content: bytes | None) -> None:
     write(TokenStore(folder))
-    (folder / "sign_in.key").unlink()
+    key_file = folder / "sign_in.key"
+    key_file.unlink() if content is None else key_file.write_bytes(content)
     with pytest.raises(TokenStoreError, match=r"sign_in\.key"):
         TokenStore(folder).read()
 

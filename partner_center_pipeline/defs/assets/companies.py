@@ -18,11 +18,12 @@ def companies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -
     now = utc_now()
     windows = windows_of(context, now)
     written = leads.Written()
-    with failing_for_people(), warehouse.open() as house, step(house, Asset.COMPANIES, windows, now):
+    with failing_for_people(), warehouse.open() as house, step(house, Asset.COMPANIES, windows, now) as done:
         with house.read() as connection:
             domains = leads.domains_of_span(connection, windows[0].start, windows[-1].end)
         for some in chunks(domains):
             with house.write() as connection:
                 rows = [company_of(domain, of_it) for domain, of_it in leads.of_domains(connection, some).items()]
                 written += table.write(connection, rows)
+        done.rows = written.rows
     return result(windows, written.rows, written.shown())

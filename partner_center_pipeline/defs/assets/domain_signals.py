@@ -20,9 +20,9 @@ def domain_signals(context: dg.AssetExecutionContext, warehouse: WarehouseResour
     """The mail set-up of the companies of these windows: asked when new, or when the last answer is too old."""
     now = utc_now()
     windows = windows_of(context, now)
-    settings = Settings.load()
     providers, unanswered, asked = Counter[str](), 0, 0
-    with failing_for_people(), warehouse.open() as house, step(house, Asset.DOMAIN_SIGNALS, windows, now):
+    with failing_for_people(), warehouse.open() as house, step(house, Asset.DOMAIN_SIGNALS, windows, now) as done:
+        settings = Settings.load()
         with house.read() as connection:
             named = leads.domains_of_span(connection, windows[0].start, windows[-1].end)
             due = signals.due(connection, named, now)
@@ -37,6 +37,7 @@ def domain_signals(context: dg.AssetExecutionContext, warehouse: WarehouseResour
             asked += len(rows)
             unanswered += sum(not row["is_complete"] for row in rows)
             providers.update(row["provider"] for row in rows)
+        done.rows = asked
     return result(
         windows,
         asked,

@@ -18,20 +18,21 @@ def normalized_leads(context: dg.AssetExecutionContext, warehouse: WarehouseReso
     """What each referral of these windows says, repaired, with its category and its company's domain."""
     now = utc_now()
     windows = windows_of(context, now)
-    own_domains = frozenset(Settings.load().own_domains)
     written, categories, reasons = leads.Written(), Counter[str](), Counter[str]()
     with (
         failing_for_people(),
         warehouse.open() as house,
-        step(house, Asset.NORMALIZED_LEADS, windows, now),
+        step(house, Asset.NORMALIZED_LEADS, windows, now) as done,
         house.read() as reading,
     ):
+        own_domains = frozenset(Settings.load().own_domains)
         for newest in referrals.newest_of_span(reading, windows[0].start, windows[-1].end):
             rows = [leads.row_of(found, read_lead(found.payload, own_domains)) for found in newest]
             with house.write() as connection:
                 written += leads.write(connection, rows)
             categories.update(row["category"] for row in rows)
             reasons.update(row["domain_reason"] or "domain found" for row in rows)
+        done.rows = written.rows
     return result(
         windows,
         written.rows,

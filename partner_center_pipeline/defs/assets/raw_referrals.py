@@ -17,8 +17,9 @@ from partner_center_pipeline.partner_center import (
     ScanPage,
     scan,
 )
-from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse import demo, ledger, schema
+from partner_center_pipeline.warehouse.database import WarehouseError
 from partner_center_pipeline.warehouse.recorder import Recorder
 from partner_center_pipeline.windows import TICKS_PER_SECOND
 
@@ -41,15 +42,13 @@ def raw_referrals(
             with house.write() as connection:
                 ledger.record_disabled(connection, windows, context.run_id, utc_now())
             raise permanent(opened.reason)
-        with house.read() as connection:
-            demo.refuse_mixing(connection, opened.settings.partner_center_base_url)
         recorder = Recorder.begin(house, windows, context.run_id, utc_now, first=GRID.first or 0)
-        with (
-            _attempts_end(recorder),
-            partner_center.open(opened.settings, deadline=_deadline(recorder)) as client,
-        ):
-            for page in _pages(client, opened.settings, recorder):
-                recorder.write(page)
+        with _attempts_end(recorder):
+            with house.read() as connection:
+                demo.refuse_mixing(connection, opened.settings.partner_center_base_url)
+            with partner_center.open(opened.settings, deadline=_deadline(recorder)) as client:
+                for page in _pages(client, opened.settings, recorder):
+                    recorder.write(page)
     return _report(context, recorder)
 
 
@@ -81,6 +80,9 @@ def _attempts_end(recorder: Recorder) -> Iterator[None]:
     except PartnerCenterError as error:
         recorder.fail(str(error), incomplete=isinstance(error, ScanIncomplete))
         raise dg.Failure(str(error), allow_retries=error.transient) from error
+    except (SettingsError, WarehouseError) as error:
+        recorder.fail(str(error), incomplete=False)
+        raise
     except BaseException as error:
         recorder.fail(f"{type(error).__name__}; the run's log has more", incomplete=False)
         raise

@@ -25,9 +25,9 @@ def scored_segments(context: dg.AssetExecutionContext, warehouse: WarehouseResou
     """The companies of these windows, scored; a score that did not change is left alone."""
     now = utc_now()
     windows = windows_of(context, now)
-    policy = _policy(Settings.load())
     written, segments, causes = leads.Written(), Counter[str](), Counter[str]()
     with failing_for_people(), warehouse.open() as house, step(house, Asset.SCORED_SEGMENTS, windows, now):
+        policy = _policy(Settings.load())
         with house.read() as connection:
             domains = leads.domains_of_span(connection, windows[0].start, windows[-1].end)
         for some in chunks(domains):

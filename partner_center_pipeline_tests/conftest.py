@@ -1,0 +1,165 @@
+"""What any test may need: a home folder of its own, and a database of each kind.
+
+A test that takes `database_url` or `warehouse` runs once on SQLite and once on a real PostgreSQL (marked `postgres`),
+on an empty or a migrated database of its own. Without any PostgreSQL such a test fails and says what to install.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline_tests.postgres import running_server
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder, the working directory too; no HUNTER_ variable but the one that names it."""
+    for name in [name for name in os.environ if name.upper().startswith("HUNTER_")]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HUNTER_HOME", str(folder))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+class Databases(Protocol):
+    """Makes databases of one kind. They are gone after the test."""
+
+    def empty(self) -> str:
+        """The URL of a new empty database."""
+        ...
+
+    def migrated(self) -> str:
+        """The URL of a new database with the warehouse's tables, empty."""
+        ...
+
+
+@dataclass
+class SqliteFiles:
+    """SQLite files in a folder; the migrated ones are copies of one."""
+
+    folder: Path
+    template: Path
+    numbers: "count[int]"
+
+    def empty(self) -> str:
+        """A file that is not there yet."""
+        return f"sqlite:///{self._path()}"
+
+    def migrated(self) -> str:
+        """A copy of the template."""
+        path = self._path()
+        shutil.copyfile(self.template, path)
+        return f"sqlite:///{path}"
+
+    def _path(self) -> Path:
+        return self.folder / f"warehouse{next(self.numbers)}.db"
+
+
+@dataclass
+class PostgresServer:
+    """Databases on a running server; the migrated ones are copies of one."""
+
+    admin: str
+    numbers: "count[int]"
+    made: list[str]
+
+    def empty(self) -> str:
+        """A new database."""
+        return self._create("template0")
+
+    def migrated(self) -> str:
+        """A copy of the template."""
+        return self._create("warehouse_template")
+
+    def make_template(self) -> None:
+        """Migrate the database that `migrated` copies."""
+        self.run("CREATE DATABASE warehouse_template TEMPLATE template0")
+        warehouse = Warehouse(self._url("warehouse_template"))
+        warehouse.migrate()
+        warehouse.close()
+
+    def drop(self) -> None:
+        """Drop what was made."""
+        for name in self.made:
+            self.run(f"DROP DATABASE {name} WITH (FORCE)")
+        self.made.clear()
+
+    def run(self, statement: str) -> None:
+        """Run a statement outside any transaction, as the superuser."""
+        url = make_url(self.admin)
+        with psycopg.connect(
+            host=str(url.query["host"]), user=url.username, dbname=url.database, autocommit=True
+        ) as connection:
+            connection.execute(statement.encode())
+
+    def _create(self, template: str) -> str:
+        name = f"test{next(self.numbers)}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.made.append(name)
+        return self._url(name)
+
+    def _url(self, name: str) -> str:
+        return make_url(self.admin).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    warehouse = Warehouse(f"sqlite:///{path}")
+    warehouse.migrate()
+    warehouse.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running PostgreSQL, reachable through a socket in a temporary folder, until the tests end."""
+    with running_server() as url:
+        server = PostgresServer(url, count(), [])
+        server.make_template()
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
+    """PostgreSQL databases for one test."""
+    yield postgres_server
+    postgres_server.drop()
+
+
+@pytest.fixture
+def sqlite(sqlite_template: Path, tmp_path: Path) -> SqliteFiles:
+    """SQLite files for one test."""
+    return SqliteFiles(tmp_path, sqlite_template, count())
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """Databases of each kind."""
+    made: Databases = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture
+def database_url(databases: Databases) -> str:
+    """An empty database of each kind."""
+    return databases.empty()
+
+
+@pytest.fixture
+def warehouse(databases: Databases) -> Iterator[Warehouse]:
+    """An open warehouse without a row, on a database of each kind."""
+    opened = Warehouse.open(databases.migrated())
+    yield opened
+    opened.close()

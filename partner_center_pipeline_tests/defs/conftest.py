@@ -1,0 +1,80 @@
+"""One local Microsoft for the folder, and a fresh project that is signed in to it for each test."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from partner_center_pipeline.partner_center import connect_sign_in
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.simulator import Simulator
+from partner_center_pipeline_tests.defs.project import Project
+
+
+@pytest.fixture(scope="session")
+def sync_start() -> datetime:
+    """Two midnights ago: more than a day of windows is due at any hour."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
+
+
+@pytest.fixture(scope="session")
+def running_microsoft(sync_start: datetime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    directory = tmp_path_factory.mktemp("microsoft")
+    now = datetime.now(UTC)
+    with Simulator(7, now, 120, recent_from=sync_start, directory=directory) as simulator:
+        simulator.entra.device_code_interval = 1
+        yield simulator
+
+
+@pytest.fixture
+def microsoft(running_microsoft: Simulator) -> Iterator[Simulator]:
+    """The local Microsoft, in good health."""
+    running_microsoft.faults.clear()
+    yield running_microsoft
+    running_microsoft.faults.clear()
+
+
+@pytest.fixture(scope="session")
+def signed_in(running_microsoft: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A token cache folder that holds a sign-in."""
+    folder = tmp_path_factory.mktemp("signed_in") / "token_cache"
+    with pytest.MonkeyPatch.context() as patch:
+        _clear_settings(patch)
+        patch.setenv("HUNTER_HOME", str(folder.parent))
+        for name, value in running_microsoft.environment().items():
+            patch.setenv(name, value)
+        patch.setenv("HUNTER_PARTNER_CENTER_TOKEN_CACHE_PATH", str(folder))
+        with connect_sign_in(Settings.load()) as sign_in:
+            code = sign_in.begin()
+            running_microsoft.approve(code.user_code)
+            sign_in.finish(code)
+    return folder
+
+
+@pytest.fixture
+def project(
+    microsoft: Simulator, signed_in: Path, sync_start: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
+    """A project in an empty home folder, signed in and switched on, that has synced nothing yet."""
+    _clear_settings(monkeypatch)
+    monkeypatch.setenv("HUNTER_HOME", str(tmp_path))
+    shutil.copytree(signed_in, tmp_path / ".token_cache")
+    variables = {
+        **microsoft.environment(),
+        "HUNTER_PARTNER_CENTER_ENABLED": "true",
+        "HUNTER_SYNC_START": f"{sync_start:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    with dg.DagsterInstance.ephemeral() as instance:
+        project = Project(tmp_path, variables, instance)
+        yield project
+        project.warehouse.close()
+
+
+def _clear_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("HUNTER_"):
+            monkeypatch.delenv(name)

@@ -1,0 +1,199 @@
+"""A pipeline in a folder of its own, loaded as Dagster loads it, with a real instance and a real warehouse.
+
+Belongs here: what a test does to a pipeline (edit `.env`, run windows, ask schedule and sensor) and what it reads back.
+Not here: what ought to come out.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._serdes import serialize_value
+from sqlalchemy import select
+
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.warehouse import ledger, schema
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.reading import row_counts
+from partner_center_pipeline.windows import SyncWindow, WindowGrid
+
+JOB = "partner_center_sync"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@cache
+def load_definitions(grid: WindowGrid) -> dg.Definitions:  # noqa: ARG001  the key of the cache
+    """The definitions under the settings of this moment, which describe `grid`.
+
+    The package fixes its windows when it is imported, so it is imported anew, whatever another test imported before.
+    """
+    for name in list(sys.modules):
+        if name.startswith(("partner_center_pipeline.defs", "partner_center_pipeline.definitions")):
+            del sys.modules[name]
+    loaded: dg.Definitions = import_module("partner_center_pipeline.definitions").defs()
+    return loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run: `failure` is the message of the step that failed, as the UI shows it."""
+
+    run_id: str
+    success: bool
+    failed_step: str | None
+    failure: str | None
+    metadata: Mapping[str, Mapping[str, Any]]
+    """By asset, what its last materialization says."""
+
+
+@dataclass
+class Project:
+    """One home folder, its definitions, instance and warehouse."""
+
+    home: Path
+    variables: dict[str, str]
+    instance: dg.DagsterInstance
+    definitions: dg.Definitions = field(init=False)
+    grid: WindowGrid = field(init=False)
+    warehouse: Warehouse = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.edit_env()
+        settings = Settings.load()
+        self.grid = settings.grid
+        self.definitions = load_definitions(self.grid)
+        self.warehouse = Warehouse.open(settings.database_url.get_secret_value())
+
+    def edit_env(self, **changes: str) -> None:
+        """Save `.env` with these variables changed."""
+        self.variables.update(changes)
+        text = "".join(f"{name}='{value}'\n" for name, value in self.variables.items())
+        (self.home / ".env").write_text(text, encoding="utf-8")
+
+    # Windows
+
+    def window(self, number: int) -> SyncWindow:
+        """The window with this number; 0 is the first."""
+        assert self.grid.first is not None
+        return self.grid.window(self.grid.first + number * self.grid.width)
+
+    def last_due(self) -> SyncWindow:
+        """The newest window that is due."""
+        last = self.grid.last_due(datetime.now(UTC))
+        assert last is not None
+        return last
+
+    def mark_done(self, *stretches: tuple[SyncWindow, SyncWindow], genesis: bool = True) -> None:
+        """Note in the ledger that the whole chain has the windows of each stretch, its last one included."""
+        now = datetime.now(UTC)
+        with self.warehouse.write() as connection:
+            for first, last in stretches:
+                windows = list(self.grid.between(first.start, last.end))
+                if genesis:
+                    windows = ledger.resolve(connection, windows, self.grid.first or 0)
+                ledger.begin(connection, windows, "a test", now)
+                ledger.close(connection, {window: ledger.Figures() for window in windows}, "a test", now)
+                for asset in ledger.CHAIN[1:]:
+                    ledger.mark(connection, windows, asset, now, changed=False)
+
+    # Runs
+
+    def run(
+        self,
+        first: SyncWindow | str,
+        last: SyncWindow | str | None = None,
+        assets: Iterable[str] | None = None,
+    ) -> Outcome:
+        """Materialize a window, or with `last` a range by the tags that Dagster uses for it."""
+        start, end = (which if which is None or isinstance(which, str) else which.key for which in (first, last))
+        which: dict[str, Any] = (
+            {"partition_key": start}
+            if end is None
+            else {"tags": {ASSET_PARTITION_RANGE_START_TAG: start, ASSET_PARTITION_RANGE_END_TAG: end}}
+        )
+        result = self.definitions.resolve_job_def(JOB).execute_in_process(
+            instance=self.instance,
+            asset_selection=None if assets is None else [dg.AssetKey(name) for name in assets],
+            raise_on_error=False,
+            run_config=_QUIET,
+            **which,
+        )
+        failed = next(iter(result.get_step_failure_events()), None)
+        failure = None
+        if failed is not None:
+            data = failed.step_failure_data
+            failure = data.user_failure_data.description if data.user_failure_data else str(data.error)
+        return Outcome(
+            run_id=result.run_id,
+            success=result.success,
+            failed_step=failed and failed.step_key,
+            failure=failure,
+            metadata={
+                event.asset_key.to_user_string(): {
+                    name: value.value for name, value in event.materialization.metadata.items()
+                }
+                for event in result.get_asset_materialization_events()
+                if event.asset_key is not None
+            },
+        )
+
+    def event_log(self, run_id: str) -> str:
+        """All that Dagster keeps of a run's events and messages, as it stores it."""
+        return "\n".join(serialize_value(entry) for entry in self.instance.all_logs(run_id))
+
+    # What schedule and sensor say
+
+    def tick_schedule(self, at: datetime) -> dg.RunRequest | str:
+        """The schedule's answer to a tick at `at`: a run, or why there is none."""
+        context = dg.build_schedule_context(
+            instance=self.instance, scheduled_execution_time=at, repository_def=self.definitions.get_repository_def()
+        )
+        data = self.definitions.resolve_schedule_def("partner_center_sync_schedule").evaluate_tick(context)
+        if data.skip_message is not None:
+            return data.skip_message
+        assert data.run_requests is not None
+        (request,) = data.run_requests
+        return request
+
+    def tick_sensor(self) -> list[tuple[str, str]] | str:
+        """The sensor's answer: the first and last window of each run that it asks for, or why there is none."""
+        context = dg.build_sensor_context(
+            instance=self.instance, repository_def=self.definitions.get_repository_def()
+        )
+        data = self.definitions.resolve_sensor_def("partner_center_flag_sensor").evaluate_tick(context)
+        if data.skip_message is not None:
+            return data.skip_message
+        assert data.run_requests is not None
+        return [asked_for(request) for request in data.run_requests]
+
+    # What is stored
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each content table."""
+        with self.warehouse.read() as connection:
+            return row_counts(connection)
+
+    def attempts(self, window: SyncWindow) -> list[tuple[str, str | None]]:
+        """State and error of each try at a window, in order."""
+        attempts = schema.sync_attempts
+        with self.warehouse.read() as connection:
+            rows = connection.execute(
+                select(attempts.c.state, attempts.c.error)
+                .where(attempts.c.window_start == window.start)
+                .order_by(attempts.c.id)
+            )
+            return [(row.state, row.error) for row in rows]
+
+
+def asked_for(request: dg.RunRequest) -> tuple[str, str]:
+    """The keys of the first and the last window that a run request is for."""
+    tags = request.tags
+    first = request.partition_key or tags[ASSET_PARTITION_RANGE_START_TAG]
+    return first, tags.get(ASSET_PARTITION_RANGE_END_TAG, first)

