@@ -1,4 +1,4 @@
-"""Alembic's entry: the warehouse's address from the settings, one transaction for a migration.
+"""Alembic's entry: the warehouse's address from the settings, one transaction for all migrations.
 
 Foreign keys are off on SQLite while tables are rebuilt: a batch operation drops the old table, and ON DELETE CASCADE
 would empty its children (measured: dagster.md, "SQLite warehouse").
@@ -6,9 +6,11 @@ would empty its children (measured: dagster.md, "SQLite warehouse").
 
 from typing import Any
 
+from sqlalchemy import event
+
 from alembic import context
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.warehouse.database import build_engine
+from partner_center_pipeline.warehouse.database import begin_writing, build_engine
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 
 
@@ -22,14 +24,16 @@ def _configure(**how: Any) -> None:
         context.run_migrations()
 
 
+def _forget_foreign_keys(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA foreign_keys=OFF")  # does nothing inside a transaction, so it cannot wait for one
+
+
 if context.is_offline_mode():
     _configure(url=_url(), literal_binds=True)
 else:
     engine = build_engine(_url())
-    with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-            connection.commit()
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _forget_foreign_keys)
+    with begin_writing(engine) as connection:
         _configure(connection=connection, render_as_batch=True)
-        connection.commit()
     engine.dispose()

@@ -10,6 +10,7 @@ point the same code at the local Microsoft.
 """
 
 import os
+import re
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cached_property
@@ -47,13 +48,21 @@ DEFAULT_DKIM_SELECTORS: Final = (
 _YEARS: Final = range(1970, 2200)
 """Where a HUNTER_SYNC_START may lie: ticks count from the first, and Dagster's calendar needs room after the last."""
 
+_ENCODING: Final = "utf-8-sig"
+"""UTF-8; editors on Windows begin a file with a mark."""
+
+_NAME: Final = re.compile(rf"\s*(?:export\s+)?['\"]?({PREFIX}\w*)", re.IGNORECASE)
+"""The name at the beginning of a line of a `.env` file."""
+
 _EXAMPLES: Final = {
     "HUNTER_PARTNER_CENTER_ENABLED": "true",
     "HUNTER_PARTNER_CENTER_CLIENT_ID": "00000000-0000-0000-0000-000000000000",
     "HUNTER_PARTNER_CENTER_TENANT_ID": "contoso.onmicrosoft.com",
     "HUNTER_PARTNER_CENTER_BASE_URL": "https://api.partner.microsoft.com",
+    "HUNTER_PARTNER_CENTER_API_URL": "https://api.partner.microsoft.com",
     "HUNTER_PARTNER_CENTER_AUTHORITY": "https://login.microsoftonline.com",
     "HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS": "600",
+    "HUNTER_PARTNER_CENTER_SYNC_INTERVAL": "600",
     "HUNTER_PARTNER_CENTER_PAGE_SIZE": "100",
     "HUNTER_PARTNER_CENTER_OVERLAP_SECONDS": "900",
     "HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS": "120",
@@ -84,18 +93,9 @@ def home() -> Path:
 
 
 def env_files() -> tuple[Path, ...]:
-    """The files that are read ahead of the environment, the strongest last (pydantic-settings' order).
-
-    `.env` may be missing. The extra file may not: without it the settings would point at something else. Raises
-    SettingsError then.
-    """
+    """The files that are read ahead of the environment, the strongest last (pydantic-settings' order)."""
     extra = os.environ.get(EXTRA_ENV_VARIABLE)
-    if not extra:
-        return (home() / ".env",)
-    file = home() / extra
-    if not file.is_file():
-        raise SettingsError(EXTRA_ENV_VARIABLE, f"there is no file {file}")
-    return (home() / ".env", file)
+    return (home() / ".env", *((home() / extra,) if extra else ()))
 
 
 def _comma_list(value: object) -> object:
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic-settings' own
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        files = DotEnvSettingsSource(settings_cls, env_file=env_files(), env_file_encoding="utf-8")
+        files = DotEnvSettingsSource(settings_cls, env_file=env_files(), env_file_encoding=_ENCODING)
         return init_settings, files, env_settings
 
     @classmethod
@@ -303,15 +303,22 @@ def variable_names() -> tuple[str, ...]:
 
 
 def _names_by_source() -> list[set[str]]:
-    """The HUNTER_ names that are set, in upper case, for each source that is asked, the strongest first."""
-    files = [_names_in(file) for file in reversed(env_files())]
+    """The HUNTER_ names that are set, in upper case, for each source that is asked, the strongest first.
+
+    `.env` may be missing, the extra file may not: without it the settings would silently point at something else.
+    """
+    ordinary, *extra = env_files()
+    for file in extra:
+        if not os.path.lexists(file):
+            raise SettingsError(EXTRA_ENV_VARIABLE, f"there is no file {file}")
+    files = [_names_in(file) for file in (*extra, ordinary)]
     return [*files, {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}]
 
 
 def _names_in(file: Path) -> set[str]:
     """The HUNTER_ names of a `.env` file. Raises SettingsError for a line that pydantic-settings would pass over."""
     try:
-        with file.open(encoding="utf-8") as stream:
+        with file.open(encoding=_ENCODING) as stream:
             lines = list(parse_stream(stream))
     except FileNotFoundError:
         return set()
@@ -319,11 +326,14 @@ def _names_in(file: Path) -> set[str]:
         raise SettingsError(str(file), f"cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise SettingsError(str(file), "is not UTF-8 text; save it as UTF-8") from None
-    names = {line.key.upper() for line in lines if line.key and line.key.upper().startswith(PREFIX)}
+    names = set()
     for line in lines:
-        text = line.original.string.strip()
-        if line.value is None and text.upper().startswith(PREFIX):
-            raise SettingsError(text.split(maxsplit=1)[0], f"line {line.original.line} of {file} is not NAME=value")
+        found = _NAME.match(line.original.string)
+        if found and line.value is None:
+            number = line.original.line + line.original.string.count("\n", 0, found.start(1))
+            raise SettingsError(found[1], f"line {number} of {file} is not NAME=value")
+        if found:
+            names.add(found[1].upper())
     return names
 
 
@@ -331,7 +341,7 @@ def _refuse_unknown_names(sources: list[set[str]]) -> None:
     known = variable_names()
     for name in sorted(set().union(*sources) - set(known)):
         close = get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else "; .env.example lists every name"
+        hint = f"; the nearest name is {close[0]}" if close else "; .env.example lists every name"
         raise SettingsError(name, f"no such setting{hint}")
 
 

@@ -15,6 +15,7 @@ branch_labels = None
 depends_on = None
 
 JSON_VALUE = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+ORDERED = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 MONEY = sa.Numeric(18, 2).with_variant(sa.Float(), "sqlite")
 
 
@@ -75,9 +76,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "leads",
-        sa.Column("referral_id", sa.Text(), nullable=False),
+        sa.Column("referral_id", ORDERED, nullable=False),
         sa.Column("source", sa.Text(), nullable=False, comment="partnercenter"),
-        sa.Column("version", sa.Text(), nullable=False, comment="the version of raw_referrals it was made from"),
+        sa.Column("version", ORDERED, nullable=False, comment="the version of raw_referrals it was made from"),
         sa.Column("updated_ticks", sa.BigInteger(), nullable=False),
         sa.Column("updated_text", sa.Text(), nullable=False),
         sa.Column("engagement_id", sa.Text(), nullable=True, comment="the deal; both sides' referrals share it"),
@@ -143,10 +144,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "raw_referrals",
-        sa.Column("referral_id", sa.Text(), nullable=False),
+        sa.Column("referral_id", ORDERED, nullable=False),
         sa.Column(
             "version",
-            sa.Text(),
+            ORDERED,
             nullable=False,
             comment="the eTag, or a hash of the payload where there is none",
         ),

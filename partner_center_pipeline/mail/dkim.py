@@ -1,5 +1,4 @@
-"""Reading DKIM: is there a key, and which Microsoft tenant does a selector's CNAME name. No look-up happens
-here."""
+"""Reading DKIM: is there a key, and which Microsoft tenant does a selector's CNAME name. No look-up happens here."""
 
 import re
 from collections.abc import Iterable

@@ -41,8 +41,7 @@ def is_dmarc(text: str) -> bool:
 
 
 def parse_dmarc(text: str, found_at: str) -> Dmarc | None:
-    """The DMARC record in `text`, or None when it is not one. Never raises. The first of a repeated tag
-    counts."""
+    """The DMARC record in `text`, or None when it is not one. Never raises. The first of a repeated tag counts."""
     if not is_dmarc(text):
         return None
     tags: dict[str, str] = {}
@@ -69,8 +68,7 @@ def parse_dmarc(text: str, found_at: str) -> Dmarc | None:
 
 
 def select_dmarc(texts: Iterable[str], found_at: str) -> Dmarc | None:
-    """The one DMARC record among a name's TXT records. More than one counts as none (RFC 9989, "DNS Tree
-    Walk")."""
+    """The one DMARC record among a name's TXT records. More than one counts as none (RFC 9989, "DNS Tree Walk")."""
     records = [text for text in texts if is_dmarc(text)]
     return parse_dmarc(records[0], found_at) if len(records) == 1 else None
 
@@ -86,8 +84,7 @@ def tree_walk(domain: str) -> tuple[str, ...]:
 
 
 def ends_walk(record: Dmarc) -> bool:
-    """Whether the walk goes no further up: the record says that it stands at, or above, the organisational
-    domain."""
+    """Whether the walk goes no further up: the record says that it stands at, or above, the organisational domain."""
     return record.psd in ("n", "y")
 
 

@@ -96,8 +96,7 @@ def _merge(old: Mapping[str, Lookup], new: Mapping[str, Lookup]) -> dict[str, Lo
         before = old.get(name)
         if not lookup.is_fact and before is not None and before.is_fact and _still_applies(name, old, new):
             merged[name] = replace(before, missed=lookup.outcome)
-    # These are asked only when their parents' answers call for it; while a parent's stays the old one, so do
-    # they.
+    # These are asked only when their parents' answers call for it; while a parent's stays the old one, so do they.
     for name, parents in _PARENTS.items():
         parent_missed = any(parent in new and not new[parent].is_fact for parent in parents)
         if name in old and name not in new and parent_missed and _still_applies(name, old, new):

@@ -55,8 +55,7 @@ TIE_CONFIDENCE: Final = 70
 """The deciding preference is shared with a host of another owner."""
 
 LOCAL_CONFIDENCE: Final = 60
-"""An MX host that nobody in the table owns, and no hint at anybody: self-hosted, or a hoster not in the
-table."""
+"""An MX host that nobody in the table owns, and no hint at anybody: self-hosted, or a hoster not in the table."""
 
 LOCAL_HINT_CONFIDENCE: Final = 40
 """The same with one hint at a mailbox provider."""
@@ -66,8 +65,7 @@ HINT_WEIGHTS: Final[Mapping[str, int]] = {"dkim": 70, "spf": 50, "autodiscover":
 together they are as sure as not all of them being wrong (75 for SPF and autodiscover)."""
 
 HINTS_NEEDED: Final = 2
-"""Independent hints that name the mailbox provider behind an unknown MX (mail_signals.md, "Behind a
-gateway")."""
+"""Independent hints that name the mailbox provider behind an unknown MX (mail_signals.md, "Behind a gateway")."""
 
 _VERIFICATION: Final = re.compile(r"MS=|[\w.-]*(?:verif|validation)[\w.-]*\s*[=:]|amazonses:", re.IGNORECASE)
 _MS_TXT: Final = re.compile(r"MS=ms\d+", re.IGNORECASE)
@@ -91,8 +89,7 @@ class _Mailbox:
 
 
 def needs_hints(reading: MxReading) -> bool:
-    """Whether the MX leaves it open who keeps the mailboxes: a gateway, or a host that nobody in the table
-    owns."""
+    """Whether the MX leaves it open who keeps the mailboxes: a gateway, or a host that nobody in the table owns."""
     return (
         reading.host is not None
         and reading.no_mail is None
@@ -119,8 +116,7 @@ def conclude(
     *,
     tenant: tuple[str, str] | None = None,
 ) -> MailSignals:
-    """What the look-ups of one domain say. `tenant` is (id, source) from elsewhere; a DKIM target goes before
-    it."""
+    """What the look-ups of one domain say. `tenant` is (id, source) from elsewhere; a DKIM target goes before it."""
     mx_lookup = lookups.get(MX, _ABSENT)
     mx = parse_mx(mx_lookup.records)
     reading = read_mx(mx, mx_targets(lookups))
@@ -194,8 +190,7 @@ def _dkim(lookups: Mapping[str, Lookup]) -> tuple[tuple[str, ...], tuple[tuple[s
 
 
 def _known_target(targets: tuple[str, ...]) -> str:
-    """The first CNAME target whose owner the table knows (owners may lead on to hosts of their own), or the
-    last."""
+    """The first CNAME target whose owner the table knows (owners may lead on to hosts of their own), or the last."""
     return next((target for target in targets if owner_of(target, Place.DKIM)), targets[-1])
 
 
@@ -278,8 +273,7 @@ def _mailbox(reading: MxReading, hints: list[_Hint]) -> _Mailbox:
 
 
 def _suffices(kinds: set[str], *, behind_gateway: bool) -> bool:
-    """A known gateway has a mailbox somewhere behind it, so one hint names it; the name servers alone are too
-    weak."""
+    """A known gateway has a mailbox somewhere behind it, so one hint names it; the name servers alone are too weak."""
     return bool(kinds - {Place.NS.value}) if behind_gateway else len(kinds) >= HINTS_NEEDED
 
 

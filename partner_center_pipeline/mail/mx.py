@@ -48,8 +48,7 @@ def host_key(host: str) -> str:
 
 
 def sort_mx(mx: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
-    """(preference, host) pairs as a domain's MX in the order in which they are tried; the null MX's host is
-    ''."""
+    """(preference, host) pairs as a domain's MX in the order in which they are tried; the null MX's host is ''."""
     return tuple(sorted({(preference, host_key(host)) for preference, host in mx}))
 
 

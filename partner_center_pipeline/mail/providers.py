@@ -118,8 +118,7 @@ def _without_public_suffix(host: str) -> str | None:
 
 
 class ProviderTable:
-    """Suffixes and their owners. Raises ProviderTableError at construction for a table that contradicts
-    itself."""
+    """Suffixes and their owners. Raises ProviderTableError at construction for a table that contradicts itself."""
 
     def __init__(self, text: str) -> None:
         """Read a table from TOML text of the form that providers.toml documents."""
@@ -158,8 +157,7 @@ class ProviderTable:
                 self._label_wildcards.add(labels[-1])
 
     def owner(self, host: str, place: Place = Place.MX) -> Owner | None:
-        """Who owns `host` (lower-case, no final dot), or None. The longest suffix wins; only whole labels
-        match."""
+        """Who owns `host` (lower-case, no final dot), or None. The longest suffix wins; only whole labels match."""
         found = self._longest(host, place)
         if found is None and not self._suffix_wildcards.isdisjoint(host.split(".")):
             cut = _without_public_suffix(host)
@@ -191,6 +189,5 @@ def provider_table() -> ProviderTable:
 
 @lru_cache(maxsize=4096)
 def owner_of(host: str, place: Place = Place.MX) -> Owner | None:
-    """Who owns `host` as seen in `place`, by the product's own table. The case and a final dot do not
-    matter."""
+    """Who owns `host` as seen in `place`, by the product's own table. The case and a final dot do not matter."""
     return provider_table().owner(host.lower().rstrip("."), place)

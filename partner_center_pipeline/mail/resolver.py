@@ -1,9 +1,12 @@
 """Asking resolvers: UDP, TCP when an answer is truncated, retries, a rate limit, and a cache by TTL.
 
-Here is the package's I/O. What does not belong here: what is asked for a domain (`scanner`), and how bytes
-are read (`wire`). aiodns (c-ares) was measured against this and left out, see `wire` for the other candidate:
-318 domains/s, but one unreadable answer fails every other question on the same socket, an NXDOMAIN hides the
-CNAME that led there (which is what names a tenant), and the SOA's negative TTL is not shown.
+Here is the package's I/O. What does not belong here: what is asked for a domain (`scanner`), and how bytes are read
+(`wire`).
+
+Both libraries were measured (17 questions a domain, one core): dnspython's own asyncio client 83 domains per second of
+CPU, aiodns (c-ares) 394 to 424, this 417 to 460 with the judging included. Besides, with aiodns one unreadable answer
+fails every other question on the same socket, an NXDOMAIN hides the CNAME that led there (which is what names a
+tenant), and the negative TTL of the SOA is not shown.
 """
 
 import asyncio
@@ -47,8 +50,7 @@ class Resolver(Protocol):
     """Where answers come from."""
 
     async def query(self, name: str, rdtype: RdataType) -> Answer:
-        """The answer for a name in ASCII. Never raises for what a server does: that is the answer's
-        outcome."""
+        """The answer for a name in ASCII. Never raises for what a server does: that is the answer's outcome."""
         ...
 
 
@@ -61,8 +63,7 @@ class TokenBucket:
         self._next = 0.0
 
     def reserve(self, now: float) -> float:
-        """Take one token and say how many seconds to wait before using it; `now` in seconds, never going
-        back."""
+        """Take one token and say how many seconds to wait before using it; `now` in seconds, never going back."""
         self._next = max(self._next, now - self._burst) + self._interval
         return max(0.0, self._next - now)
 
@@ -107,8 +108,7 @@ class _Upstream:
                 waiting.set_result(message)
 
     def _nobody_there(self) -> None:
-        """The network says that nothing listens at the address: no question waits any longer for its
-        answer."""
+        """The network says that nothing listens at the address: no question waits any longer for its answer."""
         for waiting in self._pending.values():
             _give_up(waiting)
 

@@ -36,7 +36,6 @@ from partner_center_pipeline.mail.signals import (
     dkim_lookup,
 )
 from partner_center_pipeline.mail.spf import LOOKUP_LIMIT, Spf, parse_spf
-from partner_center_pipeline.mail.wire import Answer
 
 DOMAIN_SECONDS: Final = 15.0
 """The time one domain has, all retries included; what is not answered by then counts as a timeout."""
@@ -59,8 +58,7 @@ class Scanner:
         self._clock = clock
 
     async def scan(self, domain: str) -> MailSignals:
-        """What DNS says about `domain` (ASCII). Takes at most DOMAIN_SECONDS and never raises for what DNS
-        does."""
+        """What DNS says about `domain` (ASCII). Takes at most DOMAIN_SECONDS and never raises for what DNS does."""
         domain = domain.strip().lower().rstrip(".")
         names = {dkim_lookup(s): f"{s}._domainkey.{domain}" for s in self._selectors}
         aliases = {name: f"{name}.{domain}" for name in (AUTODISCOVER, ENTERPRISE_REGISTRATION, LYNCDISCOVER)}
@@ -79,16 +77,13 @@ class Scanner:
             pass
         return conclude(domain, lookups, self._clock())
 
-    async def _query(self, name: str, rdtype: wire.RdataType) -> Lookup:
-        return self._lookup(await self._resolver.query(name, rdtype))
-
-    def _lookup(self, answer: Answer) -> Lookup:
-        if not answer.outcome.is_fact:
-            return Lookup(answer.outcome, missed=answer.outcome)
-        return Lookup(answer.outcome, answer.records, answer.cnames, answered_at=self._clock())
-
     async def _ask(self, lookups: dict[str, Lookup], lookup: str, name: str, rdtype: wire.RdataType) -> Lookup:
-        lookups[lookup] = found = await self._query(name, rdtype)
+        answer = await self._resolver.query(name, rdtype)
+        if answer.outcome.is_fact:
+            found = Lookup(answer.outcome, answer.records, answer.cnames, answered_at=self._clock())
+        else:
+            found = Lookup(answer.outcome, missed=answer.outcome)
+        lookups[lookup] = found
         return found
 
     async def _mail(self, domain: str, lookups: dict[str, Lookup]) -> None:
@@ -123,9 +118,8 @@ class Scanner:
         return self._of_steps(records, missed)
 
     async def _spf_nested(self, domain: str, spf: Spf) -> Lookup:
-        """The hosts that an SPF record draws on below its own. A host of the provider table is not looked
-        into: what
-        it draws on says something about its owner, not about the domain."""
+        """The hosts that an SPF record draws on below its own. A host of the provider table is not looked into: what it
+        draws on says something about its owner, not about the domain."""
         waiting = deque(spf.targets)
         seen = {domain, *waiting}
         records: list[str] = []
@@ -230,8 +224,7 @@ def scan(
     one. Leaving the iterator early stops them. Raises ResolverError, at the first result, when no resolver can be used.
     """
     finished: queue.SimpleQueue[Future[MailSignals]] = queue.SimpleQueue()
-    # A domain asks some twenty questions at once; more domains than the rate allows would time out waiting
-    # for a turn.
+    # A domain asks some twenty questions at once; more domains than the rate allows would time out waiting for a turn.
     limit = max(1, min(concurrency, int(queries_per_second * DOMAIN_SECONDS / 100)))
     done = 0
     with _started(resolvers, selectors, clock, queries_per_second) as start:

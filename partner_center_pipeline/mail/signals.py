@@ -182,14 +182,12 @@ class MailSignals:
 
     @property
     def is_complete(self) -> bool:
-        """Whether MX, SPF and _dmarc are facts, so that there can be a score. Facts may be old: see
-        `facts_from`."""
+        """Whether MX, SPF and _dmarc are facts, so that there can be a score. Facts may be old: see `facts_from`."""
         return all(name in self.lookups and self.lookups[name].is_fact for name in NEEDED)
 
     @property
     def facts_from(self) -> datetime | None:
-        """UTC of the oldest fact that a score rests on; the signals' age counts from here. None when
-        incomplete."""
+        """UTC of the oldest fact that a score rests on; the signals' age counts from here. None when incomplete."""
         times = [self.lookups[name].answered_at for name in NEEDED if name in self.lookups]
         known = [time for time in times if time is not None]
         return min(known) if len(known) == len(NEEDED) else None

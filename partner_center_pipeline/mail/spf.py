@@ -44,15 +44,14 @@ class Spf:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The domains whose records this one draws on, in order and without repetition; macros cannot be
-        followed."""
+        """The domains whose records this one draws on, in order and without repetition; a macro cannot be
+        followed, nor what is no host name."""
         names = (*self.includes, *((self.redirect,) if self.redirect else ()))
-        return tuple(dict.fromkeys(name for name in names if name and "%" not in name))
+        return tuple(dict.fromkeys(name for name in names if name and name.isascii() and "%" not in name))
 
 
 def is_spf(text: str) -> bool:
-    """Whether a TXT record is an SPF record of version 1: `v=spf1`, then the end or a blank (RFC 7208,
-    section 4.5)."""
+    """Whether a TXT record is an SPF record of version 1: `v=spf1`, then the end or a blank (RFC 7208, section 4.5)."""
     return text[:6].lower() == "v=spf1" and text[6:7] in ("", " ")
 
 

@@ -35,8 +35,7 @@ _NXDOMAIN: Final = 3
 _FAILURES: Final = {5: Outcome.REFUSED}
 _NO_EDNS: Final = (1, 4)
 
-# Control characters other than these mean nothing in a TXT record, and PostgreSQL cannot store the first of
-# them.
+# Control characters other than these mean nothing in a TXT record, and PostgreSQL cannot store the first of them.
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F) if code not in (0x09, 0x0A, 0x0D)}
 
 
@@ -65,8 +64,7 @@ def impossible(name: str) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question ready to send; `section` is its question section, `name` the name it asks for, in lower
-    case."""
+    """A question ready to send; `section` is its question section, `name` the name it asks for, in lower case."""
 
     name: str
     rdtype: RdataType
@@ -78,8 +76,7 @@ class Question:
 
 
 def question(name: str, rdtype: RdataType) -> Question | None:
-    """The question for `name` (ASCII, with or without the final dot), or None when DNS cannot hold such a
-    name."""
+    """The question for `name` (ASCII, with or without the final dot), or None when DNS cannot hold such a name."""
     name = name.lower().rstrip(".")
     try:
         wire = _name_to_wire(name)
@@ -108,14 +105,12 @@ def is_truncated(message: bytes) -> bool:
 
 
 def rejects_edns(message: bytes) -> bool:
-    """Whether the server could not read the question, so that it is asked without EDNS (RFC 6891, section
-    7)."""
+    """Whether the server could not read the question, so that it is asked without EDNS (RFC 6891, section 7)."""
     return len(message) >= _HEADER.size and _HEADER.unpack_from(message)[1] & 0xF in _NO_EDNS
 
 
 def decode_text(pieces: bytes) -> str:
-    """TXT bytes, pieces joined, as text. Bytes that are not UTF-8 and control characters are escaped as
-    `\\xff`."""
+    """TXT bytes, pieces joined, as text. Bytes that are not UTF-8 and control characters are escaped as `\\xff`."""
     return pieces.decode("utf-8", "backslashreplace").translate(_ESCAPES)
 
 
@@ -161,7 +156,11 @@ class _Reader:
             elif rdtype == CNAME:
                 aliases[owner] = (self._rdata(rdtype, end), ttl)
             self._at = end
-        negative_ttl = self._soa_ttl(authorities) if not records else None
+        if records:
+            return _follow(asked.name, aliases, records, None, nxdomain=False)
+        negative_ttl, refers = self._authority(authorities)
+        if refers and not aliases and rcode != _NXDOMAIN:
+            return Answer(Outcome.SERVFAIL)
         return _follow(asked.name, aliases, records, negative_ttl, nxdomain=rcode == _NXDOMAIN)
 
     def _record(self) -> tuple[str, int, int, int]:
@@ -196,13 +195,17 @@ class _Reader:
             self._at = stop
         return decode_text(bytes(pieces))
 
-    def _soa_ttl(self, authorities: int) -> int | None:
+    def _authority(self, authorities: int) -> tuple[int | None, bool]:
+        """The negative TTL of the SOA, None without one; and whether the answer only refers to other servers (RFC 2308,
+        section 2.2): a server that does not look further for us says nothing about the name."""
+        refers = False
         for _ in range(authorities):
             _, rdtype, ttl, end = self._record()
             if rdtype == SOA:
-                return min(ttl, int(struct.unpack_from("!I", self._message, end - 4)[0]))
+                return min(ttl, int(struct.unpack_from("!I", self._message, end - 4)[0])), False
+            refers = refers or rdtype == NS
             self._at = end
-        return None
+        return None, refers
 
     def _name(self) -> str:
         start = self._at
@@ -238,21 +241,20 @@ def _follow(
     if found := records.get(name):
         ttl = min([*ttls, *(ttl for _, ttl in found)])
         return Answer(Outcome.FOUND, tuple(text for text, _ in found), ttl, tuple(chain))
-    ttl = min([*ttls, negative_ttl or 0])
-    if nxdomain:
-        return Answer(Outcome.NXDOMAIN, ttl=ttl, cnames=tuple(chain))
-    return Answer(Outcome.NODATA, ttl=ttl, cnames=tuple(chain), open_end=bool(chain) and negative_ttl is None)
+    if chain and not nxdomain and negative_ttl is None:
+        return Answer(Outcome.NODATA, ttl=min(ttls), cnames=tuple(chain), open_end=True)
+    outcome = Outcome.NXDOMAIN if nxdomain else Outcome.NODATA
+    return Answer(outcome, ttl=min([*ttls, negative_ttl or 0]), cnames=tuple(chain))
 
 
 def continue_chain(so_far: Answer, rest: Answer) -> Answer:
-    """`so_far`, whose end was open, joined with the answer for its last CNAME target; a loop is cut as no
-    data."""
+    """`so_far`, whose end was open, joined with the answer for its last CNAME target; a loop is cut as no data."""
     if not rest.outcome.is_fact:
         return rest
     chain = (*so_far.cnames, *rest.cnames)
     if len(set(chain)) < len(chain) or len(chain) > CHAIN_LIMIT:
         return Answer(Outcome.NODATA, ttl=0, cnames=tuple(dict.fromkeys(chain))[:CHAIN_LIMIT])
-    return replace(rest, cnames=chain)
+    return replace(rest, cnames=chain, ttl=min(so_far.ttl, rest.ttl))
 
 
 __all__ = [

@@ -5,7 +5,7 @@ fetched (`client`), what a row must hold (`contract`), where rows go (the caller
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -96,6 +96,7 @@ class _ContradictionError(Exception):
     """A page that the argument of `scan` does not allow."""
 
 
+_Row = ReferralVersion | Rejected
 _Key = tuple[str, str]
 """(id, version) of a version; ("", fingerprint) of a row without a place, as no id is empty."""
 
@@ -142,13 +143,12 @@ class _Scan:
         request: PageQuery | str = PageQuery(self.top, None if self.low == BEGINNING else self.low, self.end)
         while True:
             page = self._fetch(request)
-            rows = [read_referral(item) for item in page.items]
-            at = self._check_order(rows, at)
-            keys = {_key(row) for row in rows}
-            if links and keys and keys <= met:
+            rows = {_key(row): row for row in map(read_referral, page.items)}
+            at = self._check_order(rows.values(), at)
+            if links and rows and rows.keys() <= met:
                 raise _ContradictionError("a next link led to a page that was met before")
-            met |= keys
-            fetched += len(rows)
+            met.update(rows)
+            fetched += len(page.items)
             empty = 0 if rows else empty + 1
             fresh = self._fresh(rows)
             over = at > self.low or page.next_link is None
@@ -197,7 +197,7 @@ class _Scan:
             self.patience -= missing
             self.client.clock.sleep(missing)
 
-    def _check_order(self, rows: list[ReferralVersion | Rejected], at: int) -> int:
+    def _check_order(self, rows: Iterable[_Row], at: int) -> int:
         """The last placed row's ticks, `at` when there is none."""
         for row in rows:
             if isinstance(row, Rejected):
@@ -207,17 +207,14 @@ class _Scan:
             at = row.updated_ticks
         return at
 
-    def _fresh(self, rows: list[ReferralVersion | Rejected]) -> list[ReferralVersion | Rejected]:
+    def _fresh(self, rows: dict[_Key, _Row]) -> list[_Row]:
         """The rows not delivered before, now marked as delivered."""
-        fresh = []
-        for row in rows:
-            key = _key(row)
-            if key not in self.delivered:
-                self.delivered[key] = self.end if isinstance(row, Rejected) else row.updated_ticks
-                fresh.append(row)
-        return fresh
+        fresh = {key: row for key, row in rows.items() if key not in self.delivered}
+        for key, row in fresh.items():
+            self.delivered[key] = self.end if isinstance(row, Rejected) else row.updated_ticks
+        return list(fresh.values())
 
-    def _page(self, page: Page, fresh: list[ReferralVersion | Rejected]) -> ScanPage:
+    def _page(self, page: Page, fresh: list[_Row]) -> ScanPage:
         waited, self.waited = self.client.seconds_waited - self.waited, self.client.seconds_waited
         return ScanPage(
             versions=tuple(row for row in fresh if isinstance(row, ReferralVersion)),
@@ -231,5 +228,5 @@ class _Scan:
         )
 
 
-def _key(row: ReferralVersion | Rejected) -> _Key:
+def _key(row: _Row) -> _Key:
     return ("", row.fingerprint) if isinstance(row, Rejected) else (row.referral_id, row.version)

@@ -331,6 +331,8 @@ def _explained(path: Path, text: str, data: dict[str, Any], error: ErrorDetails)
     if kind == "missing":
         missing = ".".join(str(part) for part in location[len(known) :])
         return RulesError(path, line, f"{missing} is missing{f' in {where}' if where else ''}", "Add it.")
+    if kind == "incomplete":
+        return RulesError(path, line, f"{where} {error['msg']}", "Add it.")
     problem = str(error["msg"]).removeprefix("Value error, ")
     return RulesError(path, line, f"{where}: {problem}", "Correct the value.")
 
@@ -369,9 +371,9 @@ def _line_of(text: str, location: _Location) -> int | None:
 
 
 def _refuse_missing(expected: Iterable[str], given: Mapping[Any, object]) -> None:
-    missing = [str(name) for name in expected if name not in given]
+    missing = ", ".join(name for name in expected if name not in given)
     if missing:
-        raise ValueError(f"{', '.join(missing)} missing")
+        raise PydanticCustomError("incomplete", "lacks {names}", {"names": missing})
 
 
 def _span(numbers: list[int]) -> str:

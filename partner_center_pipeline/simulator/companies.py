@@ -6,7 +6,7 @@ What belongs here: who a company is. What does not: its mail (`zone`), its refer
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from math import gcd
 from typing import Any, Final
@@ -24,6 +24,7 @@ _FOLD: Final = str.maketrans("ÇĞIİÖŞÜÂçğıiöşüâ", "cgiiosuacgiiosua
 _SUFFIXES: Final = ((50, "com.tr"), (36, "com"), (6, "tr"), (4, "org.tr"), (2, "net"), (2, "gen.tr"))
 
 
+@lru_cache(maxsize=4096)
 def ascii_slug(text: str) -> str:
     """The text as an ASCII host label without hyphens: Turkish letters folded, all else dropped."""
     return "".join(letter for letter in text.translate(_FOLD).lower() if letter.isascii() and letter.isalnum())

@@ -106,9 +106,7 @@ class DnsServer:
             server = await asyncio.start_server(self._converse, _HOST, self._port)
             port = server.sockets[0].getsockname()[1]
             try:
-                transport, _ = await loop.create_datagram_endpoint(
-                    lambda: _Datagrams(self), local_addr=(_HOST, port)
-                )
+                transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(_HOST, port))
             except OSError:
                 server.close()
                 if self._port or attempt == _PORT_ATTEMPTS - 1:
@@ -235,14 +233,15 @@ def _kind(number: int) -> str:
 
 @lru_cache(maxsize=8192)
 def _name_wire(name: str) -> bytes:
-    return dns.name.from_text(name).to_wire()
+    # to_wire answers None only when it writes to a file.
+    return cast(bytes, dns.name.from_text(name).to_wire())
 
 
 @lru_cache(maxsize=8192)
 def _record_wire(kind: str, text: str, ttl: int) -> bytes:
     """All of a record but its owner."""
     rdtype = dns.rdatatype.from_text(kind)
-    data = dns.rdata.from_text(dns.rdataclass.IN, rdtype, text).to_wire()
+    data = cast(bytes, dns.rdata.from_text(dns.rdataclass.IN, rdtype, text).to_wire())
     return struct.pack("!HHIH", rdtype, dns.rdataclass.IN, ttl, len(data)) + data
 
 

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Draw:
-    """A stream of draws from one key. Cheap: one hash feeds some dozens of draws (random.Random costs 20 us to seed)."""
+    """A stream of draws from one key. One hash feeds dozens of draws; seeding random.Random takes 20 us."""
 
     __slots__ = ("_key", "_pool")
 

@@ -29,6 +29,9 @@ from partner_center_pipeline.simulator.faults import Faults, TokenFault
 AUDIENCE: Final = "https://api.partner.microsoft.com"
 """The audience of a token for the Referrals API (section 1.3)."""
 
+USER: Final = "entegrasyon@ornekpartner.com.tr"
+"""The account that signs in."""
+
 ACCESS_TOKEN_SECONDS: Final = 3599
 REFRESH_TOKEN_SECONDS: Final = 90 * 86_400
 DEVICE_CODE_SECONDS: Final = 900
@@ -133,7 +136,7 @@ class Entra:
             "oid": self._user_id,
             "scp": "user_impersonation",
             "tid": self.tenant_id,
-            "upn": "entegrasyon@ornekpartner.com.tr",
+            "upn": USER,
             "ver": "1.0",
         } | claims
         return self._sign({name: value for name, value in payload.items() if value is not None})
@@ -170,7 +173,7 @@ class Entra:
             "exp": now + ACCESS_TOKEN_SECONDS + 1,
             "name": "Entegrasyon Hesabı",
             "oid": self._user_id,
-            "preferred_username": "entegrasyon@ornekpartner.com.tr",
+            "preferred_username": USER,
             "sub": self._user_id,
             "tid": self.tenant_id,
             "ver": "2.0",
@@ -364,12 +367,13 @@ def _decoded(text: str) -> bytes:
 
 
 def _html(message: str, code: str = "", status: int = HTTPStatus.OK) -> Response:
-    form = """<form method="post" action="/device"><label>Code <input name="code" value="{code}" autofocus
+    form = f"""<form method="post" action="/device"><label>Code <input name="code" value="{html.escape(code)}" autofocus
  autocomplete="off" required></label> <button name="action" value="approve">Sign in</button>
- <button name="action" value="deny">Decline</button></form>""".format(code=html.escape(code))
+ <button name="action" value="deny">Decline</button></form>"""
+    status_line = f'<p role="status">{html.escape(message)}</p>' if message else ""
     return HTMLResponse(
         f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Local Microsoft: enter code</title>
 <h1>Enter code</h1><p>This is the local simulator, not Microsoft.</p>
-{f'<p role="status">{html.escape(message)}</p>' if message else ""}{form if not message or status >= 400 else ""}</html>""",
+{status_line}{form if not message or status >= 400 else ""}</html>""",
         status_code=status,
     )

@@ -4,11 +4,9 @@ What belongs here: which faults there are and which are on. What does not: carry
 `dns` ask here at each request). Tests flip them through `Simulator.faults`; other processes through `/_sim/faults`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from threading import Lock
-from typing import Any
 
 from partner_center_pipeline.simulator.odata import DateLiteral
 
@@ -86,7 +84,7 @@ class _Planned:
     fault: str
     after: int
     times: int
-    options: Mapping[str, Any]
+    retry_after: int | str | None = None
 
 
 @dataclass(slots=True)
@@ -113,6 +111,8 @@ class Faults:
     """Rows that break the contract, added to each page."""
     unknown_values: bool = False
     """Rows carry a key and enumeration values that no document names."""
+    referral_user: bool = False
+    """The account is a Referral User: it sees only referrals in whose `team` it stands, without any error."""
     refresh_blocked: bool = False
     """Conditional Access refuses every silent renewal (AADSTS53003)."""
     public_client_off: bool = False
@@ -124,21 +124,19 @@ class Faults:
     _planned: dict[str, list[_Planned]] = field(default_factory=lambda: {"http": [], "token": []})
     _lock: Lock = field(default_factory=Lock)
 
-    def plan(
-        self, fault: HttpFault, *, times: int = 1, after: int = 0, retry_after: int | str | None = None
-    ) -> None:
+    def plan(self, fault: HttpFault, *, times: int = 1, after: int = 0, retry_after: int | str | None = None) -> None:
         """Answer `times` referral requests with `fault`, after `after` good ones.
 
         `retry_after` is seconds, or "date" for a date one minute ahead of the server's clock, or a text sent as it is;
         None sends no Retry-After header. Plans run one behind the other.
         """
         with self._lock:
-            self._planned["http"].append(_Planned(HttpFault(fault), after, times, {"retry_after": retry_after}))
+            self._planned["http"].append(_Planned(fault, after, times, retry_after))
 
     def plan_token(self, fault: TokenFault, *, times: int = 1, after: int = 0) -> None:
         """Answer `times` token requests with `fault`, after `after` good ones."""
         with self._lock:
-            self._planned["token"].append(_Planned(TokenFault(fault), after, times, {}))
+            self._planned["token"].append(_Planned(fault, after, times))
 
     def clear(self) -> None:
         """All switches off, all plans forgotten."""
@@ -155,7 +153,7 @@ class Faults:
             if planned and planned[0].fault == HttpFault.SKIPTOKEN_EXPIRED and not has_skiptoken:
                 return None
             taken = _take(planned)
-        return None if taken is None else (HttpFault(taken.fault), taken.options["retry_after"])
+        return None if taken is None else (HttpFault(taken.fault), taken.retry_after)
 
     def next_token(self) -> TokenFault | None:
         """The fault this token request meets, if any; uses the plan up."""
@@ -170,9 +168,7 @@ class Faults:
         if not self.dns_names:
             return None
         labels = name.split(".")
-        return next(
-            (found for at in range(len(labels)) if (found := self.dns_names.get(".".join(labels[at:])))), None
-        )
+        return next((found for at in range(len(labels)) if (found := self.dns_names.get(".".join(labels[at:])))), None)
 
 
 def _take(planned: list[_Planned]) -> _Planned | None:

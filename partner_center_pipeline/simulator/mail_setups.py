@@ -4,7 +4,7 @@ What belongs here: the records of a company's domain, of its tenant and of the m
 (mail_signals.md). What does not: how a zone is asked (`zone`), who the companies are (`companies`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -180,7 +180,7 @@ class WorldZone(Zone):
             return guid(self._seed, "tenant", domain.split(".")[0])
         return guid(self._seed, "tenant", tenant_name(domain)) if self.mailbox(domain) in WITH_TENANT else None
 
-    def _find(self, name: str) -> dict[str, tuple[str, ...]] | None:
+    def _find(self, name: str) -> Mapping[str, tuple[str, ...]] | None:
         found = super()._find(name)
         return found if found is not None else self._setup(_registrable(name)).get(name) or _provider(name)
 
@@ -327,7 +327,13 @@ def _spf(mechanisms: str, draw: Draw) -> list[str]:
     end = draw.weighted(((45, " -all"), (40, " ~all"), (8, " ?all"), (7, "")))
     record = f"v=spf1 {mechanisms}".rstrip() + ("" if "redirect=" in mechanisms else end)
     return draw.weighted(
-        ((82, [record]), (11, []), (4, [record, "v=spf1 a mx ~all"]), (2, [record.replace("v=spf1", "v=spf2")]), (1, ["v=spf1"]))
+        (
+            (82, [record]),
+            (11, []),
+            (4, [record, "v=spf1 a mx ~all"]),
+            (2, [record.replace("v=spf1", "v=spf2")]),
+            (1, ["v=spf1"]),
+        )
     )
 
 

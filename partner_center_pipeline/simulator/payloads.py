@@ -128,8 +128,8 @@ class Payloads:
         if substatus == "Expired":
             created = updated - RESPONSE_DAYS * DAY - draw.below(DAY)
             return Plan(kind, "Closed", substatus, created, updated, expiration_of(created), None, updated)
-        accepted = None if substatus == "Declined" else created
-        return Plan(kind, "Closed", substatus, created, updated, None, accepted, updated)
+        answered = None if substatus == "Declined" else created
+        return Plan(kind, "Closed", substatus, created, updated, None, answered, updated)
 
     def of(self, index: int, updated: int) -> Payload:
         """Referral `index`, last changed at `updated` (ticks)."""
@@ -208,7 +208,7 @@ class Payloads:
                 "customerRequestedContact": draw.chance(20),
                 "requirements": requirements,
             },
-            "team": [_colleague(draw, microsoft=microsoft_side)] if cosell else [],
+            "team": [_colleague(draw, plan.kind)] if cosell else [],
             "target": [_target(plan.kind, self._location)],
             "inviteContext": self._invitation(plan.kind, draw),
             "trackingInfo": {"microsoftMsxId": f"7-{index:010d}"} if microsoft_side else None,
@@ -325,10 +325,14 @@ def _person(draw: Draw, email: str | None) -> Payload:
     }
 
 
-def _colleague(draw: Draw, *, microsoft: bool) -> Payload:
+def _colleague(draw: Draw, kind: Kind) -> Payload:
+    """One of the partner's or Microsoft's people; on the partner's side now and then the account that signs in."""
     person = _person(draw, None)
     mailbox = f"{ascii_slug(person['firstName'])}.{ascii_slug(person['lastName'])}"
-    person["email"] = f"{mailbox}@{'microsoft.com' if microsoft else 'ornekpartner.com.tr'}"
+    if kind is Kind.COSELL_MICROSOFT:
+        person["email"] = f"{mailbox}@microsoft.com"
+    else:
+        person["email"] = f"{'entegrasyon' if draw.chance(20) else mailbox}@ornekpartner.com.tr"
     return person
 
 
@@ -344,7 +348,12 @@ def _contacts(company: Company, draw: Draw) -> list[Payload]:
     match source:
         case "company":
             host = draw.weighted(
-                ((80, company.domain), (8, company.unicode_domain), (6, company.domain.upper()), (6, f"mail.{company.domain}"))
+                (
+                    (80, company.domain),
+                    (8, company.unicode_domain),
+                    (6, company.domain.upper()),
+                    (6, f"mail.{company.domain}"),
+                )
             )
             person["email"] = f"{mailbox}@{host}"
         case "tenant":

@@ -15,7 +15,7 @@ import hmac
 import json
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from email.utils import format_datetime
@@ -25,14 +25,23 @@ from uuid import uuid4
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from partner_center_pipeline.simulator.clock import SimulatorClock
 from partner_center_pipeline.simulator.draws import guid
-from partner_center_pipeline.simulator.entra import AUDIENCE, Entra
+from partner_center_pipeline.simulator.entra import AUDIENCE, USER, Entra
 from partner_center_pipeline.simulator.faults import CorruptRow, Faults, HttpFault
-from partner_center_pipeline.simulator.odata import EVERYTHING, Order, QueryError, parse_filter, parse_orderby
+from partner_center_pipeline.simulator.odata import (
+    EVERYTHING,
+    All,
+    Comparison,
+    Exists,
+    Order,
+    QueryError,
+    parse_filter,
+    parse_orderby,
+)
 from partner_center_pipeline.simulator.payloads import Payload
 from partner_center_pipeline.simulator.world import Position, World
 from partner_center_pipeline.windows import TICKS_PER_SECOND, render_ticks
@@ -45,7 +54,14 @@ SKIPTOKEN_SECONDS: Final = 3600
 _OPTIONS: Final = frozenset({"$filter", "$orderby", "$top", "$skip", "$select", "$count", "$skiptoken"})
 _LIST_CONTEXT: Final = "http://api.partner.microsoft.com/v1.0/$metadata#Referrals"
 _ENTITY_CONTEXT: Final = "https://api.partner.microsoft.com/v1.0/engagments/referrals/$metadata#Referrals/$entity"
-_GATEWAY_PAGE: Final = "<html><head><title>{0}</title></head><body><h1>{0}</h1><hr>Microsoft-Azure-Application-Gateway/v2</body></html>"
+_GATEWAY_PAGE: Final = (
+    "<html><head><title>{0}</title></head><body><h1>{0}</h1><hr>Microsoft-Azure-Application-Gateway/v2</body></html>"
+)
+_PAUSE: Final = 0.05
+"""Seconds between what was sent and the end of a connection, so that the client has read it."""
+
+
+_IN_TEAM: Final = Exists(("team",), Comparison(("email",), "eq", USER))
 
 
 class ApiError(Exception):
@@ -119,7 +135,7 @@ class ReferralsApi:
         try:
             if self._faults.slow_seconds:
                 await asyncio.sleep(self._faults.slow_seconds)
-            response = self._faulty(request) or self._authorized(request, respond)
+            response = self._faulty(request, respond) or self._authorized(request, respond)
         except ApiError as error:
             response = _json(error.body, error.status)
         response.headers["request-id"] = str(uuid4())
@@ -148,7 +164,7 @@ class ReferralsApi:
 
     def _entity(self, referral_id: str) -> Response:
         row = self._world.get(referral_id)
-        if row is None:
+        if row is None or (self._faults.referral_user and not _IN_TEAM.matches(row)):
             raise ApiError(404, "itemNotFound", "The referral does not exist or is not visible to the caller.")
         response = _json({"@odata.context": _ENTITY_CONTEXT} | self._dressed(row))
         if "eTag" in row:
@@ -161,6 +177,8 @@ class ReferralsApi:
             condition = EVERYTHING if query.filter is None else parse_filter(query.filter, self._faults.date_literal)
         except QueryError as error:
             raise _invalid(str(error)) from None
+        if self._faults.referral_user:
+            condition = replace(condition, rest=All((*condition.rest.parts, _IN_TEAM)))
         found = self._world.select(
             condition,
             query.order,
@@ -181,9 +199,7 @@ class ReferralsApi:
             rows = [{name: row[name] for name in query.select if name in row} for row in rows]
         body: dict[str, Any] = {"@odata.context": _LIST_CONTEXT, "@odata.count": len(rows), "value": rows}
         if more:
-            onward = replace(
-                query, skip=0, after=found[-1][0], last_id=found[-1][1]["id"], issued=self._clock.ticks()
-            )
+            onward = replace(query, skip=0, after=found[-1][0], last_id=found[-1][1]["id"], issued=self._clock.ticks())
             body["@odata.nextLink"] = self._next_link(request, query if self._faults.next_link_loop else onward)
         return _json(body)
 
@@ -207,9 +223,7 @@ class ReferralsApi:
         select = tuple(name.strip() for name in options.get("$select", "").split(",") if name.strip())
         if any("/" in name for name in select):
             raise _invalid("Only top-level properties can be selected.")
-        return _Query(
-            options.get("$filter"), order, descending, size, _whole(options.get("$skip"), "$skip", 0), select
-        )
+        return _Query(options.get("$filter"), order, descending, size, _whole(options.get("$skip"), "$skip", 0), select)
 
     # Paging
 
@@ -250,7 +264,7 @@ class ReferralsApi:
 
     # Faults
 
-    def _faulty(self, request: Request) -> Response | None:
+    def _faulty(self, request: Request, respond: Callable[[], Response]) -> Response | None:
         met = self._faults.next_http(has_skiptoken="$skiptoken" in request.query_params)
         if met is None:
             return None
@@ -282,16 +296,24 @@ class ReferralsApi:
                 self._reset(request)
                 response = Response(status_code=500)
             case HttpFault.CUT_OFF | HttpFault.TRUNCATED:
-                whole = self._authorized(request, lambda: self._page(request))
-                half = bytes(whole.body)[: len(whole.body) // 2]
-                response = Response(half, media_type="application/json")
-                if fault is HttpFault.CUT_OFF:
-                    response.headers["content-length"] = str(len(whole.body))
+                whole = bytes(self._authorized(request, respond).body)
+                half = whole[: len(whole) // 2]
+                if fault is HttpFault.TRUNCATED:
+                    response = Response(half, media_type="application/json")
+                else:
+                    length = {"content-length": str(len(whole))}
+                    response = StreamingResponse(self._cut_off(request, half), 200, length, "application/json")
         if retry_after is not None:
             minute = timedelta(minutes=1)
             dated = format_datetime(self._clock.now().replace(microsecond=0) + minute, usegmt=True)
             response.headers["Retry-After"] = dated if retry_after == "date" else str(retry_after)
         return response
+
+    async def _cut_off(self, request: Request, half: bytes) -> AsyncIterator[bytes]:
+        yield half
+        await asyncio.sleep(_PAUSE)
+        self._reset(request)
+        await asyncio.sleep(_PAUSE)
 
     def _dressed(self, row: Payload) -> Payload:
         """The row as it is sent: with things no document names, while that switch is on."""

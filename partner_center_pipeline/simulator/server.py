@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from partner_center_pipeline.simulator.clock import SimulatorClock
+from partner_center_pipeline.simulator.control import Control
 from partner_center_pipeline.simulator.dns import DnsServer
 from partner_center_pipeline.simulator.entra import AUDIENCE, Entra
 from partner_center_pipeline.simulator.faults import Faults
@@ -84,7 +85,9 @@ class Simulator:
             default_page_size=default_page_size,
             max_page_size=max_page_size,
         )
-        self.asgi_app: ASGIApp = _Dated(Starlette(routes=[*self.entra.routes(), *self.api.routes()]), self.clock)
+        control = Control(self.clock, self.faults, self.entra, self.world, self._counters)
+        routes = [*control.routes(), *self.api.routes(), *self.entra.routes()]
+        self.asgi_app: ASGIApp = _Dated(Starlette(routes=routes), self.clock)
         """The HTTPS side without its socket, for httpx.ASGITransport."""
         self._directory = directory
         self._port = https_port
@@ -102,6 +105,8 @@ class Simulator:
 
     def start(self) -> None:
         """Listen. Raises SimulatorError when a port is taken."""
+        # A live world that was away for weeks catches up before anyone waits for an answer.
+        self.world.advance(self.clock.ticks())
         try:
             with ExitStack() as stack:
                 folder = self._directory
@@ -181,6 +186,9 @@ class Simulator:
         self.world.advance(self.clock.ticks())
         return self.world.change(referral_id, self.clock.ticks(), changes)
 
+    def _counters(self) -> dict[str, int]:
+        return {"requests": self.api.requests, "questions": self.dns.questions}
+
     # Sockets
 
     def _serve_https(self, stack: ExitStack, authority: trustme.CA, folder: Path) -> None:
@@ -218,7 +226,8 @@ class Simulator:
 
     def _reset(self, request: Request) -> None:
         """Reset the connection a request came in on."""
-        transport = None if request.client is None else self._connections.get((request.client.host, request.client.port))
+        client = request.client
+        transport = None if client is None else self._connections.get((client.host, client.port))
         if transport is None:
             raise SimulatorError("only a real connection can be reset, and this request came without one")
         raw = transport.get_extra_info("socket")

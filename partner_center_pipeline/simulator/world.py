@@ -42,6 +42,8 @@ LIVE_PERIOD: Final = timedelta(seconds=45)
 
 _YEAR: Final = 365 * DAY
 _RECENT_PERCENT: Final = 15
+_BEFORE: Final = {"accept": "New", "decline": "New", "work": "Active", "close": "Active"}
+"""The status that a live event finds a referral in (section 6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,28 +246,25 @@ class World:
     def _happen(self, number: int, at: int) -> None:
         """Live event `number`, at `at` (ticks)."""
         draw = Draw(self.seed, "live", number)
-        wanted, changes = draw.weighted(
-            (
-                (45, ("", {})),
-                (20, ("New", {"status": "Active", "substatus": "Accepted", "expirationDateTime": None})),
-                (20, ("Active", {})),
-                (10, ("Active", {"status": "Closed"})),
-                (5, ("New", {"status": "Closed", "substatus": "Declined"})),
-            )
-        )
-        target = self._some_referral(draw, wanted) if wanted else None
+        event = draw.weighted(((45, "create"), (20, "accept"), (20, "work"), (10, "close"), (5, "decline")))
+        target = None if event == "create" else self._some_referral(draw, _BEFORE[event])
         if target is None:
             self.create(at)
             return
-        changes = dict(changes)
-        if changes.get("status") == "Active":
-            changes["acceptedDateTime"] = render_ticks(at)
-        elif changes.get("status") == "Closed":
-            changes["closedDateTime"] = render_ticks(at)
-            changes.setdefault("substatus", draw.pick(("Won", "Lost")))
-        else:
-            changes["details/dealValue"] = 250.0 * (1 + draw.below(400))
-            changes["salesStage"] = draw.pick(("20", "40", "60", "80"))
+        now = render_ticks(at)
+        changes: dict[str, Any]
+        match event:
+            case "accept":
+                changes = {"status": "Active", "substatus": "Accepted", "acceptedDateTime": now}
+                changes["expirationDateTime"] = None
+            case "close":
+                won = draw.chance(60)
+                changes = {"status": "Closed", "substatus": "Won" if won else "Lost", "closedDateTime": now}
+            case "decline":
+                changes = {"status": "Closed", "substatus": "Declined", "closedDateTime": now}
+            case _:
+                changes = {"details/dealValue": 250.0 * (1 + draw.below(400))}
+                changes["salesStage"] = draw.pick(("20", "40", "60", "80"))
         self.change(target, at, changes)
 
     def _some_referral(self, draw: Draw, status: str) -> str | None:

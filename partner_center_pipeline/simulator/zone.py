@@ -143,7 +143,7 @@ def normalized(records: Records) -> dict[str, dict[str, tuple[str, ...]]]:
     """Names as the zone keeps them, and each value in zone-file form."""
     return {
         _name(name): {
-            kind.upper(): tuple(_text(kind.upper(), value) for value in (values if isinstance(values, list) else [values]))
+            kind: tuple(_text(kind, value) for value in (values if isinstance(values, list) else [values]))
             for kind, values in types.items()
         }
         for name, types in records.items()

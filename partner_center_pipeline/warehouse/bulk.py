@@ -32,7 +32,7 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> Non
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row], guard: Guard | None = None) -> None:
-    """Insert rows, or bring the row of the same key up to date where `guard` allows."""
+    """Insert rows, each of another key, or bring the row of the same key up to date where `guard` allows."""
     keys = {key.name for key in table.primary_key}
     update = [name for name in (rows[0] if rows else ()) if name not in keys]
     _write(connection, table, rows, update=update, guard=guard)

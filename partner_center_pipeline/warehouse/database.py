@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import orjson
-from filelock import FileLock
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
+from sqlalchemy.exc import DatabaseError
 
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 
 _BEGIN: Final = "sqlite_begin"
 _BUSY_SECONDS: Final = 60
+_WRITERS: Final = 0x70_61_72_74_6E_65_72
+"""The key of the advisory lock that PostgreSQL's writers take: the word "partner"."""
 
 
 class WarehouseError(Exception):
@@ -68,6 +69,19 @@ def build_engine(url: str) -> Engine:
     return engine
 
 
+@contextmanager
+def begin_writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction beside which no other writes: BEGIN IMMEDIATE on SQLite, an advisory lock on PostgreSQL.
+
+    What it reads is still so when it writes; a company made from its leads would else miss the leads that another run
+    is writing.
+    """
+    with engine.connect().execution_options(**{_BEGIN: "IMMEDIATE"}) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_WRITERS)))
+        yield connection
+
+
 class Warehouse:
     """An open warehouse whose schema fits this code."""
 
@@ -114,10 +128,7 @@ class Warehouse:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: everything written inside commits together, or not at all."""
-        with (
-            self.engine.connect().execution_options(**{_BEGIN: "IMMEDIATE"}) as connection,
-            connection.begin(),
-        ):
+        with begin_writing(self.engine) as connection:
             yield connection
 
     def close(self) -> None:
@@ -144,17 +155,9 @@ class Warehouse:
         from alembic import command
 
         self._revision()
-        if self.is_sqlite:
-            file = make_url(self.url).database or ""
-            Path(file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with FileLock(f"{file}.migrate.lock"):
-                self._step(command, revision)
-        else:
-            self._step(command, revision)
-
-    def _step(self, command: Any, revision: str) -> None:
         step = command.downgrade if revision == "base" else command.upgrade
-        step(self._alembic(), revision)
+        with self._for_people():
+            step(self._alembic(), revision)
 
     def _alembic(self) -> Any:
         from alembic.config import Config
@@ -164,19 +167,13 @@ class Warehouse:
         return config
 
     def _revision(self) -> str | None:
-        try:
-            with self.engine.connect() as connection:
-                present = set(inspect(connection).get_table_names())
-                if VERSION_TABLE in present:
-                    rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608  a constant
-                    found = rows.scalar_one_or_none()
-                    if found is not None:
-                        return str(found)
-        except OperationalError as error:
-            raise WarehouseError(
-                f"{self.shown} cannot be reached ({type(error.orig).__name__}); check HUNTER_DATABASE_URL "
-                "and that the server runs"
-            ) from error
+        with self._for_people(), self.engine.connect() as connection:
+            present = set(inspect(connection).get_table_names())
+            if VERSION_TABLE in present:
+                rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608  a constant
+                found = rows.scalar_one_or_none()
+                if found is not None:
+                    return str(found)
         foreign = sorted(present & set(metadata.tables))
         if foreign:
             raise WarehouseError(
@@ -184,3 +181,15 @@ class Warehouse:
                 "name another database or schema in HUNTER_DATABASE_URL"
             )
         return None
+
+    @contextmanager
+    def _for_people(self) -> Iterator[None]:
+        """What the database refuses, in words. The driver's own first line names no password."""
+        try:
+            yield
+        except (DatabaseError, OSError) as error:
+            cause = error.orig if isinstance(error, DatabaseError) else error
+            reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
+            raise WarehouseError(
+                f"{self.shown} cannot be used ({reason}); check HUNTER_DATABASE_URL and that the server runs"
+            ) from None

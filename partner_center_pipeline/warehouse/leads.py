@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, or_, select, tuple_
+from sqlalchemy import Connection, select, tuple_
 
 from partner_center_pipeline.warehouse.bulk import CHUNK, upsert
-from partner_center_pipeline.warehouse.referrals import Newest
+from partner_center_pipeline.warehouse.referrals import Newest, brought_in
 from partner_center_pipeline.warehouse.schema import CENT, columns_of, leads, raw_referrals, row_dict
 from partner_center_pipeline.windows import parse_ticks
 
@@ -68,7 +68,7 @@ def row_of(found: Newest, facts: object) -> dict[str, Any]:
 
 
 def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
-    """Write leads: each row has all columns but `source` and `former_domains`.
+    """Write leads, one row per referral: each has all columns but `source` and `former_domains`.
 
     A stored lead gives way only to a newer version, or to the same version read by newer rules; so the order in which
     windows run does not matter, and a replay writes nothing.
@@ -92,9 +92,8 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
         connection,
         leads,
         to_write,
-        guard=lambda given: or_(
-            given.updated_ticks > leads.c.updated_ticks,
-            tuple_(given.updated_ticks, given.version) >= tuple_(leads.c.updated_ticks, leads.c.version),
+        guard=lambda given: (
+            tuple_(given.updated_ticks, given.version) >= tuple_(leads.c.updated_ticks, leads.c.version)
         ),
     )
     return Written(new, len(to_write) - new, len(rows) - len(to_write))
@@ -116,15 +115,12 @@ def _stored(connection: Connection, ids: Sequence[str]) -> dict[str, Mapping[str
 
 def domains_of_span(connection: Connection, start: int, end: int) -> list[str]:
     """The domains that referrals brought by windows in `[start, end)` (ticks) name now or named before; sorted."""
-    brought = (
-        select(raw_referrals.c.referral_id)
-        .where(raw_referrals.c.window_start >= start, raw_referrals.c.window_start < end)
-        .distinct()
-        .subquery()
-    )
+    brought = select(raw_referrals.c.referral_id).where(brought_in(start, end)).distinct().subquery()
     found: set[str] = set()
-    rows = connection.execution_options(yield_per=CHUNK).execute(
-        select(leads.c.domain, leads.c.former_domains).join(brought, brought.c.referral_id == leads.c.referral_id)
+    rows = connection.execute(
+        select(leads.c.domain, leads.c.former_domains)
+        .join(brought, brought.c.referral_id == leads.c.referral_id)
+        .execution_options(yield_per=CHUNK)
     )
     for domain, former in rows:
         found.update(former)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, func, or_, select, true, update
 
-from partner_center_pipeline.warehouse.bulk import insert_new
+from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.schema import (
     Asset,
     AttemptState,
@@ -24,9 +24,6 @@ from partner_center_pipeline.windows import BEGINNING, SyncWindow
 
 CHAIN: Final = tuple(Asset)
 """The assets in flow order; a window is done when the last one has it, and all before."""
-
-MOST_WINDOWS_A_STATEMENT: Final = 500
-"""SQLite takes 32,766 variables in a statement; windows are named two at a time and more."""
 
 
 class WindowNotReadyError(Exception):
@@ -99,6 +96,7 @@ def covered(connection: Connection, assets: Iterable[Asset] = CHAIN) -> list[tup
     done = (
         select(sync_windows.c.covers_from.label("low"), sync_windows.c.window_end.label("high"))
         .where(and_(true(), *(_at(asset).is_not(None) for asset in assets)))
+        .distinct()
         .cte("done")
     )
     reached = func.max(done.c.high).over(order_by=(done.c.low, done.c.high), rows=(None, -1))
@@ -119,8 +117,8 @@ def covered(connection: Connection, assets: Iterable[Asset] = CHAIN) -> list[tup
 
 
 def covered_from_the_beginning(connection: Connection) -> int:
-    """How far raw_referrals has everything, from the first instant on: `BEGINNING` while genesis is owed."""
-    first = next(iter(covered(connection, (Asset.RAW_REFERRALS,))), None)
+    """How far the chain has everything, from the first instant on: `BEGINNING` while genesis is owed."""
+    first = next(iter(covered(connection)), None)
     return first[1] if first is not None and first[0] == BEGINNING else BEGINNING
 
 
@@ -128,7 +126,8 @@ def resolve(connection: Connection, windows: Sequence[SyncWindow], first: int) -
     """The windows with the interval each answers for.
 
     The installation's first window (`first`: its start in ticks) also answers for all that is not covered before it,
-    which is everything while genesis is owed. A window that was begun before keeps the interval it had.
+    which is everything while genesis is owed. A window that was begun before keeps the interval it had, or reaches
+    back further when HUNTER_SYNC_START moved to it.
     """
     known = {
         (row.window_start, row.window_end): row.covers_from
@@ -136,9 +135,9 @@ def resolve(connection: Connection, windows: Sequence[SyncWindow], first: int) -
     }
     resolved = []
     for window in windows:
-        lower = known.get((window.start, window.end))
-        if lower is None:
-            lower = min(window.start, covered_from_the_beginning(connection)) if window.start == first else window.start
+        lower = known.get((window.start, window.end), window.start)
+        if window.start == first:
+            lower = min(lower, covered_from_the_beginning(connection))
         resolved.append(replace(window, covers_from=lower))
     return resolved
 
@@ -147,9 +146,9 @@ def resolve(connection: Connection, windows: Sequence[SyncWindow], first: int) -
 
 
 def begin(connection: Connection, windows: Sequence[SyncWindow], run_id: str, now: datetime) -> int | None:
-    """Note that a run begins on these windows; the position (ticks) where an earlier attempt at the first stopped.
+    """Note that a run begins on these windows; the position (ticks) where an earlier attempt at them stopped, or None.
 
-    Attempts at the same windows that still say `running` were left by a process that died: they become `failed`.
+    A window that now reaches back further than when it was begun is open again, with nothing scanned. Attempts at the same windows that still say `running` were left by a process that died: they become `failed`.
     """
     connection.execute(
         update(sync_attempts)
@@ -160,20 +159,37 @@ def begin(connection: Connection, windows: Sequence[SyncWindow], run_id: str, no
             error="the run ended without a word (killed or restarted)",
         )
     )
-    insert_new(
+    untouched = {"position": None, **{f"{asset}_at": None for asset in CHAIN}}
+    upsert(
         connection,
         sync_windows,
         [
-            {"window_start": window.start, "window_end": window.end, "covers_from": window.covers_from}
+            {
+                "window_start": window.start,
+                "window_end": window.end,
+                "covers_from": window.covers_from,
+                **untouched,
+            }
             for window in windows
         ],
+        guard=lambda given: given.covers_from < sync_windows.c.covers_from,
     )
     _record(connection, windows, AttemptState.RUNNING, run_id, now)
-    position: int | None = connection.execute(
-        select(sync_windows.c.position).where(
-            sync_windows.c.window_start == windows[0].start, sync_windows.c.window_end == windows[0].end
-        )
-    ).scalar_one()
+    return _position(connection, windows)
+
+
+def _position(connection: Connection, windows: Sequence[SyncWindow]) -> int | None:
+    """Before which instant these windows hold everything, by an earlier scan that stopped inside them."""
+    position: int | None = None
+    table = sync_windows
+    rows = connection.execute(select(table).where(_named(windows)).order_by(table.c.window_start))
+    for row in rows:
+        if row.position is not None:
+            position = row.position
+            if position < row.window_end:
+                break
+        elif row.raw_referrals_at is None:
+            break
     return position
 
 
@@ -248,7 +264,7 @@ def close(connection: Connection, closed: Mapping[SyncWindow, Figures], run_id: 
             .where(sync_windows.c.window_start == window.start, sync_windows.c.window_end == window.end)
             .values(position=None, **{f"{Asset.RAW_REFERRALS}_at": now})
         )
-        state = AttemptState.COMPLETE if figures.fetched or figures.quarantined else AttemptState.EMPTY
+        state = AttemptState.COMPLETE if figures.fetched or figures.distinct_ids else AttemptState.EMPTY
         connection.execute(_running(window, run_id).values(state=state, finished_at=now, **figures.row()))
 
 
@@ -318,7 +334,7 @@ class Tries:
 
 
 def tries(connection: Connection, start: int, end: int) -> Tries:
-    """The attempts in `[start, end)` since a window of it was last done: the most at one window, and the latest."""
+    """The attempts at those windows of `[start, end)` that are not done: the most at one window, and the latest."""
     per_window = (
         select(func.count().label("count"), func.max(sync_attempts.c.started_at).label("last"))
         .join(

@@ -88,7 +88,7 @@ class Recorder:
             self._count(here, page, placed, fresh)
             at = self._window_at(page.position)
             for window in sorted({here, at, *(self._window_at(row.updated_ticks) for row in page.versions)}):
-                position = page.position if window == at else None
+                position = min(page.position, window.end) if window <= at else None
                 ledger.note_progress(connection, window, self.run_id, self.figures[window], position)
             for window in {self._window_at(item.row.updated_ticks) for item in fresh}:
                 ledger.reopen(connection, window, Asset.RAW_REFERRALS)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from partner_center_pipeline.warehouse.bulk import CHUNK, insert_new, upsert
-from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals
+from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals, sync_windows
 
 
 class Version(Protocol):
@@ -132,6 +132,18 @@ class Newest:
     payload: dict[str, Any]
 
 
+def brought_in(start: int, end: int) -> ColumnElement[bool]:
+    """Whether a row of raw_referrals was brought by windows in `[start, end)` (ticks).
+
+    The installation's first window also answers for rows that windows before it brought: those of another
+    HUNTER_SYNC_START, which are no windows any more. `sync_windows.covers_from` says how far back.
+    """
+    reaches_to = (
+        select(func.min(sync_windows.c.covers_from)).where(sync_windows.c.window_start == start).scalar_subquery()
+    )
+    return and_(raw_referrals.c.window_start >= func.coalesce(reaches_to, start), raw_referrals.c.window_start < end)
+
+
 def newest_of_span(connection: Connection, start: int, end: int) -> Iterator[list[Newest]]:
     """For each referral that windows in `[start, end)` (ticks) brought: its newest version of all, in chunks."""
     table = raw_referrals
@@ -142,7 +154,7 @@ def newest_of_span(connection: Connection, start: int, end: int) -> Iterator[lis
             for (found,) in connection.execute(
                 select(table.c.referral_id)
                 .distinct()
-                .where(table.c.window_start >= start, table.c.window_start < end, table.c.referral_id > after)
+                .where(brought_in(start, end), table.c.referral_id > after)
                 .order_by(table.c.referral_id)
                 .limit(CHUNK)
             )
@@ -161,14 +173,3 @@ def newest_of_span(connection: Connection, start: int, end: int) -> Iterator[lis
         ranked = select(table, place).where(table.c.referral_id.in_(ids)).subquery()
         rows = connection.execute(select(ranked).where(ranked.c.place == 1).order_by(ranked.c.referral_id))
         yield [Newest(row.referral_id, row.version, row.updated_ticks, row.updated_text, row.payload) for row in rows]
-
-
-def count_of_span(connection: Connection, start: int, end: int) -> int:
-    """How many referrals windows in `[start, end)` (ticks) brought."""
-    table = raw_referrals
-    found: int = connection.execute(
-        select(func.count(table.c.referral_id.distinct())).where(
-            table.c.window_start >= start, table.c.window_start < end
-        )
-    ).scalar_one()
-    return found

@@ -85,6 +85,9 @@ class Money(TypeDecorator[Decimal]):
 JsonValue: Final = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 """JSON text on SQLite, JSONB on PostgreSQL (which reorders keys and refuses NUL and lone surrogates)."""
 
+_Ordered: Final = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text that is compared for order, too: by code points, as Python and SQLite do, whatever PostgreSQL's language is."""
+
 _RowNumber: Final = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only where the key is INTEGER."""
 
@@ -113,8 +116,8 @@ class AttemptState(StrEnum):
 raw_referrals: Final = Table(
     "raw_referrals",
     metadata,
-    Column("referral_id", Text, nullable=False),
-    Column("version", Text, nullable=False, comment="the eTag, or a hash of the payload where there is none"),
+    Column("referral_id", _Ordered, nullable=False),
+    Column("version", _Ordered, nullable=False, comment="the eTag, or a hash of the payload where there is none"),
     Column("etag", Text),
     Column("updated_ticks", BigInteger, nullable=False, comment="updatedDateTime in 100 ns since 1970"),
     Column("updated_text", Text, nullable=False, comment="updatedDateTime as the API printed it"),
@@ -184,9 +187,9 @@ sync_attempts: Final = Table(
 leads: Final = Table(
     "leads",
     metadata,
-    Column("referral_id", Text, primary_key=True),
+    Column("referral_id", _Ordered, primary_key=True),
     Column("source", Text, nullable=False, comment="partnercenter"),
-    Column("version", Text, nullable=False, comment="the version of raw_referrals it was made from"),
+    Column("version", _Ordered, nullable=False, comment="the version of raw_referrals it was made from"),
     Column("updated_ticks", BigInteger, nullable=False),
     Column("updated_text", Text, nullable=False),
     Column("engagement_id", Text, comment="the deal; both sides' referrals share it"),

@@ -43,7 +43,8 @@ def signed_in(running_microsoft: Simulator, tmp_path_factory: pytest.TempPathFac
     """A token cache folder that holds a sign-in."""
     folder = tmp_path_factory.mktemp("signed_in") / "token_cache"
     with pytest.MonkeyPatch.context() as patch:
-        _clear_settings(patch)
+        for name in [name for name in os.environ if name.startswith("HUNTER_")]:
+            patch.delenv(name)
         patch.setenv("HUNTER_HOME", str(folder.parent))
         for name, value in running_microsoft.environment().items():
             patch.setenv(name, value)
@@ -56,25 +57,15 @@ def signed_in(running_microsoft: Simulator, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def project(
-    microsoft: Simulator, signed_in: Path, sync_start: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Project]:
+def project(microsoft: Simulator, signed_in: Path, sync_start: datetime, home: Path) -> Iterator[Project]:
     """A project in an empty home folder, signed in and switched on, that has synced nothing yet."""
-    _clear_settings(monkeypatch)
-    monkeypatch.setenv("HUNTER_HOME", str(tmp_path))
-    shutil.copytree(signed_in, tmp_path / ".token_cache")
+    shutil.copytree(signed_in, home / ".token_cache")
     variables = {
         **microsoft.environment(),
         "HUNTER_PARTNER_CENTER_ENABLED": "true",
         "HUNTER_SYNC_START": f"{sync_start:%Y-%m-%dT%H:%M:%SZ}",
     }
     with dg.DagsterInstance.ephemeral() as instance:
-        project = Project(tmp_path, variables, instance)
+        project = Project(home, variables, instance)
         yield project
         project.warehouse.close()
-
-
-def _clear_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("HUNTER_"):
-            monkeypatch.delenv(name)

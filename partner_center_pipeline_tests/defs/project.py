@@ -164,9 +164,7 @@ class Project:
 
     def tick_sensor(self) -> list[tuple[str, str]] | str:
         """The sensor's answer: the first and last window of each run that it asks for, or why there is none."""
-        context = dg.build_sensor_context(
-            instance=self.instance, repository_def=self.definitions.get_repository_def()
-        )
+        context = dg.build_sensor_context(instance=self.instance, repository_def=self.definitions.get_repository_def())
         data = self.definitions.resolve_sensor_def("partner_center_flag_sensor").evaluate_tick(context)
         if data.skip_message is not None:
             return data.skip_message

@@ -42,9 +42,9 @@ def test_the_qualifier_of_all_is_kept(text: str, qualifier: str | None) -> None:
     assert parse_spf([text]).all == qualifier
 
 
-def test_a_target_with_a_macro_is_counted_and_not_followed() -> None:
-    spf = parse_spf(["v=spf1 include:%{i}._spf.example -all"])
-    assert (spf.include_count, spf.targets) == (1, ())
+def test_a_target_with_a_macro_or_with_other_letters_is_counted_and_not_followed() -> None:
+    spf = parse_spf(["v=spf1 include:%{i}._spf.example include:şirket.com.tr -all"])
+    assert (spf.include_count, spf.targets) == (2, ())
 
 
 @pytest.mark.parametrize(

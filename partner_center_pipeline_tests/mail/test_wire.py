@@ -142,6 +142,17 @@ def test_a_cname_whose_target_the_server_did_not_look_up_has_an_open_end() -> No
     assert (answer.outcome, answer.open_end) == (Outcome.NODATA, True)
 
 
+def test_a_server_that_only_refers_to_others_says_nothing_about_the_name() -> None:
+    answer = _read(_question(), authority="tr. 900 IN NS ns1.nic.tr.")
+    assert answer.outcome is Outcome.SERVFAIL
+
+
+def test_an_open_end_keeps_the_lower_ttl_of_both_answers() -> None:
+    first = _read(_question(), f"{NAME}. 60 IN CNAME a.example.")
+    assert continue_chain(first, Answer(Outcome.FOUND, ("x",), 300)).ttl == 60
+    assert continue_chain(first, Answer(Outcome.FOUND, ("x",), 30)).ttl == 30
+
+
 def test_a_loop_of_cnames_inside_an_answer_is_cut_as_no_data() -> None:
     answer = _read(_question(), f"{NAME}. 300 IN CNAME a.example.\na.example. 300 IN CNAME {NAME}.")
     assert (answer.outcome, answer.open_end) == (Outcome.NODATA, False)

@@ -21,7 +21,7 @@ def frame_of(inputs: Sequence[ScoreInput]) -> pd.DataFrame:
     return pd.DataFrame([asdict(one) for one in inputs], columns=[field.name for field in fields(ScoreInput)])
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(companies(), min_size=1, max_size=8), policies)
 def test_each_row_is_the_score_of_that_company(inputs: list[ScoreInput], policy: ScorePolicy) -> None:
     scored = score_frame(frame_of(inputs), policy=policy)

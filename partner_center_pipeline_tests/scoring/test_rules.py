@@ -224,8 +224,8 @@ def test_a_range_that_runs_backwards_is_refused_at_its_row(refused: Refused) -> 
     ("old", "missing", "table"),
     [
         ('tr = "DMARC kaydı yok"\n', "tr is missing in reasons.dmarc_absent", "[reasons.dmarc_absent]"),
-        ("Yandex = 30\n", "Yandex", "[readiness.provider]"),
-        ("dmarc_absent = 0\n", "dmarc_absent", "[readiness.signal]"),
+        ("Yandex = 30\n", "readiness.provider lacks Yandex. Add it.", "[readiness.provider]"),
+        ("dmarc_absent = 0\n", "readiness.signal lacks dmarc_absent", "[readiness.signal]"),
         ("spf_includes_max = 3 ", "spf_includes_max is missing in readiness", "[readiness]"),
     ],
 )
@@ -238,7 +238,7 @@ def test_what_is_missing_is_named_at_its_table(refused: Refused, old: str, missi
 def test_a_reason_without_texts_is_refused(refused: Refused) -> None:
     section = DELIVERED[DELIVERED.index("[reasons.co_sell]") : DELIVERED.index("[reasons.score_limit]")]
     error, _ = refused(section, "")
-    assert "co_sell missing" in str(error)
+    assert "reasons lacks co_sell" in str(error)
 
 
 def test_a_missing_version_is_refused(refused: Refused) -> None:

@@ -110,6 +110,6 @@ def _inputs(company: Mapping[str, Any], known: MailSignals) -> ScoreInput:
         tenant_source=company["tenant_source"] if of_referral else known.tenant_source,
         open_cosell=company["open_cosell"],
         cosell_referral=company["cosell_referral"],
-        mx_host=known.mx[0][1] if known.mx else None,
+        mx_host=known.mx[0][1] if known.mx else known.no_mx_reason,
         dkim_selector=known.dkim_selectors[0] if known.dkim_selectors else None,
     )

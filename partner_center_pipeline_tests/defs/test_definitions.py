@@ -1,0 +1,113 @@
+"""What a code location holds, as a fresh interpreter loads it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from partner_center_pipeline.settings import PROJECT_ROOT
+
+DESCRIBE = """
+import json
+import dagster as dg
+from partner_center_pipeline.definitions import defs
+definitions = defs()
+repository = definitions.get_repository_def()
+job = definitions.resolve_job_def("partner_center_sync")
+graph = repository.asset_graph
+nodes = [graph.get(key) for key in sorted(graph.get_all_asset_keys())]
+schedules, sensors = repository.schedule_defs, repository.sensor_defs
+print(json.dumps({
+    "assets": {node.key.to_user_string(): sorted(key.to_user_string() for key in node.parent_keys) for node in nodes},
+    "partitions": len({node.partitions_def for node in nodes}),
+    "first": nodes[0].partitions_def.get_first_partition_key(),
+    "job_assets": sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys),
+    "executor": job.executor_def.name,
+    "policies": sorted({str(node.backfill_policy.max_partitions_per_run) for node in nodes}),
+    "pools": {node.key.to_user_string(): sorted(node.pools or ()) for node in nodes if node.pools},
+    "schedules": {s.name: [s.job_name, s.cron_schedule, s.default_status.value, s.execution_timezone] for s in schedules},
+    "sensors": {s.name: [s.job_name, s.minimum_interval_seconds, s.default_status.value] for s in sensors},
+}))
+"""
+
+
+def in_home(home: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the project's root with nothing else in its environment than these settings."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "HUNTER_HOME": str(home),
+        "DAGSTER_HOME": str(PROJECT_ROOT),
+        **variables,
+    }
+    # Dagster's own paths are relative to the working directory; here they stay inside the test's folder.
+    return subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def described(home: Path, **variables: str) -> dict[str, Any]:
+    done = in_home(home, sys.executable, "-c", DESCRIBE, **variables)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_five_assets_a_job_a_schedule_and_a_sensor_are_defined(tmp_path: Path) -> None:
+    found = described(tmp_path, HUNTER_SYNC_START="2026-01-01T00:00:00Z")
+    assert found == {
+        "assets": {
+            "raw_referrals": [],
+            "normalized_leads": ["raw_referrals"],
+            "companies": ["normalized_leads"],
+            "domain_signals": ["companies"],
+            "scored_segments": ["companies", "domain_signals"],
+        },
+        "partitions": 1,
+        "first": "2026-01-01-00:00",
+        "job_assets": ["companies", "domain_signals", "normalized_leads", "raw_referrals", "scored_segments"],
+        "executor": "in_process",
+        "policies": ["144"],
+        "pools": {"raw_referrals": ["partner_center_api"]},
+        "schedules": {
+            "partner_center_sync_schedule": ["partner_center_sync", "2-59/10 * * * *", "RUNNING", "UTC"],
+        },
+        "sensors": {"partner_center_flag_sensor": ["partner_center_sync", 30, "RUNNING"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("interval", "lag", "cron", "a_day"),
+    [("60", "30", "* * * * *", "1440"), ("900", "61", "2-59/15 * * * *", "96"), ("3600", "0", "0 * * * *", "24")],
+)
+def test_the_interval_and_the_lag_shape_the_schedule_and_a_backfills_runs(
+    interval: str, lag: str, cron: str, a_day: str, tmp_path: Path
+) -> None:
+    found = described(
+        tmp_path,
+        HUNTER_SYNC_START="2026-01-01T00:00:00Z",
+        HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS=interval,
+        HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS=lag,
+    )
+    assert found["schedules"]["partner_center_sync_schedule"][1] == cron
+    assert found["policies"] == [a_day]
+
+
+def test_without_a_start_there_is_no_window_and_nothing_breaks(tmp_path: Path) -> None:
+    found = described(tmp_path)
+    assert found["first"] is None
+    assert len(found["assets"]) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "check", [("dagster", "definitions", "validate", "-w", "workspace.yaml"), ("dg", "check", "defs")], ids=" ".join
+)
+@pytest.mark.parametrize("start", ["", "2026-01-01T00:00:00Z"], ids=["no start", "a start"])
+def test_dagsters_own_checks_pass_in_an_empty_home(check: tuple[str, ...], start: str, tmp_path: Path) -> None:
+    command = (str(Path(sys.executable).parent / check[0]), *check[1:])
+    done = in_home(tmp_path, *command, HUNTER_SYNC_START=start)
+    assert done.returncode == 0, done.stdout + done.stderr
