@@ -49,8 +49,8 @@ class Outcome:
     success: bool
     failed_step: str | None
     failure: str | None
-    metadata: Mapping[str, Mapping[str, Any]]
-    """By asset, what its last materialization says."""
+    metadata: Mapping[tuple[str, str], Mapping[str, Any]]
+    """What each materialization says, by asset and window."""
 
 
 @dataclass
@@ -136,11 +136,11 @@ class Project:
             failed_step=failed and failed.step_key,
             failure=failure,
             metadata={
-                event.asset_key.to_user_string(): {
+                (event.asset_key.to_user_string(), event.partition): {
                     name: value.value for name, value in event.materialization.metadata.items()
                 }
                 for event in result.get_asset_materialization_events()
-                if event.asset_key is not None
+                if event.asset_key is not None and event.partition is not None
             },
         )
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from partner_center_pipeline.settings import PROJECT_ROOT
+from partner_center_pipeline.settings import PROJECT_ROOT, Settings
+from partner_center_pipeline_tests.defs.project import load_definitions
 
 DESCRIBE = """
 import json
@@ -36,7 +37,7 @@ print(json.dumps({
 
 
 def in_home(home: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project's root with nothing else in its environment than these settings."""
+    """Run a command in a home folder with nothing else in its environment than these settings."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -44,8 +45,7 @@ def in_home(home: Path, *command: str, **variables: str) -> subprocess.Completed
         "DAGSTER_HOME": str(PROJECT_ROOT),
         **variables,
     }
-    # Dagster's own paths are relative to the working directory; here they stay inside the test's folder.
-    return subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def described(home: Path, **variables: str) -> dict[str, Any]:
@@ -81,19 +81,19 @@ def test_five_assets_a_job_a_schedule_and_a_sensor_are_defined(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("interval", "lag", "cron", "a_day"),
-    [("60", "30", "* * * * *", "1440"), ("900", "61", "2-59/15 * * * *", "96"), ("3600", "0", "0 * * * *", "24")],
+    [("60", "30", "* * * * *", 1440), ("900", "61", "2-59/15 * * * *", 96), ("3600", "0", "0 * * * *", 24)],
 )
 def test_the_interval_and_the_lag_shape_the_schedule_and_a_backfills_runs(
-    interval: str, lag: str, cron: str, a_day: str, tmp_path: Path
+    interval: str, lag: str, cron: str, a_day: int, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = described(
-        tmp_path,
-        HUNTER_SYNC_START="2026-01-01T00:00:00Z",
-        HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS=interval,
-        HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS=lag,
-    )
-    assert found["schedules"]["partner_center_sync_schedule"][1] == cron
-    assert found["policies"] == [a_day]
+    monkeypatch.setenv("HUNTER_SYNC_START", "2026-01-01T00:00:00Z")
+    monkeypatch.setenv("HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS", interval)
+    monkeypatch.setenv("HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS", lag)
+    definitions = load_definitions(Settings.load().grid)
+    assert definitions.resolve_schedule_def("partner_center_sync_schedule").cron_schedule == cron
+    policy = definitions.resolve_assets_def("raw_referrals").backfill_policy
+    assert policy is not None
+    assert policy.max_partitions_per_run == a_day
 
 
 def test_without_a_start_there_is_no_window_and_nothing_breaks(tmp_path: Path) -> None:
@@ -104,7 +104,12 @@ def test_without_a_start_there_is_no_window_and_nothing_breaks(tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "check", [("dagster", "definitions", "validate", "-w", "workspace.yaml"), ("dg", "check", "defs")], ids=" ".join
+    "check",
+    [
+        ("dagster", "definitions", "validate", "-w", str(PROJECT_ROOT / "workspace.yaml")),
+        ("dg", "check", "defs", "--target-path", str(PROJECT_ROOT)),
+    ],
+    ids=["dagster definitions validate", "dg check defs"],
 )
 @pytest.mark.parametrize("start", ["", "2026-01-01T00:00:00Z"], ids=["no start", "a start"])
 def test_dagsters_own_checks_pass_in_an_empty_home(check: tuple[str, ...], start: str, tmp_path: Path) -> None:

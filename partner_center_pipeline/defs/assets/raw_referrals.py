@@ -40,9 +40,9 @@ def raw_referrals(
         opened = gate()
         if opened.settings is None:
             with house.write() as connection:
-                ledger.record_disabled(connection, windows, context.run_id, utc_now())
+                ledger.record_disabled(connection, windows, context.run.run_id, utc_now())
             raise permanent(opened.reason)
-        recorder = Recorder.begin(house, windows, context.run_id, utc_now, first=GRID.first or 0)
+        recorder = Recorder.begin(house, windows, context.run.run_id, utc_now, first=GRID.first or 0)
         with _attempts_end(recorder):
             with house.read() as connection:
                 demo.refuse_mixing(connection, opened.settings.partner_center_base_url)

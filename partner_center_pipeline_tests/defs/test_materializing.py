@@ -1,0 +1,291 @@
+"""Materializing windows: a real Dagster instance, a real warehouse, the local Microsoft."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from partner_center_pipeline.simulator import CorruptRow, DnsFault, HttpFault, Simulator
+from partner_center_pipeline.warehouse import demo, schema
+from partner_center_pipeline.windows import datetime_of, render_ticks
+from partner_center_pipeline_tests.defs.project import Project
+
+CHAIN = ["raw_referrals", "normalized_leads", "companies", "domain_signals", "scored_segments"]
+RAW = ["raw_referrals"]
+
+
+# What a run does ------------------------------------------------------------------------------------------------------
+
+
+def test_the_genesis_window_brings_every_referral_there_was_and_scores_every_company(
+    project: Project, microsoft: Simulator
+) -> None:
+    first = project.window(0)
+    outcome = project.run(first)
+    assert outcome.success
+    before = sum(row["updatedDateTime"] < render_ticks(first.end) for row in microsoft.world.all())
+    counts = project.counts()
+    assert counts["raw_referrals"] == counts["leads"] == before > 50
+    assert counts["companies"] == counts["domain_signals"] == counts["company_scores"] > 10
+    assert [asset for asset, _ in outcome.metadata] == CHAIN
+    assert outcome.metadata["raw_referrals", first.key]["new_versions"] == before
+    assert outcome.metadata["raw_referrals", first.key]["window"] == first.key
+    assert project.attempts(first) == [("complete", None)]
+
+
+def test_a_second_run_of_a_window_changes_nothing(project: Project) -> None:
+    project.run(project.window(0))
+    before = _contents(project)
+    outcome = project.run(project.window(0))
+    assert outcome.success
+    assert outcome.metadata["raw_referrals", project.window(0).key]["new_versions"] == 0
+    assert _contents(project) == before
+
+
+def test_a_range_is_one_run_with_figures_for_each_window(project: Project) -> None:
+    first, last = project.window(1), project.window(6)
+    outcome = project.run(first, last)
+    assert outcome.success
+    assert {state for n in range(1, 7) for state, _ in project.attempts(project.window(n))} <= {"complete", "empty"}
+    keys = [project.window(n).key for n in range(1, 7)]
+    assert {window for _, window in outcome.metadata} == set(keys)
+    assert [outcome.metadata["raw_referrals", key]["window"] for key in keys] == keys
+    brought = [outcome.metadata["raw_referrals", key]["dagster/partition_row_count"] for key in keys]
+    assert sum(brought) == project.counts()["raw_referrals"] > 0
+
+
+def test_a_whole_day_is_one_run_and_equals_what_the_server_has(project: Project, microsoft: Simulator) -> None:
+    assert project.run(project.window(0)).success
+    first, last = project.window(1), project.window(144)
+    assert project.run(first, last).success
+    expected = {row["id"] for row in microsoft.world.all() if row["updatedDateTime"] < render_ticks(last.end)}
+    with project.warehouse.read() as connection:
+        assert set(connection.execute(select(schema.leads.c.referral_id)).scalars()) == expected
+
+
+def test_rows_that_break_the_contract_are_counted_and_the_window_goes_on(
+    project: Project, microsoft: Simulator
+) -> None:
+    microsoft.faults.corrupt_rows = frozenset({CorruptRow.NO_ID, CorruptRow.BAD_DATE})
+    outcome = project.run(project.window(0))
+    assert outcome.success
+    counts = project.counts()
+    assert (
+        outcome.metadata["raw_referrals", project.window(0).key]["quarantined"] == counts["quarantined_referrals"] >= 2
+    )
+    assert counts["raw_referrals"] > 50
+    assert project.attempts(project.window(0)) == [("complete", None)]
+
+
+def test_a_domain_whose_dns_does_not_answer_is_pending_not_skipped(project: Project, microsoft: Simulator) -> None:
+    microsoft.faults.dns = DnsFault.REFUSED
+    outcome = project.run(project.window(0))
+    assert outcome.success
+    counts = project.counts()
+    assert outcome.metadata["domain_signals", project.window(0).key]["without_an_answer"] == counts["companies"] > 0
+    with project.warehouse.read() as connection:
+        segments = set(connection.execute(select(schema.company_scores.c.segment)).scalars())
+        scores = set(connection.execute(select(schema.company_scores.c.score)).scalars())
+    assert segments == {"Pending"}
+    assert scores == {None}
+
+
+def test_an_asset_alone_says_what_to_materialize_before_it(project: Project) -> None:
+    first = project.window(0)
+    outcome = project.run(first, assets=["companies"])
+    assert outcome.failed_step == "companies"
+    assert outcome.failure is not None
+    assert f"normalized_leads has not done window {first.key}" in outcome.failure
+    assert "materialize normalized_leads for it first" in outcome.failure
+    assert project.run(first, assets=RAW).success
+    assert project.run(first, assets=["normalized_leads"]).success
+    assert project.run(first, assets=["companies"]).success
+
+
+# Ranges that Dagster would let pass ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "problem"),
+    [
+        (lambda p: p.window(5), lambda p: p.window(3), "the range runs backwards"),
+        (lambda p: p.last_due(), lambda p: p.window(4 * 144), "has not ended yet"),
+        (lambda p: p.window(2).key[:-1] + "7", lambda p: p.window(5), "is not the start of a window of 600 s"),
+        (lambda p: p.window(0), lambda p: p.window(144), "145 windows in one run are too many"),
+        (lambda p: "2020-01-01-00:00", lambda p: p.window(1), "is before the first sync window"),
+        (lambda p: "yesterday", lambda p: p.window(1), "is not a sync window"),
+    ],
+    ids=["reversed", "future", "unaligned", "huge", "before the first", "no key"],
+)
+def test_a_range_that_makes_no_sense_is_refused_and_nothing_is_done(
+    first: Any, last: Any, problem: str, project: Project
+) -> None:
+    outcome = project.run(first(project), last(project), assets=RAW)
+    assert not outcome.success
+    assert outcome.failure is not None
+    assert problem in outcome.failure
+    assert outcome.failure.rstrip(".").lower().endswith("nothing was done")
+    assert project.counts()["raw_referrals"] == 0
+
+
+# What stops a run ---------------------------------------------------------------------------------------------------
+
+
+def test_while_the_flag_is_off_a_run_fails_at_once_and_the_attempt_says_disabled(
+    project: Project, microsoft: Simulator
+) -> None:
+    project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
+    asked = microsoft.api.requests
+    outcome = project.run(project.window(0))
+    assert outcome.failed_step == "raw_referrals"
+    assert outcome.failure == (
+        "Partner Center integration is disabled: set HUNTER_PARTNER_CENTER_ENABLED=true in .env to switch it on"
+    )
+    assert project.attempts(project.window(0)) == [("disabled", None)]
+    assert microsoft.api.requests == asked
+
+
+def test_without_a_sign_in_a_run_says_to_log_in(project: Project, home: Path) -> None:
+    (home / ".token_cache").rename(home / "elsewhere")
+    outcome = project.run(project.window(0), assets=RAW)
+    assert outcome.failure is not None
+    assert "run `partner-center login`" in outcome.failure
+    assert project.attempts(project.window(0)) == [("failed", outcome.failure)]
+
+
+def test_a_token_that_is_refused_is_renewed_once(project: Project, microsoft: Simulator) -> None:
+    microsoft.faults.plan(HttpFault.UNAUTHORIZED)
+    assert project.run(project.window(0), assets=RAW).success
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (HttpFault.UNAUTHORIZED, "then run `partner-center login`"),
+        (HttpFault.FORBIDDEN, "Referral Admin for the entire company"),
+        (HttpFault.INSUFFICIENT_CLAIMS, "Conditional Access"),
+    ],
+)
+def test_an_account_that_may_not_read_fails_the_run_with_what_it_needs(
+    fault: HttpFault, said: str, project: Project, microsoft: Simulator
+) -> None:
+    microsoft.faults.plan(fault, times=2)
+    outcome = project.run(project.window(0), assets=RAW)
+    assert outcome.failure is not None
+    assert said in outcome.failure
+    assert "request id" in outcome.failure
+    assert project.attempts(project.window(0)) == [("failed", outcome.failure)]
+    microsoft.faults.clear()
+    assert project.run(project.window(0), assets=RAW).success
+    assert [state for state, _ in project.attempts(project.window(0))] == ["failed", "complete"]
+
+
+def test_a_throttled_run_waits_as_long_as_it_is_told_and_shows_it(project: Project, microsoft: Simulator) -> None:
+    microsoft.faults.plan(HttpFault.THROTTLED, retry_after=1)
+    outcome = project.run(project.window(0), assets=RAW)
+    assert outcome.success
+    assert outcome.metadata["raw_referrals", project.window(0).key]["seconds_waited"] >= 1
+
+
+def test_a_wait_that_would_outlast_the_runs_deadline_fails_it(project: Project, microsoft: Simulator) -> None:
+    window = project.window(3)
+    microsoft.faults.plan(HttpFault.THROTTLED, retry_after=3600)
+    outcome = project.run(window, assets=RAW)
+    assert outcome.failure is not None
+    assert "asks to wait 3600 s" in outcome.failure
+    assert project.attempts(window) == [("failed", outcome.failure)]
+
+
+@pytest.mark.parametrize("fault", [HttpFault.SERVER_ERROR, HttpFault.RESET, HttpFault.CUT_OFF, HttpFault.TRUNCATED])
+def test_trouble_that_passes_is_retried(fault: HttpFault, project: Project, microsoft: Simulator) -> None:
+    microsoft.faults.plan(fault)
+    assert project.run(project.window(0), assets=RAW).success
+    assert project.attempts(project.window(0)) == [("complete", None)]
+
+
+def test_a_next_link_to_another_host_ends_the_run_before_the_token_goes_there(
+    project: Project, microsoft: Simulator
+) -> None:
+    # One page must not hold the scan's first instant's rows, or no link is needed.
+    project.edit_env(HUNTER_PARTNER_CENTER_PAGE_SIZE="1")
+    for number in range(3):
+        microsoft.world.put(microsoft.world.payloads.fresh(10_000 + number, project.window(9).start + 5))
+    microsoft.faults.next_link_foreign = True
+    outcome = project.run(project.window(9), assets=RAW)
+    assert outcome.failure is not None
+    assert "referrals.example.net" in outcome.failure
+    assert project.attempts(project.window(9)) == [("failed", outcome.failure)]
+
+
+def test_a_bad_edit_fails_the_run_with_the_variables_name(project: Project) -> None:
+    project.edit_env(HUNTER_PARTNER_CENTER_CA_BUNDLE="/nowhere/ca.pem")
+    outcome = project.run(project.window(0), assets=RAW)
+    assert outcome.failure is not None
+    assert outcome.failure.startswith("HUNTER_PARTNER_CENTER_CA_BUNDLE: /nowhere/ca.pem cannot be used")
+    assert project.attempts(project.window(0)) == [("failed", outcome.failure)]
+
+
+def test_a_later_asset_names_the_variable_of_a_bad_edit_too(project: Project) -> None:
+    assert project.run(project.window(0), assets=RAW).success
+    project.edit_env(HUNTER_PARTNER_CENTER_PAGE_SIZE="many")
+    outcome = project.run(project.window(0), assets=["normalized_leads"])
+    assert outcome.failure is not None
+    assert outcome.failure.startswith("HUNTER_PARTNER_CENTER_PAGE_SIZE:")
+
+
+def test_a_real_api_is_not_copied_into_the_demos_warehouse(project: Project) -> None:
+    start = datetime_of(project.window(0).start)
+    with project.warehouse.write() as connection:
+        demo.found(connection, demo.DemoWorld(1, start, start, 10))
+    project.edit_env(HUNTER_PARTNER_CENTER_BASE_URL="https://api.partner.microsoft.com")
+    outcome = project.run(project.window(0), assets=RAW)
+    assert outcome.failure is not None
+    assert "the demo's invented referrals" in outcome.failure
+    assert project.attempts(project.window(0)) == [("failed", outcome.failure)]
+
+
+# What Dagster gets to see -------------------------------------------------------------------------------------------
+
+
+def test_no_name_address_or_phone_of_a_person_reaches_dagsters_event_log(
+    project: Project, microsoft: Simulator
+) -> None:
+    microsoft.faults.corrupt_rows = frozenset({CorruptRow.NO_ID, CorruptRow.NUL, CorruptRow.LONE_SURROGATE})
+    outcome = project.run(project.window(0))
+    assert outcome.success
+    log = project.event_log(outcome.run_id)
+    personal = _personal(microsoft)
+    assert len(personal) > 100
+    assert [value for value in personal if value in log] == []
+
+
+def test_not_even_a_failing_database_shows_a_person(project: Project, microsoft: Simulator) -> None:
+    with project.warehouse.write() as connection:
+        connection.execute(
+            text("CREATE TRIGGER full BEFORE INSERT ON leads BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+        )
+    outcome = project.run(project.window(0))
+    assert outcome.failed_step == "normalized_leads"
+    log = project.event_log(outcome.run_id)
+    assert "the disk is full" in log
+    assert [value for value in _personal(microsoft) if value in log] == []
+
+
+def _personal(microsoft: Simulator) -> set[str]:
+    """Every contact's last name, e-mail address and phone that the server has: who it is, in any form."""
+    contacts = [
+        contact
+        for row in microsoft.world.all()
+        for team in ((row.get("customerProfile") or {}).get("team"), row.get("team"))
+        for contact in team or ()
+    ]
+    found = {str(contact.get(name) or "") for contact in contacts for name in ("lastName", "email", "phoneNumber")}
+    # Shorter ones would be found inside other words.
+    return {value for value in found if len(value) > 4}
+
+
+def _contents(project: Project) -> dict[str, list[Any]]:
+    tables = (schema.raw_referrals, schema.leads, schema.companies, schema.domain_signals, schema.company_scores)
+    with project.warehouse.read() as connection:
+        return {table.name: [tuple(row) for row in connection.execute(select(table))] for table in tables}
