@@ -29,7 +29,7 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @cache
-def load_definitions(grid: WindowGrid) -> dg.Definitions:  # noqa: ARG001  the key of the cache
+def load_definitions(grid: WindowGrid) -> dg.Definitions:
     """The definitions under the settings of this moment, which describe `grid`.
 
     The package fixes its windows when it is imported, so it is imported anew, whatever another test imported before.

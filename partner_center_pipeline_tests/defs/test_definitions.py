@@ -21,7 +21,6 @@ repository = definitions.get_repository_def()
 job = definitions.resolve_job_def("partner_center_sync")
 graph = repository.asset_graph
 nodes = [graph.get(key) for key in sorted(graph.get_all_asset_keys())]
-schedules, sensors = repository.schedule_defs, repository.sensor_defs
 print(json.dumps({
     "assets": {node.key.to_user_string(): sorted(key.to_user_string() for key in node.parent_keys) for node in nodes},
     "partitions": len({node.partitions_def for node in nodes}),
@@ -30,8 +29,13 @@ print(json.dumps({
     "executor": job.executor_def.name,
     "policies": sorted({str(node.backfill_policy.max_partitions_per_run) for node in nodes}),
     "pools": {node.key.to_user_string(): sorted(node.pools or ()) for node in nodes if node.pools},
-    "schedules": {s.name: [s.job_name, s.cron_schedule, s.default_status.value, s.execution_timezone] for s in schedules},
-    "sensors": {s.name: [s.job_name, s.minimum_interval_seconds, s.default_status.value] for s in sensors},
+    "schedules": {
+        s.name: [s.job_name, s.cron_schedule, s.default_status.value, s.execution_timezone]
+        for s in repository.schedule_defs
+    },
+    "sensors": {
+        s.name: [s.job_name, s.minimum_interval_seconds, s.default_status.value] for s in repository.sensor_defs
+    },
 }))
 """
 
