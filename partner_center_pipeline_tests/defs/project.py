@@ -7,7 +7,7 @@ Not here: what ought to come out.
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster._serdes import serialize_value
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import ledger, schema
@@ -90,18 +90,29 @@ class Project:
         assert last is not None
         return last
 
-    def mark_done(self, *stretches: tuple[SyncWindow, SyncWindow], genesis: bool = True) -> None:
+    def mark_done(self, *stretches: tuple[SyncWindow, SyncWindow]) -> None:
         """Note in the ledger that the whole chain has the windows of each stretch, its last one included."""
         now = datetime.now(UTC)
         with self.warehouse.write() as connection:
             for first, last in stretches:
                 windows = list(self.grid.between(first.start, last.end))
-                if genesis:
-                    windows = ledger.resolve(connection, windows, self.grid.first or 0)
+                windows = ledger.resolve(connection, windows, self.grid.first or 0)
                 ledger.begin(connection, windows, "a test", now)
                 ledger.close(connection, {window: ledger.Figures() for window in windows}, "a test", now)
                 for asset in ledger.CHAIN[1:]:
                     ledger.mark(connection, windows, asset, now, changed=False)
+
+    def mark_failed(self, window: SyncWindow) -> None:
+        """Note in the ledger that a try at a window failed now."""
+        now = datetime.now(UTC)
+        with self.warehouse.write() as connection:
+            ledger.begin(connection, [window], window.key, now)
+            ledger.fail(connection, window.key, now, "a test wants it")
+
+    def set_attempts_back(self, by: timedelta) -> None:
+        """Let all tries have been begun so long ago."""
+        with self.warehouse.write() as connection:
+            connection.execute(update(schema.sync_attempts).values(started_at=datetime.now(UTC) - by))
 
     # Runs
 

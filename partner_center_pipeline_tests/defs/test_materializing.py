@@ -57,6 +57,7 @@ def test_a_range_is_one_run_with_figures_for_each_window(project: Project, micro
     assert brought == [was + new for was, new in zip(before, (0, 2, 0, 0, 1, 0), strict=True)]
 
 
+@pytest.mark.slow
 def test_a_whole_day_is_one_run_and_equals_what_the_server_has(project: Project, microsoft: Simulator) -> None:
     assert project.run(project.window(0)).success
     first, last = project.window(1), project.window(144)
@@ -116,9 +117,8 @@ def test_an_asset_alone_says_what_to_materialize_before_it(project: Project) -> 
         (lambda p: p.window(2).key[:-1] + "7", lambda p: p.window(5), "is not the start of a window of 600 s"),
         (lambda p: p.window(0), lambda p: p.window(144), "145 windows in one run are too many"),
         (lambda p: p.window(-3), lambda p: p.window(1), "is before the first sync window"),
-        (lambda p: "yesterday", lambda p: p.window(1), "is not a sync window"),
     ],
-    ids=["reversed", "future", "unaligned", "huge", "before the first", "no key"],
+    ids=["reversed", "future", "unaligned", "huge", "before the first"],
 )
 def test_a_range_that_makes_no_sense_is_refused_and_nothing_is_done(
     first: Any, last: Any, problem: str, project: Project
@@ -209,13 +209,12 @@ def test_trouble_that_passes_is_retried(fault: HttpFault, project: Project, micr
 def test_a_next_link_to_another_host_ends_the_run_before_the_token_goes_there(
     project: Project, microsoft: Simulator
 ) -> None:
-    # One page must not hold the scan's first instant's rows, or no link is needed.
     project.edit_env(HUNTER_PARTNER_CENTER_PAGE_SIZE="1")
     _put_rows(microsoft, project.window(9), 3)
     microsoft.faults.next_link_foreign = True
     outcome = project.run(project.window(9), assets=RAW)
     assert outcome.failure is not None
-    assert "referrals.example.net" in outcome.failure
+    assert "leads away from localhost" in outcome.failure
     assert project.attempts(project.window(9)) == [("failed", outcome.failure)]
 
 

@@ -1,0 +1,285 @@
+"""Schedule and sensor: evaluated on a real instance that holds runs and backfills in each state."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
+from dagster._core.test_utils import create_run_for_test
+
+from partner_center_pipeline.simulator import HttpFault, Simulator
+from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, datetime_of, ticks_of
+from partner_center_pipeline_tests.defs.project import JOB, Project, asked_for
+
+RAW = ["raw_referrals"]
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+FINISHED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+def all_done_until(project: Project, last: SyncWindow) -> None:
+    """All windows from genesis to `last` have the whole chain."""
+    project.mark_done((project.window(0), last))
+
+
+def add_run(project: Project, status: dg.DagsterRunStatus, first: SyncWindow, last: SyncWindow | None = None) -> None:
+    """A run of the job in a state, for a window or a range."""
+    tags = (
+        {PARTITION_NAME_TAG: first.key}
+        if last is None
+        else {ASSET_PARTITION_RANGE_START_TAG: first.key, ASSET_PARTITION_RANGE_END_TAG: last.key}
+    )
+    create_run_for_test(project.instance, job_name=JOB, status=status, tags=tags)
+
+
+# The schedule -------------------------------------------------------------------------------------------------------
+
+
+def test_a_tick_asks_for_the_window_that_ended_the_lag_before_it(project: Project) -> None:
+    window = project.window(20)
+    request = project.tick_schedule(datetime_of(window.end) + timedelta(minutes=2))
+    assert isinstance(request, dg.RunRequest)
+    assert asked_for(request) == (window.key, window.key)
+    assert request.run_key is None  # a key is never used again, not even after failure
+
+
+def test_before_the_first_window_has_ended_a_tick_skips(project: Project) -> None:
+    start = datetime_of(project.window(0).start)
+    assert project.tick_schedule(start + timedelta(minutes=2)) == "no sync window has ended since HUNTER_SYNC_START"
+
+
+def test_a_tick_skips_a_window_that_is_done(project: Project) -> None:
+    window = project.window(20)
+    all_done_until(project, window)
+    answer = project.tick_schedule(datetime_of(window.end) + timedelta(minutes=2))
+    assert answer == f"window {window.key} is done already"
+
+
+@pytest.mark.parametrize("status", UNFINISHED, ids=lambda status: status.value)
+def test_a_tick_skips_a_window_that_a_run_works_on(status: dg.DagsterRunStatus, project: Project) -> None:
+    window = project.window(20)
+    add_run(project, status, project.window(18), project.window(21))
+    answer = project.tick_schedule(datetime_of(window.end) + timedelta(minutes=2))
+    assert answer == f"a run is already working on window {window.key}"
+
+
+@pytest.mark.parametrize("status", FINISHED, ids=lambda status: status.value)
+def test_a_tick_asks_again_for_a_window_whose_run_came_to_nothing(
+    status: dg.DagsterRunStatus, project: Project
+) -> None:
+    window = project.window(20)
+    add_run(project, status, window)
+    assert isinstance(project.tick_schedule(datetime_of(window.end) + timedelta(minutes=2)), dg.RunRequest)
+
+
+# The sensor ---------------------------------------------------------------------------------------------------------
+
+
+def test_everything_missed_is_asked_for_in_runs_of_at_most_a_day_the_oldest_first(project: Project) -> None:
+    asked = project.tick_sensor()
+    day = project.grid.per_day
+    assert asked[:2] == [
+        (project.window(0).key, project.window(day - 1).key),
+        (project.window(day).key, project.window(2 * day - 1).key),
+    ]
+    assert [first for first, _ in asked] == sorted(first for first, _ in asked)
+
+
+def test_each_gap_is_one_run(project: Project) -> None:
+    last = project.last_due()
+    project.mark_done((project.window(0), project.window(4)))
+    project.mark_done((project.window(8), project.window(20)), (project.window(22), last))
+    assert project.tick_sensor() == [
+        (project.window(5).key, project.window(7).key),
+        (project.window(21).key, project.window(21).key),
+    ]
+
+
+@pytest.mark.parametrize(("due_for", "asked"), [(60, False), (150, True)])
+def test_a_window_is_left_to_the_schedule_until_it_was_due_for_two_minutes(
+    due_for: int, asked: bool, project: Project
+) -> None:
+    now = datetime.now(UTC)
+    end = (ticks_of(now) // TICKS_PER_SECOND - 160) // 600 * 600
+    lag = ticks_of(now) // TICKS_PER_SECOND - end - due_for
+    project = Project(
+        project.home,
+        {**project.variables, "HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS": str(lag)},
+        project.instance,
+    )
+    newest = project.last_due()
+    all_done_until(project, project.grid.window(newest.start - project.grid.width))
+    assert project.tick_sensor() == ([(newest.key, newest.key)] if asked else "no window was missed")
+
+
+def test_nothing_missed_is_a_skip_that_says_so(project: Project) -> None:
+    all_done_until(project, project.last_due())
+    assert project.tick_sensor() == "no window was missed"
+
+
+@pytest.mark.parametrize("stopped_after", list(ledger.CHAIN[:-1]))
+def test_a_window_whose_chain_stopped_half_way_is_asked_for(stopped_after: str, project: Project) -> None:
+    window = project.window(3)
+    all_done_until(project, project.last_due())
+    with project.warehouse.write() as connection:
+        ledger.reopen(connection, window, ledger.CHAIN[[*ledger.CHAIN].index(stopped_after)])
+    project.set_attempts_back(timedelta(hours=2))
+    assert project.tick_sensor() == [(window.key, window.key)]
+
+
+@pytest.mark.parametrize("status", UNFINISHED, ids=lambda status: status.value)
+def test_windows_that_a_run_works_on_are_left_out(status: dg.DagsterRunStatus, project: Project) -> None:
+    project.mark_done((project.window(0), project.window(4)))
+    project.mark_done((project.window(15), project.last_due()))
+    add_run(project, status, project.window(7), project.window(9))
+    add_run(project, status, project.window(12))
+    assert project.tick_sensor() == [
+        (project.window(5).key, project.window(6).key),
+        (project.window(10).key, project.window(11).key),
+        (project.window(13).key, project.window(14).key),
+    ]
+
+
+@pytest.mark.parametrize("status", FINISHED, ids=lambda status: status.value)
+def test_a_run_that_came_to_nothing_leaves_its_windows_missed(status: dg.DagsterRunStatus, project: Project) -> None:
+    project.mark_done((project.window(0), project.window(4)))
+    project.mark_done((project.window(8), project.last_due()))
+    add_run(project, status, project.window(5), project.window(7))
+    assert project.tick_sensor() == [(project.window(5).key, project.window(7).key)]
+
+
+def test_while_all_that_is_missed_is_being_worked_on_the_skip_says_so(project: Project) -> None:
+    project.mark_done((project.window(0), project.window(4)))
+    project.mark_done((project.window(8), project.last_due()))
+    add_run(project, dg.DagsterRunStatus.QUEUED, project.window(5), project.window(7))
+    assert project.tick_sensor() == "every window that was missed is done, or a run is working on it"
+
+
+def test_exactly_the_windows_of_a_backfill_in_progress_are_left_out(project: Project) -> None:
+    project.mark_done((project.window(0), project.window(4)))
+    project.mark_done((project.window(12), project.last_due()))
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id="a-backfill",
+        asset_graph=project.definitions.get_repository_def().asset_graph,
+        partition_names=[project.window(number).key for number in (6, 7, 10)],
+        asset_selection=[dg.AssetKey(asset) for asset in ledger.CHAIN],
+        backfill_timestamp=time.time(),
+        tags={},
+        dynamic_partitions_store=project.instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    project.instance.add_backfill(backfill)
+    assert project.tick_sensor() == [
+        (project.window(5).key, project.window(5).key),
+        (project.window(8).key, project.window(9).key),
+        (project.window(11).key, project.window(11).key),
+    ]
+    project.instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELED))
+    assert project.tick_sensor() == [(project.window(5).key, project.window(11).key)]
+
+
+def test_a_failed_window_rests_longer_after_each_try(project: Project, microsoft: Simulator) -> None:
+    window = project.window(5)
+    project.mark_done((project.window(0), project.window(4)))
+    project.mark_done((project.window(6), project.last_due()))
+    for tries, minutes in ((1, 1), (2, 2), (3, 4)):
+        microsoft.faults.plan(HttpFault.FORBIDDEN)
+        assert not project.run(window, assets=RAW).success
+        assert len(project.attempts(window)) == tries
+        skip = project.tick_sensor()
+        assert isinstance(skip, str)
+        assert skip.startswith(f"waiting before another try at {window.key} (again after ")
+        project.set_attempts_back(timedelta(minutes=minutes) - timedelta(seconds=15))
+        assert isinstance(project.tick_sensor(), str)
+        project.set_attempts_back(timedelta(minutes=minutes) + timedelta(seconds=1))
+        assert project.tick_sensor() == [(window.key, window.key)]
+
+
+def test_gaps_that_rest_do_not_keep_later_ones_waiting(project: Project) -> None:
+    many = 12
+    for number in range(many):
+        project.mark_done((project.window(2 * number), project.window(2 * number)))
+        project.mark_failed(project.window(2 * number + 1))
+    project.mark_done((project.window(2 * many), project.window(40)))
+    project.mark_done((project.window(42), project.last_due()))
+    assert project.tick_sensor() == [(project.window(41).key, project.window(41).key)]
+
+
+def test_tries_while_the_flag_was_off_do_not_make_a_window_rest(project: Project) -> None:
+    project.mark_done((project.window(0), project.window(4)))
+    project.mark_done((project.window(6), project.last_due()))
+    project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
+    assert not project.run(project.window(5), assets=RAW).success
+    project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="true")
+    assert project.tick_sensor() == [(project.window(5).key, project.window(5).key)]
+
+
+# The gate -----------------------------------------------------------------------------------------------------------
+
+
+def both_answers(project: Project) -> tuple[object, object]:
+    window = project.window(20)
+    return project.tick_schedule(datetime_of(window.end) + timedelta(minutes=2)), project.tick_sensor()
+
+
+def test_off_means_that_both_skip_and_say_what_to_set(project: Project) -> None:
+    reason = "Partner Center integration is disabled: set HUNTER_PARTNER_CENTER_ENABLED=true in .env to switch it on"
+    project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
+    assert both_answers(project) == (reason, reason)
+    project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="true")
+    assert not any(isinstance(answer, str) for answer in both_answers(project))
+
+
+def test_the_file_wins_over_the_environment(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUNTER_PARTNER_CENTER_ENABLED", "true")  # what Dagster copied from `.env` at start
+    project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
+    assert all("is disabled" in str(answer) for answer in both_answers(project))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HUNTER_PARTNER_CENTER_PAGE_SIZE", "many"), ("HUNTER_PARTNER_CENTER_ENABELD", "true")],
+)
+def test_a_bad_edit_makes_both_skip_with_the_variables_name(name: str, value: str, project: Project) -> None:
+    project.edit_env(**{name: value})
+    schedule, sensor = both_answers(project)
+    assert str(schedule).startswith(f"{name}: ")
+    assert schedule == sensor
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS", "900"),
+        ("HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS", "300"),
+        ("HUNTER_SYNC_START", "2026-01-01T00:00:00Z"),
+    ],
+)
+def test_windows_that_changed_since_the_code_was_loaded_make_both_skip(name: str, value: str, project: Project) -> None:
+    project.edit_env(**{name: value})
+    schedule, sensor = both_answers(project)
+    assert name in str(schedule)
+    assert "changed since this code location was loaded: restart it" in str(schedule)
+    assert schedule == sensor
+
+
+def test_a_warehouse_that_is_not_ours_makes_both_skip_with_its_name(project: Project) -> None:
+    project.edit_env(HUNTER_DATABASE_URL="postgresql+psycopg://nobody:secret@127.0.0.1:1/none")
+    schedule, sensor = both_answers(project)
+    assert "nobody:***@127.0.0.1:1/none cannot be reached" in str(schedule)
+    assert schedule == sensor

@@ -1,0 +1,252 @@
+"""Settings: every variable, what wins, and what a person is told about a value that cannot be used."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from partner_center_pipeline.settings import (
+    EXTRA_ENV_VARIABLE,
+    HOME_VARIABLE,
+    PROJECT_ROOT,
+    Settings,
+    SettingsError,
+    variable_names,
+)
+from partner_center_pipeline.settings import (
+    home as home_folder,
+)
+from partner_center_pipeline.windows import ALLOWED_INTERVALS
+
+PARTNER_CENTER = "HUNTER_PARTNER_CENTER_"
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("home")
+class TestDefaults:
+    def test_a_new_installation_is_off_and_uses_a_sqlite_file_in_its_home(self, home: Path) -> None:
+        settings = Settings.load()
+        assert settings.partner_center_enabled is False
+        assert settings.database_url.get_secret_value() == f"sqlite:///{home}/.hunter/hunter.db"
+        assert settings.partner_center_token_cache_path == home / ".token_cache"
+        assert settings.sync_start is None
+
+    def test_the_figures_are_those_of_the_documentation(self) -> None:
+        settings = Settings.load()
+        assert settings.partner_center_poll_interval_seconds == 600
+        assert settings.partner_center_page_size == 100
+        assert settings.partner_center_overlap_seconds == 900
+        assert settings.partner_center_safety_lag_seconds == 120
+        assert settings.partner_center_cosell_bonus == 15
+        assert settings.partner_center_azure_tenant_score == 55
+        assert settings.signals_ttl_hours == 168
+        assert settings.tenant_discovery_enabled is False
+        assert settings.partner_center_base_url == "https://api.partner.microsoft.com"
+        assert settings.partner_center_authority == "https://login.microsoftonline.com"
+        assert settings.partner_center_scope == "https://api.partner.microsoft.com/.default"
+        assert settings.dns_resolvers == ()
+        assert len(settings.dkim_selectors) == 10
+
+
+@pytest.mark.usefixtures("home")
+class TestValues:
+    @pytest.mark.parametrize(
+        ("old", "new", "value", "field"),
+        [
+            ("API_URL", "BASE_URL", "https://localhost:8443", "partner_center_base_url"),
+            ("SYNC_INTERVAL", "POLL_INTERVAL_SECONDS", "300", "partner_center_poll_interval_seconds"),
+        ],
+    )
+    def test_old_names_are_accepted_and_new_ones_win(
+        self, monkeypatch: pytest.MonkeyPatch, old: str, new: str, value: str, field: str
+    ) -> None:
+        monkeypatch.setenv(PARTNER_CENTER + old, value)
+        assert str(getattr(Settings.load(), field)) == value
+        other = "https://localhost:9443" if "URL" in old else "900"
+        monkeypatch.setenv(PARTNER_CENTER + new, other)
+        assert str(getattr(Settings.load(), field)) == other
+
+    @pytest.mark.parametrize("interval", ALLOWED_INTERVALS)
+    def test_every_width_that_fits_a_cron_is_accepted(self, monkeypatch: pytest.MonkeyPatch, interval: int) -> None:
+        monkeypatch.setenv(PARTNER_CENTER + "POLL_INTERVAL_SECONDS", str(interval))
+        assert Settings.load().grid.interval == interval
+
+    def test_resolvers_may_have_ports_and_may_be_ipv6(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HUNTER_DNS_RESOLVERS", "192.0.2.1, 192.0.2.2:5353,[2001:db8::1]:54,")
+        assert Settings.load().dns_resolvers == (("192.0.2.1", 53), ("192.0.2.2", 5353), ("2001:db8::1", 54))
+
+    def test_an_instant_of_another_zone_is_kept_in_utc(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HUNTER_SYNC_START", "2026-01-01T03:00:00+03:00")
+        assert Settings.load().sync_start == datetime(2026, 1, 1, tzinfo=UTC)
+
+    @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+    def test_postgresql_always_means_the_driver_that_is_installed(
+        self, monkeypatch: pytest.MonkeyPatch, scheme: str
+    ) -> None:
+        monkeypatch.setenv("HUNTER_DATABASE_URL", f"{scheme}://hunter:pw@db/hunter")
+        assert Settings.load().database_url.get_secret_value() == "postgresql+psycopg://hunter:pw@db/hunter"
+
+    def test_relative_paths_start_at_the_home_whatever_the_working_directory(
+        self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        monkeypatch.setenv("HUNTER_DATABASE_URL", "sqlite:///data/my.db")
+        monkeypatch.setenv(PARTNER_CENTER + "TOKEN_CACHE_PATH", "secrets")
+        monkeypatch.setenv(PARTNER_CENTER + "CA_BUNDLE", "ca.pem")
+        settings = Settings.load()
+        assert settings.database_url.get_secret_value() == f"sqlite:///{home}/data/my.db"
+        assert settings.partner_center_token_cache_path == home / "secrets"
+        assert settings.partner_center_ca_bundle == home / "ca.pem"
+
+    def test_absolute_paths_stay(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HUNTER_DATABASE_URL", "sqlite:////srv/hunter.db")
+        assert Settings.load().database_url.get_secret_value() == "sqlite:////srv/hunter.db"
+
+    def test_the_home_is_the_project_unless_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv(HOME_VARIABLE)
+        assert home_folder() == PROJECT_ROOT
+
+    def test_an_empty_value_is_no_value(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HUNTER_SYNC_START", "")
+        monkeypatch.setenv(PARTNER_CENTER + "PAGE_SIZE", "")
+        assert Settings.load().sync_start is None
+        assert Settings.load().partner_center_page_size == 100
+
+
+class TestWhatWins:
+    def test_the_file_wins_over_the_environment_as_it_does_in_dagster(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(PARTNER_CENTER + "ENABLED", "true")
+        (home / ".env").write_text("HUNTER_PARTNER_CENTER_ENABLED=false\nDAGSTER_HOME=/srv\n")
+        assert Settings.load().partner_center_enabled is False
+
+    def test_an_edit_counts_at_the_next_reading(self, home: Path) -> None:
+        for value in (True, False, True):
+            (home / ".env").write_text(f"HUNTER_PARTNER_CENTER_ENABLED={str(value).lower()}\n")
+            assert Settings.load().partner_center_enabled is value
+
+    def test_the_extra_file_wins_over_both(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(PARTNER_CENTER + "PAGE_SIZE", "1")
+        (home / ".env").write_text("HUNTER_PARTNER_CENTER_PAGE_SIZE=2\nHUNTER_SIGNALS_TTL_HOURS=3\n")
+        (home / "demo.env").write_text("HUNTER_PARTNER_CENTER_PAGE_SIZE=4\n")
+        monkeypatch.setenv(EXTRA_ENV_VARIABLE, "demo.env")
+        assert Settings.load().partner_center_page_size == 4
+        assert Settings.load().signals_ttl_hours == 3
+
+
+@pytest.mark.usefixtures("home")
+class TestRefusals:
+    @pytest.mark.parametrize("name", ["BASE_URL", "API_URL", "AUTHORITY"])
+    def test_the_retired_host_is_refused_with_the_right_one(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        message = refusal(monkeypatch, PARTNER_CENTER + name, "https://api.partnercenter.microsoft.com/v1")
+        assert "404" in message
+        assert "https://api.partner.microsoft.com" in message
+
+    @pytest.mark.parametrize("value", ["30", "0", "-600", "601", "7200", "90"])
+    def test_a_width_that_no_cron_has_is_refused_with_the_list_and_the_reason(
+        self, monkeypatch: pytest.MonkeyPatch, value: str
+    ) -> None:
+        message = refusal(monkeypatch, PARTNER_CENTER + "POLL_INTERVAL_SECONDS", value)
+        assert ", ".join(str(interval) for interval in ALLOWED_INTERVALS) in message
+        assert "cron has no finer grain" in message
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("HUNTER_PARTNER_CENTER_ENABLED", "perhaps"),
+            ("HUNTER_PARTNER_CENTER_BASE_URL", "http://api.partner.microsoft.com"),
+            ("HUNTER_PARTNER_CENTER_BASE_URL", "https://user@api.partner.microsoft.com"),
+            ("HUNTER_PARTNER_CENTER_AUTHORITY", "login.microsoftonline.com"),
+            ("HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS", "ten"),
+            ("HUNTER_PARTNER_CENTER_PAGE_SIZE", "0"),
+            ("HUNTER_PARTNER_CENTER_OVERLAP_SECONDS", "-1"),
+            ("HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS", "2h"),
+            ("HUNTER_PARTNER_CENTER_COSELL_BONUS", "101"),
+            ("HUNTER_PARTNER_CENTER_AZURE_TENANT_SCORE", "-5"),
+            ("HUNTER_SYNC_START", "yesterday"),
+            ("HUNTER_SYNC_START", "2026-01-01T00:00:00"),
+            ("HUNTER_DATABASE_URL", "mysql://localhost/hunter"),
+            ("HUNTER_DNS_RESOLVERS", "https://dns"),
+            ("HUNTER_DNS_RESOLVERS", "192.0.2.1:port"),
+            ("HUNTER_SIGNALS_TTL_HOURS", "0"),
+            ("HUNTER_TENANT_DISCOVERY_ENABLED", "2"),
+        ],
+    )
+    def test_a_bad_value_is_refused_with_its_name_the_problem_and_an_example(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    ) -> None:
+        message = refusal(monkeypatch, name, value)
+        assert message.startswith(f"{name}: ")
+        assert re.search(rf"Example: {name}=\S+$", message)
+
+    def test_the_name_that_was_written_is_the_name_in_the_message(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        message = refusal(monkeypatch, PARTNER_CENTER + "SYNC_INTERVAL", "30")
+        assert message.startswith("HUNTER_PARTNER_CENTER_SYNC_INTERVAL: ")
+
+    def test_a_secret_is_never_repeated(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert "hunter2" not in refusal(monkeypatch, "HUNTER_DATABASE_URL", "mysql://root:hunter2@localhost/db")
+        monkeypatch.setenv("HUNTER_DATABASE_URL", "postgresql://root:hunter2@localhost/db")
+        monkeypatch.setenv(PARTNER_CENTER + "TOKEN_KEY", "hunter2")
+        monkeypatch.setenv(PARTNER_CENTER + "CLIENT_SECRET", "hunter2")
+        settings = Settings.load()
+        assert "hunter2" not in repr(settings) + str(settings)
+
+    @pytest.mark.parametrize("where", ["environment", "file"])
+    def test_an_unknown_name_is_refused_with_the_one_that_was_meant(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        if where == "environment":
+            monkeypatch.setenv("HUNTER_SYNC_STRAT", "2026-01-01T00:00:00Z")
+        else:
+            (home / ".env").write_text("HUNTER_SYNC_STRAT=2026-01-01T00:00:00Z\n")
+        with pytest.raises(SettingsError, match=r"HUNTER_SYNC_STRAT: .*HUNTER_SYNC_START"):
+            Settings.load()
+
+    def test_a_file_that_is_no_text_is_refused_by_name(self, home: Path) -> None:
+        (home / ".env").write_bytes(b"HUNTER_OWN_DOMAINS=\xff\xfe\n")
+        with pytest.raises(SettingsError, match=r"\.env.*UTF-8"):
+            Settings.load()
+
+
+class TestExampleFile:
+    EXAMPLE = (PROJECT_ROOT / ".env.example").read_text(encoding="utf-8")
+
+    def test_every_setting_stands_there_and_nothing_else(self) -> None:
+        named = set(re.findall(r"^#?(HUNTER_\w+)=", self.EXAMPLE, re.MULTILINE))
+        old = {PARTNER_CENTER + "API_URL", PARTNER_CENTER + "SYNC_INTERVAL"}
+        assert named == set(variable_names()) - old - {HOME_VARIABLE, EXTRA_ENV_VARIABLE}
+        assert all(name in self.EXAMPLE for name in old)
+
+    def test_every_setting_has_a_comment_above_it(self) -> None:
+        lines = self.EXAMPLE.splitlines()
+        for number, line in enumerate(lines):
+            if re.match(r"#?HUNTER_\w+=", line):
+                above = lines[number - 1]
+                assert above.startswith("# ") or re.match(r"#?HUNTER_\w+=", above), line
+
+    def test_its_values_are_the_defaults(self, home: Path) -> None:
+        uncommented = re.sub(r"^#(HUNTER_\w+=)", r"\1", self.EXAMPLE, flags=re.MULTILINE)
+        before = Settings.load().model_dump()
+        (home / ".env").write_text(uncommented)
+        after = Settings.load().model_dump()
+        differing = {name for name in after if after[name] != before[name]}
+        assert differing == {"partner_center_client_id", "partner_center_tenant_id", "sync_start"}
+
+
+def test_only_one_file_reads_the_environment() -> None:
+    """`os.environ` elsewhere may only be handed on to a child process, or set for one."""
+    readers = {
+        path.relative_to(PROJECT_ROOT).as_posix()
+        for path in (PROJECT_ROOT / "partner_center_pipeline").rglob("*.py")
+        if re.search(r"os\.(?:environ\.get|getenv)\(|os\.environ\[[^]]+\](?! = )", path.read_text(encoding="utf-8"))
+    }
+    assert readers - {"partner_center_pipeline/cli/local_microsoft.py"} == {"partner_center_pipeline/settings.py"}
