@@ -1,15 +1,17 @@
-"""Hands plain objects to the assets: settings as they are now, the open warehouse, a client of the Referrals API.
+"""Hands plain objects to the assets: the open warehouse, a client of the Referrals API, a scanner of mail set-ups.
 
 Each is opened for a run's step and closed after it. Settings are read anew each time, so an edited `.env` counts.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import dagster as dg
 
-from partner_center_pipeline.partner_center import ReferralsClient, connect
+from partner_center_pipeline.mail import MailSignals, TenantDiscovery, scan, with_tenant
+from partner_center_pipeline.partner_center import ReferralsClient, build_http, connect
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import Warehouse
 
@@ -42,10 +44,28 @@ class PartnerCenterResource(dg.ConfigurableResource[ReferralsClient]):
             yield client
 
 
+class MailResource(dg.ConfigurableResource[Callable[[Sequence[str]], Iterator[MailSignals]]]):
+    """DNS, and behind HUNTER_TENANT_DISCOVERY_ENABLED Microsoft's public tenant metadata."""
+
+    @contextmanager
+    def open(self, settings: Settings) -> Iterator[Callable[[Sequence[str]], Iterator[MailSignals]]]:
+        """A function that scans domains and yields the signals of each as soon as they are there."""
+
+        def dns(domains: Sequence[str]) -> Iterator[MailSignals]:
+            return scan(domains, resolvers=settings.dns_resolvers, selectors=settings.dkim_selectors, clock=utc_now)
+
+        if not settings.tenant_discovery_enabled:
+            yield dns
+            return
+        with build_http(settings) as http:
+            discovery = TenantDiscovery(http, settings.partner_center_authority, clock=utc_now, sleep=time.sleep)
+            yield lambda domains: (with_tenant(heard, discovery.look_up(heard.domain)) for heard in dns(domains))
+
+
 @dg.definitions
 def resources() -> dg.Definitions:
     """Resources and the executor of every run: in one process, 0.5 s a window instead of 8 (dagster.md, "Cost")."""
     return dg.Definitions(
-        resources={"warehouse": WarehouseResource(), "partner_center": PartnerCenterResource()},
+        resources={"warehouse": WarehouseResource(), "partner_center": PartnerCenterResource(), "mail": MailResource()},
         executor=dg.in_process_executor,
     )

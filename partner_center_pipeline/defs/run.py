@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from partner_center_pipeline.defs.grid import GRID
+from partner_center_pipeline.mail import ResolverError
 from partner_center_pipeline.settings import SettingsError
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -72,10 +73,10 @@ def step(warehouse: Warehouse, asset: Asset, windows: Sequence[SyncWindow], now:
 
 @contextmanager
 def failing_for_people() -> Iterator[None]:
-    """Turn unusable settings and an unusable warehouse into a failure with its next step."""
+    """Turn unusable settings, an unusable warehouse and unusable resolvers into a failure with its next step."""
     try:
         yield
-    except (SettingsError, WarehouseError) as error:
+    except (SettingsError, WarehouseError, ResolverError) as error:
         raise permanent(str(error)) from None
 
 

@@ -163,10 +163,10 @@ class Project:
 
     def tick_schedule(self, at: datetime) -> dg.RunRequest | str:
         """The schedule's answer to a tick at `at`: a run, or why there is none."""
-        context = dg.build_schedule_context(
-            instance=self.instance, scheduled_execution_time=at, repository_def=self.definitions.get_repository_def()
-        )
-        data = self.definitions.resolve_schedule_def("partner_center_sync_schedule").evaluate_tick(context)
+        with dg.build_schedule_context(
+            instance=self.instance, scheduled_execution_time=at, resources=self.definitions.resources
+        ) as context:
+            data = self.definitions.resolve_schedule_def("partner_center_sync_schedule").evaluate_tick(context)
         if data.skip_message is not None:
             return data.skip_message
         assert data.run_requests is not None
@@ -175,8 +175,12 @@ class Project:
 
     def tick_sensor(self) -> list[tuple[str, str]] | str:
         """The sensor's answer: the first and last window of each run that it asks for, or why there is none."""
-        context = dg.build_sensor_context(instance=self.instance, repository_def=self.definitions.get_repository_def())
-        data = self.definitions.resolve_sensor_def("partner_center_flag_sensor").evaluate_tick(context)
+        with dg.build_sensor_context(
+            instance=self.instance,
+            repository_def=self.definitions.get_repository_def(),
+            resources=self.definitions.resources,
+        ) as context:
+            data = self.definitions.resolve_sensor_def("partner_center_flag_sensor").evaluate_tick(context)
         if data.skip_message is not None:
             return data.skip_message
         assert data.run_requests is not None

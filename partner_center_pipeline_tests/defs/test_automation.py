@@ -15,6 +15,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from partner_center_pipeline.simulator import HttpFault, Simulator
 from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.warehouse.schema import Asset
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, datetime_of, ticks_of
 from partner_center_pipeline_tests.defs.project import JOB, Project, asked_for
 
@@ -90,6 +91,7 @@ def test_a_tick_asks_again_for_a_window_whose_run_came_to_nothing(
 def test_everything_missed_is_asked_for_in_runs_of_at_most_a_day_the_oldest_first(project: Project) -> None:
     asked = project.tick_sensor()
     day = project.grid.per_day
+    assert isinstance(asked, list)
     assert asked[:2] == [
         (project.window(0).key, project.window(day - 1).key),
         (project.window(day).key, project.window(2 * day - 1).key),
@@ -130,11 +132,11 @@ def test_nothing_missed_is_a_skip_that_says_so(project: Project) -> None:
 
 
 @pytest.mark.parametrize("stopped_after", list(ledger.CHAIN[:-1]))
-def test_a_window_whose_chain_stopped_half_way_is_asked_for(stopped_after: str, project: Project) -> None:
+def test_a_window_whose_chain_stopped_half_way_is_asked_for(stopped_after: Asset, project: Project) -> None:
     window = project.window(3)
     all_done_until(project, project.last_due())
     with project.warehouse.write() as connection:
-        ledger.reopen(connection, window, ledger.CHAIN[[*ledger.CHAIN].index(stopped_after)])
+        ledger.reopen(connection, window, stopped_after)
     project.set_attempts_back(timedelta(hours=2))
     assert project.tick_sensor() == [(window.key, window.key)]
 
@@ -189,7 +191,8 @@ def test_exactly_the_windows_of_a_backfill_in_progress_are_left_out(project: Pro
         (project.window(8).key, project.window(9).key),
         (project.window(11).key, project.window(11).key),
     ]
-    project.instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELED))
+    canceled = backfill.with_status(BulkActionStatus.CANCELED)  # type: ignore[no-untyped-call]  # Dagster's own
+    project.instance.update_backfill(canceled)
     assert project.tick_sensor() == [(project.window(5).key, project.window(11).key)]
 
 

@@ -5,9 +5,8 @@ from collections import Counter
 import dagster as dg
 
 from partner_center_pipeline.defs.grid import chain_asset
-from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
+from partner_center_pipeline.defs.resources import MailResource, WarehouseResource, utc_now
 from partner_center_pipeline.defs.run import counts_table, failing_for_people, result, step, windows_of
-from partner_center_pipeline.mail import scan
 from partner_center_pipeline.mail.row import row_of
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import leads, schema, signals
@@ -16,7 +15,9 @@ from partner_center_pipeline.warehouse.schema import Asset
 
 
 @chain_asset(schema.domain_signals, kinds={"python", "dns"}, deps=[Asset.COMPANIES])
-def domain_signals(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+def domain_signals(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, mail: MailResource
+) -> dg.MaterializeResult[None]:
     """The mail set-up of the companies of these windows: asked when new, or when the last answer is too old."""
     now = utc_now()
     windows = windows_of(context, now)
@@ -27,9 +28,8 @@ def domain_signals(context: dg.AssetExecutionContext, warehouse: WarehouseResour
             named = leads.domains_of_span(connection, windows[0].start, windows[-1].end)
             due = signals.due(connection, named, now)
         for some in chunks(due):
-            answers = list(
-                scan(some, resolvers=settings.dns_resolvers, selectors=settings.dkim_selectors, clock=utc_now)
-            )
+            with mail.open(settings) as scan:
+                answers = list(scan(some))
             with house.write() as connection:
                 stored = signals.load(connection, some)
                 rows = [row_of(answer, stored.get(answer.domain), settings.signals_ttl_hours) for answer in answers]
