@@ -56,23 +56,16 @@ def signed_in(running_microsoft: Simulator, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
-@pytest.fixture(scope="session")
-def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Dagster's storage as it is before the first run; making it takes longer than copying it."""
-    folder = tmp_path_factory.mktemp("history")
-    with _instance_in(folder) as instance:
-        instance.get_runs(limit=1)
-        instance.get_backfills(limit=1)
-    return folder
-
-
-def _instance_in(folder: Path) -> dg.DagsterInstance:
-    return dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}})
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's storage, in memory."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 @pytest.fixture
 def project(
-    microsoft: Simulator, signed_in: Path, sync_start: datetime, empty_history: Path, home: Path
+    microsoft: Simulator, signed_in: Path, sync_start: datetime, home: Path, instance: dg.DagsterInstance
 ) -> Iterator[Project]:
     """A project in an empty home folder, signed in and switched on, that has synced nothing yet."""
     shutil.copytree(signed_in, home / ".token_cache")
@@ -81,9 +74,6 @@ def project(
         "HUNTER_PARTNER_CENTER_ENABLED": "true",
         "HUNTER_SYNC_START": f"{sync_start:%Y-%m-%dT%H:%M:%SZ}",
     }
-    history = home / ".dagster"
-    shutil.copytree(empty_history, history)
-    with _instance_in(history) as instance:
-        project = Project(home, variables, instance)
-        yield project
-        project.warehouse.close()
+    project = Project(home, variables, instance)
+    yield project
+    project.warehouse.close()

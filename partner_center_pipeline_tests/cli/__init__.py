@@ -1,0 +1,1 @@
+"""Tests of `partner-center`: what a person types, and what it answers."""

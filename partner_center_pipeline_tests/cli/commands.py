@@ -1,0 +1,63 @@
+"""Runs `partner-center` as a person does: a process of its own, in an environment that holds nothing else."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIGINT
+from typing import IO
+
+COMMAND = (sys.executable, "-m", "partner_center_pipeline.cli")
+_ENDING_SECONDS = 60
+
+
+def clean_environment(home: Path, **variables: str) -> dict[str, str]:
+    """An environment with a path, an empty HOME, the home folder, and these variables."""
+    empty = home.parent / "nobody"
+    empty.mkdir(exist_ok=True)
+    return {"PATH": os.defpath, "HOME": str(empty), "HUNTER_HOME": str(home), "COLUMNS": "200", **variables}
+
+
+def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=clean_environment(home, **variables),
+        cwd=home.parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@contextmanager
+def running(home: Path, log: IO[str], *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs until it is told to end; what it prints goes to `log`. Ended by Ctrl-C, at the latest here."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=clean_environment(home, **variables),
+        cwd=home.parent,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(SIGINT)
+            try:
+                process.wait(_ENDING_SECONDS)
+            finally:
+                process.kill()
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
