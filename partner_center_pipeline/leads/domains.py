@@ -85,7 +85,10 @@ def normalize_domain(text: str | None) -> str | None:
     """
     if not isinstance(text, str):
         return None
-    return next((host.domain for host in find_hosts(text) if host.platform is None), None)
+    for host in find_hosts(text):
+        if host.platform is None:
+            return host.domain
+    return None
 
 
 def find_hosts(text: str) -> Iterator[Host]:
@@ -93,8 +96,7 @@ def find_hosts(text: str) -> Iterator[Host]:
     if not text.isascii():
         text = text.translate(_TO_ASCII)
     plain = _PLAIN.fullmatch(text)
-    names = iter((plain[1],)) if plain else _names(text)
-    return filter(None, map(_host, names))
+    return filter(None, map(_host, (plain[1],) if plain else _names(text)))
 
 
 def unicode_domain(domain: str) -> str:
@@ -158,8 +160,10 @@ def _read_host(name: str) -> Host | None:
     found = registrable(name)
     if found is None:
         return None
-    named = (_PLATFORMS[above] for above in parents(name) if above in _PLATFORMS)
-    return Host(name, found.domain, next(named, Platform.SOCIAL if found.hosted else None))
+    for above in parents(name):
+        if above in _PLATFORMS:
+            return Host(name, found.domain, _PLATFORMS[above])
+    return Host(name, found.domain, Platform.SOCIAL if found.hosted else None)
 
 
 def _encode(name: str) -> str | None:

@@ -39,7 +39,7 @@ def registrable(name: str) -> Registrable | None:
     if found is None:
         return None
     if found.rule in _PUBLIC_RULES:
-        return None if found.domain is None else Registrable(found.domain, hosted=False)
+        return None if found.domain is None else Registrable(found.domain, False)
     # The hoster itself, with or without www, is a company; everyone below it is a tenant.
     owner = _match(name, _REGISTRY_RULES)
     if owner is None or owner.domain is None:

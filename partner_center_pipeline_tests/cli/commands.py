@@ -10,7 +10,7 @@ from pathlib import Path
 from signal import SIGINT
 from typing import IO
 
-COMMAND = (sys.executable, "-m", "partner_center_pipeline.cli")
+COMMAND = (str(Path(sys.executable).parent / "partner-center"),)
 _ENDING_SECONDS = 60
 
 
