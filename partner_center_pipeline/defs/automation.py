@@ -36,9 +36,9 @@ DISABLED: Final = (
 MOST_REQUESTS: Final = 10
 """Runs that one tick of the sensor asks for: enough to keep the queue busy, few enough to read."""
 
-LEFT_TO_THE_SCHEDULE: Final = timedelta(minutes=2)
-"""For how long a window that falls due is the schedule's alone: a run that one of the two asks for is not yet visible
-to the other, so both would ask. A minute, and one more because the schedule's lag is rounded up to minutes."""
+LEFT_TO_THE_SCHEDULE: Final = timedelta(seconds=90)
+"""For how long a window that fell due is the schedule's alone. It ticks up to a minute later (its lag is rounded up to
+minutes), and its run shows a moment after that; without this, both would ask for the window."""
 
 _BACKOFF_FIRST: Final = timedelta(minutes=1)
 _BACKOFF_MOST: Final = timedelta(hours=1)

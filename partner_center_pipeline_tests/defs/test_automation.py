@@ -145,12 +145,12 @@ def test_each_gap_is_one_run(project: Project) -> None:
     ]
 
 
-@pytest.mark.parametrize(("due_for", "asked"), [(60, False), (150, True)])
-def test_a_window_is_left_to_the_schedule_until_it_was_due_for_two_minutes(
+@pytest.mark.parametrize(("due_for", "asked"), [(75, False), (105, True)])
+def test_a_window_is_left_to_the_schedule_until_it_was_due_for_a_while(
     due_for: int, asked: bool, project: Project
 ) -> None:
     now = datetime.now(UTC)
-    end = (ticks_of(now) // TICKS_PER_SECOND - 160) // 600 * 600
+    end = (ticks_of(now) // TICKS_PER_SECOND - 120) // 600 * 600
     lag = ticks_of(now) // TICKS_PER_SECOND - end - due_for
     project = Project(
         project.home,

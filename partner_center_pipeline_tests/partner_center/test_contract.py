@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from partner_center_pipeline.partner_center import Breach, ReferralVersion, Rejected, decode, read_referral
 from partner_center_pipeline.windows import parse_ticks
 
-SAMPLES = Path(__file__).parent / "data"
+SAMPLES = Path(__file__).parents[1] / "data" / "referral_samples"
 GOOD = {"id": "r-1", "updatedDateTime": "2026-03-01T10:00:00.5Z", "eTag": '"e-1"'}
 
 text = st.text(st.characters(codec=None)) | st.sampled_from(["id", "\x00", "\ud800", "2026-03-01T10:00:00Z"])
