@@ -21,9 +21,10 @@ from partner_center_pipeline.settings import PROJECT_ROOT, Settings, SettingsErr
 P = ParamSpec("P")
 R = TypeVar("R")
 
-console: Final = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-"""Results. Where nobody looks at a terminal there is no width to fit, so tables may be wide."""
-notes: Final = Console(stderr=True, highlight=False)
+console: Final = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
+"""Results. Where nobody looks at a terminal there is no width to fit, so tables may be wide. Lines are not broken:
+people copy commands, paths and codes out of them."""
+notes: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 """What is said on the way; stdout is for results."""
 
 COMMANDS: Final = {
@@ -92,7 +93,7 @@ def for_people(command: Callable[P, R]) -> Callable[P, R]:
 def stop(message: str) -> NoReturn:
     """End the command with a message on stderr and exit code 1."""
     notes.print("[bold red]error[/] ", end="")
-    notes.print(message, markup=False, soft_wrap=True)
+    notes.print(message, markup=False)
     sys.exit(1)
 
 
@@ -132,4 +133,4 @@ def ensure_sync_start(at_least: timedelta = timedelta(0)) -> None:
         line = f"HUNTER_SYNC_START={start:%Y-%m-%dT%H:%M:%SZ}\n"
         text = before if not before or before.endswith("\n") else before + "\n"
         file.write_text(text + "# Where the sync windows begin; written by the first command that needed it.\n" + line)
-    notes.print(f"Wrote [bold]{line.strip()}[/] into {file}: sync windows begin there.", soft_wrap=True)
+    notes.print(f"Wrote [bold]{line.strip()}[/] into {file}: sync windows begin there.")

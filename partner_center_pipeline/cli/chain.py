@@ -43,7 +43,8 @@ class ChainFailure:
 def run_chain(warehouse: Warehouse, grid: WindowGrid, stretches: Sequence[tuple[int, int]]) -> ChainFailure | None:
     """Materialize all five assets for stretches of windows (ticks, each at most a day), one run each, in order.
 
-    Stops at the first run that fails and says why. The home folder must be entered before.
+    Stops at the first run that fails and says why. The home folder must be entered before. Ctrl-C ends the run, which
+    says so in the ledger, before it raises KeyboardInterrupt here.
     """
     import dagster as dg
 
@@ -100,6 +101,7 @@ def _steps(grid: WindowGrid, start: int, end: int) -> int:
 def _run(
     job: "dg.JobDefinition", instance: "dg.DagsterInstance", grid: WindowGrid, start: int, end: int
 ) -> ChainFailure | None:
+    from dagster._core.errors import DagsterExecutionInterruptedError
     from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
     first, last = grid.window(start).key, grid.window(end - grid.width).key
@@ -113,6 +115,8 @@ def _run(
         return None
     for event in result.get_step_failure_events():
         data = event.step_failure_data
+        if data.error is not None and data.error.cls_name == DagsterExecutionInterruptedError.__name__:
+            raise KeyboardInterrupt
         given = data.user_failure_data.description if data.user_failure_data else None
         cause = (data.error.cause or data.error).message.strip() if data.error else "no reason given"
         return ChainFailure(f"{first} to {last}", event.step_key or "", given or f"{cause} (a defect; {_MORE})")

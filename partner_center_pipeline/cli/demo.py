@@ -54,7 +54,7 @@ def demo(as_json: bool, language: str) -> None:
             }
         )
         return
-    console.print(_table(leads, language))
+    console.print(_table(leads, language), soft_wrap=False)
     windows = (end - start) // grid.width
     console.print(f"{windows} sync windows from {datetime_of(start):%Y-%m-%d %H:%M} to {datetime_of(end):%H:%M} UTC")
     for name, rows in after.items():

@@ -40,7 +40,7 @@ def simulate(referrals: int, seed: int, live: bool, https_port: int, dns_port: i
         stop(f"{error}; is another one running? --https-port and --dns-port take others")
     console.print("The local Microsoft runs. Settings for .env:\n")
     for name, value in simulator.environment().items():
-        console.print(f"{name}={value}", markup=False, soft_wrap=True)
+        console.print(f"{name}={value}", markup=False)
     console.print(f"\nEnter codes at {simulator.base_url}/device. Ctrl-C ends it.")
     try:
         simulator.wait()

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Final
 
 import click
 
@@ -35,7 +37,7 @@ def ui(demo: bool, host: str, port: int) -> None:
                 "HUNTER_PARTNER_CENTER_ENABLED=true."
                 + ("" if demo else " `partner-center ui --demo` shows them at work, without any account.")
             )
-        notes.print(f"Dagster UI: [bold]http://{host}:{port}[/]  (Ctrl-C ends it)", soft_wrap=True)
+        notes.print(f"Dagster UI: [bold]http://{host}:{port}[/]  (Ctrl-C ends it)")
         code = _serve(host, port)
     if code not in (0, -signal.SIGINT, -signal.SIGTERM):
         stop(f"the Dagster UI ended with exit code {code}; is port {port} in use? --port takes another")
@@ -51,6 +53,10 @@ def _microsoft(demo: bool) -> Iterator[None]:
     with local_microsoft(live=True) as local:
         notes.print(f"Local Microsoft: {local.simulator.base_url}, a change about every 45 seconds")
         yield
+
+
+_PATIENCE: Final = ((None, 8.0), (signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
+"""What the processes of a group are told, and for how many seconds it is then waited that they end."""
 
 
 def _serve(host: str, port: int) -> int:
@@ -69,7 +75,28 @@ def _serve(host: str, port: int) -> int:
     try:
         process = subprocess.Popen(command, env=os.environ, start_new_session=True)  # noqa: S603  built above
         running.append(process)
-        return process.wait()
+        code = process.wait()
+        _end_group(process.pid)
+        return code
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_group(group: int) -> None:
+    """Wait until no process of a group is left; interrupt what goes on.
+
+    `dagster dev` ends before its code server, which waits for the runs that it started. An interrupted run says so in
+    its log and in the ledger, and its windows are asked for again.
+    """
+    for told, seconds in _PATIENCE:
+        if told is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(group, told)
+        give_up = time.monotonic() + seconds
+        while time.monotonic() < give_up:
+            try:
+                os.killpg(group, 0)
+            except (ProcessLookupError, PermissionError):
+                return
+            time.sleep(0.1)

@@ -51,8 +51,14 @@ def windows_of(context: dg.AssetExecutionContext, now: datetime) -> list[SyncWin
 
 @dataclass(slots=True)
 class Step:
-    """What a later asset's paragraph did: `rows` written. Rows make what the assets after it have out of date."""
+    """A later asset's paragraph: the span of windows it is for, and the `rows` it wrote.
 
+    `start` and `end` are ticks. The installation's first window begins earlier than its partition does: it also answers
+    for what older windows left undone. Rows make what the assets after it have out of date.
+    """
+
+    start: int
+    end: int
     rows: int = 0
 
 
@@ -62,10 +68,10 @@ def step(warehouse: Warehouse, asset: Asset, windows: Sequence[SyncWindow], now:
     before = ledger.CHAIN[ledger.CHAIN.index(asset) - 1]
     try:
         with warehouse.read() as connection:
-            ledger.require(connection, windows, before)
+            known = ledger.require(connection, windows, before)
     except ledger.WindowNotReadyError as error:
         raise permanent(str(error)) from None
-    done = Step()
+    done = Step(known[0].covers_from, known[-1].end)
     yield done
     with warehouse.write() as connection:
         ledger.mark(connection, windows, asset, now, changed=done.rows > 0)

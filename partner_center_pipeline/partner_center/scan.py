@@ -76,8 +76,8 @@ def scan(
        does. A link may count offsets, which 2 does not cover. So the walk is repeated until two walks in a
        row meet the same (id, version)s: a row is skipped only when one read before it left meanwhile, and
        then the second walk misses that one.
-    4. The end is believed when a query brings no row that is new and no next link, not when a page is short:
-       the server may cap pages as it likes.
+    4. A page that gets past the instant it began at never ends the scan, however short it is: the next query
+       does, with no row past that instant, no next link, and fewer rows than `$top`.
     5. A row out of order or outside the asked interval, a page that was met before, and a link that loops or
        is refused contradict 2 and 3. The page is dropped and the scan starts again from the last proven row,
        at most `MAX_RESTARTS` times in a row.
@@ -119,15 +119,14 @@ class _Scan:
     def pages(self) -> Iterator[ScanPage]:
         fruitless = 0
         while not self.done:
-            before = self.low
+            before = self.low, self.top
             reason = "the server keeps changing what it shows for that instant"
             try:
                 yield from self._walk()
             except _ContradictionError as found:
                 reason = str(found)
-                self.last_walk = None
                 _log.warning("scan starts again at %s: %s", render_ticks(self.low), reason)
-            fruitless = 0 if self.low > before else fruitless + 1
+            fruitless = 0 if (self.low, self.top) != before else fruitless + 1
             if fruitless > MAX_RESTARTS and not self.done:
                 raise ScanIncomplete(
                     f"The referrals updated from {render_ticks(self.low)} on are not proven complete after "
@@ -153,7 +152,7 @@ class _Scan:
             fresh = self._fresh(rows)
             over = at > self.low or page.next_link is None
             if over:
-                self._conclude(at, frozenset(met), nothing_new=not fresh, walked=bool(links), full=fetched >= self.top)
+                self._conclude(at, frozenset(met), walked=bool(links), full=fetched >= self.top)
             yield self._page(page, fresh)
             if over:
                 return
@@ -162,7 +161,7 @@ class _Scan:
             request = str(page.next_link)
             links.add(request)
 
-    def _conclude(self, at: int, met: frozenset[_Key], *, nothing_new: bool, walked: bool, full: bool) -> None:
+    def _conclude(self, at: int, met: frozenset[_Key], *, walked: bool, full: bool) -> None:
         """What a finished walk proves; see the numbered argument of `scan`."""
         proven = met == self.last_walk if walked else True
         self.last_walk = met
@@ -175,7 +174,7 @@ class _Scan:
             # nothing.
             self.top *= 2
         else:
-            self.done = proven and nothing_new
+            self.done = proven
 
     def _fetch(self, request: PageQuery | str) -> Page:
         while True:

@@ -148,7 +148,7 @@ class Entra:
             payload = json.loads(_decoded(signed.split(".")[1])) if signed.count(".") == 1 else None
         except (ValueError, binascii.Error):
             return None
-        good = isinstance(payload, dict) and hmac.compare_digest(signature, self._signature(signed))
+        good = isinstance(payload, dict) and hmac.compare_digest(signature.encode(), self._signature(signed).encode())
         return payload if good else None
 
     def _sign(self, payload: Mapping[str, Any]) -> str:

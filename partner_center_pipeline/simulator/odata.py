@@ -48,7 +48,8 @@ _TEXT_FIELDS: Final = (
     "details/currency", "details/notes", "inviteContext/assistanceRequestCode",
     "inviteContext/invitedBy/organizationId",
 )  # fmt: skip
-_OTHER_FIELDS: Final = ("isSpam", "favorite", "details/dealValue", "details/customerRequestedContact")
+_FLAG_FIELDS: Final = ("isSpam", "favorite", "details/customerRequestedContact")
+_NUMBER_FIELDS: Final = ("details/dealValue",)
 _MEMBER_FIELDS: Final = ("email", "firstName", "lastName", "phoneNumber")
 _COLLECTIONS: Final = ("team", "customerProfile/team")
 
@@ -296,7 +297,7 @@ class _Parser:
             variable, _, field = word.partition("/")
             if variable == self._variable and field in _MEMBER_FIELDS:
                 return (field,)
-        elif word in _DATE_FIELDS or word in _TEXT_FIELDS or word in _OTHER_FIELDS:
+        elif any(word in fields for fields in (_DATE_FIELDS, _TEXT_FIELDS, _FLAG_FIELDS, _NUMBER_FIELDS)):
             return tuple(word.split("/"))
         raise QueryError(f"Could not find a filterable property named '{word}' on type 'Referral'.")
 
@@ -306,13 +307,14 @@ class _Parser:
             return None
         if is_date:
             return self._date(field, kind, text)
-        if kind == "text":
-            return text[1:-1].replace("''", "'")
-        if self._variable is None and field in _OTHER_FIELDS:
-            if kind == "number":
-                return float(text)
+        if field in _FLAG_FIELDS:
             if text in ("true", "false"):
                 return text == "true"
+        elif field in _NUMBER_FIELDS:
+            if kind == "number":
+                return float(text)
+        elif kind == "text":
+            return text[1:-1].replace("''", "'")
         raise QueryError(f"The value '{text}' does not fit the property '{field}'.")
 
     def _date(self, field: str, kind: str, text: str) -> int:

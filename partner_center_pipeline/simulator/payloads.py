@@ -51,6 +51,10 @@ class Plan:
     accepted: int | None
     closed: int | None
 
+    def expires_at(self, day: int) -> bool:
+        """Whether it waits for an answer until exactly that midnight (ticks)."""
+        return self.status == "New" and self.expiration == day
+
 
 def etag(referral_id: str, updated: int) -> str:
     """An eTag of the Cosmos DB form; the last group begins with the unix seconds (section 3.2)."""
@@ -379,7 +383,10 @@ def moved_samples(year_start: int, anchor: int, count: int) -> list[Payload]:
     seen: set[str] = set()
     for at, row in enumerate(rows):
         updated = parse_ticks(row["updatedDateTime"])
-        goal = year_start + (anchor - year_start) * (at + 1) // (len(rows) + 1)
+        if row["status"] == "New":
+            goal = anchor - (at + 2) * DAY  # still in time for an answer
+        else:
+            goal = year_start + (anchor - year_start) * (at + 1) // (len(rows) + 1)
         shift = (goal - updated) // DAY * DAY
         for field in ("createdDateTime", "updatedDateTime", "expirationDateTime"):
             if row.get(field):

@@ -115,11 +115,7 @@ class World:
     def get(self, referral_id: str) -> Payload | None:
         """The referral as it is now (a copy), or None."""
         with self._lock:
-            found = self._overlay.get(referral_id)
-            if found is not None:
-                return deepcopy(found[1])
-            index = self._base_index(referral_id)
-            return None if index is None else self.payloads.of(index, self.updated(index))
+            return deepcopy(self._now(referral_id))
 
     def all(self) -> Iterator[Payload]:
         """Every referral as it is now, by `updatedDateTime` ascending. Do not change the world meanwhile."""
@@ -172,11 +168,7 @@ class World:
     def create(self, at: int, changes: Mapping[str, Any] | None = None) -> Payload:
         """A new referral at `at` (ticks), drawn like any other, then `changes` (see `change`). Returns a copy."""
         with self._lock:
-            row = self.payloads.fresh(self._next_index, at)
-            self._next_index += 1
-            _apply(row, changes or {})
-            self.put(row)
-            return deepcopy(row)
+            return deepcopy(self._create(at, changes or {}))
 
     def change(self, referral_id: str, at: int, changes: Mapping[str, Any]) -> Payload:
         """Change a referral at `at` (ticks): `changes` maps a path such as `details/dealValue` to its new value.
@@ -185,14 +177,30 @@ class World:
         unknown id.
         """
         with self._lock:
-            row = self.get(referral_id)
-            if row is None:
-                raise KeyError(referral_id)
-            row["updatedDateTime"] = render_ticks(at)
-            row["eTag"] = etag(referral_id, at)
-            _apply(row, changes)
-            self.put(row)
-            return deepcopy(row)
+            return deepcopy(self._change(referral_id, at, changes))
+
+    def _now(self, referral_id: str) -> Payload | None:
+        """The referral as it is now, the world's own copy."""
+        found = self._overlay.get(referral_id)
+        if found is not None:
+            return found[1]
+        index = self._base_index(referral_id)
+        return None if index is None else self.payloads.of(index, self.updated(index))
+
+    def _create(self, at: int, changes: Mapping[str, Any]) -> Payload:
+        row = _changed(self.payloads.fresh(self._next_index, at), changes)
+        self._next_index += 1
+        self.put(row)
+        return row
+
+    def _change(self, referral_id: str, at: int, changes: Mapping[str, Any]) -> Payload:
+        row = self._now(referral_id)
+        if row is None:
+            raise KeyError(referral_id)
+        stamps = {"updatedDateTime": render_ticks(at), "eTag": etag(referral_id, at)}
+        row = _changed(row, {**stamps, **changes})
+        self.put(row)
+        return row
 
     # The passing of time
 
@@ -226,22 +234,26 @@ class World:
         """Queue every unanswered referral whose deadline is `day`; the nightly job reaches them minutes later."""
         first = self._first_base(day - RESPONSE_DAYS * DAY)
         last = self._first_base(day - (RESPONSE_DAYS - 2) * DAY)
-        rows = [
-            self.payloads.of(index, self.updated(index)) for index in range(first, last) if index not in self._moved
+        due = [
+            self.payloads.ids.of(index)
+            for index in range(first, last)
+            if index not in self._moved and self.payloads.plan(index, self.updated(index)).expires_at(day)
         ]
-        rows += [row for _, row in self._overlay.values()]
         deadline = render_ticks(day)
-        for row in rows:
-            if row["status"] == "New" and row.get("expirationDateTime") == deadline:
-                delay = TICKS_PER_SECOND * 60 + Draw(self.seed, "expiry", row["id"]).below(600 * TICKS_PER_SECOND)
-                heapq.heappush(self._expiring, (day + delay, row["id"]))
+        due += [
+            referral_id
+            for referral_id, (_, row) in self._overlay.items()
+            if row.get("status") == "New" and row.get("expirationDateTime") == deadline
+        ]
+        for referral_id in due:
+            delay = TICKS_PER_SECOND * 60 + Draw(self.seed, "expiry", referral_id).below(600 * TICKS_PER_SECOND)
+            heapq.heappush(self._expiring, (day + delay, referral_id))
 
     def _expire(self, at: int, referral_id: str) -> None:
-        row = self.get(referral_id)
-        if row is not None and row["status"] == "New":
-            self.change(
-                referral_id, at, {"status": "Closed", "substatus": "Expired", "closedDateTime": render_ticks(at)}
-            )
+        row = self._now(referral_id)
+        if row is not None and row.get("status") == "New":
+            changes = {"status": "Closed", "substatus": "Expired", "closedDateTime": render_ticks(at)}
+            self._change(referral_id, at, changes)
 
     def _happen(self, number: int, at: int) -> None:
         """Live event `number`, at `at` (ticks)."""
@@ -249,7 +261,7 @@ class World:
         event = draw.weighted(((45, "create"), (20, "accept"), (20, "work"), (10, "close"), (5, "decline")))
         target = None if event == "create" else self._some_referral(draw, _BEFORE[event])
         if target is None:
-            self.create(at)
+            self._create(at, {})
             return
         now = render_ticks(at)
         changes: dict[str, Any]
@@ -265,23 +277,20 @@ class World:
             case _:
                 changes = {"details/dealValue": 250.0 * (1 + draw.below(400))}
                 changes["salesStage"] = draw.pick(("20", "40", "60", "80"))
-        self.change(target, at, changes)
+        self._change(target, at, changes)
 
     def _some_referral(self, draw: Draw, status: str) -> str | None:
         """A late referral in a status, found by a bounded number of draws."""
         recent = list(islice(reversed(self._overlay), 50))
         for _ in range(30):
             if recent and draw.chance(40):
-                row = self._overlay[draw.pick(recent)][1]
+                referral_id = draw.pick(recent)
+                if self._overlay[referral_id][1].get("status") == status:
+                    return referral_id
             elif self._base:
                 index = self._base - 1 - draw.below(max(1, self._base // 5))
-                if index in self._moved:
-                    continue
-                row = self.payloads.of(index, self.updated(index))
-            else:
-                continue
-            if row["status"] == status:
-                return str(row["id"])
+                if index not in self._moved and self.payloads.plan(index, self.updated(index)).status == status:
+                    return self.payloads.ids.of(index)
         return None
 
     # Searching
@@ -402,12 +411,15 @@ class World:
         return self._by_created
 
 
-def _apply(row: Payload, changes: Mapping[str, Any]) -> None:
+def _changed(row: Payload, changes: Mapping[str, Any]) -> Payload:
+    """A copy of the row with values replaced at paths; only what lies on a path is copied."""
+    copy = dict(row)
     for path, value in changes.items():
+        place = copy
         *steps, last = path.split("/")
-        place: Any = row
         for step in steps:
-            if not isinstance(place.get(step), dict):
-                place[step] = {}
+            inner = place.get(step)
+            place[step] = dict(inner) if isinstance(inner, dict) else {}
             place = place[step]
         place[last] = value
+    return copy

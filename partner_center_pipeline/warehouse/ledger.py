@@ -148,7 +148,8 @@ def resolve(connection: Connection, windows: Sequence[SyncWindow], first: int) -
 def begin(connection: Connection, windows: Sequence[SyncWindow], run_id: str, now: datetime) -> int | None:
     """Note that a run begins on these windows; the position (ticks) where an earlier attempt at them stopped, or None.
 
-    A window that now reaches back further than when it was begun is open again, with nothing scanned. Attempts at the same windows that still say `running` were left by a process that died: they become `failed`.
+    A window that now reaches back further than when it was begun is open again, with nothing scanned. Attempts at the
+    same windows that still say `running` were left by a process that died: they become `failed`.
     """
     connection.execute(
         update(sync_attempts)
@@ -245,18 +246,15 @@ def close(connection: Connection, closed: Mapping[SyncWindow, Figures], run_id: 
 
     `distinct_ids` is counted here, in the database: a set of ids in memory would grow with the window.
     """
-    held: dict[int, int] = dict(
-        connection.execute(
-            select(raw_referrals.c.window_start, func.count(raw_referrals.c.referral_id.distinct()))
-            .where(
-                raw_referrals.c.window_start >= min(window.start for window in closed),
-                raw_referrals.c.window_start < max(window.end for window in closed),
-            )
-            .group_by(raw_referrals.c.window_start)
+    counted = connection.execute(
+        select(raw_referrals.c.window_start, func.count(raw_referrals.c.referral_id.distinct()).label("ids"))
+        .where(
+            raw_referrals.c.window_start >= min(window.start for window in closed),
+            raw_referrals.c.window_start < max(window.end for window in closed),
         )
-        .tuples()
-        .all()
+        .group_by(raw_referrals.c.window_start)
     )
+    held = {row.window_start: row.ids for row in counted}
     for window, figures in closed.items():
         figures.distinct_ids = held.get(window.start, 0)
         connection.execute(
@@ -284,12 +282,17 @@ def fail(connection: Connection, run_id: str, now: datetime, error: str, *, inco
 # The assets after raw_referrals ---------------------------------------------------------------------------------------
 
 
-def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset) -> None:
-    """Make sure that `before` has done all of these windows. Raises WindowNotReadyError naming the first it has not."""
+def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset) -> list[SyncWindow]:
+    """The windows with the interval each answers for, once it is sure that `before` has done all of them.
+
+    Raises WindowNotReadyError naming the first that it has not.
+    """
     ready = {
-        start
-        for (start,) in connection.execute(
-            select(sync_windows.c.window_start).where(_named(windows), _at(before).is_not(None))
+        row.window_start: row.covers_from
+        for row in connection.execute(
+            select(sync_windows.c.window_start, sync_windows.c.covers_from).where(
+                _named(windows), _at(before).is_not(None)
+            )
         )
     }
     for window in windows:
@@ -298,6 +301,7 @@ def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset
                 f"{before} has not done window {window.key} yet, so there is nothing to build on; materialize {before} "
                 "for it first, or the whole chain"
             )
+    return [replace(window, covers_from=ready[window.start]) for window in windows]
 
 
 def mark(connection: Connection, windows: Sequence[SyncWindow], asset: Asset, now: datetime, *, changed: bool) -> None:

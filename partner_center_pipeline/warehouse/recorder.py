@@ -87,7 +87,8 @@ class Recorder:
             referrals.quarantine(connection, page.rejected, here.start, now)
             self._count(here, page, placed, fresh)
             at = self._window_at(page.position)
-            for window in sorted({here, at, *(self._window_at(row.updated_ticks) for row in page.versions)}):
+            reached = [window for window in self.windows[self._open :] if window <= at]
+            for window in sorted({here, *reached, *(self._window_at(row.updated_ticks) for row in page.versions)}):
                 position = min(page.position, window.end) if window <= at else None
                 ledger.note_progress(connection, window, self.run_id, self.figures[window], position)
             for window in {self._window_at(item.row.updated_ticks) for item in fresh}:

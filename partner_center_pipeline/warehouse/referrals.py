@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from partner_center_pipeline.warehouse.bulk import CHUNK, insert_new, upsert
-from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals, sync_windows
+from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals
 
 
 class Version(Protocol):
@@ -133,15 +133,8 @@ class Newest:
 
 
 def brought_in(start: int, end: int) -> ColumnElement[bool]:
-    """Whether a row of raw_referrals was brought by windows in `[start, end)` (ticks).
-
-    The installation's first window also answers for rows that windows before it brought: those of another
-    HUNTER_SYNC_START, which are no windows any more. `sync_windows.covers_from` says how far back.
-    """
-    reaches_to = (
-        select(func.min(sync_windows.c.covers_from)).where(sync_windows.c.window_start == start).scalar_subquery()
-    )
-    return and_(raw_referrals.c.window_start >= func.coalesce(reaches_to, start), raw_referrals.c.window_start < end)
+    """Whether a row of raw_referrals was brought by windows in `[start, end)` (ticks)."""
+    return and_(raw_referrals.c.window_start >= start, raw_referrals.c.window_start < end)
 
 
 def newest_of_span(connection: Connection, start: int, end: int) -> Iterator[list[Newest]]:

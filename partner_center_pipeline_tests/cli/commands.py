@@ -18,7 +18,7 @@ def clean_environment(home: Path, **variables: str) -> dict[str, str]:
     """An environment with a path, an empty HOME, the home folder, and these variables."""
     empty = home.parent / "nobody"
     empty.mkdir(exist_ok=True)
-    return {"PATH": os.defpath, "HOME": str(empty), "HUNTER_HOME": str(home), "COLUMNS": "200", **variables}
+    return {"PATH": os.defpath, "HOME": str(empty), "HUNTER_HOME": str(home), **variables}
 
 
 def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +35,7 @@ def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedPr
 
 @contextmanager
 def running(home: Path, log: IO[str], *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """A command that runs until it is told to end; what it prints goes to `log`. Ended by Ctrl-C, at the latest here."""
+    """A command that runs until it is told to end, by Ctrl-C here at the latest; what it prints goes to `log`."""
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         env=clean_environment(home, **variables),

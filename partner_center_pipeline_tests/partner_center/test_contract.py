@@ -81,6 +81,14 @@ def test_a_row_reads_the_same_whichever_decoder_its_page_needed(item: Any) -> No
     assert read_referral(decode(alone)["value"][0]) == read_referral(decode(with_a_bad_neighbour)["value"][0])
 
 
+@pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "1" * 300, "0.1", "-0.0", "1e300"])
+def test_a_number_reads_the_same_whichever_decoder_its_page_needed(number: str) -> None:
+    item = b'{"id": "r-1", "updatedDateTime": "2026-03-01T10:00:00Z", "value": %s}' % number.encode()
+    read = read_referral(decode(b'{"value": [%s]}' % item)["value"][0])
+    assert isinstance(read, ReferralVersion)
+    assert read == read_referral(decode(b'{"value": [%s, "\\ud800"]}' % item)["value"][0])
+
+
 @pytest.mark.parametrize(
     ("item", "reason", "path"),
     [

@@ -5,8 +5,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from partner_center_pipeline.partner_center import PageQuery, ReferralsClient, Unreachable, build_http
-from partner_center_pipeline.partner_center.http import MsalHttp
+from partner_center_pipeline.partner_center import PageQuery, ReferralsClient, Throttled, Unreachable, build_http
+from partner_center_pipeline.partner_center.http import MsalHttp, raise_if_busy
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline.simulator.faults import HttpFault
@@ -77,6 +77,30 @@ def test_msals_calls_are_tried_again_when_the_answer_is_no_json(
         sim.faults.plan(fault)
     assert msal_http.get(address, headers=headers).status_code == 200
     assert len(clock.pauses) == 4
+
+
+@pytest.mark.parametrize("status", [200, 204, 304, 400, 401, 403, 404, 409, 412, 501, 505, 507])
+def test_a_status_that_would_only_repeat_is_not_tried_again(status: int) -> None:
+    raise_if_busy(_answer(status), PatientClock())
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520])
+def test_a_status_that_passes_is_unreachable_for_now(status: int) -> None:
+    with pytest.raises(Unreachable, match=f"HTTP {status}") as busy:
+        raise_if_busy(_answer(status), PatientClock())
+    assert (busy.value.status, busy.value.transient, busy.value.retry_after) == (status, True, 7)
+
+
+@pytest.mark.parametrize("status", [429, 509])
+def test_a_status_that_throttles_is_throttled(status: int) -> None:
+    with pytest.raises(Throttled, match=r"asks to wait 7 s") as busy:
+        raise_if_busy(_answer(status), PatientClock())
+    assert (busy.value.status, busy.value.transient, busy.value.retry_after) == (status, True, 7)
+
+
+def _answer(status: int) -> httpx.Response:
+    request = httpx.Request("GET", "https://api.partner.microsoft.com/")
+    return httpx.Response(status, headers={"Retry-After": "7"}, request=request)
 
 
 def test_msals_calls_end_when_the_trouble_lasts(sim: Simulator, http: httpx.Client, clock: PatientClock) -> None:

@@ -23,6 +23,7 @@ from partner_center_pipeline.partner_center import (
     scan,
 )
 from partner_center_pipeline.partner_center.contract import Breach
+from partner_center_pipeline.partner_center.scan import MAX_RESTARTS
 from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline.simulator.faults import CorruptRow, HttpFault
 from partner_center_pipeline.simulator.odata import DateLiteral as Takes
@@ -416,6 +417,12 @@ def scanned(server: OffsetServer) -> list[ScanPage]:
 @example(  # one of five that share an instant leaves between its page and the next: an offset then hides another
     times={f"r{number}": ORIGIN + number // 5 for number in range(7)}, page_size=2, cap=1000, leaving={1: 0}
 )
+@example(  # the same at the end of the interval, where no later row shows that something was passed over
+    times={f"r{number}": ORIGIN for number in range(5)}, page_size=10, cap=2, leaving={1: 0}
+)
+@example(  # asking for larger pages is no failed try: two departures fit into the tries that are left
+    times={f"r{number}": ORIGIN for number in range(6)}, page_size=2, cap=3, leaving={6: 0, 10: 0}
+)
 def test_rows_that_leave_under_offset_links_hide_no_row_that_stays(
     times: dict[str, int], page_size: int, cap: int, leaving: dict[int, int]
 ) -> None:
@@ -463,6 +470,13 @@ def test_pages_that_never_end_are_a_loop_however_their_links_change(items: list[
 
     with pytest.raises(ScanIncomplete, match=r"lead nowhere|met before"):
         scanned(Endless({}, 5))
+
+
+def test_an_empty_page_whose_link_leads_back_to_it_is_found_at_once() -> None:
+    server = OffsetServer({"r": ORIGIN}, 5, lies=["empty"] * 100)
+    with pytest.raises(ScanIncomplete, match="lead nowhere"):
+        scanned(server)
+    assert server.requests == 2 * (MAX_RESTARTS + 1)
 
 
 def test_an_honest_scan_asks_one_page_more_than_there_is() -> None:

@@ -20,7 +20,7 @@ def companies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -
     written = leads.Written()
     with failing_for_people(), warehouse.open() as house, step(house, Asset.COMPANIES, windows, now) as done:
         with house.read() as connection:
-            domains = leads.domains_of_span(connection, windows[0].start, windows[-1].end)
+            domains = leads.domains_of_span(connection, done.start, done.end)
         for some in chunks(domains):
             with house.write() as connection:
                 rows = [company_of(domain, of_it) for domain, of_it in leads.of_domains(connection, some).items()]

@@ -25,7 +25,7 @@ def domain_signals(
     with failing_for_people(), warehouse.open() as house, step(house, Asset.DOMAIN_SIGNALS, windows, now) as done:
         settings = Settings.load()
         with house.read() as connection:
-            named = leads.domains_of_span(connection, windows[0].start, windows[-1].end)
+            named = leads.domains_of_span(connection, done.start, done.end)
             due = signals.due(connection, named, now)
         for some in chunks(due):
             with mail.open(settings) as scan:

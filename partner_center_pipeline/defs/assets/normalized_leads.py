@@ -26,7 +26,7 @@ def normalized_leads(context: dg.AssetExecutionContext, warehouse: WarehouseReso
         house.read() as reading,
     ):
         own_domains = frozenset(Settings.load().own_domains)
-        for newest in referrals.newest_of_span(reading, windows[0].start, windows[-1].end):
+        for newest in referrals.newest_of_span(reading, done.start, done.end):
             rows = [leads.row_of(found, read_lead(found.payload, own_domains)) for found in newest]
             with house.write() as connection:
                 written += leads.write(connection, rows)

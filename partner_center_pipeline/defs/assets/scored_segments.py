@@ -26,10 +26,10 @@ def scored_segments(context: dg.AssetExecutionContext, warehouse: WarehouseResou
     now = utc_now()
     windows = windows_of(context, now)
     written, segments, causes = leads.Written(), Counter[str](), Counter[str]()
-    with failing_for_people(), warehouse.open() as house, step(house, Asset.SCORED_SEGMENTS, windows, now):
+    with failing_for_people(), warehouse.open() as house, step(house, Asset.SCORED_SEGMENTS, windows, now) as done:
         policy = _policy(Settings.load())
         with house.read() as connection:
-            domains = leads.domains_of_span(connection, windows[0].start, windows[-1].end)
+            domains = leads.domains_of_span(connection, done.start, done.end)
         for some in chunks(domains):
             with house.write() as connection:
                 heard = signals.load(connection, some)

@@ -1,0 +1,54 @@
+"""A home folder whose `.env` points at the local Microsoft, signed in or not."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from partner_center_pipeline.cli import main
+from partner_center_pipeline.simulator import Simulator
+from partner_center_pipeline_tests.defs.conftest import microsoft, running_microsoft, signed_in, sync_start
+
+__all__ = ["microsoft", "running_microsoft", "signed_in", "sync_start"]  # fixtures of both folders
+
+
+class Home:
+    """A home folder, what stands in its `.env`, and commands run there in this process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.variables: dict[str, str] = {}
+
+    def edit_env(self, **changes: str | None) -> None:
+        """Save `.env` with variables changed, or taken out (None)."""
+        self.variables.update({name: value for name, value in changes.items() if value is not None})
+        for name in [name for name, value in changes.items() if value is None]:
+            self.variables.pop(name, None)
+        text = "".join(f"{name}='{value}'\n" for name, value in self.variables.items())
+        (self.path / ".env").write_text(text, encoding="utf-8")
+
+    def invoke(self, *arguments: str) -> Result:
+        """Run a command that does not start Dagster."""
+        return CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture
+def unsigned(home: Path, microsoft: Simulator) -> Home:
+    """Everything is configured and switched on, from some hours ago; nobody has signed in."""
+    hours_ago = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    place = Home(home)
+    place.edit_env(
+        **microsoft.environment(),
+        HUNTER_PARTNER_CENTER_ENABLED="true",
+        HUNTER_SYNC_START=f"{hours_ago:%Y-%m-%dT%H:%M:%SZ}",
+    )
+    return place
+
+
+@pytest.fixture
+def ready(unsigned: Home, signed_in: Path) -> Home:
+    """Everything is configured, switched on and signed in."""
+    shutil.copytree(signed_in, unsigned.path / ".token_cache")
+    return unsigned

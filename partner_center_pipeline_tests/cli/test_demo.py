@@ -1,0 +1,58 @@
+"""`partner-center demo` as a new user runs it: an empty home folder, an empty HOME, nothing in the environment."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from partner_center_pipeline.warehouse import schema
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline_tests.cli.commands import run
+
+pytestmark = pytest.mark.slow
+
+UNCHANGED = ["raw_referrals", "leads", "companies", "domain_signals", "company_scores", "score_changes"]
+
+
+def test_the_demo_shows_scored_leads_and_a_second_run_adds_nothing(home: Path) -> None:
+    first = run(home, "demo")
+    assert first.returncode == 0, first.stderr
+    for heading in ("Company", "Domain", "Segment", "Category", "Score", "Top reasons"):
+        assert heading in first.stdout
+    added = dict(re.findall(r"^  (\w+) +[\d,]+ rows +\(\+([\d,]+)\)$", first.stdout, re.MULTILINE))
+    assert all(int(added[table].replace(",", "")) > 50 for table in UNCHANGED)
+    assert re.search(r"\b(Migration|Existing|Cold)\b", first.stdout)
+    assert "partner-center ui" in first.stdout
+    assert "Traceback" not in first.stderr
+
+    # Somebody who switched the real integration off still gets the demo, which does not touch it.
+    with (home / ".env").open("a") as file:
+        file.write("HUNTER_PARTNER_CENTER_ENABLED=false\n")
+    second = run(home, "demo", "--json")
+    assert second.returncode == 0, second.stderr
+    shown = json.loads(second.stdout)
+    assert {table: shown["added"][table] for table in UNCHANGED} == dict.fromkeys(UNCHANGED, 0)
+    assert shown["rows"]["leads"] == int(added["leads"].replace(",", ""))
+    assert len(shown["leads"]) == 10
+    assert all(lead["reasons"] and lead["segment"] for lead in shown["leads"])
+
+
+def test_the_demo_takes_the_database_it_is_given_and_shows_reasons_in_turkish(home: Path, tmp_path: Path) -> None:
+    database = tmp_path / "elsewhere" / "demo.db"
+    done = run(home, "demo", "--language", "tr", HUNTER_DATABASE_URL=f"sqlite:///{database}")
+    assert done.returncode == 0, done.stderr
+    assert database.is_file()
+    assert not (home / ".hunter" / "hunter.db").exists()
+
+
+def test_the_demo_refuses_a_warehouse_with_a_real_tenants_windows(home: Path) -> None:
+    warehouse = Warehouse.open(f"sqlite:///{home}/.hunter/hunter.db")
+    with warehouse.write() as connection:
+        connection.execute(insert(schema.sync_windows).values(window_start=0, window_end=1, covers_from=0))
+    warehouse.close()
+    done = run(home, "demo")
+    assert done.returncode == 1
+    assert "holds a real tenant's referrals" in done.stderr
+    assert "HUNTER_DATABASE_URL" in done.stderr

@@ -1,0 +1,142 @@
+"""`partner-center doctor`: what is configured, what works, what to do next; never a secret."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from partner_center_pipeline.partner_center import TokenStore
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.simulator import HttpFault, Simulator
+from partner_center_pipeline_tests.cli.commands import free_port
+from partner_center_pipeline_tests.cli.conftest import Home
+from partner_center_pipeline_tests.conftest import PostgresServer
+
+
+def findings(home: Home) -> dict[str, tuple[str, str]]:
+    """State and text of each finding, by subject."""
+    shown = json.loads(home.invoke("doctor", "--json").stdout)
+    assert shown["ok"] == all(finding["state"] != "wrong" for finding in shown["findings"])
+    return {finding["subject"]: (finding["state"], finding["text"]) for finding in shown["findings"]}
+
+
+def test_when_all_is_well_it_says_so_and_exits_with_0(ready: Home) -> None:
+    ready.invoke("migrate")
+    shown = ready.invoke("doctor")
+    assert shown.exit_code == 0, shown.output
+    assert {state for state, _ in findings(ready).values()} == {"ok"}
+    assert "Next step" not in shown.output
+    assert "renews silently" in shown.output
+    assert "answers and shows referrals" in shown.output
+
+
+def test_an_empty_home_is_told_what_to_set_first(home: Path) -> None:
+    shown = Home(home).invoke("doctor")
+    assert shown.exit_code == 1
+    assert "Next step: set HUNTER_PARTNER_CENTER_CLIENT_ID in .env" in shown.output
+    found = findings(Home(home))
+    assert found["HUNTER_PARTNER_CENTER_TENANT_ID"][0] == "wrong"
+    assert found["flag"][0] == "note"
+    assert "sign-in" not in found  # there is nothing to sign in to yet
+
+
+def test_nobody_signed_in(unsigned: Home) -> None:
+    shown = unsigned.invoke("doctor")
+    assert shown.exit_code == 1
+    assert "Next step: nobody is signed in; run `partner-center login`" in shown.output
+    assert "Referrals API" not in findings(unsigned)
+
+
+@pytest.mark.parametrize(
+    ("fault", "next_step"),
+    [
+        (HttpFault.FORBIDDEN, "Referral Admin for the entire company"),
+        (HttpFault.UNAUTHORIZED, "partner-center login"),
+    ],
+)
+def test_an_account_that_may_not_read(fault: HttpFault, next_step: str, ready: Home, microsoft: Simulator) -> None:
+    microsoft.faults.plan(fault, times=2)
+    shown = ready.invoke("doctor")
+    assert shown.exit_code == 1
+    assert next_step in shown.output.partition("Next step: ")[2]
+
+
+def test_a_sign_in_that_microsoft_ended(ready: Home, microsoft: Simulator) -> None:
+    microsoft.faults.mfa_missing = True
+    shown = ready.invoke("doctor")
+    assert shown.exit_code == 1
+    assert "multi-factor authentication" in shown.output.partition("Next step: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "subject"),
+    [
+        ("HUNTER_PARTNER_CENTER_PAGE_SIZE", "many", "settings"),
+        ("HUNTER_PARTNER_CENTER_CLIENTID", "x", "settings"),
+        ("HUNTER_PARTNER_CENTER_BASE_URL", "https://api.partnercenter.microsoft.com", "settings"),
+        ("HUNTER_PARTNER_CENTER_CA_BUNDLE", "/nowhere/ca.pem", "sign-in"),
+        ("HUNTER_PARTNER_CENTER_TOKEN_KEY", "short", "sign-in"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(variable: str, value: str, subject: str, ready: Home) -> None:
+    ready.edit_env(**{variable: value})
+    shown = ready.invoke("doctor")
+    assert shown.exit_code == 1
+    assert variable in shown.output.partition("Next step: ")[2]
+    assert findings(ready)[subject][0] == "wrong"
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password(ready: Home) -> None:
+    ready.edit_env(HUNTER_DATABASE_URL=f"postgresql+psycopg://hunter:hush-hush@127.0.0.1:{free_port()}/hunter")
+    shown = ready.invoke("doctor")
+    assert shown.exit_code == 1
+    assert "HUNTER_DATABASE_URL" in shown.output.partition("Next step: ")[2]
+    assert "hush-hush" not in shown.output
+
+
+@pytest.mark.postgres
+def test_a_postgres_schema_is_made_by_migrate(ready: Home, postgres: PostgresServer) -> None:
+    ready.edit_env(HUNTER_DATABASE_URL=postgres.empty())
+    shown = ready.invoke("doctor")
+    assert shown.exit_code == 1
+    assert "run `partner-center migrate`" in shown.output.partition("Next step: ")[2]
+    assert ready.invoke("migrate").exit_code == 0
+    assert ready.invoke("doctor").exit_code == 0
+
+
+def test_a_client_secret_is_noted_as_ignored_and_not_shown(ready: Home) -> None:
+    ready.edit_env(HUNTER_PARTNER_CENTER_CLIENT_SECRET="hush-hush")
+    assert findings(ready)["HUNTER_PARTNER_CENTER_CLIENT_SECRET"][0] == "note"
+    shown = ready.invoke("doctor")
+    assert shown.exit_code == 0
+    assert "hush-hush" not in shown.output
+
+
+def test_the_flag_that_is_off_is_a_note_not_an_error(ready: Home) -> None:
+    ready.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
+    assert findings(ready)["flag"][0] == "note"
+    assert ready.invoke("doctor").exit_code == 0
+
+
+def test_a_sign_in_that_is_about_to_end_is_noted_with_its_age(ready: Home) -> None:
+    store = TokenStore(Settings.load().partner_center_token_cache_path)
+    stored = store.read()
+    assert stored is not None
+    with store.locked():
+        store.write(stored.model_copy(update={"renewed_at": stored.renewed_at - timedelta(days=80)}))
+    state, text = findings(ready)["sign-in"]
+    assert state == "note"
+    assert "last renewed 80 days ago; it ends after 90 days without renewal: run `partner-center login`" in text
+
+
+def test_it_prints_no_token_no_key_and_nobodys_name(ready: Home, microsoft: Simulator) -> None:
+    shown = ready.invoke("doctor").output + ready.invoke("doctor", "--json").output
+    stored = TokenStore(Settings.load().partner_center_token_cache_path).read()
+    assert stored is not None
+    cache = json.loads(stored.msal_cache)
+    secrets = [entry["secret"] for kind in ("AccessToken", "RefreshToken") for entry in cache[kind].values()]
+    names = [entry["username"] for entry in cache["Account"].values()]
+    assert len(secrets) == 2
+    for private in (*secrets, *names, microsoft.client_id):
+        assert private not in shown

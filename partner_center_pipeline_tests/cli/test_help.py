@@ -1,0 +1,52 @@
+"""What `partner-center` says about itself."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from partner_center_pipeline.cli import main
+from partner_center_pipeline.cli.base import COMMANDS
+
+OPTIONS = {
+    "demo": ["--json", "--language"],
+    "ui": ["--demo", "--host", "--port"],
+    "login": [],
+    "doctor": ["--json"],
+    "sync": ["--from", "--to", "--json"],
+    "migrate": [],
+    "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
+}
+
+
+def test_the_help_lists_every_command_with_a_word_on_it() -> None:
+    shown = CliRunner().invoke(main, ["--help"])
+    assert shown.exit_code == 0
+    listed = shown.output.partition("\nCommands:\n")[2]
+    for name in COMMANDS:
+        assert any(line.split()[0] == name and len(line.split()) > 3 for line in listed.splitlines())
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_each_command_explains_itself_and_its_options(name: str, flag: str) -> None:
+    shown = CliRunner().invoke(main, [name, flag])
+    assert shown.exit_code == 0
+    for option in OPTIONS[name]:
+        assert option in shown.output
+
+
+def test_help_answers_without_loading_dagster_or_pandas() -> None:
+    code = (
+        "import sys; from partner_center_pipeline.cli import main; main(['--help'], standalone_mode=False); "
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'dagster', 'pandas'}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == ""
+
+
+def test_an_unknown_command_is_refused_with_a_usage_line() -> None:
+    shown = CliRunner().invoke(main, ["sink"])
+    assert shown.exit_code == 2
+    assert "No such command 'sink'" in shown.output

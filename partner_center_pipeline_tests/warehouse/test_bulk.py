@@ -1,0 +1,205 @@
+"""Many rows at once mean the same on both databases, whatever their values are."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Table, select
+from sqlalchemy.exc import StatementError
+
+from partner_center_pipeline.partner_center.contract import Breach, Rejected, decode, read_referral
+from partner_center_pipeline.warehouse import referrals
+from partner_center_pipeline.warehouse.bulk import chunks, insert_new, upsert
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.schema import (
+    AttemptState,
+    companies,
+    quarantined_referrals,
+    raw_referrals,
+    row_dict,
+    sync_attempts,
+    sync_windows,
+)
+from partner_center_pipeline_tests.warehouse.rows import company, undone
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+storable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+"""Text that a database can hold; the contract refuses NUL and lone surrogates."""
+
+numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(-(2.0**53), 2.0**53)
+"""Larger floats come back from JSONB as the integer that their digits spell."""
+
+json_values = st.recursive(
+    st.none() | st.booleans() | storable | numbers,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(storable, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+class Word(StrEnum):
+    """Any closed set of texts."""
+
+    IN = "ıçğ, \t\\N"
+
+
+def raw(referral_id: str, **values: Any) -> dict[str, Any]:
+    return {
+        "referral_id": referral_id,
+        "version": "v1",
+        "etag": None,
+        "updated_ticks": 1,
+        "updated_text": "1970-01-01T00:00:00.0000001Z",
+        "window_start": 0,
+        "late": False,
+        "content_hash": "hash",
+        "payload": {},
+        "fetched_at": NOW,
+        **values,
+    }
+
+
+def stored(warehouse: Warehouse, table: Table) -> list[dict[str, Any]]:
+    with warehouse.read() as connection:
+        return [row_dict(row) for row in connection.execute(select(table).order_by(*table.primary_key.columns))]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(payload=st.dictionaries(storable, json_values, max_size=4), text=storable)
+def test_payloads_and_texts_are_read_back_as_written(warehouse: Warehouse, payload: dict[str, Any], text: str) -> None:
+    with undone(warehouse) as connection:
+        row = raw("a", payload=payload, content_hash=text)
+        insert_new(connection, raw_referrals, [row])
+        found = connection.execute(select(raw_referrals)).one()
+        assert row_dict(found) == row
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    value=st.none() | st.decimals(Decimal("-7e13"), Decimal("7e13"), places=2),
+    ticks=st.none() | st.integers(-(2**63), 2**63 - 1),
+)
+def test_amounts_and_ticks_are_read_back_to_the_cent_and_to_the_tick(
+    warehouse: Warehouse, value: Decimal | None, ticks: int | None
+) -> None:
+    with undone(warehouse) as connection:
+        upsert(connection, companies, [company("a.com", deal_value=value, next_expiry_ticks=ticks)])
+        found = connection.execute(select(companies)).one()
+        assert (found.deal_value, found.next_expiry_ticks) == (value, ticks)
+
+
+@pytest.mark.parametrize("moment", [NOW, NOW.astimezone(timezone(timedelta(hours=3)))])
+def test_an_instant_is_read_back_in_utc(warehouse: Warehouse, moment: datetime) -> None:
+    with warehouse.write() as connection:
+        insert_new(connection, raw_referrals, [raw("a", fetched_at=moment)])
+    (row,) = stored(warehouse, raw_referrals)
+    assert row["fetched_at"] == NOW
+    assert row["fetched_at"].utcoffset() == timedelta(0)
+
+
+def test_a_datetime_without_a_zone_is_refused(warehouse: Warehouse) -> None:
+    naive = NOW.replace(tzinfo=None)
+    with warehouse.write() as connection, pytest.raises((ValueError, StatementError), match="aware datetimes only"):
+        insert_new(connection, raw_referrals, [raw("a", fetched_at=naive)])
+
+
+def test_enums_are_stored_as_their_text_by_either_way_in(warehouse: Warehouse) -> None:
+    with warehouse.write() as connection:
+        insert_new(connection, raw_referrals, [raw("a", content_hash=Word.IN, payload={"word": Word.IN})])
+        attempt = dict.fromkeys(
+            ("window_start", "window_end", "pages", "fetched", "new_versions", "unchanged", "late", "quarantined",
+             "distinct_ids", "seconds_waited"), 0,
+        )  # fmt: skip
+        connection.execute(
+            sync_attempts.insert().values(state=AttemptState.EMPTY, run_id="run", started_at=NOW, **attempt)
+        )
+        assert connection.execute(select(sync_attempts.c.state)).scalar_one() == "empty"
+    (row,) = stored(warehouse, raw_referrals)
+    assert row["content_hash"] == Word.IN.value
+    assert row["payload"] == {"word": Word.IN.value}
+    assert type(row["content_hash"]) is str
+
+
+def test_a_known_key_is_left_as_it_is_by_an_insert_and_brought_up_to_date_by_an_upsert(warehouse: Warehouse) -> None:
+    with warehouse.write() as connection:
+        insert_new(connection, raw_referrals, [raw("a", content_hash="one"), raw("b", content_hash="one")])
+        insert_new(connection, raw_referrals, [raw("a", content_hash="two"), raw("c", content_hash="two")])
+    assert [row["content_hash"] for row in stored(warehouse, raw_referrals)] == ["one", "one", "two"]
+    with warehouse.write() as connection:
+        upsert(connection, raw_referrals, [raw("a", content_hash="three"), raw("d", content_hash="three")])
+    assert [row["content_hash"] for row in stored(warehouse, raw_referrals)] == ["three", "one", "two", "three"]
+
+
+def test_a_guard_decides_for_each_row_whether_the_stored_one_gives_way(warehouse: Warehouse) -> None:
+    with warehouse.write() as connection:
+        upsert(connection, raw_referrals, [raw("a", updated_ticks=5), raw("b", updated_ticks=5)])
+        upsert(
+            connection,
+            raw_referrals,
+            [raw("a", updated_ticks=4, content_hash="older"), raw("b", updated_ticks=6, content_hash="newer")],
+            guard=lambda given: given.updated_ticks > raw_referrals.c.updated_ticks,
+        )
+    assert [row["content_hash"] for row in stored(warehouse, raw_referrals)] == ["hash", "newer"]
+
+
+def test_columns_that_are_not_given_keep_what_they_hold(warehouse: Warehouse) -> None:
+    key = {"window_start": 0, "window_end": 10}
+    with warehouse.write() as connection:
+        insert_new(connection, sync_windows, [{**key, "covers_from": 0, "position": 7}])
+        upsert(connection, sync_windows, [{**key, "covers_from": -5}])
+    (row,) = stored(warehouse, sync_windows)
+    assert (row["covers_from"], row["position"]) == (-5, 7)
+
+
+def test_nothing_is_nothing(warehouse: Warehouse) -> None:
+    with warehouse.write() as connection:
+        insert_new(connection, raw_referrals, [])
+        upsert(connection, companies, [])
+    assert stored(warehouse, raw_referrals) == []
+
+
+def test_one_transaction_may_write_a_table_many_times_and_a_failed_one_leaves_nothing(warehouse: Warehouse) -> None:
+    def break_off() -> None:
+        with warehouse.write() as connection:
+            for name in "abc":
+                insert_new(connection, raw_referrals, [raw(name)])
+            assert len(connection.execute(select(raw_referrals)).all()) == 3
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        break_off()
+    assert stored(warehouse, raw_referrals) == []
+
+
+def test_more_rows_than_a_statement_takes_variables_are_written(warehouse: Warehouse) -> None:
+    with warehouse.write() as connection:
+        insert_new(connection, raw_referrals, [raw(f"{number:05}") for number in range(3500)])
+    assert len(stored(warehouse, raw_referrals)) == 3500
+
+
+def test_chunks_hold_every_key_once_in_order() -> None:
+    keys = [f"{number}" for number in range(2001)]
+    cut = list(chunks(keys))
+    assert [key for some in cut for key in some] == keys
+    assert [len(some) for some in cut] == [1000, 1000, 1]
+    assert list(chunks([])) == []
+
+
+@pytest.mark.parametrize("escape", ["\\u0000", "\\ud800"])
+def test_text_that_no_database_holds_never_reaches_the_referrals_but_quarantine_keeps_it(
+    warehouse: Warehouse, escape: str
+) -> None:
+    row = read_referral(
+        decode(b'{"id": "a", "updatedDateTime": "2026-01-01T00:00:00Z", "name": "x%s"}' % escape.encode())
+    )
+    assert isinstance(row, Rejected)
+    assert row.reason is Breach.UNSTORABLE_TEXT
+    with warehouse.write() as connection:
+        referrals.quarantine(connection, [row], 0, NOW)
+    (kept,) = stored(warehouse, quarantined_referrals)
+    assert escape in kept["payload_text"]
+    assert kept["reason"] == "unstorable_text"

@@ -1,0 +1,282 @@
+"""Whatever became of HUNTER_SYNC_START, the width and earlier runs: what is due gets done, and nothing is lost."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, select, update
+
+from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.recorder import Recorder
+from partner_center_pipeline.warehouse.referrals import newest_of_span
+from partner_center_pipeline.warehouse.schema import Asset, raw_referrals, sync_attempts, sync_windows
+from partner_center_pipeline.windows import (
+    BEGINNING,
+    TICKS_PER_SECOND,
+    SyncWindow,
+    WindowGrid,
+    catch_up,
+    datetime_of,
+    merge,
+    ticks_of,
+)
+from partner_center_pipeline_tests.warehouse.test_recording import (
+    FIRST,
+    NOW,
+    Page,
+    Row,
+    W,
+    begin,
+    finish,
+    whole,
+    windows,
+)
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+LATER = DAY + timedelta(hours=6)
+OVERLAP = 900 * TICKS_PER_SECOND
+PAGE = 2
+
+
+class Stop(IntEnum):
+    """Where a run's process is killed."""
+
+    AFTER_A_PAGE = 0
+    BEFORE_CLOSING = 1
+    AFTER_RAW_REFERRALS = 2
+    AFTER_NORMALIZED_LEADS = 3
+    NOWHERE = 4
+
+
+class KilledError(Exception):
+    """The process ends here."""
+
+
+class Mortal(Recorder):
+    """A recorder whose process dies between a page's transaction and the one that closes what the page passed."""
+
+    def _close_until(self, ticks: int) -> None:
+        raise KilledError
+
+
+class Installation:
+    """A warehouse, the server it copies, and which referrals became leads."""
+
+    def __init__(self, warehouse: Warehouse, server: Sequence[Row]) -> None:
+        self.warehouse = warehouse
+        self.server = sorted(server, key=lambda row: row.updated_ticks)
+        self.leads: set[str] = set()
+        with warehouse.write() as connection:
+            for table in (raw_referrals, sync_windows, sync_attempts):
+                connection.execute(delete(table))
+
+    def due(self, grid: WindowGrid) -> list[tuple[int, int]]:
+        """What the sensor would ask for."""
+        with self.warehouse.read() as connection:
+            return catch_up(grid, LATER, ledger.covered(connection), busy=())
+
+    def run(self, grid: WindowGrid, start: int, end: int, stop: Stop = Stop.NOWHERE) -> None:
+        """One run of the chain, as defs/ does it."""
+        kind = Mortal if stop is Stop.BEFORE_CLOSING else Recorder
+        wanted = list(grid.between(start, end))
+        recorder = kind.begin(self.warehouse, wanted, "run", lambda: NOW, first=grid.first or 0)
+        if not self._scan(recorder, stop) or stop is Stop.AFTER_RAW_REFERRALS:
+            return
+        with self.warehouse.write() as connection:
+            known = ledger.require(connection, recorder.windows, Asset.RAW_REFERRALS)
+            for some in newest_of_span(connection, known[0].covers_from, known[-1].end):
+                self.leads |= {found.referral_id for found in some}
+            ledger.mark(connection, known, Asset.NORMALIZED_LEADS, NOW, changed=False)
+        if stop is not Stop.AFTER_NORMALIZED_LEADS:
+            finish(self.warehouse, known)
+
+    def _scan(self, recorder: Recorder, stop: Stop) -> bool:
+        first, end = recorder.windows[0], recorder.windows[-1].end
+        low = BEGINNING if first.is_genesis else first.covers_from - OVERLAP
+        if recorder.resume_from is not None:
+            low = max(low, recorder.resume_from)
+        rows = [row for row in self.server if low <= row.updated_ticks < end]
+        for at in range(0, len(rows) + 1, PAGE):
+            some, last = rows[at : at + PAGE], at + PAGE > len(rows)
+            position = end if last else some[-1].updated_ticks
+            try:
+                recorder.write(Page(some, position, last=last))
+            except KilledError:
+                return False
+            if stop is Stop.AFTER_A_PAGE:
+                return False
+        return True
+
+
+grids = st.builds(
+    lambda minutes, interval: WindowGrid.of(DAY + timedelta(minutes=minutes), interval, 120),
+    st.integers(0, 240),
+    st.sampled_from([600, 900, 3600]),
+)
+times = st.integers(-4 * 24 * 6, 6 * 6).map(lambda steps: ticks_of(DAY) + steps * 600 * TICKS_PER_SECOND)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    updated=st.lists(times, max_size=8),
+    past=st.lists(st.tuples(grids, st.lists(st.sampled_from(Stop), max_size=3)), max_size=3),
+    last=grids,
+)
+def test_after_any_past_one_clean_sync_has_every_referral_and_then_nothing_is_due(
+    warehouse: Warehouse, updated: list[int], past: list[tuple[WindowGrid, list[Stop]]], last: WindowGrid
+) -> None:
+    installation = Installation(warehouse, [Row(f"r{number}", ticks) for number, ticks in enumerate(updated)])
+    for grid, stops in past:
+        for stop in stops:
+            for start, end in installation.due(grid)[:1]:
+                installation.run(grid, start, end, stop)
+    for start, end in installation.due(last):
+        installation.run(last, start, end)
+    assert installation.due(last) == []
+    window = last.last_due(LATER)
+    assert window is not None
+    assert installation.leads >= {row.referral_id for row in installation.server if row.updated_ticks < window.end}
+
+
+class TestFirstWindow:
+    def test_a_start_moved_onto_a_done_window_opens_it_for_the_gap_before_it(self, warehouse: Warehouse) -> None:
+        """Else the gap would be asked for, and never closed, for ever."""
+        for some in (windows(2), windows(2, first=5)):
+            whole(warehouse, some, [], "past")
+            finish(warehouse, some)
+        moved = FIRST + 5 * W
+        recorder = Recorder.begin(warehouse, windows(1, first=5), "moved", lambda: NOW, first=moved)
+        assert recorder.windows[0].covers_from == FIRST + 2 * W
+        assert recorder.resume_from is None
+        with warehouse.read() as connection:
+            assert ledger.covered(connection) == [(BEGINNING, FIRST + 2 * W), (FIRST + 6 * W, FIRST + 7 * W)]
+        recorder.write(Page([Row("gap", FIRST + 3 * W)], FIRST + 6 * W, last=True))
+        finish(warehouse, recorder.windows)
+        with warehouse.read() as connection:
+            assert ledger.covered(connection) == [(BEGINNING, FIRST + 7 * W)]
+            stored = connection.execute(select(raw_referrals.c.window_start, raw_referrals.c.late)).one()
+        assert tuple(stored) == (moved, False)
+
+    def test_rows_of_a_genesis_that_was_given_up_become_leads_under_the_new_first_window(
+        self, warehouse: Warehouse
+    ) -> None:
+        begin(warehouse, windows(1)).write(Page([Row("old", FIRST - 5)], FIRST - 5))
+        moved = FIRST + 3 * W
+        recorder = Recorder.begin(warehouse, windows(1, first=3), "moved", lambda: NOW, first=moved)
+        recorder.write(Page([Row("old", FIRST - 5)], moved + W, last=True))
+        with warehouse.read() as connection:
+            (known,) = ledger.require(connection, windows(1, first=3), Asset.RAW_REFERRALS)
+            brought = list(newest_of_span(connection, known.covers_from, known.end))
+        assert known.is_genesis
+        assert [found.referral_id for some in brought for found in some] == ["old"]
+
+    def test_a_window_that_is_not_the_first_answers_for_itself_only(self, warehouse: Warehouse) -> None:
+        with warehouse.read() as connection:
+            resolved = ledger.resolve(connection, windows(3), FIRST)
+        assert [window.covers_from for window in resolved] == [BEGINNING, FIRST + W, FIRST + 2 * W]
+
+
+class TestPosition:
+    def test_a_range_goes_on_behind_the_windows_it_closed(self, warehouse: Warehouse) -> None:
+        recorder = begin(warehouse, windows(4))
+        recorder.write(Page([Row("a", FIRST), Row("b", FIRST + 2 * W + 5)], FIRST + 2 * W + 5))
+        assert begin(warehouse, windows(4), "again").resume_from == FIRST + 2 * W + 5
+
+    def test_a_run_that_dies_between_a_page_and_closing_what_it_passed_goes_on_too(self, warehouse: Warehouse) -> None:
+        recorder = Mortal.begin(warehouse, windows(4), "run", lambda: NOW, first=FIRST)
+        with pytest.raises(KilledError):
+            recorder.write(Page([Row("a", FIRST), Row("b", FIRST + 2 * W + 5)], FIRST + 2 * W + 5))
+        again = begin(warehouse, windows(4), "again")
+        assert again.resume_from == FIRST + 2 * W + 5
+        again.write(Page([], FIRST + 4 * W, last=True))
+        with warehouse.read() as connection:
+            assert ledger.covered(connection, (Asset.RAW_REFERRALS,)) == [(BEGINNING, FIRST + 4 * W)]
+
+    def test_a_window_before_the_position_that_nobody_scanned_is_scanned(self, warehouse: Warehouse) -> None:
+        begin(warehouse, windows(1, first=1)).write(Page([], FIRST + W + 5))
+        assert begin(warehouse, windows(2), "both").resume_from is None
+
+    def test_a_window_that_holds_referrals_of_an_earlier_attempt_is_not_empty(self, warehouse: Warehouse) -> None:
+        begin(warehouse, windows(1)).write(Page([Row("a", FIRST + 1)], FIRST + 1))
+        begin(warehouse, windows(1), "again").write(Page([], FIRST + W, last=True))
+        with warehouse.read() as connection:
+            states = connection.execute(select(sync_attempts.c.state).order_by(sync_attempts.c.id)).scalars().all()
+        assert states == ["failed", "complete"]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 12), st.integers(1, 6), st.integers(0, 4), st.sets(st.sampled_from(Asset))),
+        max_size=12,
+        unique_by=lambda row: (row[0], row[0] + row[1]),
+    ),
+    asked=st.sets(st.sampled_from(Asset), min_size=1),
+)
+def test_covered_is_the_union_of_what_each_row_answers_for_rows_of_one_interval_included(
+    warehouse: Warehouse, rows: list[tuple[int, int, int, set[Asset]]], asked: set[Asset]
+) -> None:
+    with warehouse.engine.connect() as connection, connection.begin() as transaction:
+        for start, length, back, done in rows:
+            connection.execute(
+                sync_windows.insert().values(
+                    window_start=start,
+                    window_end=start + length,
+                    covers_from=max(start - back, 0) if back < 4 else BEGINNING,
+                    **{f"{asset}_at": NOW for asset in done},
+                )
+            )
+        expected = merge(
+            (max(start - back, 0) if back < 4 else BEGINNING, start + length)
+            for start, length, back, done in rows
+            if asked <= done
+        )
+        assert ledger.covered(connection, asked) == expected
+        transaction.rollback()
+
+
+def test_progress_counts_what_is_done_since_a_run_began_and_says_what_is_going_on(warehouse: Warehouse) -> None:
+    def seen(since: datetime = NOW) -> ledger.Progress:
+        with warehouse.read() as connection:
+            return ledger.progress(connection, FIRST, FIRST + 2 * W, since)
+
+    assert seen() == ledger.Progress(0, "raw_referrals: 0 rows")
+    recorder = begin(warehouse, windows(2))
+    recorder.write(Page([Row("a", FIRST), Row("b", FIRST)], FIRST))
+    assert seen() == ledger.Progress(0, "raw_referrals: 2 rows")
+    recorder.write(Page([], FIRST + 2 * W, last=True))
+    assert seen() == ledger.Progress(2, "normalized_leads")
+    finish(warehouse, windows(2))
+    assert seen() == ledger.Progress(10, "finishing")
+    assert seen(NOW + timedelta(seconds=1)) == ledger.Progress(0, "raw_referrals: 0 rows")
+
+
+def test_a_reopened_window_is_tried_again_and_a_done_one_is_not(warehouse: Warehouse) -> None:
+    whole(warehouse, windows(2), [])
+    finish(warehouse, windows(2))
+    with warehouse.write() as connection:
+        ledger.reopen(connection, windows(1)[0], Asset.NORMALIZED_LEADS)
+        assert ledger.tries(connection, FIRST, FIRST + W).count == 1
+        assert ledger.tries(connection, FIRST + W, FIRST + 2 * W) == ledger.Tries(0, None)
+        row = connection.execute(select(sync_windows).where(sync_windows.c.window_start == FIRST)).one()
+    assert (row.raw_referrals_at, row.normalized_leads_at) == (NOW, NOW)
+    assert (row.companies_at, row.domain_signals_at, row.scored_segments_at) == (None, None, None)
+
+
+def test_attempts_that_ended_are_not_failed_by_the_next(warehouse: Warehouse) -> None:
+    whole(warehouse, windows(1), [], "one")
+    begin(warehouse, windows(1), "two").fail("no", incomplete=True)
+    begin(warehouse, windows(1), "three")
+    with warehouse.write() as connection:
+        connection.execute(update(sync_windows).values(position=None))
+        states = connection.execute(select(sync_attempts.c.state).order_by(sync_attempts.c.id)).scalars().all()
+    assert states == ["empty", "incomplete", "running"]
+
+
+def test_a_windows_interval_is_told_in_words() -> None:
+    assert str(SyncWindow(FIRST, FIRST + W, FIRST)) == "[2026-03-01T00:00:00Z, 2026-03-01T00:10:00Z)"
+    assert datetime_of(FIRST) == DAY

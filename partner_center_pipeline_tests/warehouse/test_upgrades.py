@@ -1,0 +1,177 @@
+"""What a later migration may rely on: rows survive it, all of it happens or nothing, and one happens at a time."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DatabaseError
+
+from alembic import command
+from partner_center_pipeline.settings import PROJECT_ROOT
+from partner_center_pipeline.warehouse import companies, signals
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.schema import VERSION_TABLE
+from partner_center_pipeline_tests.conftest import Databases, PostgresServer
+from partner_center_pipeline_tests.warehouse.rows import company
+from partner_center_pipeline_tests.warehouse.test_results import signal
+
+REBUILD = """
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision = "test", "{head}"
+
+def upgrade():
+    with op.batch_alter_table("companies", recreate="auto") as batch:
+        batch.alter_column("country", new_column_name="land")
+
+def downgrade():
+    with op.batch_alter_table("companies", recreate="auto") as batch:
+        batch.alter_column("land", new_column_name="country")
+"""
+
+BREAK_OFF = """
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision = "test", "{head}"
+
+def upgrade():
+    op.create_table("half", sa.Column("id", sa.Integer, primary_key=True))
+    op.execute("UPDATE companies SET country = 'XX'")
+    op.execute("this is no SQL")
+"""
+
+
+def with_a_later_migration(warehouse: Warehouse, folder: Path, source: str) -> Config:
+    """Alembic's configuration as the warehouse's own, with one more migration behind the newest."""
+    from alembic.script import ScriptDirectory
+
+    config: Config = warehouse._alembic()
+    head = ScriptDirectory.from_config(config).get_current_head()
+    later = folder / "versions"
+    later.mkdir()
+    (later / "test_later.py").write_text(source.format(head=head))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", f"{PROJECT_ROOT / 'alembic' / 'versions'}\n{later}")
+    return config
+
+
+def test_a_table_may_be_rebuilt_without_emptying_those_that_refer_to_it(databases: Databases, tmp_path: Path) -> None:
+    warehouse = Warehouse(databases.migrated())
+    with warehouse.write() as connection:
+        companies.write(connection, [company("a.com", country="TR")])
+        signals.write(connection, [signal("a.com")])
+    config = with_a_later_migration(warehouse, tmp_path, REBUILD)
+    command.upgrade(config, "head")
+    with warehouse.read() as connection:
+        assert connection.execute(text("SELECT land FROM companies")).scalar_one() == "TR"
+        assert list(signals.load(connection, ["a.com"])) == ["a.com"]
+    command.downgrade(config, "-1")
+    with warehouse.read() as connection:
+        assert companies.load(connection, ["a.com"])["a.com"]["country"] == "TR"
+        assert list(signals.load(connection, ["a.com"])) == ["a.com"]
+    with pytest.raises(DatabaseError), warehouse.write() as connection:  # and references are checked again
+        signals.write(connection, [signal("nobody.com")])
+    warehouse.close()
+
+
+def test_a_migration_that_breaks_off_leaves_everything_as_it_was(databases: Databases, tmp_path: Path) -> None:
+    warehouse = Warehouse(databases.migrated())
+    with warehouse.write() as connection:
+        companies.write(connection, [company("a.com", country="TR")])
+    with pytest.raises(DatabaseError):
+        command.upgrade(with_a_later_migration(warehouse, tmp_path, BREAK_OFF), "head")
+    assert warehouse.is_current()
+    with warehouse.read() as connection:
+        assert "half" not in inspect(connection).get_table_names()
+        assert companies.load(connection, ["a.com"])["a.com"]["country"] == "TR"
+    warehouse.close()
+
+
+def test_a_first_migration_that_breaks_off_leaves_no_table_behind(databases: Databases, tmp_path: Path) -> None:
+    """Tables without a version would look like tables of other origin, and be refused for ever."""
+    warehouse = Warehouse(databases.empty())
+    with pytest.raises(DatabaseError):
+        command.upgrade(with_a_later_migration(warehouse, tmp_path, BREAK_OFF), "head")
+    with warehouse.read() as connection:
+        assert inspect(connection).get_table_names() == []
+    warehouse.migrate()
+    assert warehouse.is_current()
+    warehouse.close()
+
+
+@pytest.mark.postgres
+def test_migrations_that_begin_at_once_are_one(postgres: PostgresServer) -> None:
+    url = postgres.empty()
+    code = (
+        "import sys; from partner_center_pipeline.warehouse.database import Warehouse; Warehouse(sys.argv[1]).migrate()"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, url], stderr=subprocess.PIPE, cwd=PROJECT_ROOT) for _ in range(3)
+    ]
+    outcomes = [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
+    assert [code for _, code in outcomes] == [0, 0, 0], outcomes
+    warehouse = Warehouse(url)
+    assert warehouse.is_current()
+    warehouse.close()
+
+
+def test_a_migration_waits_for_a_writer(databases: Databases) -> None:
+    warehouse = Warehouse(databases.migrated())
+    down = threading.Thread(target=Warehouse(warehouse.url).migrate, args=("base",))
+    with warehouse.write() as connection:
+        companies.write(connection, [company("a.com")])
+        down.start()
+        down.join(0.3)
+        assert down.is_alive()
+        assert list(companies.load(connection, ["a.com"])) == ["a.com"]
+    down.join()
+    with warehouse.read() as connection:
+        assert set(inspect(connection).get_table_names()) <= {VERSION_TABLE}
+    warehouse.close()
+
+
+@pytest.mark.postgres
+def test_text_is_ordered_as_python_orders_it_whatever_language_the_server_sorts_by(postgres: PostgresServer) -> None:
+    warehouse = Warehouse(postgres.migrated())
+    words = ["B", "I", "a", "i", "z", "İ", "ç", "ı", 'W/"1"', "-", "_"]
+    with warehouse.write() as connection:
+        for table in ("raw_referrals", "leads"):
+            for column in ("referral_id", "version"):
+                order = f'ORDER BY word COLLATE "{_collation(warehouse, table, column)}"'
+                ordered = connection.execute(
+                    text(f"SELECT word FROM unnest(CAST(:words AS text[])) AS given(word) {order}"), {"words": words}
+                )
+                assert list(ordered.scalars()) == sorted(words)
+    warehouse.close()
+
+
+def _collation(warehouse: Warehouse, table: str, column: str) -> str:
+    with warehouse.read() as connection:
+        (found,) = [each for each in inspect(connection).get_columns(table) if each["name"] == column]
+    return str(getattr(found["type"], "collation", None) or "default")
+
+
+@pytest.mark.parametrize("path", ["no.db/below.db", "folder"])
+def test_a_file_that_cannot_be_a_database_is_told_in_words(tmp_path: Path, path: str) -> None:
+    (tmp_path / "no.db").write_text("this is no database, but long enough for a header that says so\n" * 40)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(WarehouseError, match=r"cannot be used .*HUNTER_DATABASE_URL"):
+        Warehouse.open(f"sqlite:///{tmp_path / path}")
+
+
+def test_a_file_that_is_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("my notes\n" * 400)
+    with pytest.raises(WarehouseError, match="file is not a database"):
+        Warehouse.open(f"sqlite:///{file}")
+    assert file.read_text() == "my notes\n" * 400
+
+
+def test_the_folder_of_a_new_file_is_its_owners_only(tmp_path: Path) -> None:
+    warehouse = Warehouse.open(f"sqlite:///{tmp_path / 'new' / 'hunter.db'}")
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+    warehouse.close()
