@@ -29,6 +29,9 @@ _UNTIL_STDIN_ENDS: Final = """
 cat
 kill -INT $server
 wait $server
+rm -rf data log .s.PGSQL.*
+cd /
+rmdir "$OLDPWD" 2>/dev/null
 """
 """The server ends with the tests, even with tests that are killed: then this shell's stdin ends."""
 

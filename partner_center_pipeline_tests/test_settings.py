@@ -1,10 +1,14 @@
 """Settings: every variable, what wins, and what a person is told about a value that cannot be used."""
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from partner_center_pipeline.settings import (
     EXTRA_ENV_VARIABLE,
@@ -27,6 +31,19 @@ def refusal(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
     with pytest.raises(SettingsError) as caught:
         Settings.load()
     return str(caught.value)
+
+
+@contextmanager
+def as_another_user() -> Iterator[None]:
+    """Without root's power to read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.usefixtures("home")
@@ -114,6 +131,18 @@ class TestValues:
         monkeypatch.delenv(HOME_VARIABLE)
         assert home_folder() == PROJECT_ROOT
 
+    @pytest.mark.parametrize("name", ["with space", "50%", "a%20b", "was?", "c#", "şğı", "a&b=c"])
+    def test_any_folder_may_be_the_home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / name))
+        url = make_url(Settings.load().database_url.get_secret_value())
+        assert url.database == str(tmp_path / name / ".hunter" / "hunter.db")
+        assert not url.query
+
+    def test_a_password_with_any_sign_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HUNTER_DATABASE_URL", "postgresql://hunter:p%40%2F%25ss@db/hunter?host=%2Frun%2Fpg")
+        url = make_url(Settings.load().database_url.get_secret_value())
+        assert (url.password, url.host, url.query["host"]) == ("p@/%ss", "db", "/run/pg")
+
     def test_an_empty_value_is_no_value(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HUNTER_SYNC_START", "")
         monkeypatch.setenv(PARTNER_CENTER + "PAGE_SIZE", "")
@@ -122,6 +151,22 @@ class TestValues:
 
 
 class TestWhatWins:
+    def test_the_file_wins_under_an_old_name_too(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(PARTNER_CENTER + "POLL_INTERVAL_SECONDS", "600")
+        (home / ".env").write_text("HUNTER_PARTNER_CENTER_SYNC_INTERVAL=300\n")
+        assert Settings.load().partner_center_poll_interval_seconds == 300
+
+    def test_a_file_as_windows_editors_save_it_counts(self, home: Path) -> None:
+        text = "HUNTER_PARTNER_CENTER_ENABLED=true\r\nHUNTER_OWN_DOMAINS=çiçek.com.tr\r\n"
+        (home / ".env").write_bytes(b"\xef\xbb\xbf" + text.encode())
+        settings = Settings.load()
+        assert (settings.partner_center_enabled, settings.own_domains) == (True, ("çiçek.com.tr",))
+
+    def test_without_a_file_the_environment_counts(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("hunter_partner_center_enabled", "true")
+        assert not (home / ".env").exists()
+        assert Settings.load().partner_center_enabled is True
+
     def test_the_file_wins_over_the_environment_as_it_does_in_dagster(
         self, home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -165,7 +210,12 @@ class TestRefusals:
             ("HUNTER_PARTNER_CENTER_ENABLED", "perhaps"),
             ("HUNTER_PARTNER_CENTER_BASE_URL", "http://api.partner.microsoft.com"),
             ("HUNTER_PARTNER_CENTER_BASE_URL", "https://user@api.partner.microsoft.com"),
+            ("HUNTER_PARTNER_CENTER_BASE_URL", "https://localhost:port"),
+            ("HUNTER_PARTNER_CENTER_API_URL", "https://localhost:0"),
+            ("HUNTER_PARTNER_CENTER_BASE_URL", "https://api partner"),
+            ("HUNTER_PARTNER_CENTER_BASE_URL", "https://localhost/?key=1"),
             ("HUNTER_PARTNER_CENTER_AUTHORITY", "login.microsoftonline.com"),
+            ("HUNTER_PARTNER_CENTER_SYNC_INTERVAL", "30"),
             ("HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS", "ten"),
             ("HUNTER_PARTNER_CENTER_PAGE_SIZE", "0"),
             ("HUNTER_PARTNER_CENTER_OVERLAP_SECONDS", "-1"),
@@ -174,8 +224,20 @@ class TestRefusals:
             ("HUNTER_PARTNER_CENTER_AZURE_TENANT_SCORE", "-5"),
             ("HUNTER_SYNC_START", "yesterday"),
             ("HUNTER_SYNC_START", "2026-01-01T00:00:00"),
+            ("HUNTER_SYNC_START", "2026-01-01"),
+            ("HUNTER_SYNC_START", "2026"),  # not the year 1970 and 2026 seconds
+            ("HUNTER_SYNC_START", "0001-01-01T00:00:00+03:00"),
+            ("HUNTER_SYNC_START", "9999-12-31T23:59:59Z"),
             ("HUNTER_DATABASE_URL", "mysql://localhost/hunter"),
+            ("HUNTER_DATABASE_URL", "sqlite://"),
+            ("HUNTER_DATABASE_URL", "sqlite:///:memory:"),
+            ("HUNTER_DATABASE_URL", "sqlite:///~nobody-of-this-name/hunter.db"),
+            ("HUNTER_DATABASE_URL", "postgresql://hunter:pw@db:port/hunter"),
+            ("HUNTER_DATABASE_URL", "postgresql://hunter:p@ss@db/hunter"),
             ("HUNTER_DNS_RESOLVERS", "https://dns"),
+            ("HUNTER_DNS_RESOLVERS", "2001:db8::1"),
+            ("HUNTER_DNS_RESOLVERS", "192.0.2.1:0"),
+            ("HUNTER_DNS_RESOLVERS", "192.0.2.1 192.0.2.2"),
             ("HUNTER_DNS_RESOLVERS", "192.0.2.1:port"),
             ("HUNTER_SIGNALS_TTL_HOURS", "0"),
             ("HUNTER_TENANT_DISCOVERY_ENABLED", "2"),
@@ -193,7 +255,12 @@ class TestRefusals:
         assert message.startswith("HUNTER_PARTNER_CENTER_SYNC_INTERVAL: ")
 
     def test_a_secret_is_never_repeated(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert "hunter2" not in refusal(monkeypatch, "HUNTER_DATABASE_URL", "mysql://root:hunter2@localhost/db")
+        for url in (
+            "mysql://root:hunter2@db/x",
+            "postgresql://root:hunter2@db:p/x",
+            "postgresql://root:p@hunter2@db/x",
+        ):
+            assert "hunter2" not in refusal(monkeypatch, "HUNTER_DATABASE_URL", url)
         monkeypatch.setenv("HUNTER_DATABASE_URL", "postgresql://root:hunter2@localhost/db")
         monkeypatch.setenv(PARTNER_CENTER + "TOKEN_KEY", "hunter2")
         monkeypatch.setenv(PARTNER_CENTER + "CLIENT_SECRET", "hunter2")
@@ -210,6 +277,47 @@ class TestRefusals:
             (home / ".env").write_text("HUNTER_SYNC_STRAT=2026-01-01T00:00:00Z\n")
         with pytest.raises(SettingsError, match=r"HUNTER_SYNC_STRAT: .*HUNTER_SYNC_START"):
             Settings.load()
+
+    @pytest.mark.parametrize(
+        ("line", "name"),
+        [
+            ("HUNTER_PARTNER_CENTER_ENABLED true", "HUNTER_PARTNER_CENTER_ENABLED"),
+            ("HUNTER_PARTNER_CENTER_ENABLED", "HUNTER_PARTNER_CENTER_ENABLED"),
+            ("export HUNTER_PARTNER_CENTER_ENABLED", "HUNTER_PARTNER_CENTER_ENABLED"),
+            ("HUNTER_PARTNER_CENTER_TOKEN_KEY: hunter2", "HUNTER_PARTNER_CENTER_TOKEN_KEY"),
+            ("HUNTER_PARTNER_CENTER_TOKEN_KEY:hunter2", "HUNTER_PARTNER_CENTER_TOKEN_KEY"),
+            ("HUNTER_PARTNER_CENTER_TOKEN_KEY='hunter2", "HUNTER_PARTNER_CENTER_TOKEN_KEY"),
+        ],
+    )
+    def test_a_line_that_sets_nothing_is_refused_instead_of_passed_over(self, home: Path, line: str, name: str) -> None:
+        (home / ".env").write_text(f"# one\n\n{line}\nOTHER=1\n")
+        with pytest.raises(SettingsError, match=rf"^{name}: line 3 of .*\.env is not NAME=value") as caught:
+            Settings.load()
+        assert "hunter2" not in str(caught.value)
+
+    def test_lines_of_other_programs_are_their_own_matter(self, home: Path) -> None:
+        (home / ".env").write_text("what is this\nDAGSTER_HOME\nHUNTER_PARTNER_CENTER_ENABLED=true\n")
+        assert Settings.load().partner_center_enabled is True
+
+    def test_an_extra_file_that_is_gone_is_refused_instead_of_passed_over(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        message = refusal(monkeypatch, EXTRA_ENV_VARIABLE, "gone/demo.env")
+        assert message.startswith(f"{EXTRA_ENV_VARIABLE}: there is no file ")
+
+    def test_a_file_that_may_not_be_read_is_refused_by_name(self, home: Path) -> None:
+        (home / ".env").write_text("HUNTER_PARTNER_CENTER_ENABLED=true\n")
+        (home / ".env").chmod(0)
+        with as_another_user(), pytest.raises(SettingsError, match=r"\.env: cannot be read \(Permission denied\)"):
+            Settings.load()
+
+    def test_a_folder_in_the_files_place_is_refused_by_name(self, home: Path) -> None:
+        (home / ".env").mkdir()
+        with pytest.raises(SettingsError, match=r"\.env: cannot be read"):
+            Settings.load()
+
+    def test_a_retired_host_is_told_even_without_its_scheme(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert "404" in refusal(monkeypatch, PARTNER_CENTER + "BASE_URL", "API.PartnerCenter.Microsoft.com")
 
     def test_a_file_that_is_no_text_is_refused_by_name(self, home: Path) -> None:
         (home / ".env").write_bytes(b"HUNTER_OWN_DOMAINS=\xff\xfe\n")

@@ -134,7 +134,8 @@ class TestGrid:
         ("key", "why"),
         [("rubbish", "not a sync window"), ("2026-01-01-00:05", "not the start"),
          ("2025-12-31-23:50", "before the first"),
-         ("2026-01-01", "not a sync window")],
+         ("2026-01-01", "not a sync window"), ("2026-1-1-0:10", "not a sync window"),
+         ("２０２６-01-01-00:10", "not a sync window"), ("9999-99-99-99:99", "not a sync window")],
     )  # fmt: skip
     def test_a_key_that_is_no_window_is_refused_with_the_reason(self, key: str, why: str) -> None:
         with pytest.raises(ValueError, match=why):

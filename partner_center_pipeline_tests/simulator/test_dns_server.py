@@ -134,7 +134,7 @@ def test_a_changed_zone_answers_anew(server: DnsServer) -> None:
     [
         b"ab",
         b"ab" + bytes(10),
-        dns.message.make_query("firma.com.tr", "MX").to_wire()[:20],
+        dns.message.make_query("firma.com.tr", "MX", id=1).to_wire()[:20],
         b"ab\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x0f\x00\x01",
         struct.pack("!HHHHHH", 1, 0x8000, 1, 0, 0, 0) + b"\x00\x00\x0f\x00\x01",
         struct.pack("!HHHHHH", 1, 5 << 11, 1, 0, 0, 0) + b"\x00\x00\x06\x00\x01",

@@ -65,8 +65,8 @@ def signed_in(sim: Simulator, app: msal.PublicClientApplication) -> dict[str, An
 
 def poll(app: msal.PublicClientApplication, flow: dict[str, Any]) -> dict[str, Any]:
     """Ask once for the outcome of a device flow."""
-    at_once = {**flow, "interval": 0}
-    outcome: dict[str, Any] = app.acquire_token_by_device_flow(at_once, exit_condition=lambda _: True)
+    unpolled = dict(flow)  # MSAL notes its attempts in the flow and warns of another within the interval
+    outcome: dict[str, Any] = app.acquire_token_by_device_flow(unpolled, exit_condition=lambda _: True)
     return outcome
 
 
