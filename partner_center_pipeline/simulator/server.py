@@ -193,8 +193,9 @@ class Simulator:
 
     def _serve_https(self, stack: ExitStack, authority: trustme.CA, folder: Path) -> None:
         leaf = authority.issue_cert("localhost", HOST)
-        leaf.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
-        (folder / "server.pem").chmod(0o600)
+        server_pem = folder / "server.pem"
+        server_pem.touch(0o600)
+        leaf.private_key_and_cert_chain_pem.write_to_path(server_pem)
         listener = socket.create_server((HOST, self._port), backlog=512)
         stack.callback(listener.close)
         self._port = listener.getsockname()[1]
@@ -209,7 +210,7 @@ class Simulator:
                 access_log=False,
                 date_header=False,
                 server_header=False,
-                ssl_certfile=folder / "server.pem",
+                ssl_certfile=server_pem,
                 timeout_graceful_shutdown=1,
             )
         )

@@ -43,6 +43,7 @@ def test_the_demo_takes_the_database_it_is_given_and_shows_reasons_in_turkish(ho
     database = tmp_path / "elsewhere" / "demo.db"
     done = run(home, "demo", "--language", "tr", HUNTER_DATABASE_URL=f"sqlite:///{database}")
     assert done.returncode == 0, done.stderr
+    assert "SPF kaydı" in done.stdout
     assert database.is_file()
     assert not (home / ".hunter" / "hunter.db").exists()
 

@@ -32,10 +32,10 @@ def running_microsoft(sync_start: datetime, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def microsoft(running_microsoft: Simulator) -> Iterator[Simulator]:
-    """The local Microsoft, in good health."""
-    running_microsoft.faults.clear()
+    """The local Microsoft, in good health and on time."""
     yield running_microsoft
     running_microsoft.faults.clear()
+    running_microsoft.clock.set(datetime.now(UTC))
 
 
 @pytest.fixture(scope="session")

@@ -316,6 +316,14 @@ def test_windows_that_changed_since_the_code_was_loaded_make_both_skip(name: str
     assert schedule == sensor
 
 
+def test_without_a_start_both_skip_and_say_what_to_set(project: Project) -> None:
+    variables = {name: value for name, value in project.variables.items() if name != "HUNTER_SYNC_START"}
+    project = Project(project.home, variables, project.instance)
+    reason = "HUNTER_SYNC_START is not set: set it in .env, e.g. 2026-01-01T00:00:00Z, then restart"
+    assert project.tick_schedule(datetime.now(UTC)) == reason
+    assert project.tick_sensor() == reason
+
+
 def test_a_warehouse_that_is_not_ours_makes_both_skip_with_its_name(project: Project) -> None:
     project.edit_env(HUNTER_DATABASE_URL="postgresql+psycopg://nobody:secret@127.0.0.1:1/none")
     schedule, sensor = both_answers(project)

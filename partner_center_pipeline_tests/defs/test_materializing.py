@@ -1,5 +1,6 @@
 """Materializing windows: a real Dagster instance, a real warehouse, the local Microsoft."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from sqlalchemy import select, text
 
 from partner_center_pipeline.simulator import CorruptRow, DnsFault, HttpFault, Simulator
 from partner_center_pipeline.warehouse import demo, schema
-from partner_center_pipeline.windows import SyncWindow, datetime_of, parse_ticks, render_ticks
+from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, datetime_of, parse_ticks, render_ticks
 from partner_center_pipeline_tests.defs.project import Project
 
 CHAIN = ["raw_referrals", "normalized_leads", "companies", "domain_signals", "scored_segments"]
@@ -204,6 +205,17 @@ def test_trouble_that_passes_is_retried(fault: HttpFault, project: Project, micr
     microsoft.faults.plan(fault)
     assert project.run(project.window(0), assets=RAW).success
     assert project.attempts(project.window(0)) == [("complete", None)]
+
+
+def test_a_window_that_the_servers_clock_has_not_passed_is_too_early(project: Project, microsoft: Simulator) -> None:
+    microsoft.clock.advance(timedelta(minutes=-30))
+    window = project.last_due()
+    outcome = project.run(window, assets=RAW)
+    assert outcome.failure is not None
+    assert f"this interval may be read from {render_ticks(window.end + 120 * TICKS_PER_SECOND)} on" in outcome.failure
+    assert project.attempts(window) == [("failed", outcome.failure)]
+    microsoft.clock.advance(timedelta(minutes=30))
+    assert project.run(window, assets=RAW).success
 
 
 def test_a_next_link_to_another_host_ends_the_run_before_the_token_goes_there(
