@@ -100,10 +100,10 @@ def test_the_interval_and_the_lag_shape_the_schedule_and_a_backfills_runs(
     assert policy.max_partitions_per_run == a_day
 
 
-def test_without_a_start_there_is_no_window_and_nothing_breaks(tmp_path: Path) -> None:
-    found = described(tmp_path)
-    assert found["first"] is None
-    assert len(found["assets"]) == 5
+def test_without_a_start_there_is_no_window_and_nothing_breaks(home: Path) -> None:
+    raw = load_definitions(Settings.load().grid).resolve_assets_def("raw_referrals")
+    assert raw.partitions_def is not None
+    assert raw.partitions_def.get_last_partition_key() is None
 
 
 @pytest.mark.slow
