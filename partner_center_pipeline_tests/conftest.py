@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import make_url
 
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.schema import metadata
 from partner_center_pipeline_tests.postgres import running_server
 
 
@@ -43,6 +44,10 @@ class Databases(Protocol):
         """The URL of a new database with the warehouse's tables, empty."""
         ...
 
+    def emptied(self) -> str:
+        """As `migrated`, but on a server perhaps the one that the test before had: for tests that only write rows."""
+        ...
+
 
 @dataclass
 class SqliteFiles:
@@ -61,6 +66,10 @@ class SqliteFiles:
         path = self._path()
         shutil.copyfile(self.template, path)
         return f"sqlite:///{path}"
+
+    def emptied(self) -> str:
+        """A copy of the template."""
+        return self.migrated()
 
     def _path(self) -> Path:
         return self.folder / f"warehouse{next(self.numbers)}.db"
@@ -82,12 +91,18 @@ class PostgresServer:
         """A copy of the template."""
         return self._create("warehouse_template")
 
-    def make_template(self) -> None:
-        """Migrate the database that `migrated` copies."""
+    def emptied(self) -> str:
+        """The one that is kept for this. Emptying it takes a fraction of the time that a copy takes."""
+        self.run(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY", "warehouse_kept")
+        return self._url("warehouse_kept")
+
+    def make_templates(self) -> None:
+        """Migrate the database that `migrated` copies, and copy the one that `emptied` empties."""
         self.run("CREATE DATABASE warehouse_template TEMPLATE template0")
         warehouse = Warehouse(self._url("warehouse_template"))
         warehouse.migrate()
         warehouse.close()
+        self.run("CREATE DATABASE warehouse_kept TEMPLATE warehouse_template")
 
     def drop(self) -> None:
         """Drop what was made."""
@@ -95,17 +110,18 @@ class PostgresServer:
             self.run(f"DROP DATABASE {name} WITH (FORCE)")
         self.made.clear()
 
-    def run(self, statement: str) -> None:
+    def run(self, statement: str, database: str = "postgres") -> None:
         """Run a statement outside any transaction, as the superuser."""
         url = make_url(self.admin)
         with psycopg.connect(
-            host=str(url.query["host"]), user=url.username, dbname=url.database, autocommit=True
+            host=str(url.query["host"]), user=url.username, dbname=database, autocommit=True
         ) as connection:
             connection.execute(statement.encode())
 
     def _create(self, template: str) -> str:
         name = f"test{next(self.numbers)}"
-        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # Copying files is four times faster than the way through the log, the default.
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         self.made.append(name)
         return self._url(name)
 
@@ -127,7 +143,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     """A running PostgreSQL, reachable through a socket in a temporary folder, until the tests end."""
     with running_server() as url:
         server = PostgresServer(url, count(), [])
-        server.make_template()
+        server.make_templates()
         yield server
 
 
@@ -159,7 +175,7 @@ def database_url(databases: Databases) -> str:
 
 @pytest.fixture
 def warehouse(databases: Databases) -> Iterator[Warehouse]:
-    """An open warehouse without a row, on a database of each kind."""
-    opened = Warehouse.open(databases.migrated())
+    """An open warehouse without a row, on a database of each kind. For tests that leave its schema alone."""
+    opened = Warehouse.open(databases.emptied())
     yield opened
     opened.close()

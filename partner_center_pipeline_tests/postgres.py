@@ -5,6 +5,7 @@ Belongs here: finding, starting and stopping a server that only its own temporar
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,9 @@ import psycopg
 
 _NOBODY: Final = 65534
 """PostgreSQL refuses to run as root, so for root's tests it runs as this user."""
+
+_OLDEST: Final = 15
+"""The first version that copies a database in a chosen way, and has ICU collations for whole clusters."""
 
 _START_SECONDS: Final = 60.0
 
@@ -37,12 +41,21 @@ rmdir "$OLDPWD" 2>/dev/null
 
 
 def of_the_machine() -> Path | None:
-    """The folder of the newest `initdb` and `postgres` that the machine has."""
+    """The folder of the newest `initdb` and `postgres` that the machine has, from version 15 on."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name))
     pg_config = shutil.which("pg_config")
     asked = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=True) if pg_config else None
     folders = [*reversed(debian), *([Path(asked.stdout.strip())] if asked else [])]
-    return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
+    return next((folder for folder in folders if (folder / "initdb").exists() and _is_recent(folder)), None)
+
+
+def _is_recent(folder: Path) -> bool:
+    server = folder / "postgres"
+    if not server.exists():
+        return False
+    told = subprocess.run([server, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\) (\d+)", told)
+    return found is not None and int(found[1]) >= _OLDEST
 
 
 def of_the_wheel(folder: Path) -> Path | None:
@@ -92,7 +105,7 @@ def _served(binaries: Path, folder: Path) -> Iterator[None]:
     made = subprocess.run(
         [*initdb, "--locale-provider=icu", "--icu-locale=tr-TR"], capture_output=True, text=True, **common
     )
-    if made.returncode != 0:  # built without ICU, or older than it
+    if made.returncode != 0:  # built without ICU
         shutil.rmtree(data, ignore_errors=True)
         subprocess.run(initdb, capture_output=True, check=True, **common)
     options = [f"-c{option}" for option in (*_UNSAFE_BUT_FAST, "listen_addresses=")]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 import click
@@ -55,8 +55,8 @@ def _microsoft(demo: bool) -> Iterator[None]:
         yield
 
 
-_PATIENCE: Final = ((None, 8.0), (signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
-"""What the processes of a group are told, and for how many seconds it is then waited that they end."""
+_PATIENCE: Final = ((0, 8.0), (signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
+"""What the processes of a group are told (0: nothing), and for how many seconds it is then waited that they end."""
 
 
 def _serve(host: str, port: int) -> int:
@@ -90,13 +90,21 @@ def _end_group(group: int) -> None:
     its log and in the ledger, and its windows are asked for again.
     """
     for told, seconds in _PATIENCE:
-        if told is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(group, told)
+        if told == signal.SIGTERM:
+            notes.print("A run still goes on; it is interrupted, and its windows are asked for again.")
+        left = _tell(group, told)
         give_up = time.monotonic() + seconds
-        while time.monotonic() < give_up:
-            try:
-                os.killpg(group, 0)
-            except (ProcessLookupError, PermissionError):
-                return
+        while left and time.monotonic() < give_up:
             time.sleep(0.1)
+            left = _tell(group, 0)
+        if not left:
+            return
+
+
+def _tell(group: int, number: int) -> bool:
+    """Send a signal to a group (0: none); whether anybody is left in it."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # macOS denies it once all that is left is a zombie
+        return False
+    return True

@@ -9,7 +9,7 @@ from click.testing import Result
 
 from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline_tests.cli.conftest import Home
-from partner_center_pipeline_tests.cli.graphql import wait_for
+from partner_center_pipeline_tests.ui.running import wait_until
 
 
 def log_in(home: Home, microsoft: Simulator, decide: Callable[[str], None]) -> Result:
@@ -23,7 +23,7 @@ def somebody_who(microsoft: Simulator, decide: Callable[[str], None]) -> Iterato
     before = set(microsoft.entra.pending_codes())
 
     def person() -> None:
-        decide(wait_for(lambda: next(iter(set(microsoft.entra.pending_codes()) - before), None), "a code", 20))
+        decide(wait_until("a code", lambda: next(iter(set(microsoft.entra.pending_codes()) - before), None), 20))
 
     thread = Thread(target=person)
     thread.start()

@@ -10,7 +10,7 @@ import pytest
 from partner_center_pipeline.partner_center import build_http
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline_tests.cli.commands import free_port, run, running
-from partner_center_pipeline_tests.cli.graphql import wait_for
+from partner_center_pipeline_tests.ui.running import wait_until
 
 
 @pytest.mark.slow
@@ -19,7 +19,7 @@ def test_it_prints_settings_that_work_and_ends_without_a_traceback(signal: Signa
     log = home.parent / "simulate.log"
     command = ("simulate", "--referrals", "50", "--https-port", "0", "--dns-port", "0")
     with log.open("w") as output, running(home, output, *command) as process:
-        wait_for(lambda: "Ctrl-C ends it" in log.read_text(), "the settings", 60)
+        wait_until("the settings", lambda: "Ctrl-C ends it" in log.read_text() or None, 60)
         lines = [line for line in log.read_text().splitlines() if line.startswith("HUNTER_")]
         (home / ".env").write_text("\n".join(lines), encoding="utf-8")
         settings = Settings.load()
@@ -42,7 +42,7 @@ def test_a_port_that_is_taken_is_said(home: Path) -> None:
     port = str(free_port())
     log = home.parent / "simulate.log"
     with log.open("w") as output, running(home, output, "simulate", "--https-port", port, "--dns-port", "0"):
-        wait_for(lambda: "Ctrl-C ends it" in log.read_text(), "the first one to run", 60)
+        wait_until("the first one to run", lambda: "Ctrl-C ends it" in log.read_text() or None, 60)
         second = run(home, "simulate", "--https-port", port, "--dns-port", "0")
     assert second.returncode == 1
     assert "is another one running? --https-port and --dns-port take others" in second.stderr

@@ -15,7 +15,7 @@ from partner_center_pipeline.warehouse import ledger, schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.cli.commands import run, running
 from partner_center_pipeline_tests.cli.conftest import Home
-from partner_center_pipeline_tests.cli.graphql import wait_for
+from partner_center_pipeline_tests.ui.running import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +104,7 @@ def test_ctrl_c_ends_it_soon_and_the_next_one_goes_on(ready: Home, microsoft: Si
     microsoft.faults.slow_seconds = 300
     log = tmp_path / "sync.log"
     with log.open("w") as output, running(ready.path, output, "sync") as process:
-        wait_for(lambda: microsoft.api.requests > before, "the first request")
+        wait_until("the first request", lambda: microsoft.api.requests > before or None, 60)
         at = time.monotonic()
         process.send_signal(SIGINT)
         assert process.wait(60) == 1
