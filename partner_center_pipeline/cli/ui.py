@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ def ui(demo: bool, host: str, port: int) -> None:
     It sets DAGSTER_HOME and the working directory, so that history survives a restart. With --demo, the schedule finds
     something to do without any account.
     """
+    _refuse_taken(host, port)
     enter_home()
     ensure_sync_start()
     Warehouse.open(Settings.load().database_url.get_secret_value()).close()
@@ -40,7 +42,15 @@ def ui(demo: bool, host: str, port: int) -> None:
         notes.print(f"Dagster UI: [bold]http://{host}:{port}[/]  (Ctrl-C ends it)")
         code = _serve(host, port)
     if code not in (0, -signal.SIGINT, -signal.SIGTERM):
-        stop(f"the Dagster UI ended with exit code {code}; is port {port} in use? --port takes another")
+        stop(f"the Dagster UI ended with exit code {code}; its messages above say why")
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """End the command when the port is taken: `dagster dev` would go on, without its webserver."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        stop(f"the UI cannot listen on {host}:{port} ({error.strerror}); --port takes another")
 
 
 @contextmanager

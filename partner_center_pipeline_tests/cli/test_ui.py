@@ -98,7 +98,6 @@ def first_tick(ui: Ui, since: float) -> Tick:
     )
 
 
-@pytest.mark.slow
 def test_a_port_that_is_taken_is_said(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run(home, "ui", "--port", str(taken.getsockname()[1]))
