@@ -4,13 +4,14 @@ Each is opened for a run's step and closed after it. Settings are read anew each
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from partner_center_pipeline.mail import MailSignals, TenantDiscovery, scan, with_tenant
+from partner_center_pipeline.mail.tenant import is_due
 from partner_center_pipeline.partner_center import ReferralsClient, build_http, connect
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -39,19 +40,23 @@ class PartnerCenterResource(dg.ConfigurableResource[ReferralsClient]):
 
     @contextmanager
     def open(self, settings: Settings, *, deadline: float) -> Iterator[ReferralsClient]:
-        """A client whose calls, waits included, end within `deadline` seconds."""
+        """A client that begins no call and no wait after `deadline` seconds."""
         with connect(settings, deadline=deadline) as client:
             yield client
 
 
-class MailResource(dg.ConfigurableResource[Callable[[Sequence[str]], Iterator[MailSignals]]]):
+Known = Mapping[str, MailSignals]
+"""What was known of domains before they are asked again, by domain."""
+
+
+class MailResource(dg.ConfigurableResource[Callable[[Sequence[str], Known], Iterator[MailSignals]]]):
     """DNS, and behind HUNTER_TENANT_DISCOVERY_ENABLED Microsoft's public tenant metadata."""
 
     @contextmanager
-    def open(self, settings: Settings) -> Iterator[Callable[[Sequence[str]], Iterator[MailSignals]]]:
-        """A function that scans domains and yields the signals of each as soon as they are there."""
+    def open(self, settings: Settings) -> Iterator[Callable[[Sequence[str], Known], Iterator[MailSignals]]]:
+        """A function that scans domains, given what is known of them, and yields each one's signals when complete."""
 
-        def dns(domains: Sequence[str]) -> Iterator[MailSignals]:
+        def dns(domains: Sequence[str], _known: Known) -> Iterator[MailSignals]:
             return scan(domains, resolvers=settings.dns_resolvers, selectors=settings.dkim_selectors, clock=utc_now)
 
         if not settings.tenant_discovery_enabled:
@@ -59,7 +64,13 @@ class MailResource(dg.ConfigurableResource[Callable[[Sequence[str]], Iterator[Ma
             return
         with build_http(settings) as http:
             discovery = TenantDiscovery(http, settings.partner_center_authority, clock=utc_now, sleep=time.sleep)
-            yield lambda domains: (with_tenant(heard, discovery.look_up(heard.domain)) for heard in dns(domains))
+
+            def with_tenants(domains: Sequence[str], known: Known) -> Iterator[MailSignals]:
+                for heard in dns(domains, known):
+                    due = is_due(known.get(heard.domain), heard.scanned_at, settings.signals_ttl_hours)
+                    yield with_tenant(heard, discovery.look_up(heard.domain)) if due else heard
+
+            yield with_tenants
 
 
 @dg.definitions

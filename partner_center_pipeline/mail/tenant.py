@@ -8,7 +8,7 @@ switch is on (the caller's).
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import httpx
@@ -71,6 +71,14 @@ class TenantDiscovery:
             return (Outcome.NXDOMAIN if body.get("error") == "invalid_tenant" else Outcome.SERVFAIL), ()
         issuer = _ISSUER.match(str(body.get("issuer")))
         return (Outcome.FOUND, (issuer[1].lower(),)) if issuer else (Outcome.MALFORMED, ())
+
+
+def is_due(known: MailSignals | None, now: datetime, ttl_hours: int) -> bool:
+    """Whether to ask for a domain's tenant: one request per domain and TTL, so not while the last fact is fresh."""
+    found = known.lookups.get(TENANT) if known else None
+    if found is None or found.answered_at is None:
+        return True
+    return now - found.answered_at >= timedelta(hours=ttl_hours)
 
 
 def with_tenant(signals: MailSignals, found: Lookup) -> MailSignals:

@@ -23,7 +23,7 @@ def connect_sign_in(settings: Settings) -> Iterator[SignIn]:
 
 @contextmanager
 def connect(settings: Settings, *, deadline: float) -> Iterator[ReferralsClient]:
-    """A client of the Referrals API whose calls, pauses included, end within `deadline` seconds from now."""
+    """A client of the Referrals API that begins no further try and no pause after `deadline` seconds from now."""
     with build_http(settings) as http:
         store = TokenStore(settings.partner_center_token_cache_path, settings.partner_center_token_key)
         yield ReferralsClient(

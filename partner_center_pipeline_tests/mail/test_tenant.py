@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from partner_center_pipeline.mail.signals import Outcome
-from partner_center_pipeline.mail.tenant import TenantDiscovery
+from partner_center_pipeline.mail.signals import TENANT, Lookup, MailSignals, Outcome
+from partner_center_pipeline.mail.tenant import TenantDiscovery, is_due
 from partner_center_pipeline.simulator import Simulator
 
 START = datetime(2026, 4, 1, tzinfo=UTC)
@@ -64,3 +64,14 @@ def test_requests_keep_to_the_rate(microsoft: Simulator) -> None:
     for _ in range(4):
         asked.look_up("nobody.example")
     assert sum(clock.pauses) == pytest.approx(1.5)
+
+
+def test_a_tenant_is_asked_for_once_per_ttl() -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    fact = Lookup(Outcome.NXDOMAIN, answered_at=now)
+    known = MailSignals("firma.com.tr", now, lookups={TENANT: fact})
+    assert is_due(None, now, 168)
+    assert is_due(MailSignals("firma.com.tr", now), now, 168)
+    assert is_due(MailSignals("firma.com.tr", now, lookups={TENANT: Lookup(Outcome.TIMEOUT)}), now, 168)
+    assert not is_due(known, now + timedelta(hours=167), 168)
+    assert is_due(known, now + timedelta(hours=168), 168)

@@ -7,6 +7,7 @@ import dagster as dg
 from partner_center_pipeline.defs.grid import chain_asset
 from partner_center_pipeline.defs.resources import MailResource, WarehouseResource, utc_now
 from partner_center_pipeline.defs.run import counts_table, failing_for_people, result, step, windows_of
+from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.mail.row import row_of
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import leads, schema, signals
@@ -28,8 +29,11 @@ def domain_signals(
             named = leads.domains_of_span(connection, done.start, done.end)
             due = signals.due(connection, named, now)
         for some in chunks(due):
+            with house.read() as connection:
+                before = signals.load(connection, some)
+            known = {domain: MailSignals.from_row(row["signals"]) for domain, row in before.items()}
             with mail.open(settings) as scan:
-                answers = list(scan(some))
+                answers = list(scan(some, known))
             with house.write() as connection:
                 stored = signals.load(connection, some)
                 rows = [row_of(answer, stored.get(answer.domain), settings.signals_ttl_hours) for answer in answers]
