@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import orjson
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
@@ -121,15 +122,31 @@ class Warehouse:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading, with one snapshot on SQLite."""
-        with self.engine.connect() as connection:
+        """A connection for reading, with one snapshot on SQLite. Raises WarehouseError as `write` does."""
+        with self._discreet(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction: everything written inside commits together, or not at all."""
-        with begin_writing(self.engine) as connection:
+        """One transaction: everything written inside commits together, or not at all.
+
+        Raises WarehouseError when the database refuses, with its kind of error but without its words.
+        """
+        with self._discreet(), begin_writing(self.engine) as connection:
             yield connection
+
+    @contextmanager
+    def _discreet(self) -> Iterator[None]:
+        """Leave a database's own words out of errors: they quote the row at fault, and rows hold personal data."""
+        try:
+            yield
+        except (DBAPIError, psycopg.Error) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or "no code"
+            raise WarehouseError(
+                f"{self.shown} refused a statement ({type(cause).__name__}, {code}); nothing of its transaction was "
+                "kept. Check that the database is reachable, has space and is not locked, then run again"
+            ) from None
 
     def close(self) -> None:
         """Give back all connections."""

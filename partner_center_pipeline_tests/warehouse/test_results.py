@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.exc import IntegrityError
 
 from partner_center_pipeline.leads.company import company_of
 from partner_center_pipeline.scoring.history import change_between
 from partner_center_pipeline.warehouse import companies, leads, scores, signals
-from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.leads import Written
 from partner_center_pipeline.warehouse.reading import row_counts
 from partner_center_pipeline.warehouse.schema import companies as companies_table
@@ -123,7 +122,7 @@ class TestSignals:
             assert signals.load(connection, ["a.com"]) == {"a.com": signal("a.com", NOW, provider="Hosting")}
 
     def test_signals_of_no_company_are_refused(self, warehouse: Warehouse) -> None:
-        with pytest.raises(IntegrityError), warehouse.write() as connection:
+        with pytest.raises(WarehouseError, match=r"(?i)foreign_?key"), warehouse.write() as connection:
             signals.write(connection, [signal("nobody.com")])
 
 
@@ -186,7 +185,7 @@ class TestScores:
         assert (best["domain"], best["domain_unicode"]) == ("a-soon.com", "a-soon.com")
 
     def test_a_score_belongs_to_a_company(self, warehouse: Warehouse) -> None:
-        with pytest.raises(IntegrityError), warehouse.write() as connection:
+        with pytest.raises(WarehouseError, match=r"(?i)foreign_?key"), warehouse.write() as connection:
             scores.write(connection, [score("nobody.com")], change_between)
         with warehouse.read() as connection:
             assert connection.execute(select(company_scores)).all() == []
