@@ -55,6 +55,8 @@ def test_a_range_is_one_run_with_figures_for_each_window(project: Project, micro
     assert {window for _, window in outcome.metadata} == set(keys)
     assert [outcome.metadata["raw_referrals", key]["window"] for key in keys] == keys
     brought = [outcome.metadata["raw_referrals", key]["dagster/partition_row_count"] for key in keys]
+    intervals = [outcome.metadata["raw_referrals", key]["interval"] for key in keys]
+    assert intervals == [str(project.window(n)) for n in range(1, 7)]
     assert brought == [was + new for was, new in zip(before, (0, 2, 0, 0, 1, 0), strict=True)]
 
 

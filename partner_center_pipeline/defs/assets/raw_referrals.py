@@ -94,6 +94,7 @@ def _report(context: dg.AssetExecutionContext, recorder: Recorder) -> dg.Materia
             context.add_asset_metadata(
                 {
                     "window": window.key,
+                    "interval": str(window),
                     "dagster/partition_row_count": figures.new_versions,
                     **_shown(figures),
                 },
