@@ -83,6 +83,19 @@ def begin_writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def _safe_words(error: BaseException | None) -> str:
+    """What a database says that holds no value of a row.
+
+    SQLite names tables and columns only. PostgreSQL quotes the row in its detail and context, and the value in the
+    first line of class 22 ("Data Exception") of its error codes.
+    """
+    if not isinstance(error, psycopg.Error):
+        return str(error)
+    state = error.sqlstate or ""
+    words = error.diag.message_primary
+    return f"{words}, {state}" if words and not state.startswith("22") else state or "no code"
+
+
 class Warehouse:
     """An open warehouse whose schema fits this code."""
 
@@ -130,22 +143,22 @@ class Warehouse:
     def write(self) -> Iterator[Connection]:
         """One transaction: everything written inside commits together, or not at all.
 
-        Raises WarehouseError when the database refuses, with its kind of error but without its words.
+        Raises WarehouseError when the database refuses, with what kind of refusal it is but without the row.
         """
         with self._discreet(), begin_writing(self.engine) as connection:
             yield connection
 
     @contextmanager
     def _discreet(self) -> Iterator[None]:
-        """Leave a database's own words out of errors: they quote the row at fault, and rows hold personal data."""
+        """Say of a refusal what it is, and leave out what quotes the row at fault: rows hold personal data."""
         try:
             yield
         except (DBAPIError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
-            code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or "no code"
             raise WarehouseError(
-                f"{self.shown} refused a statement ({type(cause).__name__}, {code}); nothing of its transaction was "
-                "kept. Check that the database is reachable, has space and is not locked, then run again"
+                f"{self.shown} refused a statement ({type(cause).__name__}: {_safe_words(cause)}); nothing of its "
+                "transaction was kept. Check that the database is reachable, has space and is not locked, then run "
+                "again"
             ) from None
 
     def close(self) -> None:

@@ -122,7 +122,7 @@ class TestSignals:
             assert signals.load(connection, ["a.com"]) == {"a.com": signal("a.com", NOW, provider="Hosting")}
 
     def test_signals_of_no_company_are_refused(self, warehouse: Warehouse) -> None:
-        with pytest.raises(WarehouseError, match=r"(?i)foreign_?key"), warehouse.write() as connection:
+        with pytest.raises(WarehouseError, match=r"(?i)foreign.?key"), warehouse.write() as connection:
             signals.write(connection, [signal("nobody.com")])
 
 
@@ -185,7 +185,7 @@ class TestScores:
         assert (best["domain"], best["domain_unicode"]) == ("a-soon.com", "a-soon.com")
 
     def test_a_score_belongs_to_a_company(self, warehouse: Warehouse) -> None:
-        with pytest.raises(WarehouseError, match=r"(?i)foreign_?key"), warehouse.write() as connection:
+        with pytest.raises(WarehouseError, match=r"(?i)foreign.?key"), warehouse.write() as connection:
             scores.write(connection, [score("nobody.com")], change_between)
         with warehouse.read() as connection:
             assert connection.execute(select(company_scores)).all() == []
