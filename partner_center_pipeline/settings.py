@@ -68,6 +68,7 @@ _EXAMPLES: Final = {
     "HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS": "120",
     "HUNTER_PARTNER_CENTER_COSELL_BONUS": "15",
     "HUNTER_PARTNER_CENTER_AZURE_TENANT_SCORE": "55",
+    "HUNTER_SCORING_RULES": "rules.toml",
     "HUNTER_DATABASE_URL": "postgresql+psycopg://hunter:password@localhost/hunter",
     "HUNTER_SYNC_START": "2026-01-01T00:00:00Z",
     "HUNTER_DNS_RESOLVERS": "192.0.2.53,192.0.2.54:5353",
@@ -154,6 +155,7 @@ class Settings(BaseSettings):
     partner_center_safety_lag_seconds: int = Field(120, ge=0, le=3600)
     partner_center_cosell_bonus: int = Field(15, ge=0, le=100)
     partner_center_azure_tenant_score: int = Field(55, ge=0, le=100)
+    scoring_rules: Path | None = None
     database_url: SecretStr = SecretStr(DEFAULT_DATABASE)
     sync_start: datetime | None = None
     dns_resolvers: Annotated[tuple[tuple[str, int], ...], NoDecode] = ()
@@ -271,7 +273,7 @@ class Settings(BaseSettings):
             url = url.set(database=str(_from_home(Path(url.database))))
         return SecretStr(url.render_as_string(hide_password=False))
 
-    @field_validator("partner_center_ca_bundle", "partner_center_token_cache_path")
+    @field_validator("partner_center_ca_bundle", "partner_center_token_cache_path", "scoring_rules")
     @classmethod
     def _path(cls, value: Path | None) -> Path | None:
         return None if value is None else _from_home(value)

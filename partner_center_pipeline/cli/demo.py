@@ -30,7 +30,7 @@ def demo(as_json: bool, language: str) -> None:
     ensure_sync_start(at_least=timedelta(hours=1))
     from partner_center_pipeline.cli.chain import run_chain
     from partner_center_pipeline.cli.local_microsoft import local_microsoft
-    from partner_center_pipeline.warehouse import scores
+    from partner_center_pipeline.warehouse import views
     from partner_center_pipeline.warehouse.reading import row_counts
 
     with local_microsoft(live=False) as local:
@@ -44,7 +44,7 @@ def demo(as_json: bool, language: str) -> None:
             stop(f"{failure.step} failed for {failure.windows}: {failure.message}")
         with local.warehouse.read() as connection:
             after = row_counts(connection)
-            leads = scores.best(connection, SHOWN)
+            leads = views.best(connection, SHOWN)
     if as_json:
         emit(
             {
@@ -74,21 +74,17 @@ def _table(leads: Sequence[Mapping[str, Any]], language: str) -> Table:
     for lead in leads:
         top = sorted(lead["reasons"], key=lambda reason: -abs(reason["points"]))[:REASONS_SHOWN]
         table.add_row(
-            Text(lead["name"] or ""),  # as text: a name is not markup
+            Text(lead["company_name"] or ""),  # as text: a name is not markup
             Text(lead["domain_unicode"]),
             lead["segment"],
             f"{lead['category']} {lead['label']}" if lead["category"] else "",
             str(lead["score"]) if lead["score"] is not None else "",
             "\n".join(f"{reason_text(reason['code'], Language(language))} ({reason['points']:+})" for reason in top),
-            _deadline(lead["next_expiry_ticks"]),
+            lead["response_due"].strftime("%Y-%m-%d") if lead["response_due"] else "",
         )
     return table
 
 
-def _deadline(ticks: int | None) -> str:
-    return datetime_of(ticks).strftime("%Y-%m-%d") if ticks is not None else ""
-
-
 def _plain(leads: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    names = ("name", "domain_unicode", "segment", "category", "label", "score", "readiness", "reasons")
-    return [{name: lead[name] for name in names} for lead in leads]
+    names = ("domain_unicode", "segment", "category", "label", "score", "readiness", "reasons")
+    return [{"name": lead["company_name"], **{name: lead[name] for name in names}} for lead in leads]

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from partner_center_pipeline.leads.category import ReferralCategory
 from partner_center_pipeline.leads.domains import ascii_key, unicode_domain
+from partner_center_pipeline.leads.suggestions import name_block
 
 _TENANT_STRENGTH: Final = {"payload": 0, "email_domain": 1}
 """A tenant id in the payload is worth more than a contact's onmicrosoft.com address."""
@@ -34,6 +35,7 @@ def company_of(domain: str, leads: Sequence[Mapping[str, Any]]) -> dict[str, Any
         "domain_ascii_key": ascii_key(domain),
         "name": named and named["company_name"],
         "name_key": named and named["company_name_key"],
+        "name_block": name_block(named["company_name_key"]) if named else None,
         "country": next((lead["country"] for lead in leads if lead["country"]), None),
         "city": next((lead["city"] for lead in leads if lead["city"]), None),
         "referrals": len(leads),

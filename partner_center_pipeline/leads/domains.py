@@ -126,9 +126,10 @@ def _names(text: str) -> Iterator[str]:
     """What stands where a host should, in each value of a text."""
     for part in _SEPARATOR.split(text):
         words = part.split()
-        # Values may stand side by side, but among other words a dot proves nothing: `firma .com`, `a b.com`.
-        if len(words) == 1 or all("." in word[1:-1] for word in words):
-            yield from map(_name_in, words)
+        # Values may stand side by side, but among other words a dot proves nothing: `firma .com`, `a b.com`. An @ does.
+        if len(words) > 1 and not all("." in word[1:-1] for word in words):
+            words = [word for word in words if "@" in word[1:-1]]
+        yield from map(_name_in, words)
 
 
 def _name_in(value: str) -> str:

@@ -17,9 +17,13 @@ from partner_center_pipeline.leads.finding import DomainReason, TenantSource, fi
 from partner_center_pipeline.leads.folding import INVISIBLE
 from partner_center_pipeline.leads.names import company_name, repair_line, repair_text
 from partner_center_pipeline.leads.payload import at, items, mapping, text
+from partner_center_pipeline.leads.suggestions import name_block
 
-LARGEST_DEAL: Final = Decimal(10) ** 15
-"""A deal value of this size or more is a typing error and reads as missing."""
+LARGEST_DEAL: Final = Decimal(10) ** 13
+"""A deal value of this size or more is a typing error and reads as missing.
+
+SQLite keeps amounts as REAL, where cents are exact up to 2**46 (7.04e13); this is the power of ten below.
+"""
 
 _CENTS: Final = Decimal("0.0001")
 _NUMBER: Final = re.compile(r"[+-]?\d{1,40}(?:\.\d{0,40})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
@@ -31,8 +35,8 @@ class LeadFacts:
     """What a referral says, cleaned; None where it says nothing usable.
 
     `*_text` are instants as the API printed them. The domain's and tenant's fields are `DomainFinding`'s, the
-    name's `CompanyName`'s. The contact is the customer's, for the sales team. `products` are the API's
-    product codes.
+    name's `CompanyName`'s and its `name_block`. The contact is the customer's, for the sales team. `products` are
+    the API's product codes.
     """
 
     referral_id: str | None
@@ -50,6 +54,7 @@ class LeadFacts:
     company_name: str | None
     company_name_original: str | None
     company_name_key: str | None
+    company_name_block: str | None
     domain: str | None
     domain_unicode: str | None
     domain_ascii_key: str | None
@@ -108,6 +113,7 @@ def read_lead(payload: Mapping[str, object], own_domains: frozenset[str]) -> Lea
         company_name=company.name,
         company_name_original=company.original,
         company_name_key=company.key,
+        company_name_block=name_block(company.key),
         domain=finding.domain,
         domain_unicode=finding.domain_unicode,
         domain_ascii_key=finding.ascii_key,

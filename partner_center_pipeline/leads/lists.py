@@ -1,7 +1,7 @@
-"""Names known beforehand: whose mail is nobody's company, whose hosts hold others' pages, legal forms.
+"""Names known beforehand: whose mail is nobody's company, whose hosts hold others' pages, legal forms, words of trade.
 
 Belongs here: lists, from identity.md, "Not a company's domain", "Normalising a domain" and "Company names".
-Not here: what follows from being listed (`domains`, `finding`, `names`).
+Not here: what follows from being listed (`domains`, `finding`, `names`, `suggestions`).
 
 Every name is lower-case ASCII; an entry covers its sub-domains.
 """
@@ -98,3 +98,34 @@ LEGAL_FORMS: Final = frozenset({
 
 LEADING_LEGAL_FORMS: Final = frozenset({"sarl", "s a r l", "s s"})
 """Legal forms that stand before the name: SARL in France, S.S. (sınırlı sorumlu) of Turkish co-operatives."""
+
+ONE_WORD: Final = {
+    "makine": "makina", "hastanesi": "hastane", "hastahanesi": "hastane", "hastahane": "hastane",
+    "hospital": "hastane", "universitesi": "universite", "university": "universite", "technology": "teknoloji",
+    "technologies": "teknoloji", "systems": "sistem", "solutions": "cozum", "services": "hizmet",
+    "service": "hizmet", "consulting": "danismanlik", "software": "yazilim", "turkey": "turkiye",
+    "international": "uluslararasi",
+}  # fmt: skip
+"""Spellings and translations of one word, as `fold_key` writes them, without a plural ending."""
+
+FILLER_WORDS: Final = frozenset({
+    "teknoloji", "bilisim", "sistem", "cozum", "hizmet", "urun", "danismanlik", "uluslararasi", "global",
+    "turkiye", "group",
+})  # fmt: skip
+"""Words that tell little behind two others: one company is written with and without them."""
+
+TRADE_WORDS: Final = frozenset({
+    "ambalaj", "ayakkabi", "bilgisayar", "boya", "cam", "catering", "dagitim", "dekorasyon", "denizcilik", "deri",
+    "dokum", "egitim", "elastik", "elektrik", "elektronik", "emlak", "enerji", "gida", "guvenlik", "hali",
+    "havacilik", "hukuk", "iletisim", "internet", "kagit", "kalip", "kimya", "kozmetik", "kuyumculuk", "lojistik",
+    "madencilik", "makina", "matbaa", "medikal", "medya", "mermer", "metal", "mimarlik", "mobilya", "muhendislik",
+    "nakliyat", "optik", "organizasyon", "otomotiv", "oyuncak", "petrol", "peyzaj", "plastik", "reklam", "saglik",
+    "seramik", "sigorta", "tarim", "tasimacilik", "tekstil", "turizm", "uretim", "yapi", "yatirim", "yazilim",
+})  # fmt: skip
+"""What companies do, in a word. Two of these are two trades, never one word mistyped."""
+
+NOBODYS_NAMES: Final = frozenset({
+    "bilinmiyor", "company", "customer", "demo", "deneme", "firma", "isimsiz", "musteri", "none", "ornek", "sirket",
+    "test", "unknown", "yok",
+})  # fmt: skip
+"""What stands for a company's name when nobody gave one, as `fold_key` writes it."""

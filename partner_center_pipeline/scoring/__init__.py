@@ -23,6 +23,7 @@ from partner_center_pipeline.scoring.model import (
     TenantSource,
 )
 from partner_center_pipeline.scoring.rank import RANK_ORDER, rank_key
+from partner_center_pipeline.scoring.row import score_columns
 from partner_center_pipeline.scoring.rules import Rules, RulesError, load_rules, reason_text
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "load_rules",
     "rank_key",
     "reason_text",
+    "score_columns",
     "score_domain",
     "score_frame",
 ]

@@ -35,6 +35,7 @@ EVIDENCE: Final = {
     ReasonCode.MICROSOFT_TENANT_LOOKUP: "tenant",
     ReasonCode.TENANT_LOOKUP_IGNORED: "tenant",
     ReasonCode.CO_SELL: "cosell_referral",
+    ReasonCode.RESPONSE_DUE: "response_due",
 }
 """The field of ScoreInput that a reason shows as its evidence."""
 
@@ -70,7 +71,8 @@ def score_domain(inputs: ScoreInput, rules: Rules | None = None, policy: ScorePo
 
     What section 2 leaves open: an invalid domain is Skip even with a tenant, as only "no mail host" and Pending give
     way to one; a domain that in fact has no mail host is Skip even when other look-ups went unanswered, as no answer
-    could change it; and the co-sell bonus is added to a readiness of 0 like to any other.
+    could change it; and the co-sell bonus is added to a readiness of 0 like to any other. A response deadline is the
+    last reason of any score, Pending included: it is no part of the sum, and a customer waits whatever DNS says.
 
     Raises ValueError for a provider scoring does not know (`Provider.named`).
     """
@@ -191,7 +193,9 @@ def _signal_reasons(inputs: ScoreInput, provider: Provider, rules: Rules) -> Ite
 
 
 def _with_evidence(reasons: list[tuple[ReasonCode, int]], inputs: ScoreInput) -> tuple[Reason, ...]:
-    return tuple(Reason(code, points, _evidence(code, inputs)) for code, points in reasons)
+    """The whole account: each reason with what was seen, and the deadline behind them."""
+    due = [(ReasonCode.RESPONSE_DUE, 0)] if inputs.response_due else []
+    return tuple(Reason(code, points, _evidence(code, inputs)) for code, points in (*reasons, *due))
 
 
 def _evidence(code: ReasonCode, inputs: ScoreInput) -> str | None:

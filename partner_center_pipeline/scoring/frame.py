@@ -3,10 +3,10 @@
 Belongs here: DataFrame in, DataFrame out. Not here: any rule; a case is scored by `evaluate.score_domain`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import pairwise, repeat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY, EVIDENCE, score_domain
 from partner_center_pipeline.scoring.model import Score, ScoreInput, ScorePolicy
@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 _FLAGS: Final = ("domain_valid", "no_mx", "signals_complete", "spf_present", "spf_multiple", "open_cosell")
 _OPTIONAL: Final = ("dkim_present", "dmarc_policy", "tenant", "tenant_source")
 _FACTS: Final = (*_FLAGS, "provider", "spf_includes", *_OPTIONAL)
+_INPUTS: Final = tuple(field.name for field in fields(ScoreInput))
+
+
+def inputs_frame(stored: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
+    """A frame to score, made of inputs as table `company_scores` keeps them: a mapping with ScoreInput's fields each.
+
+    What a mapping lacks is None (as evidence that is younger than the row), other keys are passed over. The index is
+    0, 1, 2, ...
+    """
+    import pandas as pd
+
+    return pd.DataFrame([[inputs.get(name) for name in _INPUTS] for inputs in stored], columns=list(_INPUTS))
 
 
 def score_frame(
@@ -81,12 +93,17 @@ def _case_of_row(frame: "pd.DataFrame", rules: Rules) -> "_CaseNumbers":
     """For each row the number of its case: rows of one case differ in nothing that a rule looks at."""
     cases = frame[list(_FACTS)].copy()
     cases["spf_includes"] = cases["spf_includes"] > rules.readiness.spf_includes_max
-    cases["tenant"] = cases["tenant"].notna() & (cases["tenant"] != "")
-    return cases.groupby(list(_FACTS), sort=False, dropna=False).ngroup().to_numpy(dtype="int64")
+    cases["tenant"] = _given(cases["tenant"])
+    cases["response_due"] = _given(frame["response_due"]) if "response_due" in frame.columns else False
+    return cases.groupby(list(cases.columns), sort=False, dropna=False).ngroup().to_numpy(dtype="int64")
+
+
+def _given(column: "pd.Series[Any]") -> "pd.Series[bool]":
+    return column.notna() & (column != "")
 
 
 def _inputs(frame: "pd.DataFrame") -> Iterator[ScoreInput]:
-    names = [field.name for field in fields(ScoreInput) if field.name in frame.columns]
+    names = [name for name in _INPUTS if name in frame.columns]
     plain = frame[names].astype(object)
     plain = plain.where(plain.notna(), None)
     for values in plain.itertuples(index=False, name=None):

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-_OF_REFERRALS: Final = frozenset({"open_cosell", "cosell_referral", "domain_valid"})
+from partner_center_pipeline.scoring.model import EVIDENCE_ONLY
+
+_OF_REFERRALS: Final = frozenset({"open_cosell", "domain_valid"})
 _OF_SETTINGS: Final = frozenset({"cosell_bonus", "azure_tenant_score", "tenant_discovery_enabled"})
 _OF_EITHER: Final = frozenset({"tenant", "tenant_source"})
 _OF_REFERRAL_TENANTS: Final = frozenset({"payload", "email_domain"})
@@ -26,7 +28,10 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A history row's account: the cause, and each input that differs, `{name: {"before": ..., "after": ...}}`."""
+    """A history row's account: the cause, and each input that differs, `{name: {"before": ..., "after": ...}}`.
+
+    Evidence that differs is told but is no cause: it weighs nothing.
+    """
 
     cause: Cause
     detail: dict[str, dict[str, Any]]
@@ -35,7 +40,8 @@ class Change:
 def change_between(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Change | None:
     """What lies between two rows of table `company_scores` (`before` None: the first score of a company).
 
-    None when neither score, readiness nor segment differ: then there is nothing to explain.
+    None when neither score, readiness nor segment differ: then there is nothing to explain. Where they differ though no
+    input does, the rules were edited without a new version.
     """
     if before is None:
         return Change(Cause.FIRST, {})
@@ -50,14 +56,14 @@ def change_between(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -
     if before["rules_version"] != after["rules_version"]:
         detail["rules_version"] = {"before": before["rules_version"], "after": after["rules_version"]}
         return Change(Cause.RULES, detail)
-    causes = {_cause_of(name, detail) for name in detail}
+    causes = {_cause_of(name, old, new) for name in detail.keys() - EVIDENCE_ONLY}
     return Change(next((cause for cause in Cause if cause in causes), Cause.RULES), detail)
 
 
-def _cause_of(name: str, detail: Mapping[str, Mapping[str, Any]]) -> Cause:
+def _cause_of(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Cause:
     if name in _OF_SETTINGS:
         return Cause.SETTINGS
     if name in _OF_EITHER:
-        sources = set(detail.get("tenant_source", {}).values()) - {None}
+        sources = {old.get("tenant_source"), new.get("tenant_source")}
         return Cause.REFERRAL if sources & _OF_REFERRAL_TENANTS else Cause.SIGNALS
     return Cause.REFERRAL if name in _OF_REFERRALS else Cause.SIGNALS

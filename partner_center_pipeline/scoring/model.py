@@ -4,9 +4,9 @@ Belongs here: names and shapes, and the checks that make a wrong shape impossibl
 (`rules.toml`), and what follows from them (`evaluate`).
 """
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 READINESS_MAX: Final = 100
 """Readiness and score are whole numbers from 0 to this (scoring.md, section 1)."""
@@ -155,6 +155,7 @@ class ReasonCode(StrEnum):
     TENANT_LOOKUP_IGNORED = "tenant_lookup_ignored"
     CO_SELL = "co_sell"
     SCORE_LIMIT = "score_limit"
+    RESPONSE_DUE = "response_due"
 
     M365_MAIL = "m365_mail"
     READY_TO_MIGRATE = "ready_to_migrate"
@@ -186,7 +187,8 @@ class ScoreInput:
 
     The rest is evidence, shown beside the reasons and never weighed: `mx_host` is the host that decided the provider
     (with `no_mx`: what shows that there is none), `dkim_selector` a selector with a key, `cosell_referral` the id of a
-    referral that makes `open_cosell` true.
+    referral that makes `open_cosell` true, `response_due` the next response deadline of an open referral (an
+    instant in UTC as text, e.g. `2026-03-05T12:00:00Z`; passed or not, as no clock is asked).
 
     Raises ValueError for a value outside its set, a negative count, or a tenant without its source.
     """
@@ -207,6 +209,7 @@ class ScoreInput:
     mx_host: str | None = None
     dkim_selector: str | None = None
     cosell_referral: str | None = None
+    response_due: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would be scored wrongly without a word."""
@@ -224,8 +227,25 @@ class ScoreInput:
             raise ValueError(f"{self.domain}: tenant and tenant_source are given together or not at all")
 
 
+FACTS: Final = frozenset(field.name for field in fields(ScoreInput) if field.default is MISSING)
+"""What a score needs to know of a company: the fields of ScoreInput that have no default."""
+
+EVIDENCE_ONLY: Final = frozenset(field.name for field in fields(ScoreInput)) - FACTS
+"""What a score shows and never weighs."""
+
 _POLICIES: Final = tuple(DmarcPolicy)
 _SOURCES: Final = tuple(TenantSource)
+
+
+class PolicySettings(Protocol):
+    """The settings a policy is made of, under their names in `settings.Settings`."""
+
+    @property
+    def partner_center_cosell_bonus(self) -> int: ...
+    @property
+    def partner_center_azure_tenant_score(self) -> int: ...
+    @property
+    def tenant_discovery_enabled(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +260,15 @@ class ScorePolicy:
     cosell_bonus: int = 15
     azure_tenant_score: int = 55
     tenant_discovery_enabled: bool = False
+
+    @classmethod
+    def of(cls, settings: PolicySettings) -> "ScorePolicy":
+        """The policy that the settings choose."""
+        return cls(
+            cosell_bonus=settings.partner_center_cosell_bonus,
+            azure_tenant_score=settings.partner_center_azure_tenant_score,
+            tenant_discovery_enabled=settings.tenant_discovery_enabled,
+        )
 
     def __post_init__(self) -> None:
         """Refuse numbers off the scale."""

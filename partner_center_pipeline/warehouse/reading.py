@@ -12,6 +12,8 @@ from partner_center_pipeline.warehouse.schema import (
     quarantined_referrals,
     raw_referrals,
     score_changes,
+    signal_changes,
+    suggested_matches,
 )
 
 CONTENT: Final = (
@@ -19,7 +21,9 @@ CONTENT: Final = (
     quarantined_referrals,
     leads,
     companies,
+    suggested_matches,
     domain_signals,
+    signal_changes,
     company_scores,
     score_changes,
 )

@@ -206,6 +206,7 @@ leads: Final = Table(
     Column("company_name", Text, comment="repaired"),
     Column("company_name_original", Text, comment="as received"),
     Column("company_name_key", Text, comment="for comparison only"),
+    Column("company_name_block", Text, comment="names that are compared with each other share it"),
     Column("domain", Text, comment="registrable domain, punycode"),
     Column("host", Text, comment="with its sub-domain"),
     Column("domain_source", Text, comment="the field that gave it"),
@@ -229,6 +230,7 @@ leads: Final = Table(
     Column("notes", Text),
     Index(None, "domain"),
     Index(None, "engagement_id"),
+    Index(None, "company_name_block"),
     comment="one lead per referral, newest version wins",
 )
 
@@ -240,6 +242,7 @@ companies: Final = Table(
     Column("domain_ascii_key", Text, nullable=False, comment="alternate key, Turkish letters folded"),
     Column("name", Text, comment="of the newest referral that has one"),
     Column("name_key", Text),
+    Column("name_block", Text, comment="names that are compared with each other share it"),
     Column("country", Text),
     Column("city", Text),
     Column("referrals", Integer, nullable=False),
@@ -256,7 +259,22 @@ companies: Final = Table(
     Column("updated_ticks", BigInteger, nullable=False, comment="of the newest referral"),
     Index(None, "domain_ascii_key"),
     Index(None, "name_key"),
+    Index(None, "name_block"),
     comment="one company per registrable domain",
+)
+
+suggested_matches: Final = Table(
+    "suggested_matches",
+    metadata,
+    Column("kind", Text, nullable=False, comment="what may belong to the company: a company, or a lead without domain"),
+    Column("subject", _Ordered, nullable=False, comment="its domain, or the referral's id"),
+    Column("domain", Text, ForeignKey("companies.domain", ondelete="CASCADE"), nullable=False),
+    Column("reason", Text, nullable=False, comment="ascii_key, same_name or similar_name"),
+    Column("similarity", Integer, nullable=False, comment="0 to 100"),
+    Column("suggested_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("kind", "subject", "domain"),
+    Index(None, "domain"),
+    comment="companies that may be one, and leads that may be a company's, for a person to decide",
 )
 
 domain_signals: Final = Table(
@@ -279,6 +297,21 @@ domain_signals: Final = Table(
     comment="what DNS said about a company's domain, when, and how sure",
 )
 
+signal_changes: Final = Table(
+    "signal_changes",
+    metadata,
+    Column("id", _RowNumber, primary_key=True, autoincrement=True),
+    Column("domain", Text, ForeignKey("companies.domain", ondelete="CASCADE"), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("provider_before", Text),
+    Column("provider_after", Text, nullable=False),
+    Column("gateway_before", Text),
+    Column("gateway_after", Text),
+    Column("detail", JsonValue, nullable=False, comment="what differs, before and after; empty for the first answer"),
+    Index(None, "domain", "changed_at"),
+    comment="how a company's mail set-up changed",
+)
+
 company_scores: Final = Table(
     "company_scores",
     metadata,
@@ -288,6 +321,8 @@ company_scores: Final = Table(
     Column("segment", Text, nullable=False),
     Column("segment_reason", Text, nullable=False),
     Column("reasons", JsonValue, nullable=False, comment="code, points, evidence, in order"),
+    Column("explanation_en", Text, comment="the reasons in English"),
+    Column("explanation_tr", Text, comment="the reasons in Turkish"),
     Column("commercial_segment", Text),
     Column("technical_heat", Text),
     Column("commercial_heat", Text),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.leads import Written
@@ -19,6 +19,10 @@ class Change(Protocol):
     def cause(self) -> str: ...
     @property
     def detail(self) -> dict[str, Any]: ...
+
+
+ChangeBetween = Callable[[Mapping[str, Any] | None, Mapping[str, Any]], Change | None]
+"""Given a stored score (None: there is none) and the new one, why it changed; None where there is nothing to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +39,41 @@ def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[st
     return {row.domain: row_dict(row) for row in rows}
 
 
+def page(connection: Connection, after: str, size: int) -> list[dict[str, Any]]:
+    """The next scores, no more than `size`, whose domain comes after this one in the database's order ("": the first).
+
+    A walk in pages needs no long transaction: each page may be read in one of its own.
+    """
+    rows = connection.execute(
+        select(company_scores).where(company_scores.c.domain > after).order_by(company_scores.c.domain).limit(size)
+    )
+    return [row_dict(row) for row in rows]
+
+
+def count(connection: Connection) -> int:
+    """How many companies have a score."""
+    return connection.execute(select(func.count()).select_from(company_scores)).scalar_one()
+
+
 def write(
     connection: Connection,
     rows: Sequence[Mapping[str, Any]],
-    change_between: Callable[[Mapping[str, Any] | None, Mapping[str, Any]], Change | None],
+    change_between: ChangeBetween,
 ) -> ScoresWritten:
     """Write the scores that differ from the stored ones, with a history row for each changed score or segment.
 
     `scored_at` alone is no difference: it says when the stored score was made.
     """
-    stored = load(connection, [row["domain"] for row in rows])
+    return rewrite(connection, load(connection, [row["domain"] for row in rows]), rows, change_between)
+
+
+def rewrite(
+    connection: Connection,
+    stored: Mapping[str, Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
+    change_between: ChangeBetween,
+) -> ScoresWritten:
+    """As `write`, where the transaction has read the stored scores (by domain) already."""
     changed: list[Mapping[str, Any]] = []
     history: list[dict[str, Any]] = []
     for row in rows:

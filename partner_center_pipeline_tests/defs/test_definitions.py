@@ -60,7 +60,7 @@ def described(home: Path, **variables: str) -> dict[str, Any]:
     return found
 
 
-def test_five_assets_a_job_a_schedule_and_a_sensor_are_defined(tmp_path: Path) -> None:
+def test_five_assets_two_jobs_their_schedules_and_a_sensor_are_defined(tmp_path: Path) -> None:
     found = described(tmp_path, HUNTER_SYNC_START="2026-01-01T00:00:00Z")
     assert found == {
         "assets": {
@@ -77,6 +77,7 @@ def test_five_assets_a_job_a_schedule_and_a_sensor_are_defined(tmp_path: Path) -
         "policies": ["144"],
         "pools": {"raw_referrals": ["partner_center_api"]},
         "schedules": {
+            "partner_center_rescan_schedule": ["partner_center_rescan", "27 * * * *", "RUNNING", "UTC"],
             "partner_center_sync_schedule": ["partner_center_sync", "2-59/10 * * * *", "RUNNING", "UTC"],
         },
         "sensors": {"partner_center_flag_sensor": ["partner_center_sync", 30, "RUNNING"]},

@@ -97,6 +97,21 @@ def test_a_domain_whose_dns_does_not_answer_is_pending_not_skipped(project: Proj
     assert scores == {None}
 
 
+def test_hundreds_of_referrals_of_one_company_are_one_scan_and_none_while_the_answer_is_fresh(
+    project: Project, microsoft: Simulator
+) -> None:
+    customer = {"customerProfile/team": [{"email": "satin.alma@tek-firma.com.tr"}]}
+    for number, count in ((3, 300), (4, 2)):
+        for at in range(count):
+            microsoft.world.create(project.window(number).start + at, customer)
+    first = project.run(project.window(3)).metadata["domain_signals", project.window(3).key]
+    assert project.counts()["leads"] >= 300
+    assert first["asked"] == first["domains"] == project.counts()["companies"] < 10
+    second = project.run(project.window(4)).metadata["domain_signals", project.window(4).key]
+    assert second["still_fresh"] >= 1
+    assert second["asked"] == second["domains"] - second["still_fresh"]
+
+
 def test_an_asset_alone_says_what_to_materialize_before_it(project: Project) -> None:
     first = project.window(0)
     outcome = project.run(first, assets=["companies"])

@@ -1,10 +1,14 @@
 """identity.md, "Referral category": the table, line by line."""
 
+from itertools import product
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from partner_center_pipeline.leads import CategoryRule, ReferralCategory, categorize
+from partner_center_pipeline_tests.leads.strategies import payloads
 
 OWN = "2f0b9d4a-77aa-4e52-b7a6-9f3c6d2e0001"
 OTHER = "7d23e5ca-19dc-4eaa-aac8-5e6b559f0d1d"
@@ -91,3 +95,28 @@ def test_an_inviter_may_be_absent_in_any_way(context: object) -> None:
 )
 def test_a_free_text_type_names_its_category(kind: str, category: ReferralCategory) -> None:
     assert _found({"type": kind}) == (category, CategoryRule.NAMED_TYPE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "qualification", "inviter"),
+    list(product(("Independent", "Shared"), ("SalesQualified", "None"), (OWN, OTHER))),
+)
+def test_what_a_partner_invited_is_a_co_sell(kind: str, qualification: str, inviter: str) -> None:
+    payload = {
+        "type": kind,
+        "qualification": qualification,
+        "organizationId": OWN,
+        "inviteContext": {"invitedBy": {"organizationId": inviter}},
+    }
+    assert _found(payload) == INVITED
+
+
+@given(st.sampled_from(["Shared", "shared", " SHARED "]), payloads)
+def test_any_shared_referral_is_a_co_sell(kind: str, payload: dict[str, Any]) -> None:
+    assert categorize({**payload, "type": kind}).category is ReferralCategory.CO_SELL
+
+
+@given(payloads)
+def test_any_payload_has_a_category_and_only_unknown_comes_from_no_rule(payload: dict[str, Any]) -> None:
+    category, rule = _found(payload)
+    assert (category is ReferralCategory.UNKNOWN) == (rule is CategoryRule.NO_RULE)

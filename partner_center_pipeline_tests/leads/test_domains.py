@@ -7,6 +7,7 @@ import idna
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tldextract import TLDExtract
 
 from partner_center_pipeline.leads import Platform, ascii_key, find_hosts, normalize_domain, unicode_domain
 from partner_center_pipeline_tests.leads.strategies import any_text, texts, turkish_labels
@@ -38,6 +39,7 @@ _INVISIBLE = ["\u200b", "\ufeff", "\u2060", "\u00ad", "\u200d", "\u200c"]
         ("a.b.firma.com.tr", "firma.com.tr"),
         ("firma.com.tr.", "firma.com.tr"),
         ("firma\u3002com\u3002tr", "firma.com.tr"),
+        ("firma｡com．tr", "firma.com.tr"),
         ("ｆｉｒｍａ．ｃｏｍ．ｔｒ", "firma.com.tr"),
         ("ali＠firma.com.tr", "firma.com.tr"),
     ],
@@ -60,9 +62,10 @@ def test_a_value_that_is_no_domain_gives_way_to_the_next(between: str) -> None:
     "text",
     [
         "192.168.1.1", "http://192.168.1.1:80/firma.com", "2001:db8::1", "[2001:db8::1]", "http://[::1]:80/",
-        "::ffff:1.2.3.4", "localhost", "http://localhost/firma.com", "sunucu.local", "ali@sunucu.local",
+        "::ffff:1.2.3.4", "ali@[192.168.1.1]", "ali@192.168.1.1", "3232235777",
+        "localhost", "http://localhost/firma.com", "sunucu.local", "ali@sunucu.local",
         "com.tr", "tr", "gov.nc.tr", "a_b.com", "_dmarc.firma.com", "-firma.com", "firma-.com", "firma..com",
-        ".firma.com", ".com", "firma.yokboyle", "firma.123",
+        ".firma.com", ".com", "kep.tr", "firma.yokboyle", "firma.123",
     ],
 )  # fmt: skip
 def test_what_cannot_be_registered_is_no_domain(text: str) -> None:
@@ -76,9 +79,16 @@ def test_what_people_write_for_nothing_is_no_domain(text: str) -> None:
     assert normalize_domain(text) is None
 
 
-@pytest.mark.parametrize("text", ["firma .com", "firma. com", "a b.com", "web sitesi firma.com", "ali @firma.com"])
+@pytest.mark.parametrize(
+    "text", ["firma .com", "firma. com", "a b.com", "web sitesi firma.com", "ali @firma.com", "deniz@firma .com.tr"]
+)
 def test_among_other_words_a_dot_proves_nothing(text: str) -> None:
     assert normalize_domain(text) is None
+
+
+@pytest.mark.parametrize("text", ["Ali Veli ali@firma.com.tr", "ali@firma.com.tr (Ali)", "e-posta: ali@firma.com.tr"])
+def test_among_other_words_an_address_is_found(text: str) -> None:
+    assert normalize_domain(text) == "firma.com.tr"
 
 
 @pytest.mark.parametrize("text", ["😀.com", "firma😀.com.tr", "xn--e28h.com", "xn--a.com", "xn--.com", "xn--abc-.com"])
@@ -137,36 +147,15 @@ def test_a_first_label_with_a_turkish_letter_is_a_domain() -> None:
     assert normalize_domain("XN--NKOULLAR-M4A76H.com.tr") == "xn--nkoullar-m4a76h.com.tr"
 
 
-@pytest.mark.parametrize(
-    "suffix",
-    [
-        "av",
-        "bbs",
-        "bel",
-        "biz",
-        "com",
-        "dr",
-        "edu",
-        "gen",
-        "gov",
-        "info",
-        "k12",
-        "mil",
-        "name",
-        "net",
-        "org",
-        "pol",
-        "tel",
-        "tsk",
-        "tv",
-        "web",
-        "nc",
-        "gov.nc",
-    ],
-)
+@pytest.mark.parametrize("suffix", _UNDER_TR.split())
 def test_every_suffix_under_tr_is_known(suffix: str) -> None:
     assert normalize_domain(f"www.firma.{suffix}.tr") == f"firma.{suffix}.tr"
     assert normalize_domain(f"{suffix}.tr") is None
+
+
+def test_no_other_suffix_under_tr_is_known_but_kep() -> None:
+    listed = TLDExtract(suffix_list_urls=(), cache_dir=None).tlds
+    assert {rule.removesuffix(".tr") for rule in listed if rule.endswith(".tr")} == {*_UNDER_TR.split(), "kep"}
 
 
 def test_a_name_directly_under_tr_is_a_domain() -> None:
@@ -181,7 +170,9 @@ def test_a_name_directly_under_tr_is_a_domain() -> None:
         ("ali@firma.onmicrosoft.com", Platform.TENANT),
         ("firma.partner.onmschina.cn", Platform.TENANT),
         ("facebook.com/firma", Platform.SOCIAL),
+        ("instagram.com", Platform.SOCIAL),
         ("https://www.instagram.com/firma.com.tr", Platform.SOCIAL),
+        ("linkedin.com/company", Platform.SOCIAL),
         ("tr.linkedin.com/company/firma", Platform.SOCIAL),
         ("https://sites.google.com/view/firma", Platform.SOCIAL),
         ("https://medium.com/@firma", Platform.SOCIAL),

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from partner_center_pipeline.leads import DomainFinding, DomainReason, TenantSource, find_domain
+from partner_center_pipeline.leads import DomainFinding, DomainReason, TenantSource, find_domain, normalize_domain
+from partner_center_pipeline.leads.lists import CONSUMER_MAIL, DISPOSABLE_MAIL, RELAY_MAIL
 
 OWN = frozenset({"Ortak.com.tr", "ışık.com", "ortak.onmicrosoft.com"})
 
@@ -68,6 +69,10 @@ def test_an_external_id_that_is_an_address_gives_the_domain_last(value: str) -> 
     assert _find({"customerProfile": {"ids": ids}, "website": "once.com"}).domain == "once.com"
 
 
+def test_a_contact_with_words_around_the_address_gives_the_domain() -> None:
+    assert _find(_team("Ali Veli ali@firma.com.tr")).domain == "firma.com.tr"
+
+
 def test_an_external_id_that_is_a_customer_number_is_no_address() -> None:
     found = _find({"customerProfile": {"ids": [{"profileType": "External", "id": "CRM.NET"}]}})
     assert (found.domain, found.reason) == (None, DomainReason.NO_EMAIL)
@@ -86,6 +91,23 @@ def test_consumer_mail_is_nobodys_company(email: str) -> None:
     assert _find(_team(f"ali@{email}")).reason is DomainReason.CONSUMER_ONLY
 
 
+@pytest.mark.parametrize(
+    ("listed", "reasons"),
+    [
+        (CONSUMER_MAIL, {DomainReason.CONSUMER_ONLY, DomainReason.DISPOSABLE_ONLY, DomainReason.RELAY_ONLY}),
+        (DISPOSABLE_MAIL, {DomainReason.DISPOSABLE_ONLY}),
+        (RELAY_MAIL, {DomainReason.RELAY_ONLY, DomainReason.DISPOSABLE_ONLY}),
+    ],
+    ids=["consumer", "disposable", "relay"],
+)
+def test_no_listed_mail_gives_a_domain(listed: frozenset[str], reasons: set[DomainReason]) -> None:
+    for name in sorted(listed):
+        found = _find(_team(f"ali@{name}"))
+        assert found.domain is None, name
+        if normalize_domain(name) is not None:
+            assert found.reason in reasons, name
+
+
 def test_a_consumer_provider_above_the_registrable_domain_says_nothing_of_it() -> None:
     assert _find(_team("ali@firma.za.com")).domain == "firma.za.com"
 
@@ -102,8 +124,10 @@ def test_a_consumer_provider_above_the_registrable_domain_says_nothing_of_it() -
         ("ali@", DomainReason.INVALID),
         ("ali@mailinator.com", DomainReason.DISPOSABLE_ONLY),
         ("x@privaterelay.appleid.com", DomainReason.RELAY_ONLY),
+        ("x@noreply.com", DomainReason.RELAY_ONLY),
         ("john@microsoft.com", DomainReason.MICROSOFT),
         ("satis@ortak.com.tr", DomainReason.OWN_DOMAIN),
+        ("satis@posta.ORTAK.com.tr", DomainReason.OWN_DOMAIN),
         ("satis@x.IŞIK.com".replace("I", "ı"), DomainReason.OWN_DOMAIN),
         ("satis@ortak.onmicrosoft.com", DomainReason.OWN_DOMAIN),
         ("firma@hs01.kep.tr", DomainReason.KEP_ONLY),

@@ -1,7 +1,10 @@
 """partner_center_api.md, section 3: what a referral says becomes a lead, and no shape of JSON stops it."""
 
 import json
+import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_center_pipeline.leads import CategoryRule, DomainReason, LeadFacts, ReferralCategory, read_lead
-from partner_center_pipeline.leads.lead import LARGEST_DEAL
+from partner_center_pipeline.leads import (
+    CategoryRule,
+    DomainReason,
+    LeadFacts,
+    ReferralCategory,
+    find_hosts,
+    read_lead,
+)
+from partner_center_pipeline.leads.lead import LARGEST_DEAL, deal_value
 from partner_center_pipeline_tests.leads.strategies import json_values, payloads
 
 SAMPLES = Path(__file__).parent.parent / "data" / "referral_samples"
@@ -46,6 +56,7 @@ def test_a_documented_referral_is_read_in_full() -> None:
         company_name="Contoso Customer Inc",
         company_name_original="Contoso Customer Inc",
         company_name_key="contoso customer",
+        company_name_block="cont",
         domain="contoso.com",
         domain_unicode="contoso.com",
         domain_ascii_key="contoso.com",
@@ -130,6 +141,7 @@ def test_the_partners_own_domain_is_not_the_customers() -> None:
         (50000, "50000"), (48000.5, "48000.5"), ("10000", "10000"), (" 10000.25 ", "10000.25"), ("1e3", "1000"),
         (0, "0"), (-5, "-5"), (0.1, "0.1"), (1.23456789, "1.2346"), ("1e-300", "0"),
         (float("nan"), None), (float("inf"), None), (float("-inf"), None), ("NaN", None), ("Infinity", None),
+        ("-9999999999999.99", "-9999999999999.99"), (10**13, None), ("-1e13", None),
         (True, None), (False, None), (None, None), ("", None), ("10,000", None), ("1_000", None), ("١٢", None),
         ("on bin", None), ([], None), ({}, None), (10**400, None), (1e300, None), ("1e999", None),
     ],
@@ -138,6 +150,14 @@ def test_a_deal_value_is_a_number_or_missing(value: object, expected: str | None
     lead = read_lead({"details": {"dealValue": value, "currency": "try"}}, NOBODY)
     assert lead.deal_value == (None if expected is None else Decimal(expected))
     assert lead.currency == "TRY"
+
+
+@given(st.decimals(-LARGEST_DEAL, LARGEST_DEAL, places=2).filter(lambda amount: abs(amount) < LARGEST_DEAL))
+def test_sqlite_keeps_the_cents_of_every_deal_value(amount: Decimal) -> None:
+    assert deal_value(str(amount)) == amount
+    with closing(sqlite3.connect(":memory:")) as database:
+        (kept,) = database.execute("SELECT CAST(? AS REAL)", [float(amount)]).fetchone()
+    assert Decimal(str(kept)).quantize(Decimal("0.01")) == amount
 
 
 def test_the_contact_is_the_first_one_that_can_be_reached() -> None:
@@ -206,6 +226,17 @@ def test_no_json_stops_a_lead_from_being_read(payload: dict[str, Any]) -> None:
     assert (lead.tenant is None) == (lead.tenant_source is None)
     assert (lead.category is ReferralCategory.UNKNOWN) == (lead.category_rule is CategoryRule.NO_RULE)
     assert lead.deal_value is None or abs(lead.deal_value) < LARGEST_DEAL
+
+
+@given(payloads)
+def test_every_lead_says_which_field_gave_its_domain_or_why_none_did(payload: dict[str, Any]) -> None:
+    lead = read_lead(payload, NOBODY)
+    assert (lead.domain_source is None) == (lead.domain_reason is not None) == (lead.domain is None)
+    if lead.domain_source is not None:
+        field: Any = payload
+        for key in re.findall(r"\w+", lead.domain_source):
+            field = field[int(key) if isinstance(field, list) else key]
+        assert (lead.host, lead.domain) in {(host.name, host.domain) for host in find_hosts(field)}
 
 
 @given(st.sampled_from([name for name, _ in _samples()]), st.data())

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_center_pipeline.leads import CompanyName, company_name, fold_key
+from partner_center_pipeline.leads.lists import LEGAL_FORMS
 from partner_center_pipeline_tests.leads.strategies import any_text
 
 
@@ -55,6 +56,11 @@ def test_turkish_letters_fold_together(spelling: str) -> None:
 )  # fmt: skip
 def test_a_legal_form_does_not_count_in_the_key(form: str) -> None:
     assert _key(f"Yıldız Yapı {form}") == _key("YILDIZ YAPI") == "yildiz yapi"
+
+
+def test_every_listed_legal_form_ends_a_name() -> None:
+    for form in sorted(LEGAL_FORMS):
+        assert _key(f"Yıldız Yapı {form}") == "yildiz yapi", form
 
 
 def test_a_legal_form_within_a_name_counts() -> None:

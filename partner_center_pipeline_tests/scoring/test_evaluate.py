@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_center_pipeline.scoring import (
+    DEFAULT_POLICY,
     Provider,
+    Reason,
     ReasonCode,
     ScoreInput,
     ScorePolicy,
@@ -19,6 +21,7 @@ from partner_center_pipeline.scoring import (
     load_rules,
     score_domain,
 )
+from partner_center_pipeline.settings import Settings
 
 from .cases import companies, company, policies, tenants
 
@@ -134,6 +137,16 @@ def test_evidence_is_shown_and_never_weighed(inputs: ScoreInput, policy: ScorePo
     assert replace(scored, reasons=()) == replace(bare, reasons=())
 
 
+@given(companies(), policies)
+def test_a_response_deadline_is_told_last_whatever_the_score_and_weighs_nothing(
+    inputs: ScoreInput, policy: ScorePolicy
+) -> None:
+    without = score_domain(replace(inputs, response_due=None), policy=policy)
+    awaited = score_domain(replace(inputs, response_due="2026-03-05T12:00:00Z"), policy=policy)
+    assert awaited.reasons == (*without.reasons, Reason(ReasonCode.RESPONSE_DUE, 0, "2026-03-05T12:00:00Z"))
+    assert replace(awaited, reasons=()) == replace(without, reasons=())
+
+
 def test_reasons_are_told_in_order_with_their_evidence() -> None:
     scored = score_domain(
         company(
@@ -146,6 +159,7 @@ def test_reasons_are_told_in_order_with_their_evidence() -> None:
             mx_host="smtp.google.com",
             dkim_selector="google",
             cosell_referral="r-1",
+            response_due="2026-03-05T12:00:00Z",
         )
     )
     assert scored.reasons_plain() == [
@@ -155,6 +169,7 @@ def test_reasons_are_told_in_order_with_their_evidence() -> None:
         {"code": "dkim_present", "points": 10, "evidence": "google"},
         {"code": "dmarc_quarantine", "points": 15, "evidence": None},
         {"code": "co_sell", "points": 15, "evidence": "r-1"},
+        {"code": "response_due", "points": 0, "evidence": "2026-03-05T12:00:00Z"},
     ]
     assert (scored.label, scored.act) == ("Competitive Takeover", "discovery within 3 days")
     assert scored.rules_version == load_rules().version
@@ -292,6 +307,16 @@ def test_a_readiness_off_the_scale_is_refused(readiness: int) -> None:
 def test_facts_that_would_be_scored_wrongly_are_refused(facts: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         company(**facts)
+
+
+@pytest.mark.usefixtures("home")
+def test_the_policy_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ScorePolicy.of(Settings.load()) == ScorePolicy() == DEFAULT_POLICY
+    monkeypatch.setenv("HUNTER_PARTNER_CENTER_COSELL_BONUS", "7")
+    monkeypatch.setenv("HUNTER_PARTNER_CENTER_AZURE_TENANT_SCORE", "80")
+    monkeypatch.setenv("HUNTER_TENANT_DISCOVERY_ENABLED", "true")
+    chosen = ScorePolicy(cosell_bonus=7, azure_tenant_score=80, tenant_discovery_enabled=True)
+    assert ScorePolicy.of(Settings.load()) == chosen
 
 
 @pytest.mark.parametrize("choice", [{"cosell_bonus": -1}, {"azure_tenant_score": 101}])

@@ -1,10 +1,16 @@
 """A rules file is proven before it is used, and what is wrong with it is shown by line."""
 
 import re
+import tomllib
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from partner_center_pipeline.scoring import (
     CommercialSegment,
@@ -16,7 +22,7 @@ from partner_center_pipeline.scoring import (
     load_rules,
     reason_text,
 )
-from partner_center_pipeline.scoring.rules import DEFAULT_RULES
+from partner_center_pipeline.scoring.rules import DEFAULT_RULES, Rules
 
 DELIVERED = DEFAULT_RULES.read_text(encoding="utf-8")
 LAST_SEGMENT_ROW = '[[segments]]\nsegment = "Skip"\nreadiness_max = 39\nreason = "low_readiness"\n'
@@ -107,6 +113,67 @@ def test_the_delivered_rules_are_read_once_and_a_named_file_each_time(tmp_path: 
     assert load_rules(path) == load_rules()
     path.write_text(DELIVERED.replace('version = "1"', 'version = "2"'), encoding="utf-8")
     assert load_rules(path).version == "2"
+
+
+def _first(rows: list[dict[str, Any]], readiness: int | None = None, **case: str) -> dict[str, Any] | None:
+    """The first row of a table, as TOML has it, that a case matches."""
+    for row in rows:
+        named = all(value in row.get(name, [value]) for name, value in case.items())
+        if named and (readiness is None or row.get("readiness_min", 0) <= readiness <= row.get("readiness_max", 100)):
+            return row
+    return None
+
+
+def _holes(data: dict[str, Any]) -> int:
+    """How many cases the tables of a rules file leave without an answer, told from the plain data."""
+    holes = 0
+    for provider, readiness in product(Provider, range(101)):
+        row = _first(data["segments"], readiness, provider=provider)
+        holes += row is None
+        for segment in {row["segment"], "Existing", *(["Skip"] if readiness == 0 else [])} if row else set():
+            commercial = _first(data["commercial_segments"], readiness, provider=provider, segment=segment)
+            name = commercial["commercial_segment"] if commercial else ""
+            holes += (
+                _first(data["technical_heats"], provider=provider, segment=segment) is None
+                or _first(data["commercial_heats"], readiness, commercial_segment=name) is None
+                or _first(data["categories"], commercial_segment=name) is None
+            )
+    return holes
+
+
+_ends = st.integers(0, 100)
+_some_providers = st.none() | st.lists(st.sampled_from([*Provider]), min_size=1, max_size=9)
+_segment_rows = st.lists(st.tuples(st.sampled_from(["Existing", "Migration", "Cold", "Skip"]), _some_providers, _ends))
+_without = st.sampled_from(["", "commercial_segments", "technical_heats", "commercial_heats", "categories"])
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=_segment_rows, ends_open=st.booleans(), without=_without, which=st.integers(0, 7))
+def test_a_file_is_accepted_exactly_when_nothing_falls_through_its_tables(
+    rows: list[tuple[str, list[Provider] | None, int]], ends_open: bool, without: str, which: int
+) -> None:
+    """Any segment table before a last row that may end at 39, and perhaps a row of another table taken out."""
+    data = tomllib.loads(DELIVERED)
+    made = [
+        {"segment": segment, "reason": "some_readiness", "readiness_min": least}
+        | ({"provider": [str(provider) for provider in providers]} if providers else {})
+        for segment, providers, least in rows
+    ]
+    last = {"segment": "Skip", "reason": "low_readiness"} | ({} if ends_open else {"readiness_max": 39})
+    data["segments"] = [*made, last]
+    if without and which < len(data[without]):
+        del data[without][which]
+    if _holes(data):
+        event("refused")
+        with pytest.raises(ValidationError, match="no row of"):
+            Rules.model_validate(data)
+        return
+    event("accepted")
+    rules = Rules.model_validate(data)
+    for provider, readiness in product(Provider, range(101)):
+        found = _first(data["segments"], readiness, provider=provider)
+        assert found is not None
+        assert rules.segment_row(provider, readiness).segment == found["segment"]
 
 
 def test_the_old_table_that_ended_row_4_at_59_is_refused(refused: Refused) -> None:

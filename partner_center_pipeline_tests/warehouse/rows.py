@@ -25,6 +25,7 @@ def company(domain: str, **values: Any) -> dict[str, Any]:
         "domain_ascii_key": domain,
         "name": None,
         "name_key": None,
+        "name_block": None,
         "country": None,
         "city": None,
         "referrals": 0,

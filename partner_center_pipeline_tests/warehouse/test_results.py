@@ -10,13 +10,14 @@ import pytest
 from sqlalchemy import Connection, delete, select
 
 from partner_center_pipeline.leads.company import company_of
+from partner_center_pipeline.mail.history import change_between as mail_change
 from partner_center_pipeline.scoring.history import change_between
-from partner_center_pipeline.warehouse import companies, leads, scores, signals
+from partner_center_pipeline.warehouse import companies, leads, scores, signals, views
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.leads import Written
 from partner_center_pipeline.warehouse.reading import row_counts
 from partner_center_pipeline.warehouse.schema import companies as companies_table
-from partner_center_pipeline.warehouse.schema import company_scores, row_dict, score_changes
+from partner_center_pipeline.warehouse.schema import company_scores, row_dict, score_changes, signal_changes
 from partner_center_pipeline_tests.warehouse.rows import company
 from partner_center_pipeline_tests.warehouse.test_leads import lead_row
 
@@ -56,6 +57,8 @@ def score(domain: str, points: int | None = 50, **values: Any) -> dict[str, Any]
         "category": "A",
         "label": None,
         "act": None,
+        "explanation_en": None,
+        "explanation_tr": None,
         "rules_version": "1",
         "inputs": {"provider": "Hosting", "cosell_bonus": 15},
         "referral_ids": ["r1"],
@@ -91,7 +94,7 @@ class TestCompanies:
     def test_what_is_known_about_a_company_goes_with_it(self, warehouse: Warehouse) -> None:
         with warehouse.write() as connection:
             companies.write(connection, [company("a.com")])
-            signals.write(connection, [signal("a.com")])
+            signals.write(connection, [signal("a.com")], mail_change)
             scores.write(connection, [score("a.com")], change_between)
             connection.execute(delete(companies_table))
             assert set(row_counts(connection).values()) == {0}
@@ -102,7 +105,7 @@ class TestSignals:
         names = ["fresh.com", "new.com", "old.com", "unknown.com"]
         with warehouse.write() as connection:
             companies.write(connection, [company(name) for name in names[:3]])
-            signals.write(connection, [signal("fresh.com"), signal("old.com", NOW - timedelta(hours=1))])
+            signals.write(connection, [signal("fresh.com"), signal("old.com", NOW - timedelta(hours=1))], mail_change)
             assert signals.due(connection, names, NOW) == ["new.com", "old.com"]
             assert signals.due(connection, names, NOW - timedelta(microseconds=1)) == ["new.com"]
 
@@ -115,15 +118,48 @@ class TestSignals:
     def test_an_answer_that_came_earlier_gives_way(self, warehouse: Warehouse) -> None:
         with warehouse.write() as connection:
             companies.write(connection, [company("a.com")])
-            signals.write(connection, [signal("a.com", provider="M365")])
-            signals.write(connection, [signal("a.com", NOW - timedelta(microseconds=1), provider="Google")])
+            signals.write(connection, [signal("a.com", provider="M365")], mail_change)
+            signals.write(
+                connection, [signal("a.com", NOW - timedelta(microseconds=1), provider="Google")], mail_change
+            )
             assert signals.load(connection, ["a.com"])["a.com"]["provider"] == "M365"
-            signals.write(connection, [signal("a.com", NOW, provider="Hosting")])
+            signals.write(connection, [signal("a.com", NOW, provider="Hosting")], mail_change)
             assert signals.load(connection, ["a.com"]) == {"a.com": signal("a.com", NOW, provider="Hosting")}
+
+    def test_a_set_up_that_changed_is_history_and_one_that_did_not_is_none(self, warehouse: Warehouse) -> None:
+        later = NOW + timedelta(hours=1)
+        google = {"provider": "Google", "signals": {"provider": "Google", "mx": [[1, "smtp.google.com"]]}}
+        with warehouse.write() as connection:
+            companies.write(connection, [company("a.com")])
+            assert signals.write(connection, [signal("a.com")], mail_change) == 1
+            assert signals.write(connection, [signal("a.com", later)], mail_change) == 0
+            assert signals.write(connection, [signal("a.com", NOW, **google)], mail_change) == 0  # came too late
+            assert signals.write(connection, [signal("a.com", later, **google)], mail_change) == 1
+            first, second = [
+                row_dict(row) for row in connection.execute(select(signal_changes).order_by(signal_changes.c.id))
+            ]
+        assert (first["provider_before"], first["provider_after"], first["detail"]) == (None, "M365", {})
+        assert (second["provider_before"], second["provider_after"]) == ("M365", "Google")
+        assert second["changed_at"] == later
+        assert second["detail"] == {
+            "provider": {"before": None, "after": "Google"},
+            "mx": {"before": [[10, "mx.example"]], "after": [[1, "smtp.google.com"]]},
+        }
+
+    def test_due_again_is_what_was_asked_before_in_order_and_named_by_a_referral(self, warehouse: Warehouse) -> None:
+        names = ["b.com", "a.com", "fresh.com", "left.com", "new.com"]
+        with warehouse.write() as connection:
+            companies.write(connection, [company(name, referrals=int(name != "left.com")) for name in names])
+            old = [signal(name, NOW - timedelta(hours=1)) for name in ("b.com", "a.com", "left.com")]
+            signals.write(connection, [*old, signal("fresh.com")], mail_change)
+            assert signals.due_again(connection, NOW) == ["a.com", "b.com"]
+            assert signals.due_again(connection, NOW, after="a.com") == ["b.com"]
+            assert signals.count_due_again(connection, NOW) == 2
+            assert signals.count_due_again(connection, NOW - timedelta(microseconds=1)) == 0
 
     def test_signals_of_no_company_are_refused(self, warehouse: Warehouse) -> None:
         with pytest.raises(WarehouseError, match=r"(?i)foreign.?key"), warehouse.write() as connection:
-            signals.write(connection, [signal("nobody.com")])
+            signals.write(connection, [signal("nobody.com")], mail_change)
 
 
 class TestScores:
@@ -173,15 +209,15 @@ class TestScores:
             ("none-pending.com", {"category": None, "points": None}, {}),
         ]
         with warehouse.write() as connection:
-            rows = [company(name, open_referrals=1, **values) for name, _, values in reversed(listed)]
-            companies.write(connection, [*rows, company("closed.com")])
+            rows = [company(name, open_referrals=1, referrals=1, **values) for name, _, values in reversed(listed)]
+            companies.write(connection, [*rows, company("closed.com", referrals=1)])
             scores.write(
                 connection,
                 [*(score(name, **values) for name, values, _ in listed), score("closed.com", 100)],
                 change_between,
             )
-            assert [row["domain"] for row in scores.best(connection, 100)] == [name for name, _, _ in listed]
-            (best,) = scores.best(connection, 1)
+            assert [row["domain"] for row in views.best(connection, 100)] == [name for name, _, _ in listed]
+            (best,) = views.best(connection, 1)
         assert (best["domain"], best["domain_unicode"]) == ("a-soon.com", "a-soon.com")
 
     def test_a_score_belongs_to_a_company(self, warehouse: Warehouse) -> None:
@@ -199,7 +235,9 @@ def test_row_counts_name_every_table_that_holds_what_referrals_brought(warehouse
             "quarantined_referrals": 0,
             "leads": 0,
             "companies": 2,
+            "suggested_matches": 0,
             "domain_signals": 0,
+            "signal_changes": 0,
             "company_scores": 0,
             "score_changes": 0,
         }

@@ -7,8 +7,7 @@ import dagster as dg
 from partner_center_pipeline.defs.grid import chain_asset
 from partner_center_pipeline.defs.resources import MailResource, WarehouseResource, utc_now
 from partner_center_pipeline.defs.run import counts_table, failing_for_people, result, step, windows_of
-from partner_center_pipeline.mail import MailSignals
-from partner_center_pipeline.mail.row import row_of
+from partner_center_pipeline.defs.scan_and_score import ask, keep
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import leads, schema, signals
 from partner_center_pipeline.warehouse.bulk import chunks
@@ -22,25 +21,21 @@ def domain_signals(
     """The mail set-up of the companies of these windows: asked when new, or when the last answer is too old."""
     now = utc_now()
     windows = windows_of(context, now)
-    providers, unanswered, asked = Counter[str](), 0, 0
+    providers, unanswered, asked, changes = Counter[str](), 0, 0, 0
     with failing_for_people(), warehouse.open() as house, step(house, Asset.DOMAIN_SIGNALS, windows, now) as done:
         settings = Settings.load()
         with house.read() as connection:
             named = leads.domains_of_span(connection, done.start, done.end)
             due = signals.due(connection, named, now)
-        for some in chunks(due):
-            with house.read() as connection:
-                before = signals.load(connection, some)
-            known = {domain: MailSignals.from_row(row["signals"]) for domain, row in before.items()}
-            with mail.open(settings) as scan:
-                answers = list(scan(some, known))
-            with house.write() as connection:
-                stored = signals.load(connection, some)
-                rows = [row_of(answer, stored.get(answer.domain), settings.signals_ttl_hours) for answer in answers]
-                signals.write(connection, rows)
-            asked += len(rows)
-            unanswered += sum(not row["is_complete"] for row in rows)
-            providers.update(row["provider"] for row in rows)
+        with mail.open(settings) as scan:
+            for some in chunks(due):
+                answers = ask(house, scan, some)
+                with house.write() as connection:
+                    rows, changed = keep(connection, answers, settings.signals_ttl_hours)
+                asked += len(rows)
+                changes += changed
+                unanswered += sum(not row["is_complete"] for row in rows)
+                providers.update(row["provider"] for row in rows)
         done.rows = asked
     return result(
         windows,
@@ -49,6 +44,7 @@ def domain_signals(
             "domains": len(named),
             "asked": asked,
             "still_fresh": len(named) - asked,
+            "set_ups_changed": changes,
             "without_an_answer": unanswered,
             "asked_by_provider": counts_table("provider", providers),
         },

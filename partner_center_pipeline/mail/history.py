@@ -1,0 +1,29 @@
+"""How a company's mail set-up changed: the account of a history row.
+
+Belongs here: which differences between two rows of table `domain_signals` are worth a row of history. Not here: what
+they do to a score (`scoring.history`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+SHOWN: Final = (
+    "provider", "provider_name", "gateway", "tenant", "tenant_source", "mx", "no_mx_reason", "spf", "dmarc",
+    "dkim_present", "dkim_selectors", "is_complete",
+)  # fmt: skip
+"""The fields of `MailSignals.to_row` that are compared. Left out are what changes with every scan (times, outcomes of
+single look-ups) and what no rule weighs (name servers, verifications)."""
+
+
+def change_between(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> dict[str, dict[str, Any]] | None:
+    """What differs between two rows of table `domain_signals`: `{field: {"before": ..., "after": ...}}`, plain JSON.
+
+    Empty for the first answer (`before` None), None when nothing differs.
+    """
+    if before is None:
+        return {}
+    old, new = before["signals"], after["signals"]
+    detail = {
+        name: {"before": old.get(name), "after": new.get(name)} for name in SHOWN if old.get(name) != new.get(name)
+    }
+    return detail or None

@@ -1,0 +1,116 @@
+"""suggested_matches: who is to be compared with whom, and the suggestions that come of it, for a person to decide.
+
+Belongs here: reading candidates, replacing suggestions. Not here: what makes two names alike (`leads.suggestions`).
+Nothing is ever merged because of a row here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select
+
+from partner_center_pipeline.warehouse.bulk import CHUNK, upsert
+from partner_center_pipeline.warehouse.referrals import brought_in
+from partner_center_pipeline.warehouse.schema import companies, leads, raw_referrals, row_dict, suggested_matches
+
+BLOCK_LIMIT: Final = 1000
+"""Names of one block that are compared at most, the most recently updated first: a block of thousands is a common word,
+and its suggestions would be noise."""
+
+Row = Mapping[str, Any]
+_COMPANY: Final = (
+    companies.c.domain, companies.c.domain_ascii_key, companies.c.name_key, companies.c.country,
+)  # fmt: skip
+_LEAD: Final = (leads.c.referral_id, leads.c.domain, leads.c.company_name_key, leads.c.country)
+
+
+def companies_of(connection: Connection, domains: Sequence[str]) -> list[Row]:
+    """The companies of these domains, with what they are compared by."""
+    return _rows(connection, select(*_COMPANY).where(companies.c.domain.in_(domains), companies.c.referrals > 0))
+
+
+def leads_of_span(connection: Connection, start: int, end: int) -> Iterator[list[Row]]:
+    """The leads that windows in `[start, end)` (ticks) brought, with what they are compared by, CHUNK at a time."""
+    brought = select(raw_referrals.c.referral_id).where(brought_in(start, end)).distinct().subquery()
+    found = connection.execute(
+        select(*_LEAD)
+        .join(brought, brought.c.referral_id == leads.c.referral_id)
+        .order_by(leads.c.referral_id)
+        .execution_options(yield_per=CHUNK)
+    )
+    for rows in found.partitions():
+        yield [dict(row._mapping) for row in rows]
+
+
+def companies_near(connection: Connection, blocks: Sequence[str], ascii_keys: Sequence[str]) -> list[Row]:
+    """Companies whose name is in one of the blocks, or whose domain reads the same in ASCII."""
+    near = select(companies.c.domain).where(companies.c.domain_ascii_key.in_(ascii_keys))
+    return _rows(
+        connection,
+        select(*_COMPANY).where(
+            companies.c.referrals > 0,
+            or_(
+                companies.c.domain.in_(near),
+                companies.c.domain.in_(_block(companies.c.domain, companies.c.name_block, blocks)),
+            ),
+        ),
+    )
+
+
+def leads_near(connection: Connection, blocks: Sequence[str]) -> list[Row]:
+    """Leads without a domain whose company's name is in one of the blocks."""
+    near = _block(leads.c.referral_id, leads.c.company_name_block, blocks, leads.c.domain.is_(None))
+    return _rows(connection, select(*_LEAD).where(leads.c.referral_id.in_(near)))
+
+
+def _block(
+    key: ColumnElement[str], block: ColumnElement[str | None], blocks: Sequence[str], *more: ColumnElement[bool]
+) -> Select[tuple[str]]:
+    table = key.table
+    place = func.row_number().over(partition_by=block, order_by=(table.c.updated_ticks.desc(), key))
+    ranked = select(key.label("key"), place.label("place")).where(block.in_(blocks), *more).subquery()
+    return select(ranked.c.key).where(ranked.c.place <= BLOCK_LIMIT)
+
+
+def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
+    return [row_dict(row) for row in connection.execute(query)]
+
+
+def replace_of_companies(connection: Connection, domains: Sequence[str], found: Sequence[Row], now: datetime) -> int:
+    """Put `found` in the place of every suggestion that concerns these companies; how many are new."""
+    concerned = or_(
+        suggested_matches.c.domain.in_(domains),
+        and_(suggested_matches.c.kind == "company", suggested_matches.c.subject.in_(domains)),
+    )
+    return _replace(connection, concerned, found, now)
+
+
+def replace_of_leads(connection: Connection, referral_ids: Sequence[str], found: Sequence[Row], now: datetime) -> int:
+    """Put `found` in the place of every suggestion that concerns these leads; how many are new."""
+    concerned = and_(suggested_matches.c.kind == "lead", suggested_matches.c.subject.in_(referral_ids))
+    return _replace(connection, concerned, found, now)
+
+
+def _replace(connection: Connection, concerned: ColumnElement[bool], found: Sequence[Row], now: datetime) -> int:
+    stored = {_key(row): row for row in _rows(connection, select(suggested_matches).where(concerned))}
+    wanted = {_key(row): row for row in found}
+    for kind, subject, domain in sorted(stored.keys() - wanted.keys()):
+        connection.execute(
+            delete(suggested_matches).where(
+                suggested_matches.c.kind == kind,
+                suggested_matches.c.subject == subject,
+                suggested_matches.c.domain == domain,
+            )
+        )
+    changed = [
+        {**row, "suggested_at": stored[key]["suggested_at"] if key in stored else now}
+        for key, row in sorted(wanted.items())
+        if key not in stored or any(stored[key][name] != row[name] for name in ("reason", "similarity"))
+    ]
+    upsert(connection, suggested_matches, changed)
+    return len(wanted.keys() - stored.keys())
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return row["kind"], row["subject"], row["domain"]

@@ -1,0 +1,145 @@
+"""The rescan: due domains are asked again without Microsoft, and what changed is scored, with both histories."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from sqlalchemy import select, update
+
+from partner_center_pipeline.simulator import DnsFault
+from partner_center_pipeline.simulator.dns import DnsServer
+from partner_center_pipeline.simulator.zone import Zone
+from partner_center_pipeline.warehouse import companies, schema
+from partner_center_pipeline_tests.defs.project import Project
+from partner_center_pipeline_tests.warehouse.rows import company
+
+JOB = "partner_center_rescan"
+GOOGLE = {"MX": [(1, "smtp.google.com")], "TXT": ["v=spf1 include:_spf.google.com -all"]}
+MICROSOFT = {"MX": [(0, "a-com-tr.mail.protection.outlook.com")], "TXT": ["v=spf1 -all"]}
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """Dagster's storage in a folder: a schedule is handed a reference to it."""
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        yield instance
+
+
+@pytest.fixture
+def zone() -> Zone:
+    return Zone.from_records({"a.com.tr": GOOGLE, "b.com.tr": GOOGLE})
+
+
+@pytest.fixture
+def known(project: Project, zone: Zone) -> Iterator[Project]:
+    """A project, switched off, that knows two companies and has asked about both."""
+    with project.warehouse.write() as connection:
+        companies.write(connection, [company(name, referrals=1) for name in ("a.com.tr", "b.com.tr")])
+    with DnsServer(zone) as server:
+        host, port = server.address
+        project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false", HUNTER_DNS_RESOLVERS=f"{host}:{port}")
+        first_asked(project)
+        yield project
+
+
+def first_asked(project: Project) -> None:
+    """What the chain does with companies that are new."""
+    from partner_center_pipeline.defs.resources import MailResource, utc_now
+    from partner_center_pipeline.defs.scan_and_score import Scoring, ask, keep
+    from partner_center_pipeline.settings import Settings
+
+    settings, names = Settings.load(), ["a.com.tr", "b.com.tr"]
+    with MailResource().open(settings) as scan:
+        answers = ask(project.warehouse, scan, names)
+    with project.warehouse.write() as connection:
+        keep(connection, answers, settings.signals_ttl_hours)
+        Scoring(settings, utc_now()).score(connection, names)
+
+
+def make_due(project: Project, *domains: str) -> None:
+    table = schema.domain_signals
+    with project.warehouse.write() as connection:
+        past = datetime.now(UTC) - timedelta(minutes=1)
+        connection.execute(update(table).where(table.c.domain.in_(domains)).values(next_scan_at=past))
+
+
+def rescan(project: Project) -> dict[str, Any]:
+    """Run the job; the metadata of its step."""
+    job = project.definitions.resolve_job_def(JOB)
+    result = job.execute_in_process(instance=project.instance)
+    (step,) = [event for event in result.all_events if event.is_successful_output]
+    return {name: value.value for name, value in step.step_output_data.metadata.items()}
+
+
+def stored(project: Project, table: Any) -> list[Any]:
+    with project.warehouse.read() as connection:
+        return list(connection.execute(select(table).order_by(*table.primary_key)))
+
+
+def tick(project: Project) -> dg.RunRequest | str:
+    with dg.build_schedule_context(
+        instance=project.instance,
+        scheduled_execution_time=datetime.now(UTC),
+        repository_def=project.definitions.get_repository_def(),
+        resources=project.definitions.resources,
+    ) as context:
+        data = project.definitions.resolve_schedule_def("partner_center_rescan_schedule").evaluate_tick(context)
+    if data.skip_message is not None:
+        return data.skip_message
+    assert data.run_requests is not None
+    (request,) = data.run_requests
+    return request
+
+
+def test_only_what_is_due_is_asked_and_what_changed_is_scored_with_both_histories(known: Project, zone: Zone) -> None:
+    zone.remove("a.com.tr")
+    zone.add({"a.com.tr": MICROSOFT})
+    zone.remove("b.com.tr")  # not due, so nobody hears of it
+    make_due(known, "a.com.tr")
+    shown = rescan(known)
+    assert (shown["asked"], shown["set_ups_changed"], shown["scores_changed"]) == (1, 1, 1)
+
+    a, b = stored(known, schema.company_scores)
+    assert (a.segment, b.segment) == ("Existing", "Cold")
+    change = stored(known, schema.signal_changes)[-1]
+    assert (change.domain, change.provider_before, change.provider_after) == ("a.com.tr", "Google", "M365")
+    change = stored(known, schema.score_changes)[-1]
+    assert (change.domain, change.cause, change.segment_before, change.segment_after) == (
+        "a.com.tr", "signals", "Cold", "Existing",
+    )  # fmt: skip
+    assert change.detail["provider"] == {"before": "Google", "after": "M365"}
+
+
+def test_a_rescan_after_which_nothing_differs_writes_no_history(known: Project) -> None:
+    before = {name: known.counts()[name] for name in ("signal_changes", "score_changes")}
+    make_due(known, "a.com.tr", "b.com.tr")
+    assert rescan(known)["asked"] == 2
+    assert {name: known.counts()[name] for name in before} == before
+    assert rescan(known)["asked"] == 0
+
+
+def test_silence_keeps_what_was_known_and_is_asked_again_sooner(known: Project, zone: Zone) -> None:
+    zone.set_fault("a.com.tr", DnsFault.SERVFAIL)
+    make_due(known, "a.com.tr")
+    shown = rescan(known)
+    assert (shown["asked"], shown["set_ups_changed"], shown["scores_changed"]) == (1, 0, 0)
+    a, _ = stored(known, schema.domain_signals)
+    assert (a.provider, a.failures) == ("Google", 1)
+    assert a.next_scan_at < datetime.now(UTC) + timedelta(hours=1)
+
+    zone.set_fault("a.com.tr", None)
+    make_due(known, "a.com.tr")
+    rescan(known)
+    a, _ = stored(known, schema.domain_signals)
+    assert a.failures == 0
+
+
+def test_the_schedule_asks_for_a_run_when_something_is_due_and_none_is_at_work(known: Project) -> None:
+    assert tick(known) == "no company's mail set-up is due to be asked again"
+    make_due(known, "a.com.tr")
+    assert isinstance(tick(known), dg.RunRequest)
+    known.instance.create_run_for_job(known.definitions.resolve_job_def(JOB), status=dg.DagsterRunStatus.STARTED)
+    assert tick(known) == "the last rescan is still at work"
