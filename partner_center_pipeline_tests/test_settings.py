@@ -70,6 +70,7 @@ class TestDefaults:
         assert settings.partner_center_scope == "https://api.partner.microsoft.com/.default"
         assert settings.dns_resolvers == ()
         assert len(settings.dkim_selectors) == 10
+        assert settings.scoring_rules is None  # those that the product is delivered with
 
 
 @pytest.mark.usefixtures("home")
@@ -118,10 +119,12 @@ class TestValues:
         monkeypatch.setenv("HUNTER_DATABASE_URL", "sqlite:///data/my.db")
         monkeypatch.setenv(PARTNER_CENTER + "TOKEN_CACHE_PATH", "secrets")
         monkeypatch.setenv(PARTNER_CENTER + "CA_BUNDLE", "ca.pem")
+        monkeypatch.setenv("HUNTER_SCORING_RULES", "my/rules.toml")
         settings = Settings.load()
         assert settings.database_url.get_secret_value() == f"sqlite:///{home}/data/my.db"
         assert settings.partner_center_token_cache_path == home / "secrets"
         assert settings.partner_center_ca_bundle == home / "ca.pem"
+        assert settings.scoring_rules == home / "my/rules.toml"
 
     def test_absolute_paths_stay(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HUNTER_DATABASE_URL", "sqlite:////srv/hunter.db")
@@ -146,7 +149,9 @@ class TestValues:
     def test_an_empty_value_is_no_value(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HUNTER_SYNC_START", "")
         monkeypatch.setenv(PARTNER_CENTER + "PAGE_SIZE", "")
+        monkeypatch.setenv("HUNTER_SCORING_RULES", "")
         assert Settings.load().sync_start is None
+        assert Settings.load().scoring_rules is None
         assert Settings.load().partner_center_page_size == 100
 
 
@@ -228,6 +233,7 @@ class TestRefusals:
             ("HUNTER_SYNC_START", "2026"),  # not the year 1970 and 2026 seconds
             ("HUNTER_SYNC_START", "0001-01-01T00:00:00+03:00"),
             ("HUNTER_SYNC_START", "9999-12-31T23:59:59Z"),
+            ("HUNTER_SCORING_RULES", "~nobody-of-this-name/rules.toml"),
             ("HUNTER_DATABASE_URL", "mysql://localhost/hunter"),
             ("HUNTER_DATABASE_URL", "sqlite://"),
             ("HUNTER_DATABASE_URL", "sqlite:///:memory:"),

@@ -33,6 +33,9 @@ COMMANDS: Final = {
     "login": "sign_in:login",
     "doctor": "doctor:doctor",
     "sync": "sync:sync",
+    "rescan": "rescan:rescan",
+    "rescore": "rescore:rescore",
+    "inspect": "inspect_domain:inspect",
     "migrate": "migrate:migrate",
     "simulate": "simulate:simulate",
 }
@@ -69,6 +72,11 @@ def main() -> None:
       partner-center login         sign in once, by device code
       partner-center sync          the windows that are due, here and now
       partner-center ui            schedule, sensor, backfills
+    \b
+    What is known, and why:
+      partner-center inspect example.com.tr            one company's card, from DNS answer to reason
+      partner-center rescan                            ask DNS again where the answer is too old
+      partner-center rescore --dry-run --rules FILE    what rules of your own would change
 
     Settings are HUNTER_* variables in .env; .env.example explains each.
     """
@@ -80,11 +88,12 @@ def for_people(command: Callable[P, R]) -> Callable[P, R]:
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         from partner_center_pipeline.partner_center import PartnerCenterError
+        from partner_center_pipeline.scoring import RulesError
         from partner_center_pipeline.warehouse.database import WarehouseError
 
         try:
             return command(*args, **kwargs)
-        except (SettingsError, WarehouseError, PartnerCenterError) as error:
+        except (SettingsError, WarehouseError, PartnerCenterError, RulesError) as error:
             stop(str(error))
 
     return wrapped

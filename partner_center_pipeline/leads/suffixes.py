@@ -2,8 +2,8 @@
 
 Belongs here: the list and its matching. Not here: what a host name is, or whose (`domains`).
 
-The list is tldextract's; the matching is the list's own algorithm (publicsuffix.org/list, "Algorithm"),
-because tldextract's spends more than half of the ten microseconds that one text may take.
+The list is tldextract's; the matching is the list's own algorithm (publicsuffix.org/list, "Algorithm"): of the
+ten microseconds that one text may take, tldextract's spends 3.3 on each host and this one 0.7.
 
 Two decisions about its private part. A tenant's page at a hoster (`firma.azurewebsites.net`,
 `firma.blogspot.com`) belongs to no company's domain: neither the page nor the hoster is the customer. Under

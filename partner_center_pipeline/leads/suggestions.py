@@ -89,8 +89,8 @@ class Candidate:
 class Suggestion:
     """`subject` may be, or belong to, the company `domain`. Of two companies the smaller domain is the subject.
 
-    `subject` is a domain or a referral's id, as `kind` says. `similarity` is 100 for one key of domain or name; for
-    similar names it is `ALIKE_NAMES` to 98 with typing errors, 99 without.
+    `subject` is a domain or a referral's id, as `kind` says. `similarity` is 100 for one key of domain or name, and
+    `ALIKE_NAMES` to 99 for similar names: 99 where no letter is mistyped.
     """
 
     kind: MatchKind

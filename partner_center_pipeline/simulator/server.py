@@ -27,7 +27,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from partner_center_pipeline.simulator.clock import SimulatorClock
 from partner_center_pipeline.simulator.control import Control
 from partner_center_pipeline.simulator.dns import DnsServer
-from partner_center_pipeline.simulator.entra import AUDIENCE, Entra
+from partner_center_pipeline.simulator.entra import AUDIENCE, USER, Entra
 from partner_center_pipeline.simulator.faults import Faults
 from partner_center_pipeline.simulator.mail_setups import WorldZone
 from partner_center_pipeline.simulator.payloads import Payload
@@ -168,6 +168,7 @@ class Simulator:
             "HUNTER_PARTNER_CENTER_SCOPE": f"{AUDIENCE}/.default",
             "HUNTER_PARTNER_CENTER_CA_BUNDLE": str(self.ca_bundle),
             "HUNTER_DNS_RESOLVERS": f"{host}:{port}",
+            "HUNTER_OWN_DOMAINS": USER.partition("@")[2],
         }
 
     # What a person or Microsoft does

@@ -15,6 +15,9 @@ OPTIONS = {
     "login": [],
     "doctor": ["--json"],
     "sync": ["--from", "--to", "--json"],
+    "rescan": ["--json"],
+    "rescore": ["--rules", "--dry-run", "--top", "--json"],
+    "inspect": ["--json", "--language"],
     "migrate": [],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }

@@ -1,0 +1,161 @@
+"""`partner-center inspect`: everything the warehouse knows about a domain.
+
+Belongs here: the command, what to say where there is no company, and the JSON document. Not here: which rows are read
+(`warehouse.card`), and the card for people (`inspect_page`).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import click
+
+from partner_center_pipeline.cli.base import console, emit, for_people, stop
+from partner_center_pipeline.cli.inspect_page import Explain, page
+from partner_center_pipeline.mail import MailSignals
+from partner_center_pipeline.scoring import load_rules
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.warehouse.card import Absent, Card, look_up
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.windows import KEY_FORMAT, datetime_of, render_ticks
+
+_COMPANY: Final = (
+    "name", "country", "city", "domain_ascii_key", "referrals", "open_referrals", "engagements", "open_cosell",
+    "cosell_referral", "deal_value", "currency", "tenant", "tenant_source",
+)  # fmt: skip
+_BOOKKEEPING: Final = ("next_scan_at", "failures")
+
+
+@click.command()
+@click.argument("domain")
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as one JSON document.")
+@click.option("--language", type=click.Choice(["en", "tr"]), default="en", show_default=True, help="Of the reasons.")
+@for_people
+def inspect(domain: str, as_json: bool, language: str) -> None:
+    """Show everything that is known about a company's domain, and where each point of its score comes from.
+
+    DOMAIN is a host, a URL or an e-mail address, in Unicode or punycode; what counts is its registrable domain. Shown
+    are the company, its place in the sales list, each reason with points and evidence, its mail set-up with every
+    look-up and answer, its referrals, what it may be a duplicate of, and how score and mail set-up changed.
+
+    \b
+    Examples:
+      partner-center inspect firma.com.tr
+      partner-center inspect https://www.öztürk.com.tr/iletisim --language tr
+      partner-center inspect firma.com.tr --json
+
+    It only reads the warehouse. DNS is not asked: a domain is looked up only because a referral named it. No contact is
+    shown.
+    """
+    from partner_center_pipeline.leads import ascii_key, normalize_domain, unicode_domain  # too slow for --help
+
+    read_as = normalize_domain(domain)
+    if read_as is None:
+        stop(
+            "what was given names no domain that can be a company's; give a host, a URL or an e-mail address, e.g. "
+            "firma.com.tr (no IP address, no bare suffix, no page on a social network, no KEP, no onmicrosoft.com)"
+        )
+    settings = Settings.load()
+    rules = load_rules(settings.scoring_rules)
+
+    def explain(code: str) -> str:
+        try:
+            return rules.text(code, language)
+        except ValueError:  # a newer version may have stored it
+            return code
+
+    warehouse = Warehouse.open(settings.database_url.get_secret_value())
+    with warehouse.read() as connection:
+        found = look_up(connection, read_as, ascii_key(read_as))
+    warehouse.close()
+    if isinstance(found, Absent):
+        stop(_nowhere(found, read_as))
+    signals = MailSignals.from_row(found.signals["signals"]) if found.signals else None
+    if as_json:
+        emit(_plain(_document(found, signals.to_row() if signals else None, language, explain)))
+        return
+    if domain not in (read_as, unicode_domain(read_as)):
+        console.print(f"Read as {unicode_domain(read_as)}\n", markup=False)
+    console.print(page(found, signals, explain, datetime.now(UTC)), soft_wrap=False)
+
+
+def _nowhere(absent: Absent, domain: str) -> str:
+    """Why there is nothing to show, and the next step."""
+    if absent.leads:
+        who = "1 referral names" if absent.leads == 1 else f"{absent.leads} referrals name"
+        return (
+            f"{who} {_both(domain)}, but its company is not made yet: a window is not through; run "
+            "`partner-center sync`"
+        )
+    alike = " or ".join(_both(name) for name in absent.alike)
+    return (
+        f"no referral names {_both(domain)}, so nothing is known about it: a domain is looked up only because a "
+        "referral named it; "
+        + (f"did you mean {alike}?" if alike else "`partner-center sync` brings the referrals that are due")
+    )
+
+
+def _both(domain: str) -> str:
+    from partner_center_pipeline.leads import unicode_domain
+
+    name = unicode_domain(domain)
+    return domain if name == domain else f"{name} ({domain})"
+
+
+def _document(card: Card, signals: Mapping[str, Any] | None, language: str, explain: Explain) -> dict[str, Any]:
+    """The card as plain data. Instants are ISO 8601 in UTC; a window is named as its partition."""
+    company, score = card.company, card.score
+    due = company["next_expiry_ticks"]
+    return {
+        "domain": company["domain"],
+        "domain_unicode": company["domain_unicode"],
+        "language": language,
+        "company": {
+            **{name: company[name] for name in _COMPANY},
+            "response_due": None if due is None else render_ticks(due),
+            "updated": render_ticks(company["updated_ticks"]),
+        },
+        "sales": {"rank": card.rank, "of": card.ranked},
+        "score": score and _score(score, explain),
+        "mail": signals and card.signals and {**signals, **{name: card.signals[name] for name in _BOOKKEEPING}},
+        "referrals": [_referral(row) for row in card.referrals],
+        "suggested_matches": card.matches,
+        "score_changes": [_without(row, "id", "domain") for row in card.score_changes],
+        "signal_changes": [_without(row, "id", "domain") for row in card.signal_changes],
+        "waiting": [{"window": _window(at.window_start), "asset": at.asset} for at in card.waiting],
+    }
+
+
+def _score(row: Mapping[str, Any], explain: Explain) -> dict[str, Any]:
+    return {
+        **_without(row, "domain"),
+        "segment_reason_text": explain(row["segment_reason"]),
+        "reasons": [{**reason, "text": explain(reason["code"])} for reason in row["reasons"]],
+    }
+
+
+def _referral(row: Mapping[str, Any]) -> dict[str, Any]:
+    start = row["window_start"]
+    return {**_without(row, "updated_ticks", "window_start"), "window": None if start is None else _window(start)}
+
+
+def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _window(start: int) -> str:
+    return datetime_of(start).strftime(KEY_FORMAT)
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's own types. A float keeps the cents of an amount of up to 13 digits."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(one) for one in value]
+    return value

@@ -1,0 +1,193 @@
+"""All rows about one domain, read together: what `partner-center inspect` shows.
+
+Belongs here: which rows of which tables are about a domain. Not here: what they mean, and how they look. The contacts'
+names, e-mail addresses and telephone numbers, and the free texts that may hold them, are not read at all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, exists, func, or_, select
+
+from partner_center_pipeline.warehouse.schema import (
+    Asset,
+    companies,
+    company_scores,
+    domain_signals,
+    leads,
+    raw_referrals,
+    row_dict,
+    score_changes,
+    signal_changes,
+    suggested_matches,
+    sync_windows,
+)
+from partner_center_pipeline.warehouse.views import leads_ready
+
+Row = Mapping[str, Any]
+
+REFERRAL_COLUMNS: Final = (
+    "referral_id", "engagement_id", "category", "category_rule", "type", "qualification", "direction", "status",
+    "substatus", "is_open", "company_name", "host", "domain_source", "former_domains", "tenant", "tenant_source",
+    "deal_value", "currency", "products", "created_text", "updated_ticks", "updated_text", "expires_text",
+    "closed_text",
+)  # fmt: skip
+"""The columns of `leads` that are read: those that hold no personal data and no free text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A window that brought a referral of the company and is not through: its start in ticks, and what it waits for."""
+
+    window_start: int
+    asset: Asset
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the warehouse knows about the company of a domain.
+
+    company         its row of `companies`
+    rank, ranked    its place in `leads_ready`, and of how many; None where it has no score or no referral
+    score           its row of `company_scores`, None before the first
+    signals         its row of `domain_signals`, None before DNS was first asked
+    referrals       REFERRAL_COLUMNS of its leads, the newest first, each with the window that fetched this version:
+                    `window_start` (ticks), `late`, `fetched_at` (UTC); None where that version is no longer kept
+    matches         suggested matches: `kind` (company or lead), `subject` (the other domain, or the referral's id),
+                    `name` of it, `reason`, `similarity`, `suggested_at`; the likeliest first
+    score_changes   rows of `score_changes`, the newest first
+    signal_changes  rows of `signal_changes`, the newest first
+    waiting         the windows that are not through, the oldest first
+    """
+
+    company: Row
+    rank: int | None
+    ranked: int
+    score: Row | None
+    signals: Row | None
+    referrals: tuple[Row, ...]
+    matches: tuple[Row, ...]
+    score_changes: tuple[Row, ...]
+    signal_changes: tuple[Row, ...]
+    waiting: tuple[Waiting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """There is no company of a domain: how many leads name it all the same, and domains that read alike in ASCII."""
+
+    leads: int
+    alike: tuple[str, ...]
+
+
+def look_up(connection: Connection, domain: str, ascii_key: str) -> Card | Absent:
+    """The card of a domain (registrable, punycode), or what comes near it by its key in ASCII letters.
+
+    All of it is of one moment. For that, `connection` must not have asked anything yet.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    company = _only(connection, companies, domain)
+    if company is None:
+        return Absent(
+            connection.execute(select(func.count()).where(leads.c.domain == domain)).scalar_one(),
+            tuple(
+                connection.execute(
+                    select(companies.c.domain)
+                    .where(companies.c.domain_ascii_key == ascii_key)
+                    .order_by(companies.c.domain)
+                ).scalars()
+            ),
+        )
+    return Card(
+        company=company,
+        rank=connection.execute(select(leads_ready.c.rank).where(leads_ready.c.domain == domain)).scalar_one_or_none(),
+        ranked=_ranked(connection),
+        score=_only(connection, company_scores, domain),
+        signals=_only(connection, domain_signals, domain),
+        referrals=_referrals(connection, domain),
+        matches=_matches(connection, domain),
+        score_changes=_history(connection, score_changes, domain),
+        signal_changes=_history(connection, signal_changes, domain),
+        waiting=_waiting(connection, domain),
+    )
+
+
+def _only(connection: Connection, table: Table, domain: str) -> Row | None:
+    row = connection.execute(select(table).where(table.c.domain == domain)).one_or_none()
+    return None if row is None else row_dict(row)
+
+
+def _ranked(connection: Connection) -> int:
+    """How many rows the sales list has."""
+    scored = companies.join(company_scores, company_scores.c.domain == companies.c.domain)
+    count: int = connection.execute(
+        select(func.count()).select_from(scored).where(companies.c.referrals > 0)
+    ).scalar_one()
+    return count
+
+
+def _referrals(connection: Connection, domain: str) -> tuple[Row, ...]:
+    fetched = (raw_referrals.c.window_start, raw_referrals.c.late, raw_referrals.c.fetched_at)
+    columns = [*(leads.c[name] for name in REFERRAL_COLUMNS), *fetched]
+    this_version = and_(raw_referrals.c.referral_id == leads.c.referral_id, raw_referrals.c.version == leads.c.version)
+    return _rows(
+        connection,
+        select(*columns)
+        .outerjoin(raw_referrals, this_version)
+        .where(leads.c.domain == domain)
+        .order_by(leads.c.updated_ticks.desc(), leads.c.version.desc()),
+    )
+
+
+def _matches(connection: Connection, domain: str) -> tuple[Row, ...]:
+    """A pair of companies is stored once, so the other one may stand on either side."""
+    table = suggested_matches
+    of_companies = table.c.kind == "company"
+    other = case((and_(of_companies, table.c.subject == domain), table.c.domain), else_=table.c.subject)
+    name = func.coalesce(companies.c.name, leads.c.company_name).label("name")
+    columns = [table.c.kind, other.label("subject"), name, table.c.reason, table.c.similarity, table.c.suggested_at]
+    return _rows(
+        connection,
+        select(*columns)
+        .outerjoin(companies, and_(of_companies, companies.c.domain == other))
+        .outerjoin(leads, and_(table.c.kind == "lead", leads.c.referral_id == table.c.subject))
+        .where(or_(table.c.domain == domain, and_(of_companies, table.c.subject == domain)))
+        .order_by(table.c.similarity.desc(), table.c.kind, other),
+    )
+
+
+def _history(connection: Connection, table: Table, domain: str) -> tuple[Row, ...]:
+    newest_first = (table.c.changed_at.desc(), table.c.id.desc())
+    return _rows(connection, select(table).where(table.c.domain == domain).order_by(*newest_first))
+
+
+def _rows(connection: Connection, query: Select[Any]) -> tuple[Row, ...]:
+    return tuple(row_dict(row) for row in connection.execute(query))
+
+
+def _waiting(connection: Connection, domain: str) -> tuple[Waiting, ...]:
+    """A window counts as through where any window that covers it is: windows may have had another width."""
+    brought = (
+        select(raw_referrals.c.window_start)
+        .join(leads, leads.c.referral_id == raw_referrals.c.referral_id)
+        .where(leads.c.domain == domain)
+        .distinct()
+        .subquery()
+    )
+
+    def is_through(asset: Asset) -> ColumnElement[bool]:
+        return exists().where(
+            sync_windows.c.covers_from <= brought.c.window_start,
+            sync_windows.c.window_end > brought.c.window_start,
+            sync_windows.c[f"{asset}_at"].is_not(None),
+        )
+
+    rows = connection.execute(
+        select(brought.c.window_start, *(is_through(asset).label(asset.value) for asset in Asset)).order_by(
+            brought.c.window_start
+        )
+    )
+    found = ((row.window_start, next((asset for asset in Asset if not getattr(row, asset)), None)) for row in rows)
+    return tuple(Waiting(start, asset) for start, asset in found if asset is not None)
