@@ -8,7 +8,7 @@ Notes that `conclude` gives:
     mx_tie                   hosts of different owners share the deciding preference
     mx_mixed_providers       another preference names a different owner
     mailbox_hint             one hint at a mailbox provider behind an unknown MX: not enough to name it
-    mailbox_conflict         hints at different providers weigh the same: none is named
+    mailbox_conflict         hints at different mail services weigh the same: none is named
     spf_multiple_records     more than one SPF record: scored as none
     dmarc_multiple_records   more than one DMARC record: counts as none
     dmarc_policy_missing, dmarc_policy_invalid     the record has no usable `p`: read as none
@@ -119,7 +119,6 @@ def conclude(
     """What the look-ups of one domain say. `tenant` is (id, source) from elsewhere; a DKIM target goes before it."""
     mx_lookup = lookups.get(MX, _ABSENT)
     mx = parse_mx(mx_lookup.records)
-    reading = read_mx(mx, mx_targets(lookups))
     spf = parse_spf(lookups.get(TXT, _ABSENT).records)
     dmarc, dmarc_notes = _dmarc(domain, lookups)
     keys, targets, revoked = _dkim(lookups)
@@ -128,7 +127,10 @@ def conclude(
     texts = lookups.get(TXT, _ABSENT).records
 
     hints, others = _hints(spf, lookups, targets, autodiscover, ns)
-    mailbox = _mailbox(reading, hints)
+    kinds = _kinds(hints)
+    weights = {owner: _combined(seen - {Place.NS.value}) for owner, seen in kinds.items()}
+    reading = read_mx(mx, mx_targets(lookups), weights)
+    mailbox = _mailbox(reading, kinds)
     named = next((name for _, target in targets if (name := dkim.tenant_of(target))), None)
     found_tenant = (named, "dkim_target") if named else tenant
 
@@ -247,7 +249,15 @@ def _hints(
     return list(hints), list(others)
 
 
-def _mailbox(reading: MxReading, hints: list[_Hint]) -> _Mailbox:
+def _kinds(hints: list[_Hint]) -> dict[Owner, set[str]]:
+    """The kinds of hints at each owner: two of one kind are one."""
+    kinds: dict[Owner, set[str]] = {}
+    for hint in hints:
+        kinds.setdefault(hint.owner, set()).add(hint.evidence.kind)
+    return kinds
+
+
+def _mailbox(reading: MxReading, kinds: Mapping[Owner, set[str]]) -> _Mailbox:
     if not needs_hints(reading):
         if reading.owner is None:
             return _Mailbox(Provider.Unknown, None, 0)
@@ -255,19 +265,18 @@ def _mailbox(reading: MxReading, hints: list[_Hint]) -> _Mailbox:
         sure = min(sure, TIE_CONFIDENCE) if reading.tie else sure
         return _Mailbox(reading.provider, reading.owner.name, sure)
 
-    kinds: dict[Owner, set[str]] = {}
-    for hint in hints:
-        kinds.setdefault(hint.owner, set()).add(hint.evidence.kind)
     behind_gateway = reading.owner is not None
     named = {owner: _combined(seen) for owner, seen in kinds.items() if _suffices(seen, behind_gateway=behind_gateway)}
     most = max(named.values(), default=0)
     surest = [owner for owner, sure in named.items() if sure == most]
+    # A hoster is often only where the web site is, whose forms send mail too.
+    surest = [owner for owner in surest if owner.provider is not Provider.Hosting] or surest
     if len(surest) == 1:
         return _Mailbox(surest[0].provider, surest[0].name, most)
     notes = ("mailbox_conflict",) if surest else ()
     if behind_gateway:
         return _Mailbox(Provider.Unknown, None, 0, notes)
-    if hints:
+    if kinds:
         return _Mailbox(Provider.Local, None, LOCAL_HINT_CONFIDENCE, notes or ("mailbox_hint",))
     return _Mailbox(Provider.Local, None, LOCAL_CONFIDENCE)
 

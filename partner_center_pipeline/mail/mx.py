@@ -22,10 +22,11 @@ class MxReading:
     """What a set of MX records says.
 
     `host`, at `preference`, decides: the lowest preference, and at equal preference a known mailbox before a
-    gateway before an unknown host. `name` is what `owner` was recognised by: the host, or the CNAME target it
-    leads to. `no_mail` is None, or why these records name no mail host: `null_mx` (RFC 7505), `localhost`,
-    `parking`. `gateway` is a filtering service at the deciding preference. `tie` means that the deciding
-    preference has hosts of different owners, `mixed` that some other preference has.
+    gateway before an unknown host; of several mailboxes the one that the other records say more for, and when they say
+    the same a mail service before a hoster. `name` is what `owner` was recognised by: the host, or the CNAME target it
+    leads to. `no_mail` is None, or why these records name no mail host: `null_mx` (RFC 7505), `localhost`, `parking`.
+    `gateway` is a filtering service at the deciding preference. `tie` means that the deciding preference has hosts of
+    different owners, `mixed` that some other preference has.
     """
 
     preference: int | None
@@ -69,19 +70,28 @@ def _recognise(host: str, targets: Iterable[str]) -> tuple[str, Owner | None]:
     return host, None
 
 
-def _rank(owner: Owner | None) -> int:
+def _rank(owner: Owner | None, weights: Mapping[Owner, int]) -> tuple[int, int, bool]:
+    """What sorts hosts of one preference: the kind of owner, then the weight, then mail services before hosters."""
     if owner is None:
-        return 3
+        return 3, 0, False
     if owner.kind is Kind.GATEWAY:
-        return 2
+        return 2, 0, False
     if owner.kind is Kind.PARKING:
-        return 4
-    return 1 if owner.provider is Provider.Unknown else 0
+        return 4, 0, False
+    hosting = owner.provider is Provider.Hosting
+    return 1 if owner.provider is Provider.Unknown else 0, -weights.get(owner, 0), hosting
 
 
-def read_mx(mx: Iterable[tuple[int, str]], targets: Mapping[str, tuple[str, ...]] | None = None) -> MxReading:
-    """Read (preference, host) pairs; `targets` maps a host to the CNAME targets it leads to (mail_signals.md,
-    "Provider table"). No pair at all reads as provider Unknown with no host."""
+def read_mx(
+    mx: Iterable[tuple[int, str]],
+    targets: Mapping[str, tuple[str, ...]] | None = None,
+    weights: Mapping[Owner, int] | None = None,
+) -> MxReading:
+    """Read (preference, host) pairs (mail_signals.md, "Provider table").
+
+    `targets` maps a host to the CNAME targets it leads to, `weights` an owner to what the domain's other records say
+    for it, in percent. No pair at all reads as provider Unknown with no host.
+    """
     pairs = sort_mx(mx)
     if not pairs:
         return _NOTHING
@@ -90,7 +100,7 @@ def read_mx(mx: Iterable[tuple[int, str]], targets: Mapping[str, tuple[str, ...]
         return _no_mail(LOCALHOST if any(host for _, host in pairs) else NULL_MX, None)
     hosts = [(p, host, *_recognise(host, (targets or {}).get(host, ()))) for p, host in usable]
     lowest = hosts[0][0]
-    deciding = sorted((h for h in hosts if h[0] == lowest), key=lambda h: (_rank(h[3]), h[1]))
+    deciding = sorted((h for h in hosts if h[0] == lowest), key=lambda h: (*_rank(h[3], weights or {}), h[1]))
     _, host, name, owner = deciding[0]
     if owner is not None and owner.kind is Kind.PARKING:
         return _no_mail(PARKING, host)

@@ -94,6 +94,30 @@ def test_two_providers_with_the_same_weight_name_none() -> None:
     assert (signals.provider, signals.notes) == (Provider.Unknown, ("mailbox_conflict",))
 
 
+def test_a_mail_service_goes_before_a_hoster_that_weighs_the_same() -> None:
+    signals = judged(GATEWAY, txt="v=spf1 include:_spf.turhost.com include:spf.protection.outlook.com -all")
+    assert (signals.provider, signals.confidence, signals.notes) == (Provider.M365, 50, ())
+
+
+@pytest.mark.parametrize("other", ["aspmx.l.google.com", "mail.natrohost.com"])
+def test_of_two_mailboxes_at_one_preference_the_one_that_more_points_at_decides(other: str) -> None:
+    mx = found(f"10 {other}", "10 zz.mail.protection.outlook.com")
+    signals = judged(mx, txt=SPF_M365, autodiscover=AUTODISCOVER_M365)
+    assert (signals.provider, signals.confidence, signals.notes) == (Provider.M365, 70, ("mx_tie",))
+    assert signals.evidence[0] == Evidence("mx", "zz.mail.protection.outlook.com", "M365")
+
+
+def test_at_one_preference_a_mail_service_goes_before_a_hoster_whose_name_servers_the_domain_has() -> None:
+    mx = found("10 mail.natrohost.com", "10 zz.mail.protection.outlook.com")
+    assert judged(mx, {"ns": found("ns1.natrohost.com")}).provider is Provider.M365
+
+
+def test_more_hints_do_not_outweigh_a_lower_preference() -> None:
+    mx = found("10 aspmx.l.google.com", "20 firma.mail.protection.outlook.com")
+    signals = judged(mx, txt=SPF_M365, autodiscover=AUTODISCOVER_M365)
+    assert (signals.provider, signals.notes) == (Provider.Google, ("mx_mixed_providers",))
+
+
 def test_name_servers_alone_do_not_name_the_mailbox_behind_a_gateway() -> None:
     assert judged(GATEWAY, {"ns": found("ns1.natrohost.com")}).provider is Provider.Unknown
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from partner_center_pipeline.mail import Provider, classify_provider
 from partner_center_pipeline.mail.mx import read_mx
+from partner_center_pipeline.mail.providers import owner_of
 
 M365 = "contoso-com.mail.protection.outlook.com"
 GOOGLE = "aspmx.l.google.com"
@@ -51,6 +52,16 @@ def test_at_equal_preference_a_known_mailbox_goes_before_a_gateway_before_an_unk
     mixed = read_mx([(10, "mail.firma.com"), (10, GATEWAY), (10, GOOGLE)])
     assert (mixed.provider, mixed.gateway, mixed.tie) == (Provider.Google, "Proofpoint Essentials", True)
     assert read_mx([(10, "mail.firma.com"), (10, GATEWAY)]).gateway == "Proofpoint Essentials"
+
+
+def test_of_mailboxes_at_equal_preference_the_heavier_one_decides() -> None:
+    mx = [(10, GOOGLE), (10, M365)]
+    assert read_mx(mx).provider is Provider.Google
+    microsoft = owner_of(M365)
+    assert microsoft is not None
+    heavier = read_mx(mx, weights={microsoft: 50})
+    assert (heavier.provider, heavier.host, heavier.tie) == (Provider.M365, M365, True)
+    assert read_mx([(5, GOOGLE), (10, M365)], weights={microsoft: 50}).provider is Provider.Google
 
 
 def test_a_provider_at_another_preference_is_recorded_as_mixed() -> None:

@@ -68,29 +68,97 @@ NAMED_UNKNOWN = {
     "route1.mx.cloudflare.net": "Cloudflare Email Routing",
     "mx1.improvmx.com": "ImprovMX",
 }
+# The gateways of mail_signals.md and others that filter for mailboxes elsewhere: one host of every suffix.
 GATEWAYS = {
     "mxa-0001.gslb.pphosted.com": "Proofpoint",
+    "mxa-0001.gslb.gpphosted.com": "Proofpoint",
     "mx1-eu1.ppe-hosted.com": "Proofpoint Essentials",
     "eu-smtp-inbound-1.mimecast.com": "Mimecast",
     "za-smtp-inbound-1.mimecast.co.za": "Mimecast",
+    "je-smtp-inbound-1.mimecast-offshore.com": "Mimecast",
     "d1.ess.barracudanetworks.com": "Barracuda",
+    "d1.a.ess.de.barracudanetworks.com": "Barracuda",
     "mx1.hc1.eu.iphmx.com": "Cisco Secure Email",
+    "mailstream-east.mxrecord.io": "Cloudflare Email Security",
+    "mailstream-central.mxrecord.mx": "Cloudflare Email Security",
     "cluster1.eu.messagelabs.com": "Symantec Email Security.cloud",
     "firma.in.tmes.trendmicro.com": "Trend Micro Email Security",
     "firma.in.tmes.trendmicro.eu": "Trend Micro Email Security",
+    "in.hes.trendmicro.com": "Trend Micro Email Security",
+    "in.hes.trendmicro.eu": "Trend Micro Email Security",
     "mx-01-eu.prod.hydra.sophos.com": "Sophos Email",
     "mx1.reflexion.net": "Sophos Reflexion",
     "mx01.hornetsecurity.com": "Hornetsecurity",
+    "mx01.hornetsecurity.ch": "Hornetsecurity",
+    "mx01.hornetsecurity.de": "Hornetsecurity",
     "mx1.antispameurope.com": "Hornetsecurity",
+    "mx.zerospam.ca": "Hornetsecurity",
+    "mx1.vadesecure.com": "Vade",
+    "mx1.vade-retro.com": "Vade",
+    "mx1.altospam.com": "Altospam",
+    "mx1.mailinblack.com": "Mailinblack",
     "cust1.in.mailcontrol.com": "Forcepoint",
     "gw.fortimailcloud.com": "FortiMail Cloud",
-    "mx1.retarus.com": "Retarus",
-    "mx1.expurgate.de": "eXpurgate",
-    "mx1.spamexperts.eu": "SpamExperts",
-    "mx10.mailspamprotection.com": "SiteGround Spam Protection",
     "mx.fireeyecloud.com": "Trellix Email Security",
+    "mx1.mailanyone.net": "VIPRE Email Security",
+    "mx1.electric.net": "VIPRE Email Security",
+    "mx1.comendosystems.com": "VIPRE Email Security",
+    "mx1.staysecuregroup.com": "VIPRE Email Security",
+    "mx1.d-fence.eu": "D-Fence",
+    "mx1.heimdalsecurity.com": "Heimdal Email Security",
+    "firma.ce.arsmtp.com": "Zix",
+    "mx1.securence.com": "Securence",
+    "mx1.spamtitan.com": "SpamTitan",
+    "mx1.spamhero.com": "SpamHero",
+    "mail.mailroute.net": "MailRoute",
+    "firma-com.inbound.emailservice.io": "Mailprotector",
+    "firma-com.inbound.emailservice.co": "Mailprotector",
+    "firma-com.inbound.emailservice.cc": "Mailprotector",
+    "filter.mailguard.com.au": "MailGuard",
+    "mx1.smxemail.com": "SMX",
+    "firma.esvacloud.com": "Libraesva",
+    "mx1.libraesva.com": "Libraesva",
+    "mx1.spamexperts.eu": "SpamExperts",
+    "mx1.antispamcloud.com": "SpamExperts",
+    "mx.mtaroutes.com": "N-able Mail Assure",
+    "mx10.mailspamprotection.com": "SiteGround Spam Protection",
+    "mx1.retarus.com": "Retarus",
+    "mx1.retarus.de": "Retarus",
+    "mx1.expurgate.de": "eXpurgate",
+    "mxtls.expurgate.net": "eXpurgate",
+    "mx1.eu.ctmail.com": "Cyren",
+    "firma.cloud.nospamproxy.com": "NoSpamProxy",
+    "mx.nospamproxy.de": "NoSpamProxy",
+    "mx1.secumail.de": "SecuMail",
+    "a1722.mx.srv.dfn.de": "DFN-MailSupport",
     "mx.seppmail.cloud": "SEPPmail.cloud",
+    "mx.seppmail.com": "SEPPmail.cloud",
+    "mx.cleanmail.ch": "Cleanmail",
+    "mx.cleanmail.safecenter.ch": "Cleanmail",
+    "mta1.abxsec.com": "Abxsec",
+    "relay.spamvor.com": "Spamvor",
+    "mx.mymailwall.com": "MyMailWall",
+    "scanlab01.mymailwall.at": "MyMailWall",
 }
+
+# What Microsoft has customers write besides the MX.
+M365_HINTS = (
+    (Place.SPF, "spf.protection.outlook.com"),
+    (Place.SPF, "spf.messaging.microsoft.com"),
+    (Place.SPF, "spf.protection.office365.us"),
+    (Place.SPF, "spf.protection.outlook.de"),
+    (Place.SPF, "spf.protection.partner.outlook.cn"),
+    (Place.DKIM, "selector1-firma-com._domainkey.firma.onmicrosoft.com"),
+    (Place.DKIM, "selector1-firma-com._domainkey.firma.n-v1.dkim.mail.microsoft"),
+    (Place.DKIM, "selector1-firma-com._domainkey.firma.onmicrosoft.us"),
+    (Place.DKIM, "selector1-firma-com._domainkey.firma.partner.onmschina.cn"),
+    (Place.AUTODISCOVER, "autodiscover.outlook.com"),
+    (Place.AUTODISCOVER, "autodiscover-s.outlook.com"),
+    (Place.AUTODISCOVER, "outlook.office365.com"),
+    (Place.AUTODISCOVER, "autodiscover.office365.us"),
+    (Place.AUTODISCOVER, "autodiscover-outlook.office.de"),
+    (Place.AUTODISCOVER, "autodiscover.partner.outlook.cn"),
+)
 
 
 @pytest.mark.parametrize(("provider", "host"), [(p, host) for p, hosts in MAILBOXES.items() for host in hosts])
@@ -139,6 +207,11 @@ def test_parking_hosts_are_known(host: str) -> None:
         "evil-inbound-smtp.eu-west-1.amazonaws.com.example",
         "in.trendmicro.com",
         "sophos.com",
+        "xbarracudanetworks.com",
+        "mx.ess.de.barracudanetworks.com.evil.example",
+        "mymailwall.com.evil.example",
+        "mx.mymailwall.evil.com",
+        "srv.dfn.de",
         "com",
         "",
     ],
@@ -159,6 +232,15 @@ def test_an_spf_include_and_a_dkim_target_have_suffixes_of_their_own() -> None:
     assert owner_of("spf.protection.outlook.com", Place.MX) is None
     assert owner_of("selector1-a-com._domainkey.a.onmicrosoft.com", Place.DKIM) is not None
     assert owner_of("a.onmicrosoft.com", Place.MX) is None
+
+
+@pytest.mark.parametrize(("place", "host"), M365_HINTS)
+def test_every_form_of_a_hint_at_microsoft_365_is_known_in_its_place_only(place: Place, host: str) -> None:
+    owner = owner_of(host, place)
+    assert owner is not None
+    assert owner.provider is Provider.M365
+    assert owner_of(host) is None
+    assert owner_of(f"{host}.firma.at", place) is None
 
 
 @given(st.text())

@@ -1,0 +1,18 @@
+"""`python -m partner_center_pipeline_tests.benchmarks`: the front door, one command per benchmark."""
+
+import click
+
+from partner_center_pipeline_tests.benchmarks.dns import dns_benchmark
+from partner_center_pipeline_tests.benchmarks.providers import providers
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Measure what the product promises, on this machine. Nothing leaves it: every server is on loopback."""
+
+
+main.add_command(providers)
+main.add_command(dns_benchmark)
+
+if __name__ == "__main__":
+    main(prog_name="python -m partner_center_pipeline_tests.benchmarks")

@@ -1,0 +1,159 @@
+"""The benchmarks as a person runs them, on small inputs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from partner_center_pipeline.mail import Provider
+from partner_center_pipeline_tests.benchmarks.__main__ import main
+from partner_center_pipeline_tests.benchmarks.providers import Row, ZoneFileError, compare, read_rows
+
+SPF_M365 = "v=spf1 mx include:spf.protection.outlook.com -all"
+DKIM_M365 = {"selector1": "selector1-a-at._domainkey.a.onmicrosoft.com"}
+AUTODISCOVER_M365 = "autodiscover.outlook.com"
+GATEWAY = ["mx1-eu1.ppe-hosted.com"]
+
+
+def row(domain: str, peer: str, confidence: float = 90, **fields: Any) -> dict[str, Any]:
+    return {"domain": domain, "peer_provider": peer, "peer_confidence": confidence, **fields}
+
+
+def run(tmp_path: Path, *lines: dict[str, Any] | str) -> Result:
+    path = tmp_path / "zone.jsonl"
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    return CliRunner().invoke(main, ["providers", "--zone", str(path)])
+
+
+def test_what_counts_against_us_is_listed_with_both_sides_evidence_and_makes_the_exit_code_1(tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        row("agreed.at", "microsoft", mx=["agreed-at.mail.protection.outlook.com"]),
+        row("missed.at", "microsoft", mx=["mail.missed.at"], spf=SPF_M365, smtp=["SMTP banner matches ms365"]),
+        row("unbacked.at", "domestic", mx=GATEWAY, spf=SPF_M365),
+        row("backed.at", "domestic", mx=["relay.example.at"], dkim_cname=DKIM_M365, spf=SPF_M365),
+        row("hidden.at", "domestic", mx=GATEWAY),
+        row("missed.at", "domestic", mx=["mail.missed.at"]),
+    )
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "missed: 1, unbacked: 1, hidden: 0.200, n: 5"
+    assert "3 disagreements" in result.stdout
+    for name in ("agreed.at", "hidden.at"):
+        assert name not in result.stdout
+    cells = [cell.strip() for line in result.stdout.splitlines() for cell in line.split("│")]
+    listed = [
+        cell for cell in cells if cell in ("missed.at", "unbacked.at", "backed.at", "missed", "unbacked", "differs")
+    ]
+    assert listed == ["missed.at", "missed", "unbacked.at", "unbacked", "backed.at", "differs"]
+    for evidence in (
+        "provider Local (no name)",
+        "spf spf.protection.outlook.com -> M365",
+        "note mailbox_hint",
+        "provider microsoft",
+        f"spf {SPF_M365}",
+        "smtp SMTP banner matches ms365",
+        "gateway Proofpoint Essentials",
+        "confidence 50",
+    ):
+        assert evidence in cells
+
+
+def test_where_nothing_counts_against_us_the_exit_code_is_0(tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        row("a.at", "microsoft", mx=["relay.example.at"], spf=SPF_M365, autodiscover_cname=AUTODISCOVER_M365),
+        row("b.at", "domestic", mx=["relay.example.at"], spf=SPF_M365, autodiscover_cname=AUTODISCOVER_M365),
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == "missed: 0, unbacked: 0, hidden: 0.000, n: 2"
+
+
+def test_a_peer_that_is_not_sure_or_did_not_conclude_counts_for_nothing(tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        row("a.at", "microsoft", 79.9, mx=["mail.a.at"]),
+        row("b.at", "domestic", 79.9, mx=GATEWAY, spf=SPF_M365),
+        row("c.at", "unknown", 100, mx=GATEWAY, spf=SPF_M365),
+    )
+    assert result.exit_code == 0, result.output
+    assert "0 disagreements" in result.stdout
+
+
+def test_any_field_may_be_null_or_absent(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(Row.model_fields)
+    result = run(
+        tmp_path,
+        nothing,
+        {},
+        "",
+        {"domain": "absent.at"},
+        {**nothing, "domain": "null.at"},
+        {**nothing, "domain": "target.at", "dkim_cname": {"selector1": None}, "mx": []},
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == "missed: 0, unbacked: 0, hidden: 0.000, n: 3"
+
+
+def test_a_file_of_no_domains_is_no_disagreement(tmp_path: Path) -> None:
+    assert run(tmp_path).stdout.splitlines()[-1] == "missed: 0, unbacked: 0, hidden: 0.000, n: 0"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{domain: a.at}",
+        "[]",
+        '{"domain": "a.at", "mx": "mail.a.at"}',
+        '{"domain": "a b.at"}',
+        f'{{"domain": "{"a" * 64}.at"}}',
+        '{"domain": "a.at", "mx": ["mail;a.at"]}',
+        '{"domain": "a.at", "peer_confidence": "high"}',
+    ],
+    ids=["no JSON", "no object", "no list", "blank", "long label", "semicolon", "no number"],
+)
+def test_a_line_that_cannot_be_used_is_an_error_with_its_number(tmp_path: Path, line: str) -> None:
+    result = run(tmp_path, row("good.at", "domestic"), line)
+    assert result.exit_code == 1
+    assert "line 2: " in result.stderr
+    assert result.stdout == ""
+
+
+def test_bytes_that_are_no_text_are_an_error_with_the_line_number() -> None:
+    with pytest.raises(ZoneFileError, match="line 1"):
+        read_rows([b'{"domain": "\xff"}'])
+
+
+def test_names_are_read_as_dns_holds_them() -> None:
+    rows = read_rows(['\ufeff{"domain": "Zürich.CH.", "mx": ["."]}'.encode()])
+    assert [(each.domain, each.mx) for each in rows] == [("xn--zrich-kva.ch", ("",))]
+
+
+def test_every_form_of_a_hint_at_microsoft_365_is_found_behind_a_gateway() -> None:
+    hints: tuple[dict[str, Any], ...] = (
+        {"spf": SPF_M365},
+        {"spf": "v=spf1 +INCLUDE:spf.protection.outlook.com. ~all"},
+        {"spf": "v=spf1 redirect=spf.protection.outlook.com"},
+        {"spf": "v=spf1 include:nested.at -all"},
+        {"spf": "v=spf1 redirect=nested.at"},
+        {"spf": f"v=spf1 {'ip4:192.0.2.1 ' * 200}include:spf.protection.outlook.com -all"},
+        {"dkim_cname": {"selector2": "selector2-a-at._domainkey.a.onmicrosoft.com"}},
+        {"dkim_cname": {"selector1": "selector1-a-at._domainkey.a.n-v1.dkim.mail.microsoft"}},
+        {"autodiscover_cname": "autodiscover.outlook.com"},
+        {"autodiscover_cname": "autodiscover-s.outlook.com"},
+    )
+    rows = [Row(domain=f"h{number}.at", mx=tuple(GATEWAY), **hint) for number, hint in enumerate(hints)]
+    nested = Row(domain="nested.at", spf=SPF_M365)
+    found = [each.ours.provider for each in compare([*rows, nested]).verdicts[:-1]]
+    assert found == [Provider.M365] * len(hints)
+
+
+@pytest.mark.slow
+def test_the_scanner_is_measured_beside_dnspython() -> None:
+    result = CliRunner().invoke(main, ["dns", "--domains", "60", "--sample", "6"])
+    assert result.exit_code == 0, result.output
+    measured = json.loads(result.stdout.splitlines()[-1])
+    assert (measured["scanner"]["domains"], measured["dnspython"]["domains"]) == (60, 6)
+    assert measured["scanner"]["domains_per_cpu_second"] > measured["dnspython"]["domains_per_cpu_second"]
+    assert measured["ratio"] > 0
