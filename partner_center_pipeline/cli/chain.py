@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 _LOOK_SECONDS: Final = 0.25
+_LOOKS_BETWEEN_BURIALS: Final = 20
 _MORE: Final = "the run's log has more: partner-center ui"
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -64,7 +65,7 @@ def run_chain(warehouse: Warehouse, grid: WindowGrid, stretches: Sequence[tuple[
         bar = progress.add_task("starting", total=sum(_steps(grid, *stretch) for stretch in stretches))
         done = 0
         for start, end in stretches:
-            with _moving(progress, bar, done, warehouse, start, end):
+            with _moving(progress, bar, done, instance, warehouse, start, end):
                 failure = _run(job, instance, grid, start, end)
             if failure is not None:
                 return failure
@@ -74,13 +75,31 @@ def run_chain(warehouse: Warehouse, grid: WindowGrid, stretches: Sequence[tuple[
 
 
 @contextmanager
-def _moving(progress: Progress, bar: TaskID, done: int, warehouse: Warehouse, start: int, end: int) -> Iterator[None]:
-    """Move the bar, from a thread of its own: the run has the main one, where Ctrl-C reaches it."""
+def _moving(
+    progress: Progress,
+    bar: TaskID,
+    done: int,
+    instance: "dg.DagsterInstance",
+    warehouse: Warehouse,
+    start: int,
+    end: int,
+) -> Iterator[None]:
+    """Move the bar, from a thread of its own: the run has the main one, where Ctrl-C reaches it.
+
+    Runs whose process died are ended meanwhile: one may hold the slot that this one waits for, and no daemon need run.
+    """
+    from partner_center_pipeline.defs.recovery import end_dead_runs
+
     since = datetime.now(UTC)
     over = Event()
 
     def look() -> None:
+        looks = 0
         while not over.wait(_LOOK_SECONDS):
+            if looks % _LOOKS_BETWEEN_BURIALS == 0:
+                for run_id in end_dead_runs(instance, warehouse, lambda: datetime.now(UTC)):
+                    notes.print(f"Run {run_id} died earlier; it is ended, and its windows are free.")
+            looks += 1
             with warehouse.read() as connection:
                 seen = ledger.progress(connection, start, end, since)
             progress.update(bar, completed=done + seen.steps, description=seen.described)

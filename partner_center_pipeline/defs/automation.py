@@ -22,9 +22,10 @@ from dagster._core.storage.tags import (
 )
 
 from partner_center_pipeline.defs.grid import GRID, PARTITIONS
+from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.settings import Settings, SettingsError
-from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.warehouse import breaker, ledger
 from partner_center_pipeline.warehouse.database import WarehouseError
 from partner_center_pipeline.warehouse.schema import Asset
 from partner_center_pipeline.windows import WINDOWS_WARNING, SyncWindow, catch_up, datetime_of, ticks_of
@@ -102,10 +103,15 @@ def partner_center_sync_schedule(
     if window is None:
         return dg.SkipReason("no sync window has ended since HUNTER_SYNC_START")
     try:
-        with warehouse.open() as house, house.read() as connection:
-            done = ledger.covered(connection)
+        with warehouse.open() as house:
+            end_dead_runs(context.instance, house, utc_now)
+            with house.read() as connection:
+                done = ledger.covered(connection)
+                broken = breaker.load(connection)
     except WarehouseError as error:
         return dg.SkipReason(str(error))
+    if broken.rests(utc_now()):
+        return dg.SkipReason(str(broken))
     if any(low <= window.start and window.end <= high for low, high in done):
         return dg.SkipReason(f"window {window.key} is done already")
     if any(low < window.end and window.start < high for low, high in _busy(context.instance)):
@@ -129,19 +135,26 @@ def partner_center_flag_sensor(
         return dg.SkipReason(opened.reason)
     now = utc_now()
     _warn_of_many(context, now)
-    busy = list(_busy(context.instance))
     requests: list[dg.RunRequest] = []
     resting: list[str] = []
     try:
-        with warehouse.open() as house, house.read() as connection:
-            for start, end in catch_up(GRID, now - LEFT_TO_THE_SCHEDULE, ledger.covered(connection), busy):
-                if len(requests) == MOST_REQUESTS:
-                    break
-                again = _may_try_again(ledger.tries(connection, start, end))
-                if again is not None and now < again:
-                    resting.append(f"{GRID.window(start).key} (again after {again:%H:%M:%S} UTC)")
-                else:
-                    requests.append(_request(GRID.window(start), end))
+        with warehouse.open() as house:
+            for run_id in end_dead_runs(context.instance, house, utc_now):
+                context.log.warning(f"run {run_id} gave no sign of life; it is ended, its windows are free")
+            busy = list(_busy(context.instance))
+            with house.read() as connection:
+                broken = breaker.load(connection)
+                if broken.rests(now):
+                    return dg.SkipReason(str(broken))
+                most = 1 if broken.tripped else MOST_REQUESTS  # after a rest one run tries, not a queue of them
+                for start, end in catch_up(GRID, now - LEFT_TO_THE_SCHEDULE, ledger.covered(connection), busy):
+                    if len(requests) == most:
+                        break
+                    again = _may_try_again(ledger.tries(connection, start, end))
+                    if again is not None and now < again:
+                        resting.append(f"{GRID.window(start).key} (again after {again:%H:%M:%S} UTC)")
+                    else:
+                        requests.append(_request(GRID.window(start), end))
     except WarehouseError as error:
         return dg.SkipReason(str(error))
     if requests:

@@ -1,7 +1,8 @@
 """What every asset of the chain does around its own paragraph: which windows a run is for, and how it fails."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import dagster as dg
 
 from partner_center_pipeline.defs.grid import GRID
+from partner_center_pipeline.defs.resources import utc_now
 from partner_center_pipeline.mail import ResolverError
 from partner_center_pipeline.settings import SettingsError
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, alive
 from partner_center_pipeline.warehouse.schema import Asset
 from partner_center_pipeline.windows import SyncWindow
 
@@ -63,7 +66,13 @@ class Step:
 
 
 @contextmanager
-def step(warehouse: Warehouse, asset: Asset, windows: Sequence[SyncWindow], now: datetime) -> Iterator[Step]:
+def step(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    asset: Asset,
+    windows: Sequence[SyncWindow],
+    now: datetime,
+) -> Iterator[Step]:
     """Run a later asset's paragraph: only on windows that the asset before has done, and marked when it ended well."""
     before = ledger.CHAIN[ledger.CHAIN.index(asset) - 1]
     try:
@@ -72,9 +81,26 @@ def step(warehouse: Warehouse, asset: Asset, windows: Sequence[SyncWindow], now:
     except ledger.WindowNotReadyError as error:
         raise permanent(str(error)) from None
     done = Step(known[0].covers_from, known[-1].end)
-    yield done
+    with alive(warehouse, context.run.run_id, utc_now):
+        yield done
     with warehouse.write() as connection:
         ledger.mark(connection, windows, asset, now, changed=done.rows > 0)
+
+
+@contextmanager
+def fetching(house: Warehouse, run_id: str) -> Iterator[Lease]:
+    """Be the one run that asks Partner Center for rows, and give signs of life meanwhile.
+
+    Waits for a run that was killed to lose its lease. Raises LeaseLostError while another one lives.
+    """
+    lease = Lease(house, run_id, utc_now)
+    lease.acquire(LEASE_SECONDS + 15, time.sleep)
+    try:
+        with alive(house, run_id, utc_now, lease):
+            yield lease
+    finally:
+        with suppress(WarehouseError):  # it ends by itself
+            lease.release()
 
 
 @contextmanager

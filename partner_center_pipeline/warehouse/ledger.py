@@ -199,8 +199,20 @@ def record_disabled(connection: Connection, windows: Sequence[SyncWindow], run_i
     _record(connection, windows, AttemptState.DISABLED, run_id, now)
 
 
+def record_failed(
+    connection: Connection, windows: Sequence[SyncWindow], run_id: str, now: datetime, error: str
+) -> None:
+    """Note attempts that failed before they could begin."""
+    _record(connection, windows, AttemptState.FAILED, run_id, now, error)
+
+
 def _record(
-    connection: Connection, windows: Sequence[SyncWindow], state: AttemptState, run_id: str, now: datetime
+    connection: Connection,
+    windows: Sequence[SyncWindow],
+    state: AttemptState,
+    run_id: str,
+    now: datetime,
+    error: str | None = None,
 ) -> None:
     finished = None if state is AttemptState.RUNNING else now
     connection.execute(
@@ -213,6 +225,7 @@ def _record(
                 "run_id": run_id,
                 "started_at": now,
                 "finished_at": finished,
+                "error": error and error[:2000],
                 **Figures().row(),
             }
             for window in windows

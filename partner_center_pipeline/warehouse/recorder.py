@@ -6,13 +6,17 @@ goes on from the position.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from sqlalchemy import Connection
+
 from partner_center_pipeline.warehouse import ledger, referrals
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline.warehouse.schema import Asset
 from partner_center_pipeline.windows import SyncWindow
 
@@ -50,6 +54,7 @@ class Recorder:
     figures: dict[SyncWindow, ledger.Figures]
     statuses: Counter[str]
     resume_from: int | None
+    lease: Lease | None = None
     _open: int = 0
 
     @classmethod
@@ -60,17 +65,22 @@ class Recorder:
         run_id: str,
         clock: Callable[[], datetime],
         first: int,
+        lease: Lease | None = None,
     ) -> "Recorder":
         """Note the attempt. `first` is the start (ticks) of the installation's first window.
+
+        With a `lease`, every transaction stands only if it is still held, and raises LeaseLostError otherwise.
 
         `resume_from` is the position (ticks) where an earlier attempt stopped, or None; `windows` come out with the
         interval that each answers for.
         """
         with warehouse.write() as connection:
+            if lease is not None:
+                lease.confirm(connection)
             resolved = ledger.resolve(connection, windows, first)
             position = ledger.begin(connection, resolved, run_id, clock())
         figures = {window: ledger.Figures() for window in resolved}
-        return cls(warehouse, resolved, run_id, clock, figures, Counter(), position)
+        return cls(warehouse, resolved, run_id, clock, figures, Counter(), position, lease)
 
     def write(self, page: Page) -> None:
         """Store a page and the position behind it; close the windows it passed."""
@@ -82,7 +92,7 @@ class Recorder:
             )
             for row in page.versions
         ]
-        with self.warehouse.write() as connection:
+        with self._writing() as connection:
             fresh = referrals.store(connection, placed, now)
             referrals.quarantine(connection, page.rejected, here.start, now)
             self._count(here, page, placed, fresh)
@@ -94,6 +104,13 @@ class Recorder:
             for window in {self._window_at(item.row.updated_ticks) for item in fresh}:
                 ledger.reopen(connection, window, Asset.RAW_REFERRALS)
         self._close_until(self.windows[-1].end if page.last else page.position)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self.warehouse.write() as connection:
+            if self.lease is not None:
+                self.lease.confirm(connection)
+            yield connection
 
     def fail(self, error: str, *, incomplete: bool) -> None:
         """End the attempts that are still running."""
@@ -144,6 +161,6 @@ class Recorder:
             passed += 1
         if passed > self._open:
             closed = {window: self.figures[window] for window in self.windows[self._open : passed]}
-            with self.warehouse.write() as connection:
+            with self._writing() as connection:
                 ledger.close(connection, closed, self.run_id, self.clock())
             self._open = min(passed, len(self.windows) - 1)

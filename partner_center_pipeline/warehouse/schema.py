@@ -20,6 +20,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
@@ -352,6 +353,83 @@ score_changes: Final = Table(
     Column("detail", JsonValue, nullable=False, comment="the inputs that changed, before and after"),
     Index(None, "domain", "changed_at"),
     comment="why a score or segment changed",
+)
+
+payload_drift: Final = Table(
+    "payload_drift",
+    metadata,
+    Column("kind", Text, nullable=False, comment="field or value"),
+    Column("path", _Ordered, nullable=False, comment="where in the payload; [] stands for any item of a list"),
+    Column("value", _Ordered, nullable=False, comment="the value of an enumeration; empty for a field"),
+    Column("referral_id", Text, nullable=False, comment="the first referral that showed it"),
+    Column("first_seen", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("kind", "path", "value"),
+    comment="fields and values that no document of Microsoft names, once each",
+)
+
+api_capabilities: Final = Table(
+    "api_capabilities",
+    metadata,
+    Column("base_url", Text, primary_key=True),
+    Column("date_literal", Text, comment="bare or quoted; how a date is written in a filter"),
+    Column("updated_filter", Boolean, nullable=False, comment="whether a filter on updatedDateTime is taken"),
+    Column("found_at", UtcDateTime, nullable=False),
+    comment="what the Referrals API was found to take, and when",
+)
+
+leases: Final = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False, comment="Dagster's run"),
+    Column("acquired_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, comment="kept ahead while the holder lives"),
+    comment="who may fetch now: one run, on any machine",
+)
+
+run_heartbeats: Final = Table(
+    "run_heartbeats",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("seen_at", UtcDateTime, nullable=False),
+    comment="when a run under way last gave a sign of life",
+)
+
+breakers: Final = Table(
+    "breakers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, comment="failed runs in a row"),
+    Column("reason", Text, comment="what the last one failed with"),
+    Column("open_until", UtcDateTime, comment="until when runs are skipped"),
+    comment="whether Partner Center is left alone for a while, and why",
+)
+
+token_caches: Final = Table(
+    "token_caches",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False, comment="encrypted with HUNTER_PARTNER_CENTER_TOKEN_KEY"),
+    Column("updated_at", UtcDateTime, nullable=False),
+    comment="the sign-in that several machines share",
+)
+
+reconciliations: Final = Table(
+    "reconciliations",
+    metadata,
+    Column("id", _RowNumber, primary_key=True, autoincrement=True),
+    Column("run_id", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("until", BigInteger, nullable=False, comment="ticks; every referral updated before is compared"),
+    Column("pages", Integer, nullable=False),
+    Column("fetched", Integer, nullable=False),
+    Column("missing", Integer, nullable=False, comment="versions the warehouse did not have, now loaded"),
+    Column("missed", Integer, nullable=False, comment="those of windows that claimed to be complete"),
+    Column("quarantined", Integer, nullable=False),
+    Column("windows", JsonValue, nullable=False, comment="missing versions by window"),
+    Column("error", Text),
+    comment="full comparisons of the warehouse with Partner Center",
 )
 
 demo_world: Final = Table(

@@ -22,7 +22,7 @@ def companies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -
     now = utc_now()
     windows = windows_of(context, now)
     written = leads.Written()
-    with failing_for_people(), warehouse.open() as house, step(house, Asset.COMPANIES, windows, now) as done:
+    with failing_for_people(), warehouse.open() as house, step(context, house, Asset.COMPANIES, windows, now) as done:
         with house.read() as connection:
             domains = leads.domains_of_span(connection, done.start, done.end)
         for some in chunks(domains):

@@ -22,7 +22,11 @@ def domain_signals(
     now = utc_now()
     windows = windows_of(context, now)
     providers, unanswered, asked, changes = Counter[str](), 0, 0, 0
-    with failing_for_people(), warehouse.open() as house, step(house, Asset.DOMAIN_SIGNALS, windows, now) as done:
+    with (
+        failing_for_people(),
+        warehouse.open() as house,
+        step(context, house, Asset.DOMAIN_SIGNALS, windows, now) as done,
+    ):
         settings = Settings.load()
         with house.read() as connection:
             named = leads.domains_of_span(connection, done.start, done.end)

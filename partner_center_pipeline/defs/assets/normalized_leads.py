@@ -22,7 +22,7 @@ def normalized_leads(context: dg.AssetExecutionContext, warehouse: WarehouseReso
     with (
         failing_for_people(),
         warehouse.open() as house,
-        step(house, Asset.NORMALIZED_LEADS, windows, now) as done,
+        step(context, house, Asset.NORMALIZED_LEADS, windows, now) as done,
         house.read() as reading,
     ):
         own_domains = frozenset(Settings.load().own_domains)

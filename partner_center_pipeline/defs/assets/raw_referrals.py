@@ -1,27 +1,31 @@
 """raw_referrals: what the Referrals API has of a window, as received."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 import dagster as dg
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
 from partner_center_pipeline.defs.automation import gate
 from partner_center_pipeline.defs.grid import GRID, POOL, chain_asset
 from partner_center_pipeline.defs.resources import PartnerCenterResource, WarehouseResource, utc_now
-from partner_center_pipeline.defs.run import counts_table, failing_for_people, permanent, result, windows_of
+from partner_center_pipeline.defs.run import counts_table, failing_for_people, fetching, permanent, result, windows_of
 from partner_center_pipeline.partner_center import (
+    PageQuery,
     PartnerCenterError,
     ReferralsClient,
     ScanIncomplete,
     ScanPage,
+    TooEarly,
     scan,
 )
 from partner_center_pipeline.settings import Settings, SettingsError
-from partner_center_pipeline.warehouse import demo, ledger, schema
-from partner_center_pipeline.warehouse.database import WarehouseError
+from partner_center_pipeline.warehouse import breaker, demo, ledger, schema
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.lease import Lease, LeaseLostError
 from partner_center_pipeline.warehouse.recorder import Recorder
-from partner_center_pipeline.windows import TICKS_PER_SECOND
+from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow
 
 RANGE_DEADLINE: Final = 3 * 3600.0
 """Seconds that genesis or a range may take; it commits page by page and goes on where it stopped."""
@@ -42,14 +46,44 @@ def raw_referrals(
             with house.write() as connection:
                 ledger.record_disabled(connection, windows, context.run.run_id, utc_now())
             raise permanent(opened.reason)
-        recorder = Recorder.begin(house, windows, context.run.run_id, utc_now, first=GRID.first or 0)
-        with _attempts_end(recorder):
-            with house.read() as connection:
-                demo.refuse_mixing(connection, opened.settings.partner_center_base_url)
-            with partner_center.open(opened.settings, deadline=_deadline(recorder)) as client:
-                for page in _pages(client, opened.settings, recorder):
-                    recorder.write(page)
+        with _one_fetch(context, house, windows) as lease:
+            recorder = Recorder.begin(house, windows, context.run.run_id, utc_now, first=GRID.first or 0, lease=lease)
+            with _attempts_end(recorder):
+                with house.read() as connection:
+                    demo.refuse_mixing(connection, opened.settings.partner_center_base_url)
+                    broken = breaker.load(connection)
+                with partner_center.open(opened.settings, deadline=_deadline(recorder)) as client:
+                    if broken.tripped:
+                        client.get_page(PageQuery(1))
+                    for page in _pages(client, opened.settings, recorder):
+                        recorder.write(page)
+            if broken.failures:
+                with house.write() as connection:
+                    breaker.close(connection)
     return _report(context, recorder)
+
+
+@contextmanager
+def _one_fetch(context: dg.AssetExecutionContext, house: Warehouse, windows: Sequence[SyncWindow]) -> Iterator[Lease]:
+    """Hold the lease, unless Partner Center is to be left alone or another run holds it: then the attempts say so.
+
+    A person who starts a run by hand is not turned away by the breaker.
+    """
+    run_id = context.run.run_id
+    with house.read() as connection:
+        broken = breaker.load(connection)
+    if broken.rests(utc_now()) and context.run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}:
+        with house.write() as connection:
+            ledger.record_failed(connection, windows, run_id, utc_now(), str(broken))
+        raise permanent(str(broken))
+    with ExitStack() as stack:
+        try:
+            lease = stack.enter_context(fetching(house, run_id))
+        except LeaseLostError as error:
+            with house.write() as connection:
+                ledger.record_failed(connection, windows, run_id, utc_now(), str(error))
+            raise
+        yield lease
 
 
 def _pages(client: ReferralsClient, settings: Settings, recorder: Recorder) -> Iterator[ScanPage]:
@@ -79,6 +113,9 @@ def _attempts_end(recorder: Recorder) -> Iterator[None]:
         yield
     except PartnerCenterError as error:
         recorder.fail(str(error), incomplete=isinstance(error, ScanIncomplete))
+        if not isinstance(error, TooEarly):
+            with recorder.warehouse.write() as connection:
+                breaker.note_failure(connection, str(error), utc_now())
         raise dg.Failure(str(error), allow_retries=error.transient) from error
     except (SettingsError, WarehouseError) as error:
         recorder.fail(str(error), incomplete=False)

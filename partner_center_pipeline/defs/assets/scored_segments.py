@@ -20,7 +20,11 @@ def scored_segments(context: dg.AssetExecutionContext, warehouse: WarehouseResou
     now = utc_now()
     windows = windows_of(context, now)
     written, segments, causes = leads.Written(), Counter[str](), Counter[str]()
-    with failing_for_people(), warehouse.open() as house, step(house, Asset.SCORED_SEGMENTS, windows, now) as done:
+    with (
+        failing_for_people(),
+        warehouse.open() as house,
+        step(context, house, Asset.SCORED_SEGMENTS, windows, now) as done,
+    ):
         scoring = Scoring(Settings.load(), now)
         with house.read() as connection:
             domains = leads.domains_of_span(connection, done.start, done.end)

@@ -1,0 +1,36 @@
+"""Runs whose process died: told to Dagster, so that they no longer hold a pool's slot or their windows.
+
+Dagster has no health check for runs in a process of this machine: one that was killed stays STARTED, with its slot,
+until max_runtime (dagster.md, trap 10). Belongs here: finding and ending such runs. Not here: what the next run does
+with their windows (the ledger knows the position).
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+import dagster as dg
+
+from partner_center_pipeline.warehouse import lease, ledger
+from partner_center_pipeline.warehouse.database import Warehouse
+
+MESSAGE: Final = (
+    "The process of this run died: it gave no sign of life for a minute. What it had committed is kept; its windows "
+    "are free for the next run, which goes on from there."
+)
+_UNDER_WAY: Final = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+def end_dead_runs(instance: dg.DagsterInstance, house: Warehouse, clock: Callable[[], datetime]) -> list[str]:
+    """End the runs under way that are dead; their ids. `clock` gives UTC."""
+    runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY))}
+    if not runs:
+        return []
+    with house.read() as connection:
+        dead = lease.dead(connection, sorted(runs), clock)
+    for run_id in dead:
+        instance.report_run_failed(runs[run_id], MESSAGE)
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+        with house.write() as connection:
+            ledger.fail(connection, run_id, clock(), MESSAGE)
+    return dead

@@ -1,0 +1,120 @@
+"""One fetch at a time: a lease that a killed run cannot keep, and that a sleeper cannot write under."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from partner_center_pipeline.settings import PROJECT_ROOT
+from partner_center_pipeline.warehouse import lease
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, LeaseLostError, alive
+from partner_center_pipeline.warehouse.schema import leases, run_heartbeats
+
+
+def utc() -> datetime:
+    return datetime.now(UTC)
+
+
+def held_by(warehouse: Warehouse, run_id: str) -> Lease:
+    return Lease(warehouse, run_id, utc)
+
+
+def let_time_pass(warehouse: Warehouse, seconds: float) -> None:
+    """Set everything kept about leases and signs of life so far back."""
+    with warehouse.write() as connection:
+        for row in connection.execute(select(leases)).all():
+            earlier = row.expires_at - timedelta(seconds=seconds)
+            connection.execute(update(leases).where(leases.c.name == row.name).values(expires_at=earlier))
+        for row in connection.execute(select(run_heartbeats)).all():
+            earlier = row.seen_at - timedelta(seconds=seconds)
+            connection.execute(
+                update(run_heartbeats).where(run_heartbeats.c.run_id == row.run_id).values(seen_at=earlier)
+            )
+
+
+def test_one_run_holds_it_and_the_other_is_told_which(warehouse: Warehouse) -> None:
+    waited: list[float] = []
+    held_by(warehouse, "first").acquire(0, waited.append)
+    with pytest.raises(LeaseLostError, match="run first is fetching"):
+        held_by(warehouse, "second").acquire(3, waited.append)
+    assert sum(waited) == 3
+    held_by(warehouse, "first").release()
+    held_by(warehouse, "second").acquire(0, waited.append)
+
+
+def test_the_same_run_may_take_it_again(warehouse: Warehouse) -> None:
+    held_by(warehouse, "first").acquire(0, time.sleep)
+    held_by(warehouse, "first").acquire(0, time.sleep)
+
+
+def test_a_holder_that_falls_silent_loses_it_and_can_write_no_more(warehouse: Warehouse) -> None:
+    sleeper, other = held_by(warehouse, "sleeper"), held_by(warehouse, "other")
+    sleeper.acquire(0, time.sleep)
+    let_time_pass(warehouse, LEASE_SECONDS)
+    other.acquire(0, time.sleep)
+    with pytest.raises(LeaseLostError, match="another one took over"), warehouse.write() as connection:
+        sleeper.confirm(connection)
+    sleeper.release()  # takes nothing from the other
+    with warehouse.write() as connection:
+        other.confirm(connection)
+
+
+def test_a_holder_that_overslept_keeps_it_while_nobody_took_it(warehouse: Warehouse) -> None:
+    sleeper = held_by(warehouse, "sleeper")
+    sleeper.acquire(0, time.sleep)
+    let_time_pass(warehouse, 2 * LEASE_SECONDS)
+    with warehouse.write() as connection:
+        sleeper.confirm(connection)
+    with pytest.raises(LeaseLostError):
+        held_by(warehouse, "other").acquire(0, time.sleep)
+
+
+def test_signs_of_life_tell_the_living_from_the_dead(warehouse: Warehouse) -> None:
+    for run_id in ("dead", "alive"):
+        with alive(warehouse, run_id, utc):
+            pass
+        if run_id == "dead":
+            let_time_pass(warehouse, lease.DEAD_SECONDS + 1)
+    with warehouse.read() as connection:
+        assert lease.dead(connection, ["alive", "dead", "never heard of"], utc) == ["dead"]
+
+
+def test_a_long_wait_renews_the_lease_by_itself(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
+    held = held_by(warehouse, "first")
+    held.acquire(0, time.sleep)
+    let_time_pass(warehouse, LEASE_SECONDS - 1)
+    with alive(warehouse, "first", utc, held):
+        time.sleep(1.5)
+        with pytest.raises(LeaseLostError):
+            held_by(warehouse, "second").acquire(0, time.sleep)
+
+
+@pytest.mark.slow
+def test_a_run_killed_on_another_machine_frees_it_within_a_minute(warehouse: Warehouse) -> None:
+    code = (
+        "import sys, time; from datetime import UTC, datetime;"
+        "from partner_center_pipeline.warehouse.database import Warehouse;"
+        "from partner_center_pipeline.warehouse.lease import Lease, alive;"
+        "house = Warehouse.open(sys.argv[1]); clock = lambda: datetime.now(UTC);"
+        "lease = Lease(house, 'killed', clock); lease.acquire(0, time.sleep)\n"
+        "with alive(house, 'killed', clock, lease):\n    print('held', flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, warehouse.url], stdout=subprocess.PIPE, cwd=PROJECT_ROOT, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(LeaseLostError, match="run killed is fetching"):
+        held_by(warehouse, "next").acquire(1, time.sleep)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    started = time.monotonic()
+    held_by(warehouse, "next").acquire(60, time.sleep)
+    assert time.monotonic() - started < 60
