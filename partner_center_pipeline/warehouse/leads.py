@@ -135,7 +135,7 @@ def of_domains(connection: Connection, domains: Sequence[str]) -> dict[str, list
     rows = connection.execute(
         select(leads)
         .where(leads.c.domain.in_(domains))
-        .order_by(leads.c.domain, leads.c.updated_ticks.desc(), leads.c.version.desc())
+        .order_by(leads.c.domain, leads.c.updated_ticks.desc(), leads.c.version.desc(), leads.c.referral_id)
     )
     for row in rows:
         found[row.domain].append(row_dict(row))

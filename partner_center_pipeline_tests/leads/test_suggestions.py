@@ -157,9 +157,11 @@ def test_a_typing_error_makes_names_similar(name: str, other: str) -> None:
         ("Anadolu Üniversitesi Tıp Fakültesi", "Anadolu Üniversitesi Diş Fakültesi"),
         ("İstanbul Kültür Üniversitesi", "İstanbul Üniversitesi"),
         ("İstanbul 1. Noterliği", "İstanbul 2. Noterliği"),
+        ("Karadeniz Denizcilik Nakliyat", "Karadeniz Denizcilik Nakliyat Ege"),
         ("Yıldız Elektrik", "Yıldız Elektronik"),
         ("Yıldız Mobilya", "Yıldız Tekstil"),
         ("Yıldız Mobilya 2", "Yıldız Mobilya 3"),
+        ("Anadolu Fuarı 2025", "Anadolu Fuarı 2026"),
         ("Yıldız Teknoloji", "Yıldız"),
         ("Deniz Tekstil", "Denizli Tekstil"),
         ("Kuzey Lojistik Taşımacılık Hizmetleri", "Kuzey Lastik Taşımacılık Hizmetleri"),
@@ -169,6 +171,11 @@ def test_a_typing_error_makes_names_similar(name: str, other: str) -> None:
 )
 def test_names_that_differ_in_a_word_of_meaning_do_not_match(name: str, other: str) -> None:
     assert _match(name, other) is None
+
+
+def test_a_typing_error_in_a_very_long_name_is_still_one() -> None:
+    name = " ".join(["onkosul"] * 60)
+    assert _match(name, f"{name}x") == (MatchReason.SIMILAR_NAME, 99)
 
 
 def test_names_of_different_countries_do_not_match() -> None:
