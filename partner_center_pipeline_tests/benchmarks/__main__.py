@@ -3,7 +3,9 @@
 import click
 
 from partner_center_pipeline_tests.benchmarks.dns import dns_benchmark
+from partner_center_pipeline_tests.benchmarks.domains import domains
 from partner_center_pipeline_tests.benchmarks.providers import providers
+from partner_center_pipeline_tests.benchmarks.scoring import scoring
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -13,6 +15,8 @@ def main() -> None:
 
 main.add_command(providers)
 main.add_command(dns_benchmark)
+main.add_command(domains)
+main.add_command(scoring)
 
 if __name__ == "__main__":
     main(prog_name="python -m partner_center_pipeline_tests.benchmarks")
