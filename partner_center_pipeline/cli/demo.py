@@ -66,7 +66,9 @@ def demo(as_json: bool, language: str) -> None:
 
 
 def _table(leads: Sequence[Mapping[str, Any]], language: str) -> Table:
-    from partner_center_pipeline.scoring import Language, reason_text
+    from partner_center_pipeline.scoring import Language, load_rules
+
+    rules = load_rules(Settings.load().scoring_rules)
 
     table = Table(title="The best leads", title_justify="left")
     for heading in ("Company", "Domain", "Segment", "Category", "Score", "Top reasons", "Answer by"):
@@ -79,7 +81,7 @@ def _table(leads: Sequence[Mapping[str, Any]], language: str) -> Table:
             lead["segment"],
             f"{lead['category']} {lead['label']}" if lead["category"] else "",
             str(lead["score"]) if lead["score"] is not None else "",
-            "\n".join(f"{reason_text(reason['code'], Language(language))} ({reason['points']:+})" for reason in top),
+            "\n".join(f"{rules.text(reason['code'], Language(language))} ({reason['points']:+})" for reason in top),
             lead["response_due"].strftime("%Y-%m-%d") if lead["response_due"] else "",
         )
     return table

@@ -162,10 +162,9 @@ def _show(outcome: Outcome, rules: str, dry_run: bool) -> None:
         console.print(_transitions_table(preview.segments), soft_wrap=False)
         if preview.movers:
             console.print(_movers_table(preview), soft_wrap=False)
-    told = (
-        f"{preview.changed:,} of {preview.companies:,} scores {'would change' if dry_run else 'changed'} under rules "
-    )
-    console.print(told + rules + ".", markup=False)
+    done = "would change" if dry_run else "changed"
+    told = f"{preview.changed:,} of {preview.companies:,} scores {done} under rules {rules}."
+    console.print(told, markup=False)
     if dry_run:
         console.print("A dry run: nothing was written.")
     else:
@@ -178,8 +177,8 @@ def _show(outcome: Outcome, rules: str, dry_run: bool) -> None:
         )
     if outcome.lacking:
         notes.print(
-            f"[yellow]note[/] left alone: {outcome.lacking:,}. An older version wrote these scores without a fact that is needed "
-            "now; `partner-center sync --from T --to T` for their windows makes them anew."
+            f"[yellow]note[/] left alone: {outcome.lacking:,}. An older version wrote these scores without a fact that "
+            "is needed now; `partner-center sync --from T --to T` for their windows makes them anew."
         )
 
 

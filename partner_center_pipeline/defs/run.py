@@ -12,6 +12,7 @@ import dagster as dg
 from partner_center_pipeline.defs.grid import GRID
 from partner_center_pipeline.defs.resources import utc_now
 from partner_center_pipeline.mail import ResolverError
+from partner_center_pipeline.scoring import RulesError
 from partner_center_pipeline.settings import SettingsError
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -105,10 +106,10 @@ def fetching(house: Warehouse, run_id: str) -> Iterator[Lease]:
 
 @contextmanager
 def failing_for_people() -> Iterator[None]:
-    """Turn unusable settings, an unusable warehouse and unusable resolvers into a failure with its next step."""
+    """Turn unusable settings, rules, warehouse and resolvers into a failure with its next step."""
     try:
         yield
-    except (SettingsError, WarehouseError, ResolverError) as error:
+    except (SettingsError, RulesError, WarehouseError, ResolverError) as error:
         raise permanent(str(error)) from None
 
 

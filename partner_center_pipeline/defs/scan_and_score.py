@@ -46,11 +46,7 @@ class Scoring:
     def __init__(self, settings: Settings, now: datetime) -> None:
         """Raises RulesError for a rules file (HUNTER_SCORING_RULES) that cannot be used."""
         self._rules = load_rules(settings.scoring_rules)
-        self._policy = ScorePolicy(
-            cosell_bonus=settings.partner_center_cosell_bonus,
-            azure_tenant_score=settings.partner_center_azure_tenant_score,
-            tenant_discovery_enabled=settings.tenant_discovery_enabled,
-        )
+        self._policy = ScorePolicy.of(settings)
         self._now = now
 
     def score(self, connection: Connection, domains: Sequence[str]) -> tuple[list[Row], scores.ScoresWritten]:

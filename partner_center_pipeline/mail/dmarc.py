@@ -11,7 +11,7 @@ WALK_LIMIT: Final = 8
 POLICIES: Final = ("none", "quarantine", "reject")
 
 _VERSION: Final = re.compile(r"\s*v\s*=\s*DMARC1\s*(;|$)")
-_TAG: Final = re.compile(r"\s*([a-z][a-z0-9_]*)\s*=\s*(.*?)\s*", re.IGNORECASE | re.DOTALL)
+_TAG: Final = re.compile(r"\s*([a-z][a-z0-9_]*)\s*=(.*)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def parse_dmarc(text: str, found_at: str) -> Dmarc | None:
     tags: dict[str, str] = {}
     for part in text.split(";")[1:]:
         if found := _TAG.fullmatch(part):
-            tags.setdefault(found[1].lower(), found[2].lower())
+            tags.setdefault(found[1].lower(), found[2].strip().lower())
     written = tags.get("p")
     note = None
     if written is None:
@@ -89,12 +89,14 @@ def ends_walk(record: Dmarc) -> bool:
 
 
 def choose(walked: Iterable[Dmarc]) -> Dmarc | None:
-    """The record that holds for the domain, from those found on the walk in order (RFC 9989, "Policy
-    Discovery").
+    """The record that holds for a domain without its own, from those found above it (RFC 9989, "Policy Discovery").
 
-    The domain's own comes first; then the organisational domain's; then that of a public suffix.
+    `walked` goes upwards. That of the organisational domain comes first, then that of a public suffix. The
+    organisational domain is the one right below a public suffix (`psd=y`), else the highest that has a record.
     """
     records = list(walked)
-    above = [record for record in records if record.psd != "y"]
-    # Among the domains above, the organisational domain is the highest that is no public suffix.
-    return above[-1] if above else (records[-1] if records else None)
+    if not records or records[-1].psd != "y":
+        return records[-1] if records else None
+    *below, suffix = records
+    organisational = suffix.found_at.count(".") + 1
+    return next((record for record in below if record.found_at.count(".") == organisational), suffix)

@@ -133,7 +133,7 @@ def next_scan_after(signals: MailSignals, failures: int, ttl_hours: int) -> int:
 def retry_is_due(signals: MailSignals) -> bool:
     """Whether the last scan missed an answer that could change the score; then it is a failure in a row."""
     missed = signals.missed
-    if any(name in missed for name in NEEDED):
+    if any(name in missed for name in (*NEEDED, DMARC_ABOVE)):
         return True
     if signals.dkim_present is None and any(selector_of(name) is not None for name in missed):
         return True

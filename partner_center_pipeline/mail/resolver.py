@@ -114,17 +114,20 @@ class _Upstream:
 
     async def ask(self, asked: Question) -> Answer:
         """One attempt."""
-        if self._bucket is not None and (delay := self._bucket.reserve(self._loop.time())) > 0:
-            await asyncio.sleep(delay)
         async with self._slots:
             message = await self._datagram(asked, edns=True)
             if message is not None and wire.rejects_edns(message):
                 message = await self._datagram(asked, edns=False)
-        if message is not None and wire.is_truncated(message):
-            message = await self._stream(asked)
+            if message is not None and wire.is_truncated(message):
+                message = await self._stream(asked)
         return Answer(Outcome.TIMEOUT) if message is None else wire.read_answer(message, asked)
 
+    async def _token(self) -> None:
+        if self._bucket is not None and (delay := self._bucket.reserve(self._loop.time())) > 0:
+            await asyncio.sleep(delay)
+
     async def _datagram(self, asked: Question, *, edns: bool) -> bytes | None:
+        await self._token()
         ident = self._free_ident()
         waiting: asyncio.Future[bytes | None] = self._loop.create_future()
         self._pending[ident] = waiting
@@ -139,6 +142,7 @@ class _Upstream:
             del self._pending[ident]
 
     async def _stream(self, asked: Question) -> bytes | None:
+        await self._token()
         message = asked.message(self._free_ident())
         try:
             async with asyncio.timeout(TRY_SECONDS):
@@ -151,7 +155,8 @@ class _Upstream:
                     writer.close()
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return None
-        return answer
+        # What answers another question is as good as unreadable.
+        return answer if wire.ident_of(answer) == wire.ident_of(message) else b""
 
     def _free_ident(self) -> int:
         while (ident := secrets.randbelow(0xFFFF) + 1) in self._pending:
@@ -218,7 +223,7 @@ class StubResolver:
             upstream.close()
 
     async def query(self, name: str, rdtype: RdataType) -> Answer:
-        """See Resolver. CNAMEs are followed to their end, at most `wire.CHAIN_LIMIT`, loops are cut."""
+        """See Resolver. CNAMEs are followed to their end, at most `wire.CHAIN_LIMIT` (see `wire.continue_chain`)."""
         answer = await self._ask(name, rdtype)
         while answer.open_end:
             answer = wire.continue_chain(answer, await self._ask(answer.cnames[-1], rdtype))

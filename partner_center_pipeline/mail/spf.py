@@ -11,6 +11,8 @@ from typing import Final
 LOOKUP_LIMIT: Final = 10
 """Nested look-ups that are followed at most (RFC 7208, section 4.6.4)."""
 
+_UNFOLLOWED: Final = frozenset("%\\")
+
 _ALL: Final = re.compile(r"([+\-~?]?)all", re.IGNORECASE)
 _INCLUDE: Final = re.compile(r"[+\-~?]?include:(.*)", re.IGNORECASE | re.DOTALL)
 _REDIRECT: Final = re.compile(r"redirect=(.*)", re.IGNORECASE | re.DOTALL)
@@ -45,9 +47,9 @@ class Spf:
     @property
     def targets(self) -> tuple[str, ...]:
         """The domains whose records this one draws on, in order and without repetition; a macro cannot be
-        followed, nor what is no host name."""
+        followed, nor what is no host name (a byte that is no UTF-8 is an escape here, and another name in DNS)."""
         names = (*self.includes, *((self.redirect,) if self.redirect else ()))
-        return tuple(dict.fromkeys(name for name in names if name and name.isascii() and "%" not in name))
+        return tuple(dict.fromkeys(name for name in names if name and name.isascii() and not _UNFOLLOWED & set(name)))
 
 
 def is_spf(text: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 import dns.exception
 import dns.name
 from dns.rdataclass import IN
-from dns.rdatatype import CNAME, MX, NS, OPT, SOA, TXT, RdataType
+from dns.rdatatype import CNAME, DNAME, MX, NS, OPT, RRSIG, SOA, TXT, RdataType
 
 from partner_center_pipeline.mail.signals import Outcome
 
@@ -31,9 +31,13 @@ _OPT: Final = b"\0" + _RR.pack(OPT, UDP_PAYLOAD, 0, 0)
 _RECURSE: Final = 0x0100
 _RESPONSE: Final = 0x8000
 _TRUNCATED: Final = 0x0200
+_OPCODE: Final = 0x7800
 _NXDOMAIN: Final = 3
 _FAILURES: Final = {5: Outcome.REFUSED}
 _NO_EDNS: Final = (1, 4)
+_SHORTEST_SOA: Final = 22
+_LONGEST_LABEL: Final = 63
+_POINTER: Final = 0xC0
 
 # Control characters other than these mean nothing in a TXT record, and PostgreSQL cannot store the first of them.
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F) if code not in (0x09, 0x0A, 0x0D)}
@@ -115,11 +119,19 @@ def decode_text(pieces: bytes) -> str:
 
 
 def read_answer(message: bytes, asked: Question) -> Answer:
-    """The answer in a server's message. Never raises: what cannot be read is Outcome.MALFORMED."""
+    """The answer in a server's whole message. Never raises: what cannot be read to its last byte is Outcome.MALFORMED.
+
+    So is a message that is cut short although it is the last resort (`is_truncated` over TCP), and one that would
+    prove an absence by records nobody asked for: an absence erases what is known.
+    """
     try:
         return _Reader(message).answer(asked)
     except (dns.exception.DNSException, struct.error, IndexError, ValueError):
         return Answer(Outcome.MALFORMED)
+
+
+def _failure(rcode: int) -> Answer:
+    return Answer(_FAILURES.get(rcode, Outcome.SERVFAIL))
 
 
 def _matches(message: bytes, asked: Question) -> bool:
@@ -136,42 +148,54 @@ class _Reader:
         self._names: dict[int, str] = {}
 
     def answer(self, asked: Question) -> Answer:
-        _, flags, questions, answers, authorities, _ = _HEADER.unpack_from(self._message)
+        _, flags, questions, answers, authorities, additional = _HEADER.unpack_from(self._message)
         rcode = flags & 0xF
-        if not flags & _RESPONSE:
-            raise ValueError("a question came back")
+        if not flags & _RESPONSE or flags & _OPCODE:
+            raise ValueError("no answer to a question")
         if rcode not in (0, _NXDOMAIN):
-            return Answer(_FAILURES.get(rcode, Outcome.SERVFAIL))
-        if questions != 1 or not _matches(self._message, asked):
-            raise ValueError("an answer to another question")
+            return _failure(rcode)
+        if questions != 1 or not _matches(self._message, asked) or flags & _TRUNCATED:
+            raise ValueError("an answer to another question, or half an answer")
         self._at += len(asked.section)
         self._names[_HEADER.size] = asked.name
 
         aliases: dict[str, tuple[str, int]] = {}
         records: dict[str, list[tuple[str, int]]] = {}
+        strange = False
         for _ in range(answers):
-            owner, rdtype, ttl, end = self._record()
+            owner = self._name()
+            rdtype, ttl, end = self._record()
             if rdtype == asked.rdtype:
                 records.setdefault(owner, []).append((self._rdata(rdtype, end), ttl))
             elif rdtype == CNAME:
                 aliases[owner] = (self._rdata(rdtype, end), ttl)
+            else:
+                strange = strange or rdtype not in (DNAME, RRSIG)
             self._at = end
-        if records:
-            return _follow(asked.name, aliases, records, None, nxdomain=False)
         negative_ttl, refers = self._authority(authorities)
-        if refers and not aliases and rcode != _NXDOMAIN:
+        rcode |= self._additional(additional)
+        if self._at != len(self._message):
+            raise ValueError("bytes behind the last record")
+        if rcode not in (0, _NXDOMAIN):
+            return _failure(rcode)
+        if refers and not answers and rcode != _NXDOMAIN:
             return Answer(Outcome.SERVFAIL)
-        return _follow(asked.name, aliases, records, negative_ttl, nxdomain=rcode == _NXDOMAIN)
+        found = _follow(asked.name, aliases, records, negative_ttl, nxdomain=rcode == _NXDOMAIN)
+        if found.outcome in (Outcome.NODATA, Outcome.NXDOMAIN) and answers:
+            in_chain = bool(found.cnames) and aliases.keys() <= {asked.name, *found.cnames}
+            if strange or records or not in_chain:
+                raise ValueError("records that have nothing to do with the question")
+        return found
 
-    def _record(self) -> tuple[str, int, int, int]:
-        owner = self._name()
+    def _record(self) -> tuple[int, int, int]:
+        """Type (0 in any class but IN), TTL and end of a record, once its owner is read."""
         rdtype, rdclass, ttl, length = _RR.unpack_from(self._message, self._at)
         self._at += _RR.size
         end = self._at + length
         if end > len(self._message):
             raise ValueError("a record runs over the message's end")
         # RFC 2181, section 8: a TTL with the top bit set is 0.
-        return owner, rdtype if rdclass == IN else 0, ttl if ttl < 1 << 31 else 0, end
+        return rdtype if rdclass == IN else 0, ttl if ttl < 1 << 31 else 0, end
 
     def _rdata(self, rdtype: int, end: int) -> str:
         if rdtype == TXT:
@@ -198,19 +222,40 @@ class _Reader:
     def _authority(self, authorities: int) -> tuple[int | None, bool]:
         """The negative TTL of the SOA, None without one; and whether the answer only refers to other servers (RFC 2308,
         section 2.2): a server that does not look further for us says nothing about the name."""
+        negative_ttl: int | None = None
         refers = False
         for _ in range(authorities):
-            _, rdtype, ttl, end = self._record()
+            self._skip_name()
+            rdtype, ttl, end = self._record()
             if rdtype == SOA:
-                return min(ttl, int(struct.unpack_from("!I", self._message, end - 4)[0])), False
+                if end - self._at < _SHORTEST_SOA:
+                    raise ValueError("an SOA that is too short")
+                negative_ttl = min(ttl, int(struct.unpack_from("!I", self._message, end - 4)[0]))
             refers = refers or rdtype == NS
             self._at = end
-        return None, refers
+        return negative_ttl, refers and negative_ttl is None
+
+    def _additional(self, additional: int) -> int:
+        """The upper bits of the response code, which stand in the OPT record (RFC 6891, section 6.1.3)."""
+        upper = 0
+        for _ in range(additional):
+            self._skip_name()
+            if int.from_bytes(self._message[self._at : self._at + 2], "big") == OPT:
+                upper = self._message[self._at + 4] << 4
+            _, _, self._at = self._record()
+        return upper
+
+    def _skip_name(self) -> None:
+        while 0 < (size := self._message[self._at]) <= _LONGEST_LABEL:
+            self._at += 1 + size
+        if 0 < size < _POINTER:
+            raise ValueError("neither a label nor a pointer")
+        self._at += 2 if size else 1
 
     def _name(self) -> str:
         start = self._at
         pointer = start
-        if self._message[start] >= 0xC0:
+        if self._message[start] >= _POINTER:
             pointer = struct.unpack_from("!H", self._message, start)[0] & 0x3FFF
             if pointer in self._names:
                 self._at += 2
@@ -236,7 +281,7 @@ def _follow(
         name, ttl = aliases[name]
         ttls.append(ttl)
         if name in chain or len(chain) == CHAIN_LIMIT:
-            return Answer(Outcome.NODATA, ttl=min(ttls), cnames=tuple(chain))
+            return Answer(Outcome.SERVFAIL)
         chain.append(name)
     if found := records.get(name):
         ttl = min([*ttls, *(ttl for _, ttl in found)])
@@ -248,12 +293,16 @@ def _follow(
 
 
 def continue_chain(so_far: Answer, rest: Answer) -> Answer:
-    """`so_far`, whose end was open, joined with the answer for its last CNAME target; a loop is cut as no data."""
+    """`so_far`, whose end was open, joined with the answer for its last CNAME target.
+
+    A loop is an error (RFC 1034, section 5.2.2), and where a chain longer than CHAIN_LIMIT ends is not known: both are
+    SERVFAIL, which most resolvers say themselves.
+    """
     if not rest.outcome.is_fact:
         return rest
     chain = (*so_far.cnames, *rest.cnames)
     if len(set(chain)) < len(chain) or len(chain) > CHAIN_LIMIT:
-        return Answer(Outcome.NODATA, ttl=0, cnames=tuple(dict.fromkeys(chain))[:CHAIN_LIMIT])
+        return Answer(Outcome.SERVFAIL)
     return replace(rest, cnames=chain, ttl=min(so_far.ttl, rest.ttl))
 
 

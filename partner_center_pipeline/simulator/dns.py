@@ -5,6 +5,7 @@ records (`zone`), the switches (`faults`).
 """
 
 import asyncio
+import re
 import struct
 import threading
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _MAX_SIZE: Final = 65_535
 _POINTER_TO_QUESTION: Final = b"\xc0\x0c"
 _CACHE_SIZE: Final = 20_000
 _PORT_ATTEMPTS: Final = 20
+_PLAIN_LABEL: Final = re.compile(rb"[\w-]+", re.ASCII)
 _START_SECONDS: Final = 10.0
 
 
@@ -173,12 +175,12 @@ def _read(message: bytes) -> _Question | None:
         flags, questions, _, _, additional = struct.unpack_from("!HHHHH", message, 2)
         if questions != 1 or flags & (dns.flags.QR | 0x7800):
             return None
-        labels: list[str] = []
+        labels: list[bytes] = []
         at = _HEADER_SIZE
         while (size := message[at]) != 0:
             if size > 63:
                 return None
-            labels.append(message[at + 1 : at + 1 + size].decode("ascii"))
+            labels.append(message[at + 1 : at + 1 + size])
             at += 1 + size
         (kind,) = struct.unpack_from("!H", message, at + 1)
         end = at + 5
@@ -186,9 +188,17 @@ def _read(message: bytes) -> _Question | None:
         if additional:
             root, rdtype, payload_size = struct.unpack_from("!BHH", message, end)
             payload = payload_size if root == 0 and rdtype == dns.rdatatype.OPT else None
-    except (struct.error, IndexError, UnicodeDecodeError):
+        name = _text(labels)
+    except (struct.error, IndexError, dns.name.NameTooLong):
         return None
-    return _Question(".".join(labels).lower(), _kind(kind), end, payload)
+    return _Question(name.lower(), _kind(kind), end, payload)
+
+
+def _text(labels: list[bytes]) -> str:
+    """A name as zones write it; only letters of host names need no escape."""
+    if all(map(_PLAIN_LABEL.fullmatch, labels)):
+        return b".".join(labels).decode("ascii")
+    return dns.name.Name((*labels, b"")).to_text(omit_final_dot=True)
 
 
 def _write(message: bytes, asked: _Question, answer: Answer, fault: DnsFault | None, *, udp: bool) -> bytes | None:

@@ -5,7 +5,7 @@ format and sockets (`dns`), the mail set-ups of the world's companies (`mail_set
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -43,7 +43,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a zone says to one question; a CNAME chain leads. `soa` stands in negative answers only."""
+    """What a zone says to one question; a CNAME chain leads. `soa` stands in negative answers only. `fault` is what the
+    server does instead; with DnsFault.TRUNCATE there is an answer too, for TCP."""
 
     rcode: Rcode
     records: tuple[Record, ...] = ()
@@ -98,8 +99,13 @@ class Zone:
     def lookup(self, qname: str, qtype: str) -> Answer:
         """The answer to a question: a name and a record type such as "MX"."""
         name = _name(qname)
-        if (fault := self._fault(name)) is not None:
+        fault = self._fault(name)
+        if fault is not None and fault is not DnsFault.TRUNCATE:
             return Answer(Rcode.NOERROR, fault=fault)
+        answer = self._answer(name, qtype)
+        return answer if fault is None else replace(answer, fault=fault)
+
+    def _answer(self, name: str, qtype: str) -> Answer:
         chain: list[Record] = []
         for _ in range(_MAX_CHAIN):
             found = self._find(name)

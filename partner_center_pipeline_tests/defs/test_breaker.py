@@ -1,4 +1,4 @@
-"""After some failed runs in a row Partner Center is left alone; then one page is tried, and a person may try at once."""
+"""After some failed runs in a row Partner Center is left alone; then one page is tried. A person may try at once."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

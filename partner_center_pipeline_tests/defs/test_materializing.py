@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
+from partner_center_pipeline.scoring.rules import DEFAULT_RULES
 from partner_center_pipeline.simulator import CorruptRow, DnsFault, HttpFault, Simulator
 from partner_center_pipeline.warehouse import demo, schema
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, datetime_of, parse_ticks, render_ticks
@@ -261,6 +262,25 @@ def test_a_later_asset_names_the_variable_of_a_bad_edit_too(project: Project) ->
     outcome = project.run(project.window(0), assets=["normalized_leads"])
     assert outcome.failure is not None
     assert outcome.failure.startswith("HUNTER_PARTNER_CENTER_PAGE_SIZE:")
+
+
+def test_rules_of_the_operators_own_score_and_broken_ones_name_their_line(project: Project, home: Path) -> None:
+    assert project.run(project.window(0)).success
+    delivered = DEFAULT_RULES.read_text(encoding="utf-8")
+    own = home / "own_rules.toml"
+    own.write_text(delivered.replace('version = "1"', 'version = "own"').replace("M365 = 50", "M365 = 60"))
+    project.edit_env(HUNTER_SCORING_RULES="own_rules.toml")
+    assert project.run(project.window(0), assets=["scored_segments"]).success
+    with project.warehouse.read() as connection:
+        assert set(connection.execute(select(schema.company_scores.c.rules_version)).scalars()) == {"own"}
+        causes = connection.execute(select(schema.score_changes.c.cause).distinct().order_by("cause")).scalars()
+        assert list(causes) == ["first", "rules"]
+
+    own.write_text(delivered.replace("M365 = 50", "M356 = 50"))
+    outcome = project.run(project.window(0), assets=["scored_segments"])
+    assert outcome.failure is not None
+    assert "own_rules.toml" in outcome.failure
+    assert "M356" in outcome.failure
 
 
 def test_a_real_api_is_not_copied_into_the_demos_warehouse(project: Project) -> None:

@@ -144,7 +144,7 @@ def test_old_facts_do_not_end_the_retries() -> None:
     assert next_scan_after(keep_facts(BEFORE, silent()), failures=1, ttl_hours=168) == 600
 
 
-@pytest.mark.parametrize("lookup", ["mx", "txt", "dmarc", "dkim:selector1", "autodiscover"])
+@pytest.mark.parametrize("lookup", ["mx", "txt", "dmarc", "dmarc_above", "dkim:selector1", "autodiscover"])
 def test_every_look_up_that_could_change_the_score_is_tried_again(lookup: str) -> None:
     today = scanned(**({"mx": found(GATEWAY)} | {lookup: missed()}))
     assert next_scan_after(today, failures=1, ttl_hours=168) == 600

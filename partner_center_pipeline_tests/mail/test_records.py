@@ -1,5 +1,7 @@
 """SPF, DMARC and DKIM records as they are met in the wild (mail_signals.md, "Parsing")."""
 
+import time
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -43,8 +45,8 @@ def test_the_qualifier_of_all_is_kept(text: str, qualifier: str | None) -> None:
 
 
 def test_a_target_with_a_macro_or_with_other_letters_is_counted_and_not_followed() -> None:
-    spf = parse_spf(["v=spf1 include:%{i}._spf.example include:şirket.com.tr -all"])
-    assert (spf.include_count, spf.targets) == (2, ())
+    spf = parse_spf(["v=spf1 include:%{i}._spf.example include:şirket.com.tr include:\\xfc.firma.com.tr -all"])
+    assert (spf.include_count, spf.targets) == (3, ())
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,8 @@ def test_the_record_of_the_highest_domain_below_a_public_suffix_holds() -> None:
     assert choose([record("a.firma.com.tr"), record("firma.com.tr")]) == record("firma.com.tr")
     assert choose([record("firma.com.tr"), record("com.tr", "y")]) == record("firma.com.tr")
     assert choose([record("com.tr", "y")]) == record("com.tr", "y")
+    # The organisational domain is firma.com.tr, which has no record.
+    assert choose([record("a.firma.com.tr"), record("com.tr", "y")]) == record("com.tr", "y")
 
 
 @pytest.mark.parametrize(
@@ -169,6 +173,26 @@ def test_no_text_makes_a_parser_raise(texts: list[str]) -> None:
     is_revoked(texts)
     for text in texts:
         tenant_of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "v=DMARC1; p=x" + " " * 65_000 + "x",
+        "v=DMARC1;" + "p" * 65_000,
+        "v=DMARC1;" + " " * 65_000,
+        "v=DKIM1; p=" + "A " * 32_000,
+        "v=spf1 " + "include:a " * 6_500,
+        "v=spf1 " + "redirect=" * 7_000,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_record_as_long_as_dns_allows_is_read_in_no_time(text: str) -> None:
+    began = time.process_time()
+    parse_spf([text])
+    select_dmarc([text], "firma.com.tr")
+    has_key([text])
+    assert time.process_time() - began < 0.5
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters=" "), max_size=20)

@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import dns.message
 import pytest
 
 from partner_center_pipeline.mail import MailSignals, Outcome, Provider, next_scan_after, scan
@@ -261,6 +263,64 @@ def test_results_stream_and_progress_is_told_and_nothing_is_read_far_ahead(serve
     assert len(read) == 4
     assert len(list(results)) == 49
     assert told == list(range(1, 51))
+
+
+def test_no_more_domains_are_under_way_than_the_rate_can_serve_before_their_deadline(server: DnsServer) -> None:
+    read: list[int] = []
+
+    def names() -> Iterator[str]:
+        for number in range(9):
+            read.append(number)
+            yield f"yok{number}.com.tr"
+
+    # Some hundred questions a domain at worst, and fifteen seconds for them.
+    results = scan(names(), resolvers=[server.address], selectors=(), clock=lambda: NOW, queries_per_second=20)
+    next(results)
+    assert len(read) == 3
+    assert len(list(results)) == 8
+
+
+def test_a_scan_keeps_to_the_rate_of_its_resolvers(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("partner_center_pipeline.mail.resolver._is_loopback", lambda host: False)
+    before, began = server.questions, time.monotonic()
+    (found,) = scan(
+        ["eski.com.tr"], resolvers=[server.address], selectors=SELECTORS, clock=lambda: NOW, queries_per_second=20
+    )
+    # MX, TXT, _dmarc, NS, three CNAMEs and the selectors, the first two at once.
+    assert server.questions - before == 7 + len(SELECTORS)
+    assert time.monotonic() - began > (7 + len(SELECTORS) - 3) / 20
+    assert found.missed == {}
+
+
+class RecordingServer(DnsServer):
+    """Keeps the names it was asked for."""
+
+    def __init__(self, zone: Zone) -> None:
+        super().__init__(zone)
+        self.names: list[str] = []
+
+    def respond(self, question: bytes, *, udp: bool) -> bytes | None:
+        self.names.append(str(dns.message.from_wire(question).question[0].name).rstrip("."))
+        return super().respond(question, udp=udp)
+
+
+def test_the_tree_walk_asks_for_eight_names_at_most() -> None:
+    name = "a.b.c.d.e.f.g.firma.com.tr"
+    with RecordingServer(Zone.from_records({name: {"MX": [(0, "smtp.google.com")]}})) as server:
+        (found,) = scan([name], resolvers=[server.address], selectors=(), clock=lambda: NOW)
+        walked = [asked for asked in server.names if asked.startswith("_dmarc.")]
+    above = ["d.e.f.g.firma.com.tr", "e.f.g.firma.com.tr", "f.g.firma.com.tr", "g.firma.com.tr", "firma.com.tr"]
+    assert walked == [f"_dmarc.{asked}" for asked in (name, *above, "com.tr", "tr")]
+    assert (found.dmarc, found.outcomes["dmarc_above"]) == (None, Outcome.NODATA)
+
+
+def test_a_domain_is_asked_what_mail_signals_lists_and_nothing_else() -> None:
+    with RecordingServer(Zone.from_records({"firma.com.tr": {"MX": [(10, "mail.firma.com.tr")]}})) as server:
+        list(scan(["firma.com.tr"], resolvers=[server.address], selectors=("default",), clock=lambda: NOW))
+        asked = sorted(server.names)
+    own = ("firma.com.tr", "firma.com.tr", "firma.com.tr", "mail.firma.com.tr")
+    below = ("_dmarc", "autodiscover", "default._domainkey", "enterpriseregistration", "lyncdiscover")
+    assert asked == sorted([*own, *(f"{label}.firma.com.tr" for label in below), "_dmarc.com.tr", "_dmarc.tr"])
 
 
 def test_leaving_early_ends_the_scan_and_its_thread(server: DnsServer) -> None:

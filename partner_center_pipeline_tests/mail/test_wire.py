@@ -1,6 +1,9 @@
 """DNS messages: dnspython writes them here, the product reads them."""
 
+import struct
+
 import dns.message
+import dns.opcode
 import dns.rcode
 import dns.rrset
 import pytest
@@ -153,15 +156,27 @@ def test_an_open_end_keeps_the_lower_ttl_of_both_answers() -> None:
     assert continue_chain(first, Answer(Outcome.FOUND, ("x",), 30)).ttl == 30
 
 
-def test_a_loop_of_cnames_inside_an_answer_is_cut_as_no_data() -> None:
-    answer = _read(_question(), f"{NAME}. 300 IN CNAME a.example.\na.example. 300 IN CNAME {NAME}.")
-    assert (answer.outcome, answer.open_end) == (Outcome.NODATA, False)
+def test_a_loop_of_cnames_inside_an_answer_is_an_error_and_no_fact() -> None:
+    loop = f"{NAME}. 300 IN CNAME a.example.\na.example. 300 IN CNAME {NAME}."
+    for rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        assert _read(_question(), loop, SOA, rcode) == Answer(Outcome.SERVFAIL)
 
 
-def test_a_loop_over_several_answers_is_cut_as_no_data() -> None:
+def test_a_loop_over_several_answers_is_an_error_and_no_fact() -> None:
     first = Answer(Outcome.NODATA, cnames=("a.example",), open_end=True)
-    joined = continue_chain(first, Answer(Outcome.NODATA, cnames=("b.example", "a.example"), open_end=True))
-    assert (joined.outcome, joined.open_end, joined.cnames) == (Outcome.NODATA, False, ("a.example", "b.example"))
+    rest = Answer(Outcome.NODATA, cnames=("b.example", "a.example"), open_end=True)
+    assert continue_chain(first, rest) == Answer(Outcome.SERVFAIL)
+
+
+def test_the_end_of_a_chain_that_is_not_followed_to_its_end_is_not_known() -> None:
+    chain = [f"c{number}.example." for number in range(10)]
+    lines = [f"{here} 300 IN CNAME {there}" for here, there in zip([f"{NAME}.", *chain], chain, strict=False)]
+    end = '{} 300 IN TXT "found"'
+    eight = _read(_question(), "\n".join([*lines[:8], end.format(chain[7])]))
+    assert (eight.outcome, len(eight.cnames)) == (Outcome.FOUND, 8)
+    assert _read(_question(), "\n".join([*lines[:9], end.format(chain[8])])) == Answer(Outcome.SERVFAIL)
+    nine = Answer(Outcome.FOUND, ("found",), 300, ("c8.example",))
+    assert continue_chain(Answer(Outcome.NODATA, cnames=eight.cnames, open_end=True), nine) == Answer(Outcome.SERVFAIL)
 
 
 def test_an_answer_to_another_question_is_malformed() -> None:
@@ -169,13 +184,65 @@ def test_an_answer_to_another_question_is_malformed() -> None:
     assert read_answer(message, _question()).outcome is Outcome.MALFORMED
 
 
-def test_records_of_other_names_and_types_are_passed_over() -> None:
-    answer = _read(
-        _question(),
-        f"""other.example. 300 IN TXT "x"
-        {NAME}. 300 IN A 192.0.2.1""",
-    )
-    assert (answer.outcome, answer.records) == (Outcome.NODATA, ())
+STRANGERS = ('other.example. 300 IN TXT "x"', "other.example. 300 IN CNAME c.example.", f"{NAME}. 300 IN A 192.0.2.1")
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_records_that_nobody_asked_for_are_passed_over_beside_the_answer_and_prove_no_absence(stranger: str) -> None:
+    assert _read(_question(), f'{stranger}\n{NAME}. 300 IN TXT "asked"').records == ("asked",)
+    for rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        assert _read(_question(), stranger, SOA, rcode).outcome is Outcome.MALFORMED
+
+
+def test_a_dname_and_the_cname_made_of_it_are_a_chain_like_any_other() -> None:
+    lines = f"com.tr. 300 IN DNAME example.\n{NAME}. 300 IN CNAME firma.example."
+    answer = _read(_question(), lines, SOA, dns.rcode.NXDOMAIN)
+    assert (answer.outcome, answer.cnames) == (Outcome.NXDOMAIN, ("firma.example",))
+
+
+def test_half_an_answer_is_no_fact() -> None:
+    # Over TCP there is nowhere else to ask, and what is missing may be what was asked for.
+    for answers in ("", f'{NAME}. 300 IN TXT "first"'):
+        whole = _message(_question(), answers, SOA)
+        message = bytes([whole[0], whole[1], whole[2] | 0x02, *whole[3:]])
+        assert is_truncated(message)
+        assert read_answer(message, _question()).outcome is Outcome.MALFORMED
+
+
+@pytest.mark.parametrize("answers", ["", f'{NAME}. 300 IN TXT "x"'])
+def test_what_is_no_whole_answer_to_a_query_is_malformed(answers: str) -> None:
+    whole = _message(_question(), answers, SOA)
+    assert read_answer(whole, _question()).outcome.is_fact
+    behind = whole + b"\0"
+    notify = bytes([whole[0], whole[1], whole[2] | dns.opcode.NOTIFY << 3, *whole[3:]])
+    asked_again = bytes([whole[0], whole[1], whole[2] & 0x7F, *whole[3:]])
+    for broken in (behind, notify, asked_again):
+        assert read_answer(broken, _question()).outcome is Outcome.MALFORMED
+
+
+def test_an_answer_of_another_class_is_malformed() -> None:
+    whole = _message(_question(), f'{NAME}. 300 IN TXT "x"')
+    chaos = whole.replace(struct.pack("!HHI", TXT, 1, 300), struct.pack("!HHI", TXT, 3, 300))
+    assert chaos != whole
+    assert read_answer(chaos, _question()).outcome is Outcome.MALFORMED
+
+
+def test_an_soa_that_is_too_short_for_its_numbers_is_malformed() -> None:
+    message = _message(_question(), authority=SOA)
+    at = message.index(struct.pack("!HHI", 6, 1, 900)) + 8
+    end = at + 2 + int.from_bytes(message[at : at + 2], "big")
+    short = message[:at] + b"\0\x04" + message[at + 2 : at + 6] + message[end:]
+    assert read_answer(message, _question()).outcome is Outcome.NODATA
+    assert read_answer(short, _question()).outcome is Outcome.MALFORMED
+
+
+def test_the_upper_half_of_an_error_code_counts() -> None:
+    # Its lower half reads "no error" (BADVERS is 16).
+    response = dns.message.make_response(dns.message.from_wire(_question().message(7)))
+    response.set_rcode(dns.rcode.BADVERS)
+    assert read_answer(response.to_wire(), _question()).outcome is Outcome.SERVFAIL
+    response.set_rcode(dns.rcode.NOERROR)
+    assert read_answer(response.to_wire(), _question()).outcome is Outcome.NODATA
 
 
 @given(st.binary(max_size=600))

@@ -40,6 +40,14 @@ def test_the_index_is_kept_and_the_order_with_it() -> None:
     assert list(scored["segment"]) == ["Existing", "Skip", "Existing"]
 
 
+def test_companies_that_differ_in_their_deadline_alone_have_their_own_reasons() -> None:
+    """They are one case for every rule; only those with an open deadline are told to answer."""
+    inputs = [company("M365", response_due=due) for due in ("2026-03-05T12:00:00Z", None, "2026-03-06T12:00:00Z", "")]
+    for some in (inputs, inputs[::-1]):
+        told = [json.loads(text) for text in score_frame(frame_of(some))["reasons"]]
+        assert told == [score_domain(one).reasons_plain() for one in some]
+
+
 def test_no_companies_are_no_scores() -> None:
     scored = score_frame(frame_of([company("M365")]).iloc[:0])
     assert scored.empty

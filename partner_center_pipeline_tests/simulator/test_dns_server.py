@@ -121,6 +121,23 @@ def test_a_silent_a_broken_and_a_truncating_server(server: DnsServer) -> None:
     assert ask(server, "firma.com.tr", "MX", tcp=True).answer
 
 
+def test_a_name_that_a_zone_truncates_is_answered_whole_over_tcp() -> None:
+    with DnsServer(Zone.from_records(RECORDS, {"firma.com.tr": "truncate"})) as server:
+        cut = ask(server, "firma.com.tr", "MX")
+        assert (bool(cut.flags & dns.flags.TC), cut.answer) == (True, [])
+        assert ask(server, "firma.com.tr", "MX", tcp=True).answer[0][0].exchange.to_text() == "mail.firma.com.tr."
+        absent = ask(server, "firma.com.tr", "AAAA", tcp=True)
+        assert (absent.rcode(), absent.answer, len(absent.authority)) == (dns.rcode.NOERROR, [], 1)
+
+
+@pytest.mark.parametrize("name", [rb"m\252\200l.firma.com.tr", rb"a\.b.firma.com.tr", rb"*.firma.com.tr"])
+def test_a_name_of_any_bytes_can_be_asked_for(name: bytes) -> None:
+    strange = name.decode()
+    with DnsServer(Zone.from_records({strange: {"TXT": "here"}, "b.firma.com.tr": {"A": "192.0.2.1"}})) as server:
+        assert ask(server, strange, "TXT").answer[0].to_text() == f'{strange}. 3600 IN TXT "here"'
+        assert ask(server, f"x{strange}", "TXT").rcode() == dns.rcode.NXDOMAIN
+
+
 def test_a_changed_zone_answers_anew(server: DnsServer) -> None:
     assert ask(server, "firma.com.tr", "MX").answer
     server.zone.add({"firma.com.tr": {"MX": [(5, "neu.firma.com.tr")]}})
@@ -138,6 +155,7 @@ def test_a_changed_zone_answers_anew(server: DnsServer) -> None:
         b"ab\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x0f\x00\x01",
         struct.pack("!HHHHHH", 1, 0x8000, 1, 0, 0, 0) + b"\x00\x00\x0f\x00\x01",
         struct.pack("!HHHHHH", 1, 5 << 11, 1, 0, 0, 0) + b"\x00\x00\x06\x00\x01",
+        struct.pack("!HHHHHH", 1, 0, 1, 0, 0, 0) + (b"\x3f" + b"\xff" * 63) * 4 + b"\x00\x00\x0f\x00\x01",
     ],
 )
 def test_what_is_no_question_is_a_format_error_and_the_server_goes_on(server: DnsServer, message: bytes) -> None:

@@ -78,6 +78,14 @@ def test_records_can_be_replaced_removed_and_made_to_fail() -> None:
     assert zone.version > before
 
 
+def test_a_name_that_is_truncated_keeps_its_records_and_every_other_fault_has_none() -> None:
+    zone = Zone.from_records({"firma.com.tr": {"A": ["192.0.2.1"]}})
+    for fault in DnsFault:
+        zone.set_fault("firma.com.tr", fault)
+        assert zone.lookup("firma.com.tr", "A").fault is fault
+        assert texts(zone, "firma.com.tr", "A") == (["192.0.2.1"] if fault is DnsFault.TRUNCATE else [])
+
+
 def test_a_loop_of_names_ends() -> None:
     zone = Zone.from_records({"a.example": {"CNAME": "b.example"}, "b.example": {"CNAME": "a.example"}})
     assert zone.lookup("a.example", "TXT").rcode is Rcode.NOERROR
