@@ -94,6 +94,15 @@ def _inputs(company: Row, known: MailSignals) -> ScoreInput:
         open_cosell=company["open_cosell"],
         cosell_referral=company["cosell_referral"],
         response_due=None if due is None else f"{datetime_of(due):%Y-%m-%dT%H:%M:%SZ}",
-        mx_host=known.mx[0][1] if known.mx else known.no_mx_reason,
+        mx_host=_deciding_host(known),
         dkim_selector=known.dkim_selectors[0] if known.dkim_selectors else None,
     )
+
+
+def _deciding_host(known: MailSignals) -> str | None:
+    """What the provider, or that there is no mail host, was read from. The first MX host need not be it: of several
+    with one preference a known mailbox decides."""
+    if known.no_mx_reason is not None and not known.mx:
+        return known.no_mx_reason
+    seen = next((one.detail for one in known.evidence if one.kind in ("mx", "mx_cname", "gateway")), None)
+    return seen or (known.mx[0][1] if known.mx else None)

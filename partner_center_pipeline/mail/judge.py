@@ -67,7 +67,10 @@ together they are as sure as not all of them being wrong (75 for SPF and autodis
 HINTS_NEEDED: Final = 2
 """Independent hints that name the mailbox provider behind an unknown MX (mail_signals.md, "Behind a gateway")."""
 
-_VERIFICATION: Final = re.compile(r"MS=|[\w.-]*(?:verif|validation)[\w.-]*\s*[=:]|amazonses:", re.IGNORECASE)
+# Every repetition is bounded: a TXT record of 64 KB that almost matches would else hold up all scans for seconds.
+_VERIFICATION: Final = re.compile(
+    r"MS=|amazonses:|(?=[\w.-]{0,80}(?:verif|validation))[\w.-]{1,120}\s{0,4}[=:]", re.IGNORECASE
+)
 _MS_TXT: Final = re.compile(r"MS=ms\d+", re.IGNORECASE)
 _MICROSOFT: Final = ("enterpriseregistration.windows.net", "webdir.online.lync.com")
 

@@ -45,10 +45,6 @@ class HostileServer:
         self.script = script
         self.questions = 0
         """Datagrams that came in."""
-        self.open_streams = 0
-        self.most_streams = 0
-        """TCP connections that were open at the same time, at most."""
-        self._lock = threading.Lock()
         self._udp, self._tcp = self._listen()
         self.address: tuple[str, int] = ("127.0.0.1", self._tcp.server_address[1])
         self._threads = [
@@ -68,7 +64,6 @@ class HostileServer:
 
         class Streams(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                hostile.count(1)
                 try:
                     (size,) = struct.unpack("!H", self.rfile.read(2))
                     reply = hostile.script(self.rfile.read(size))
@@ -77,8 +72,6 @@ class HostileServer:
                         self.rfile.read(1)
                 except (OSError, struct.error):
                     pass  # the client is done
-                finally:
-                    hostile.count(-1)
 
         while True:
             tcp = _Streams(("127.0.0.1", 0), Streams)
@@ -86,12 +79,6 @@ class HostileServer:
                 return socketserver.UDPServer(("127.0.0.1", tcp.server_address[1]), Datagrams), tcp
             except OSError:  # the port is taken on UDP
                 tcp.server_close()
-
-    def count(self, change: int) -> None:
-        """Note a connection that opened or closed."""
-        with self._lock:
-            self.open_streams += change
-            self.most_streams = max(self.most_streams, self.open_streams)
 
     def __enter__(self) -> Self:
         for thread in self._threads:
