@@ -17,7 +17,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 from dns.rdatatype import CNAME, MX, NS, TXT, RdataType
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from partner_center_pipeline.mail import MailSignals, Outcome, Provider, scan
@@ -484,6 +484,7 @@ TEXTS = st.lists(
 
 @settings(ANY_SERVER, max_examples=25)
 @given(TEXTS, TEXTS, TEXTS)
+@example(apex=[(b"\x00",)], dmarc=[], selector=[(b"\\u0000",)])
 def test_any_text_at_any_name_can_be_scanned_kept_and_stored(
     apex: list[Any], dmarc: list[Any], selector: list[Any]
 ) -> None:
@@ -499,4 +500,5 @@ def test_any_text_at_any_name_can_be_scanned_kept_and_stored(
     assert len(signals.lookups["txt"].records) == len(apex)
     row = _row(signals)
     assert MailSignals.from_row(row["signals"]) == signals
-    assert "\\u0000" not in json.dumps(row["signals"])
+    # An escaped NUL, which JSONB refuses; a backslash with u0000 behind it is text like any other.
+    assert "\\u0000" not in json.dumps(row["signals"]).replace("\\\\", "")
