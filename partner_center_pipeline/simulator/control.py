@@ -2,7 +2,7 @@
 
 What belongs here: HTTP in front of the clock, the faults, the sign-in and the world. What does not: what they do.
 
-    GET  /_sim/state           clock, switches, sign-in codes that wait, counters
+    GET  /_sim/state           clock, switches, locations of the role, sign-in codes that wait, counters
     POST /_sim/clock           {"set": "2026-01-31T09:30:00Z"} or {"advance": 600} and/or {"frozen": true}
     POST /_sim/faults          {"clear": true, "switches": {"slow_seconds": 2, "dns": "timeout"},
                                 "plan": [{"fault": "throttled", "times": 3, "after": 1, "retry_after": 5}],
@@ -49,16 +49,20 @@ class _Plan(_Strict):
     times: PositiveInt = 1
     after: int = 0
     retry_after: int | str | None = None
+    status: int | None = None
 
 
 class _TokenPlan(_Strict):
     fault: TokenFault
     times: PositiveInt = 1
     after: int = 0
+    number: int | None = None
 
 
 _SWITCH_TYPES: Final[dict[str, Any]] = {
-    each.name: get_type_hints(Faults)[each.name] for each in fields(Faults) if not each.name.startswith("_")
+    each.name: get_type_hints(Faults, include_extras=True)[each.name]
+    for each in fields(Faults)
+    if not each.name.startswith("_")
 }
 _SWITCH_FIELDS: Final[dict[str, Any]] = {name: (kind, None) for name, kind in _SWITCH_TYPES.items()}
 _Switches = create_model("_Switches", __base__=_Strict, **_SWITCH_FIELDS)
@@ -138,9 +142,9 @@ class Control:
         for name in switches.model_fields_set:
             setattr(self._faults, name, getattr(switches, name))
         for plan in body.plan:
-            self._faults.plan(plan.fault, times=plan.times, after=plan.after, retry_after=plan.retry_after)
+            self._faults.plan(**dict(plan))
         for token_plan in body.plan_token:
-            self._faults.plan_token(token_plan.fault, times=token_plan.times, after=token_plan.after)
+            self._faults.plan_token(**dict(token_plan))
         return self._answer()
 
     async def _sign_in(self, request: Request) -> Response:
@@ -178,6 +182,7 @@ class Control:
                 "now": _text(self._clock.now()),
                 "frozen": self._clock.frozen,
                 "referrals": self._world.count(),
+                "locations": self._world.payloads.locations,
                 "pending_codes": self._entra.pending_codes(),
                 "switches": _Switches.model_construct(**switches).model_dump(mode="json"),
                 **self._counters(),

@@ -1,4 +1,4 @@
-"""The local Entra ID: device authorization grant, silent renewal, OpenID metadata (partner_center_api.md, 1.3 to 1.6).
+"""The local Entra ID: device code, code with PKCE, silent renewal, metadata (partner_center_api.md, 1.3 to 1.6).
 
 What belongs here: tokens and everything that hands them out or refuses to. What does not: the Referrals API that
 takes them (`referrals`).
@@ -8,6 +8,7 @@ Tokens carry their own claims and a signature made from the world's seed, so a r
 
 import base64
 import binascii
+import hashlib
 import hmac
 import html
 import json
@@ -16,10 +17,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from partner_center_pipeline.simulator.clock import SimulatorClock
@@ -32,10 +33,10 @@ AUDIENCE: Final = "https://api.partner.microsoft.com"
 USER: Final = "entegrasyon@ornekpartner.com.tr"
 """The account that signs in."""
 
-ACCESS_TOKEN_SECONDS: Final = 3599
 REFRESH_TOKEN_SECONDS: Final = 90 * 86_400
 DEVICE_CODE_SECONDS: Final = 900
 DEVICE_CODE_INTERVAL: Final = 5
+AUTHORIZATION_CODE_SECONDS: Final = 600
 
 _USER_CODE_LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ23456789"
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
@@ -52,6 +53,7 @@ _NUMBERS: Final[Mapping[str, tuple[int, str]]] = {
         7000218,
         "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
     ),
+    "access_denied": (65004, "User declined to consent to access the app."),
     "temporarily_unavailable": (90033, "A transient error has occurred. Please try again."),
     "unauthorized_client": (700016, "Application was not found in the directory."),
     "invalid_tenant": (90002, "Tenant not found. Check to make sure you have the correct tenant ID."),
@@ -70,6 +72,17 @@ class DeviceCode:
     scope: str
     expires: int
     state: str = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationCode:
+    """A browser's sign-in that the app may redeem once: with the verifier of `challenge`, before `expires` (ticks)."""
+
+    scope: str
+    redirect_uri: str
+    challenge: str
+    nonce: str | None
+    expires: int
 
 
 class Entra:
@@ -91,6 +104,7 @@ class Entra:
         self._faults = faults
         self._tenant_of = tenant_of
         self._codes: dict[str, DeviceCode] = {}
+        self._authorizations: dict[str, AuthorizationCode] = {}
         self._revoked_at = 0
 
     # What a person at the sign-in page does
@@ -129,7 +143,7 @@ class Entra:
             "iss": f"https://sts.windows.net/{self.tenant_id}/",
             "iat": now,
             "nbf": now,
-            "exp": now + ACCESS_TOKEN_SECONDS + 1,
+            "exp": now + self._faults.token_lifetime_seconds + 1,
             "amr": ["pwd", "mfa"],
             "appid": self.client_id,
             "idtyp": "user",
@@ -162,22 +176,29 @@ class Entra:
     def _seconds(self) -> int:
         return self._clock.ticks() // 10_000_000
 
-    def _tokens(self, scope: str) -> Response:
+    def _tokens(self, scope: str, *, by_device_code: bool, nonce: str | None = None) -> Response:
+        """A token response. Renewed sign-ins stay marked with how they began (section 1.6, "protocol tracked")."""
         now = self._seconds()
-        refresh = {"kind": "refresh", "iat": now, "exp": now + REFRESH_TOKEN_SECONDS, "jti": secrets.token_hex(8)}
+        refresh = {
+            "kind": "refresh",
+            "iat": now,
+            "exp": now + REFRESH_TOKEN_SECONDS,
+            "jti": secrets.token_hex(8),
+            "by_device_code": by_device_code,
+        }
         identity = {
             "aud": self.client_id,
             "iss": f"{self.base_url}/{self.tenant_id}/v2.0",
             "iat": now,
             "nbf": now,
-            "exp": now + ACCESS_TOKEN_SECONDS + 1,
+            "exp": now + self._faults.token_lifetime_seconds + 1,
             "name": "Entegrasyon Hesabı",
             "oid": self._user_id,
             "preferred_username": USER,
             "sub": self._user_id,
             "tid": self.tenant_id,
             "ver": "2.0",
-        }
+        } | ({} if nonce is None else {"nonce": nonce})
         client_info = json.dumps({"uid": self._user_id, "utid": self.tenant_id})
         # Entra echoes both forms; with the first alone MSAL would miss its own cache at the next call (section 8).
         granted = f"{AUDIENCE}/user_impersonation {AUDIENCE}/.default"
@@ -186,8 +207,8 @@ class Entra:
             {
                 "token_type": "Bearer",
                 "scope": granted,
-                "expires_in": ACCESS_TOKEN_SECONDS,
-                "ext_expires_in": ACCESS_TOKEN_SECONDS,
+                "expires_in": self._faults.token_lifetime_seconds,
+                "ext_expires_in": self._faults.token_lifetime_seconds,
                 "access_token": self.issue(),
                 "refresh_token": self._sign(refresh),
                 "client_info": _encoded(client_info.encode()),
@@ -203,6 +224,7 @@ class Entra:
         return [
             Route("/{tenant}/v2.0/.well-known/openid-configuration", self._metadata),
             Route("/{tenant}/.well-known/openid-configuration", self._metadata),
+            Route("/{tenant}/oauth2/v2.0/authorize", self._authorize),
             Route("/{tenant}/oauth2/v2.0/devicecode", self._device_code, methods=["POST"]),
             Route("/{tenant}/oauth2/v2.0/token", self._token, methods=["POST"]),
             Route("/device", self._page, methods=["GET", "POST"]),
@@ -244,6 +266,39 @@ class Entra:
             return self._error("invalid_client", status=401)
         return None
 
+    async def _authorize(self, request: Request) -> Response:
+        """The sign-in page of a browser, whose person signs in at once: the answer goes to `redirect_uri`.
+
+        What the app itself got wrong is shown here instead, as Entra does it.
+        """
+        asked = dict(request.query_params)
+        refusal = self._refusal(request.path_params["tenant"], asked)
+        if refusal is not None:
+            return refusal
+        redirect_uri = asked.get("redirect_uri", "")
+        where = urlsplit(redirect_uri)  # a loopback address of an app on this machine, whatever its port
+        if where.scheme != "http" or where.hostname not in ("localhost", "127.0.0.1"):
+            return self._error("invalid_request", number=50011)
+        if asked.get("response_type") != "code" or asked.get("code_challenge_method") != "S256":
+            return self._error("invalid_request")
+        if self._faults.consent_declined:
+            number, text = _NUMBERS["access_denied"]
+            answer = {"error": "access_denied", "error_description": f"AADSTS{number}: {text}"}
+        else:
+            code = secrets.token_urlsafe(48)
+            self._authorizations[code] = AuthorizationCode(
+                scope=asked.get("scope", ""),
+                redirect_uri=redirect_uri,
+                challenge=asked.get("code_challenge", ""),
+                nonce=asked.get("nonce"),
+                expires=self._clock.ticks() + AUTHORIZATION_CODE_SECONDS * 10_000_000,
+            )
+            answer = {"code": code}
+        answer |= {"state": asked["state"]} if "state" in asked else {}
+        if asked.get("response_mode") == "form_post":
+            return _form_post(redirect_uri, answer)
+        return RedirectResponse(f"{redirect_uri}?{urlencode(answer)}", HTTPStatus.FOUND)
+
     async def _device_code(self, request: Request) -> Response:
         form = await _form(request)
         refusal = self._refusal(request.path_params["tenant"], form)
@@ -277,13 +332,15 @@ class Entra:
         refusal = self._refusal(request.path_params["tenant"], form)
         if refusal is not None:
             return refusal
-        fault = self._faults.next_token()
-        if fault is not None:
+        met = self._faults.next_token()
+        if met is not None:
             statuses = {TokenFault.UNAVAILABLE: 503, TokenFault.INVALID_CLIENT: 401}
-            return self._error(fault.value, status=statuses.get(fault, 400))
+            return self._error(met.fault.value, status=statuses.get(met.fault, 400), number=met.number)
         match form.get("grant_type"):
             case grant if grant == _DEVICE_GRANT:
                 return self._redeem_device_code(form)
+            case "authorization_code":
+                return self._redeem_authorization_code(form)
             case "refresh_token":
                 return self._redeem_refresh_token(form)
             case _:
@@ -301,8 +358,21 @@ class Entra:
             return self._error("expired_token")
         if code.state == "pending":
             return self._error("authorization_pending")
+        if self._faults.device_code_blocked:
+            return self._error("invalid_grant", number=53003, suberror="message_only")
         code.state = "used"
-        return self._tokens(code.scope)
+        return self._tokens(code.scope, by_device_code=True)
+
+    def _redeem_authorization_code(self, form: Mapping[str, str]) -> Response:
+        code = self._authorizations.pop(form.get("code", ""), None)
+        if code is None:
+            return self._error("invalid_grant", number=54005)
+        if code.expires <= self._clock.ticks():
+            return self._error("invalid_grant", number=70008)
+        verified = _encoded(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
+        if form.get("redirect_uri") != code.redirect_uri or not hmac.compare_digest(verified, code.challenge):
+            return self._error("invalid_grant", number=501481)
+        return self._tokens(code.scope, by_device_code=False, nonce=code.nonce)
 
     def _redeem_refresh_token(self, form: Mapping[str, str]) -> Response:
         claims = self.claims(form.get("refresh_token", ""))
@@ -314,7 +384,10 @@ class Entra:
             return self._error("invalid_grant", number=50173, suberror="bad_token")
         if self._faults.refresh_blocked:
             return self._error("invalid_grant", number=53003, suberror="message_only")
-        return self._tokens(form.get("scope", ""))
+        by_device_code = bool(claims.get("by_device_code"))
+        if by_device_code and self._faults.device_code_blocked:
+            return self._error("invalid_grant", number=530036, suberror="bad_token")
+        return self._tokens(form.get("scope", ""), by_device_code=by_device_code)
 
     async def _page(self, request: Request) -> Response:
         """The page where a person types the code: GET shows the form, POST `code` and `action` decides."""
@@ -364,6 +437,19 @@ def _encoded(data: bytes) -> str:
 
 def _decoded(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _form_post(address: str, fields: Mapping[str, str]) -> Response:
+    """A page that posts itself (OAuth 2.0 Form Post Response Mode)."""
+    inputs = "".join(
+        f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
+        for name, value in fields.items()
+    )
+    return HTMLResponse(
+        f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Local Microsoft: signing in</title>
+<body onload="document.forms[0].submit()"><form method="post" action="{html.escape(address)}">{inputs}
+<noscript><button>Continue</button></noscript></form></body></html>"""
+    )
 
 
 def _html(message: str, code: str = "", status: int = HTTPStatus.OK) -> Response:

@@ -5,7 +5,7 @@ What belongs here: parsing the query text, and matching one referral against it.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import eq, ge, gt, le, lt, ne
@@ -50,6 +50,7 @@ _TEXT_FIELDS: Final = (
 )  # fmt: skip
 _FLAG_FIELDS: Final = ("isSpam", "favorite", "details/customerRequestedContact")
 _NUMBER_FIELDS: Final = ("details/dealValue",)
+_FIELDS: Final = frozenset((*_DATE_FIELDS, *_TEXT_FIELDS, *_FLAG_FIELDS, *_NUMBER_FIELDS))
 _MEMBER_FIELDS: Final = ("email", "firstName", "lastName", "phoneNumber")
 _COLLECTIONS: Final = ("team", "customerProfile/team")
 
@@ -166,9 +167,9 @@ class Filter:
     rest: All
 
 
-def parse_filter(text: str, dates: DateLiteral = DateLiteral.EITHER) -> Filter:
-    """Parse a $filter. Raises QueryError for what the server does not understand."""
-    condition = _Parser(text, dates).parse()
+def parse_filter(text: str, dates: DateLiteral = DateLiteral.EITHER, refused: Collection[str] = ()) -> Filter:
+    """Parse a $filter. Raises QueryError for what the server does not understand, `refused` properties included."""
+    condition = _Parser(text, dates, refused).parse()
     parts = condition.parts if isinstance(condition, All) else (condition,)
     lower: int | None = None
     upper: int | None = None
@@ -208,8 +209,9 @@ def parse_orderby(text: str) -> tuple[Order, bool]:
 class _Parser:
     """Recursive descent over the tokens: or, and, not, (), comparison, any."""
 
-    def __init__(self, text: str, dates: DateLiteral) -> None:
+    def __init__(self, text: str, dates: DateLiteral, refused: Collection[str]) -> None:
         self._dates = dates
+        self._refused = refused
         self._tokens: list[tuple[str, str]] = []
         position = 0
         text = text.rstrip()
@@ -297,7 +299,7 @@ class _Parser:
             variable, _, field = word.partition("/")
             if variable == self._variable and field in _MEMBER_FIELDS:
                 return (field,)
-        elif any(word in fields for fields in (_DATE_FIELDS, _TEXT_FIELDS, _FLAG_FIELDS, _NUMBER_FIELDS)):
+        elif word in _FIELDS and word not in self._refused:
             return tuple(word.split("/"))
         raise QueryError(f"Could not find a filterable property named '{word}' on type 'Referral'.")
 

@@ -93,7 +93,7 @@ class Payloads:
         self.ids = IndexGuid(seed, "referral")
         self.engagements = IndexGuid(seed, "engagement")
         self.organization = guid(seed, "own organization")
-        self._location = guid(seed, "location")
+        self.locations = tuple(guid(seed, "location", number) for number in range(3))
 
     def engagement_root(self, index: int) -> int:
         """The first referral of the engagement that referral `index` belongs to."""
@@ -147,6 +147,25 @@ class Payloads:
         else:
             plan = Plan(kind, "New", "Pending", created, created, expiration_of(created), None, None)
         return self._render(index, plan)
+
+    def skeleton(self, index: int, at: int) -> Payload:
+        """What the server sets in referral `index` when a caller makes it at `at` (ticks)."""
+        referral_id, engagement_id, now = self.ids.of(index), self.engagements.of(index), render_ticks(at)
+        return {
+            "id": referral_id,
+            "engagementId": engagement_id,
+            "organizationId": self.organization,
+            "organizationName": _OWN_NAME,
+            "externalReferenceId": None,
+            "createdDateTime": now,
+            "updatedDateTime": now,
+            "expirationDateTime": None,
+            "closedDateTime": None,
+            "registrations": [],
+            "registrationStatus": "None",
+            "eTag": etag(referral_id, at),
+            "links": _links(referral_id, engagement_id, "engagements"),
+        }
 
     def _is_pair(self, index: int) -> bool:
         return Draw(self._seed, "pair", index // 2).chance(12)
@@ -213,18 +232,12 @@ class Payloads:
                 "requirements": requirements,
             },
             "team": [_colleague(draw, plan.kind)] if cosell else [],
-            "target": [_target(plan.kind, self._location)],
+            "target": [_target(plan.kind, Draw(seed, "location", index).pick(self.locations))],
             "inviteContext": self._invitation(plan.kind, draw),
             "trackingInfo": {"microsoftMsxId": f"7-{index:010d}"} if microsoft_side else None,
             "registrations": [],
             "eTag": etag(referral_id, plan.updated),
-            "links": {
-                "relatedReferrals": {
-                    "uri": f"{_API}/{typo}/referrals?$filter=engagementId eq '{engagement_id}'",
-                    "method": "GET",
-                },
-                "self": {"uri": f"{_API}/{typo}/referrals/{referral_id}", "method": "GET"},
-            },
+            "links": _links(referral_id, engagement_id, typo),
         }
         if draw.chance(2):
             row["customerMarketplaceIntent"] = draw.pick(("Yes", "No", "Have not decided"))
@@ -300,6 +313,15 @@ def _classification(kind: Kind, draw: Draw) -> Mapping[str, str]:
         case _:
             pair = draw.pick(("Shared", "Independent")), draw.pick(("SalesQualified", "None"))
     return {"qualification": pair[1], "type": pair[0]}
+
+
+def _links(referral_id: str, engagement_id: str, engagements: str) -> Payload:
+    """Links as the documents print them, one path segment misspelt now and then (section 2, quirk 4)."""
+    base = f"{_API}/{engagements}/referrals"
+    return {
+        "relatedReferrals": {"uri": f"{base}?$filter=engagementId eq '{engagement_id}'", "method": "GET"},
+        "self": {"uri": f"{base}/{referral_id}", "method": "GET"},
+    }
 
 
 def _target(kind: Kind, location: str) -> Payload:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from types import TracebackType
@@ -28,10 +28,11 @@ from partner_center_pipeline.simulator.clock import SimulatorClock
 from partner_center_pipeline.simulator.control import Control
 from partner_center_pipeline.simulator.dns import DnsServer
 from partner_center_pipeline.simulator.entra import AUDIENCE, USER, Entra
-from partner_center_pipeline.simulator.faults import Faults
+from partner_center_pipeline.simulator.faults import DateHeader, Faults
 from partner_center_pipeline.simulator.mail_setups import WorldZone
+from partner_center_pipeline.simulator.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from partner_center_pipeline.simulator.payloads import Payload
-from partner_center_pipeline.simulator.referrals import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, ReferralsApi
+from partner_center_pipeline.simulator.referrals import ReferralsApi
 from partner_center_pipeline.simulator.world import World
 
 HOST: Final = "127.0.0.1"
@@ -87,7 +88,9 @@ class Simulator:
         )
         control = Control(self.clock, self.faults, self.entra, self.world, self._counters)
         routes = [*control.routes(), *self.api.routes(), *self.entra.routes()]
-        self.asgi_app: ASGIApp = _Dated(Starlette(routes=routes), self.clock)
+        app = Starlette(routes=routes)
+        app.router.redirect_slashes = False  # the API has addresses that end in slashes
+        self.asgi_app: ASGIApp = _Dated(app, self.clock, self.faults)
         """The HTTPS side without its socket, for httpx.ASGITransport."""
         self._directory = directory
         self._port = https_port
@@ -240,18 +243,30 @@ class Simulator:
 class _Dated:
     """Adds the `Date` header from the simulated clock to every answer (uvicorn's own is real time)."""
 
-    def __init__(self, app: ASGIApp, clock: SimulatorClock) -> None:
+    def __init__(self, app: ASGIApp, clock: SimulatorClock, faults: Faults) -> None:
         self._app = app
         self._clock = clock
+        self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def dated(message: Message) -> None:
             if message["type"] == "http.response.start":
-                now = self._clock.now().replace(microsecond=0)
-                MutableHeaders(scope=message)["Date"] = format_datetime(now, usegmt=True)
+                date = self._date()
+                if date is not None:
+                    MutableHeaders(scope=message)["Date"] = date
             await send(message)
 
         await self._app(scope, receive, dated)
+
+    def _date(self) -> str | None:
+        match self._faults.date_header:
+            case DateHeader.MISSING:
+                return None
+            case DateHeader.GARBLED:
+                return "sometime today"
+            case DateHeader.RIGHT:
+                shown = self._clock.now() + timedelta(seconds=self._faults.date_skew_seconds)
+                return format_datetime(shown.replace(microsecond=0), usegmt=True)
 
 
 def _protocol(connections: dict[tuple[str, int], Any]) -> type[H11Protocol]:

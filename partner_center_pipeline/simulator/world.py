@@ -179,6 +179,12 @@ class World:
         with self._lock:
             return deepcopy(self._change(referral_id, at, changes))
 
+    def skeleton(self, at: int) -> Payload:
+        """What the server itself sets in a referral that a caller makes at `at` (ticks). It takes the next id."""
+        with self._lock:
+            self._next_index += 1
+            return self.payloads.skeleton(self._next_index - 1, at)
+
     def _now(self, referral_id: str) -> Payload | None:
         """The referral as it is now, the world's own copy."""
         found = self._overlay.get(referral_id)

@@ -1,13 +1,14 @@
 """The control plane under /_sim, as another process uses it."""
 
 import asyncio
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from partner_center_pipeline.simulator import Simulator
+from partner_center_pipeline.simulator import Faults, Simulator, TokenFault
 from partner_center_pipeline_tests.simulator.conftest import ANCHOR, Api
 
 
@@ -49,7 +50,9 @@ def test_faults_are_switched_planned_and_cleared(api: Api, http: httpx.Client) -
     assert state["switches"]["corrupt_rows"] == ["no_id"]
     assert [api.get().status_code for _ in range(3)] == [429, 429, 200]
     assert api.sim.faults.dns_fault("firma.com.tr") == "timeout"
-    assert api.sim.faults.next_token() == "slow_down"
+    met = api.sim.faults.next_token()
+    assert met is not None
+    assert met.fault is TokenFault.SLOW_DOWN
     assert post(http, "faults", {"clear": True})["switches"]["dns"] is None
 
 
@@ -99,6 +102,8 @@ def test_referrals_are_created_and_changed_now() -> None:
         ("faults", {"switches": {"dns": "sleepy"}}),
         ("faults", {"plan": [{"fault": "tired"}]}),
         ("faults", {"plan": [{"fault": "reset", "times": 0}]}),
+        ("faults", {"switches": {"largest_page": 0}}),
+        ("faults", {"switches": {"token_lifetime_seconds": -1}}),
         ("sign-in", {}),
         ("referrals", {"changes": 5}),
     ],
@@ -126,3 +131,33 @@ def test_only_this_machine_and_no_web_page_may_ask(sim: Simulator, http: httpx.C
             return (await client.get("/_sim/state")).status_code
 
     assert asyncio.run(from_elsewhere()) == 403
+
+
+def test_every_switch_is_flipped_and_shown(sim: Simulator, http: httpx.Client) -> None:
+    """Whatever `Faults` has can be flipped from outside, and comes back as it was set."""
+    special: dict[str, Any] = {
+        "locations": ["a"],
+        "corrupt_rows": ["nul"],
+        "largest_page": 5,
+        "date_literal": "bare",
+        "date_header": "missing",
+        "ids_shape": "{}",
+        "dns": "refused",
+        "dns_names": {"firma.com.tr": "timeout"},
+    }
+    shown = http.get("/_sim/state").json()["switches"]
+    assert set(shown) == {each.name for each in fields(Faults) if not each.name.startswith("_")}
+    for name, now in shown.items():
+        new = special.get(name, not now if isinstance(now, bool) else 7)
+        after = post(http, "faults", {"switches": {name: new}})["switches"]
+        assert after == shown | {name: new}
+        post(http, "faults", {"clear": True})
+
+
+def test_plans_carry_their_numbers(api: Api, http: httpx.Client) -> None:
+    plan = {"fault": "server_error", "status": 507, "retry_after": 3}
+    token = {"fault": "invalid_grant", "number": 50057}
+    post(http, "faults", {"plan": [plan], "plan_token": [token]})
+    response = api.get()
+    assert (response.status_code, response.headers["Retry-After"]) == (507, "3")
+    assert api.sim.faults.next_token() == (TokenFault.INVALID_GRANT, 50057)

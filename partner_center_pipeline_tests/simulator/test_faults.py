@@ -1,13 +1,24 @@
 """Every fault does what it says, and stops when it should."""
 
+import html
 import json
 import time
 from email.utils import parsedate_to_datetime
 
 import httpx
+import orjson
 import pytest
 
-from partner_center_pipeline.simulator import CorruptRow, DateLiteral, DnsFault, Faults, HttpFault, TokenFault
+from partner_center_pipeline.simulator import (
+    CorruptRow,
+    DateHeader,
+    DateLiteral,
+    DnsFault,
+    Faults,
+    HttpFault,
+    IdsShape,
+    TokenFault,
+)
 from partner_center_pipeline.windows import parse_ticks
 from partner_center_pipeline_tests.simulator.conftest import PATH, Api, onward
 
@@ -24,7 +35,10 @@ ASKED = {"orderby": "updatedDateTime asc", "top": "10"}
         (HttpFault.SERVER_ERROR, 500, '"generalException"'),
         (HttpFault.UNAVAILABLE, 503, '"serviceNotAvailable"'),
         (HttpFault.UNAVAILABLE_HTML, 503, "<html>"),
+        (HttpFault.BAD_GATEWAY, 502, "<html>"),
         (HttpFault.GATEWAY_TIMEOUT, 504, "<html>"),
+        (HttpFault.MFA_REQUIRED, 401, '"900421"'),
+        (HttpFault.BANDWIDTH, 509, '"serviceNotAvailable"'),
         (HttpFault.HTML, 200, "<html>"),
     ],
 )
@@ -56,6 +70,88 @@ def test_retry_after_can_be_a_date_by_the_servers_clock(api: Api) -> None:
     response = api.get()
     sent, now = (parsedate_to_datetime(response.headers[name]) for name in ("Retry-After", "Date"))
     assert (sent - now).total_seconds() == 60
+
+
+def test_retry_after_can_be_a_date_that_has_passed(api: Api) -> None:
+    api.sim.faults.plan(HttpFault.THROTTLED, retry_after="past")
+    response = api.get()
+    sent, now = (parsedate_to_datetime(response.headers[name]) for name in ("Retry-After", "Date"))
+    assert (sent - now).total_seconds() == -60
+
+
+@pytest.mark.parametrize("status", [406, 410, 411, 413, 416, 422, 423, 501, 507])
+def test_every_other_status_of_the_documents_can_be_planned(api: Api, status: int) -> None:
+    api.sim.faults.plan(HttpFault.SERVER_ERROR, status=status)
+    response = api.get()
+    assert (response.status_code, response.json()["error"]["code"]) == (status, "generalException")
+    assert api.get().status_code == 200
+
+
+def test_the_date_header_can_be_ahead_behind_missing_or_garbled(api: Api) -> None:
+    api.sim.faults.date_skew_seconds = 90
+    assert api.get().headers["Date"] == "Mon, 02 Mar 2026 09:31:30 GMT"
+    api.sim.faults.date_skew_seconds = -3600
+    response = api.get()
+    assert response.headers["Date"] == "Mon, 02 Mar 2026 08:30:00 GMT"
+    assert response.headers["timestamp"] == "2026-03-02T09:30:00Z"
+    api.sim.faults.date_header = DateHeader.GARBLED
+    assert api.get().headers["Date"] == "sometime today"
+    api.sim.faults.date_header = DateHeader.MISSING
+    assert "Date" not in api.get().headers
+
+
+@pytest.mark.parametrize("switch", ["app_only", "wrong_audience"])
+def test_a_token_of_the_wrong_kind_is_401_while_the_switch_is_on(api: Api, switch: str) -> None:
+    setattr(api.sim.faults, switch, True)
+    assert [api.get().status_code for _ in range(2)] == [401, 401]
+    setattr(api.sim.faults, switch, False)
+    assert api.get().status_code == 200
+
+
+def test_a_role_for_some_locations_sees_their_referrals_and_no_error(api: Api, http: httpx.Client) -> None:
+    """Section 1.3, "Data visibility"."""
+    everything = api.rows()
+    known = http.get("/_sim/state").json()["locations"]
+    parts = []
+    for location in known:
+        api.sim.faults.locations = frozenset({location})
+        parts.append(api.rows())
+        assert parts[-1]
+        assert all(location in {target["id"] for target in row["target"]} for row in parts[-1])
+    assert sum(map(len, parts)) < len(everything)
+    assert api.get(f"{PATH}/{parts[0][0]['id']}").status_code == 404
+    api.sim.faults.locations = frozenset()
+    assert api.rows() == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "looks"), [(IdsShape.EMPTY_OBJECT, {}), (IdsShape.EMPTY_LIST, []), (IdsShape.NULL, None)]
+)
+def test_ids_have_the_shape_that_is_switched(api: Api, shape: IdsShape, looks: object) -> None:
+    api.sim.faults.ids_shape = shape
+    assert all(row["customerProfile"]["ids"] == looks for row in api.rows())
+    api.sim.faults.ids_shape = IdsShape.LIST
+    assert all(row["customerProfile"]["ids"][0]["profileType"] == "External" for row in api.rows())
+
+
+def test_instants_can_have_seven_digits_and_mean_the_same(api: Api) -> None:
+    clean = api.rows()
+    api.sim.faults.padded_fractions = True
+    for row, before in zip(api.rows(), clean, strict=True):
+        assert len(row["updatedDateTime"]) == 28
+        assert parse_ticks(row["updatedDateTime"]) == parse_ticks(before["updatedDateTime"])
+
+
+def test_names_can_be_html(api: Api) -> None:
+    clean = api.rows()
+    api.sim.faults.html_names = True
+    rows = api.rows()
+    names = [row["customerProfile"]["name"] for row in rows]
+    assert all(name.isascii() for name in names)
+    assert any("&#" in name for name in names)
+    assert any("&amp;" in name for name in names)
+    before = [html.unescape(row["customerProfile"]["name"]) for row in clean]
+    assert [html.unescape(name) for name in names] == before
 
 
 @pytest.mark.parametrize("fault", [HttpFault.RESET, HttpFault.CUT_OFF])
@@ -147,6 +243,17 @@ def test_a_corrupt_row_is_one_more_row_in_each_page(api: Api, kind: CorruptRow) 
         case CorruptRow.NUL:
             assert "\x00" in broken["customerProfile"]["name"]
             assert b"\\u0000" in response.content
+        case CorruptRow.NUMBER_ID:
+            assert isinstance(broken["id"], int)
+        case CorruptRow.NO_DATE:
+            assert "updatedDateTime" not in broken
+        case CorruptRow.HUGE_NUMBER:
+            assert broken["details"]["dealValue"] > 10**399
+        case CorruptRow.TOO_DEEP:
+            with pytest.raises(orjson.JSONEncodeError):
+                orjson.dumps(broken)
+        case CorruptRow.NOT_AN_OBJECT:
+            assert isinstance(broken, str)
         case CorruptRow.LONE_SURROGATE:
             assert b"\\ud83d " in response.content
             with pytest.raises(UnicodeEncodeError):

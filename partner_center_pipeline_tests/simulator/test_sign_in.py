@@ -1,5 +1,7 @@
 """Sign-in as MSAL does it, over real TLS (partner_center_api.md, sections 1.3 to 1.6 and 8)."""
 
+import html
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -134,6 +136,7 @@ def test_a_sign_in_outlives_a_restart(sim: Simulator, app: msal.PublicClientAppl
         (lambda sim, flow: sim.clock.advance(901), "expired_token", 70019),
         (lambda sim, flow: flow.update(device_code="other"), "bad_verification_code", 70018),
         (lambda sim, flow: sim.faults.plan_token(TokenFault.SLOW_DOWN), "slow_down", 70016),
+        (lambda sim, flow: sim.faults.plan_token(TokenFault.ACCESS_DENIED), "access_denied", 65004),
         (lambda sim, flow: sim.faults.plan_token(TokenFault.INTERACTION_REQUIRED), "interaction_required", 50076),
         (lambda sim, flow: setattr(sim.faults, "public_client_off", True), "invalid_client", 7000218),
     ],
@@ -216,3 +219,122 @@ def test_a_domain_with_a_tenant_names_it_in_the_issuer(sim: Simulator, http: htt
         assert tenant == sim.zone.tenant_of(domain) == sim.zone.tenant_of(domain.upper())
     assert len(set(found.values())) == len(found)
     assert http.get("/nobody.example/v2.0/.well-known/openid-configuration").json()["error"] == "invalid_tenant"
+
+
+# The browser's way in
+
+
+@pytest.fixture
+def loopback() -> str:
+    return "http://localhost:5000/"
+
+
+def authorized(http: httpx.Client, address: str) -> dict[str, str]:
+    """What the sign-in page sends to the app, as query or as form."""
+    response = http.get(address)
+    if response.status_code == 302:
+        return dict(httpx.URL(response.headers["Location"]).params)
+    assert response.status_code == 200, response.text
+    return {name: html.unescape(value) for name, value in re.findall(r'name="(.*?)" value="(.*?)"', response.text)}
+
+
+@pytest.mark.filterwarnings("ignore:response_mode='form_post' is recommended")
+@pytest.mark.parametrize("mode", ["query", "form_post"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_browser_signs_in_with_pkce_at_any_loopback_port(
+    http: httpx.Client, app: msal.PublicClientApplication, mode: str, host: str
+) -> None:
+    flow = app.initiate_auth_code_flow(SCOPES, redirect_uri=f"http://{host}:49152/", response_mode=mode)
+    answer = authorized(http, flow["auth_uri"])
+    result = app.acquire_token_by_auth_code_flow(flow, answer)
+    assert http.get(PATH, headers={"Authorization": f"Bearer {result['access_token']}"}).status_code == 200
+    (account,) = app.get_accounts()
+    assert "access_token" in app.acquire_token_silent_with_error(SCOPES, account, force_refresh=True)
+    again = app.acquire_token_by_auth_code_flow(flow, answer)
+    assert (again["error"], again["error_codes"]) == ("invalid_grant", [54005])
+
+
+def test_a_code_is_good_for_its_verifier_its_address_and_ten_minutes(
+    sim: Simulator, http: httpx.Client, app: msal.PublicClientApplication, loopback: str
+) -> None:
+    def redeem(spoil: Callable[[dict[str, Any]], None]) -> list[int]:
+        flow = app.initiate_auth_code_flow(SCOPES, redirect_uri=loopback, response_mode="form_post")
+        answer = authorized(http, flow["auth_uri"])
+        spoil(flow)
+        numbers: list[int] = app.acquire_token_by_auth_code_flow(flow, answer).get("error_codes", [])
+        return numbers
+
+    assert redeem(lambda flow: None) == []
+    assert redeem(lambda flow: flow.update(code_verifier="x" * 43)) == [501481]
+    assert redeem(lambda flow: flow.update(redirect_uri="http://localhost:5001/")) == [501481]
+    assert redeem(lambda flow: sim.clock.advance(601)) == [70008]
+
+
+@pytest.mark.parametrize(
+    ("change", "number"),
+    [
+        ({"redirect_uri": "http://192.0.2.1:5000/"}, 50011),
+        ({"redirect_uri": "https://localhost:5000/"}, 50011),
+        ({"client_id": "00000000-0000-0000-0000-000000000000"}, 700016),
+        ({"response_type": "token"}, 900144),
+        ({"code_challenge_method": "plain"}, 900144),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else str(value),
+)
+def test_what_the_app_got_wrong_is_shown_and_not_sent_on(
+    http: httpx.Client, app: msal.PublicClientApplication, loopback: str, change: dict[str, str], number: int
+) -> None:
+    flow = app.initiate_auth_code_flow(SCOPES, redirect_uri=loopback, response_mode="form_post")
+    response = http.get(httpx.URL(flow["auth_uri"]).copy_merge_params(change))
+    assert (response.status_code, response.json()["error_codes"]) == (400, [number])
+
+
+def test_who_declines_in_the_browser_sends_the_app_an_error(
+    sim: Simulator, http: httpx.Client, app: msal.PublicClientApplication, loopback: str
+) -> None:
+    sim.faults.consent_declined = True
+    flow = app.initiate_auth_code_flow(SCOPES, redirect_uri=loopback, response_mode="form_post")
+    answer = authorized(http, flow["auth_uri"])
+    assert (answer["error"], answer["state"]) == ("access_denied", flow["state"])
+    assert "AADSTS65004" in answer["error_description"]
+
+
+def test_a_policy_against_device_code_ends_its_sessions_and_spares_the_browsers(
+    sim: Simulator, http: httpx.Client, new_app: Callable[..., msal.PublicClientApplication], loopback: str
+) -> None:
+    """Section 1.6: refresh tokens born in device code flow stay marked."""
+    by_code, by_browser = new_app(), new_app()
+    account = signed_in(sim, by_code)
+    sim.faults.device_code_blocked = True
+    flow = by_code.initiate_device_flow(scopes=SCOPES)
+    sim.approve(flow["user_code"])
+    assert poll(by_code, flow)["error_codes"] == [53003]
+    assert by_code.acquire_token_silent_with_error(SCOPES, account, force_refresh=True)["error_codes"] == [530036]
+    browser = by_browser.initiate_auth_code_flow(SCOPES, redirect_uri=loopback, response_mode="form_post")
+    assert "access_token" in by_browser.acquire_token_by_auth_code_flow(browser, authorized(http, browser["auth_uri"]))
+    (other,) = by_browser.get_accounts()
+    assert "access_token" in by_browser.acquire_token_silent_with_error(SCOPES, other, force_refresh=True)
+
+
+def test_the_life_of_an_access_token_is_a_switch(
+    sim: Simulator, http: httpx.Client, app: msal.PublicClientApplication
+) -> None:
+    sim.faults.token_lifetime_seconds = 400
+    flow = app.initiate_device_flow(scopes=SCOPES)
+    sim.approve(flow["user_code"])
+    result = poll(app, flow)
+    header = {"Authorization": f"Bearer {result['access_token']}"}
+    assert result["expires_in"] == 400
+    sim.clock.advance(399)
+    assert http.get(PATH, headers=header).status_code == 200
+    sim.clock.advance(2)
+    assert http.get(PATH, headers=header).status_code == 401
+
+
+@pytest.mark.parametrize("number", [50053, 50057, 50105, 65001, 70043, 90094, 530032])
+def test_any_number_of_entra_can_be_planned(sim: Simulator, app: msal.PublicClientApplication, number: int) -> None:
+    flow = app.initiate_device_flow(scopes=SCOPES)
+    sim.faults.plan_token(TokenFault.INVALID_GRANT, number=number)
+    result = poll(app, flow)
+    assert (result["error"], result["error_codes"]) == ("invalid_grant", [number])
+    assert result["error_description"].startswith(f"AADSTS{number}: ")
