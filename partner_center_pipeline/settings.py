@@ -13,6 +13,7 @@ import os
 import re
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
@@ -61,6 +62,7 @@ _EXAMPLES: Final = {
     "HUNTER_PARTNER_CENTER_BASE_URL": "https://api.partner.microsoft.com",
     "HUNTER_PARTNER_CENTER_API_URL": "https://api.partner.microsoft.com",
     "HUNTER_PARTNER_CENTER_AUTHORITY": "https://login.microsoftonline.com",
+    "HUNTER_PARTNER_CENTER_TOKEN_STORE": "file",
     "HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS": "600",
     "HUNTER_PARTNER_CENTER_SYNC_INTERVAL": "600",
     "HUNTER_PARTNER_CENTER_PAGE_SIZE": "100",
@@ -77,6 +79,13 @@ _EXAMPLES: Final = {
     "HUNTER_TENANT_DISCOVERY_ENABLED": "false",
     "HUNTER_OWN_DOMAINS": "example.com.tr,example.com",
 }
+
+
+class TokenPlace(StrEnum):
+    """Where the sign-in is kept."""
+
+    FILE = "file"
+    DATABASE = "database"
 
 
 class SettingsError(Exception):
@@ -144,6 +153,7 @@ class Settings(BaseSettings):
     partner_center_ca_bundle: Path | None = None
     partner_center_token_cache_path: Path = Path(".token_cache")
     partner_center_token_key: SecretStr | None = None
+    partner_center_token_store: TokenPlace = TokenPlace.FILE
     partner_center_poll_interval_seconds: int = Field(
         600,
         validation_alias=AliasChoices(

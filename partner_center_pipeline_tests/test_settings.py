@@ -16,6 +16,7 @@ from partner_center_pipeline.settings import (
     PROJECT_ROOT,
     Settings,
     SettingsError,
+    TokenPlace,
     variable_names,
 )
 from partner_center_pipeline.settings import (
@@ -65,6 +66,7 @@ class TestDefaults:
         assert settings.partner_center_azure_tenant_score == 55
         assert settings.signals_ttl_hours == 168
         assert settings.tenant_discovery_enabled is False
+        assert settings.partner_center_token_store is TokenPlace.FILE
         assert settings.partner_center_base_url == "https://api.partner.microsoft.com"
         assert settings.partner_center_authority == "https://login.microsoftonline.com"
         assert settings.partner_center_scope == "https://api.partner.microsoft.com/.default"
@@ -90,6 +92,15 @@ class TestValues:
         other = "https://localhost:9443" if "URL" in old else "900"
         monkeypatch.setenv(PARTNER_CENTER + new, other)
         assert str(getattr(Settings.load(), field)) == other
+
+    def test_the_sign_in_is_kept_in_a_file_or_in_the_database_and_nowhere_else(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(PARTNER_CENTER + "TOKEN_STORE", "database")
+        assert Settings.load().partner_center_token_store is TokenPlace.DATABASE
+        monkeypatch.setenv(PARTNER_CENTER + "TOKEN_STORE", "redis")
+        with pytest.raises(SettingsError, match=r"TOKEN_STORE: .*'file' or 'database'.*TOKEN_STORE=file"):
+            Settings.load()
 
     @pytest.mark.parametrize("interval", ALLOWED_INTERVALS)
     def test_every_width_that_fits_a_cron_is_accepted(self, monkeypatch: pytest.MonkeyPatch, interval: int) -> None:

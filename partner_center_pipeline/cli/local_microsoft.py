@@ -59,6 +59,7 @@ def local_microsoft(*, live: bool) -> Iterator[LocalMicrosoft]:
         variables = {
             **simulator.environment(),
             "HUNTER_PARTNER_CENTER_TOKEN_CACHE_PATH": str(folder / "token_cache"),
+            "HUNTER_PARTNER_CENTER_TOKEN_STORE": "file",
         }
         flag = {"HUNTER_PARTNER_CENTER_ENABLED": "true"}
         file = folder / "demo.env"

@@ -1,10 +1,16 @@
-"""`partner-center login`: one sign-in by device code, with MFA, renewed silently from then on."""
+"""`partner-center login`: one sign-in by device code or browser, with MFA, renewed silently from then on."""
+
+import webbrowser
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 import click
 
 from partner_center_pipeline.cli.base import console, for_people, notes
-from partner_center_pipeline.partner_center import DeviceCode, connect_sign_in
+from partner_center_pipeline.partner_center import DeviceCode, SignIn, connect_sign_in
 from partner_center_pipeline.settings import Settings
+
+_TEXT_BROWSERS: Final = ("www-browser", "links", "elinks", "lynx", "w3m")
 
 
 def show_code(code: DeviceCode) -> None:
@@ -12,18 +18,66 @@ def show_code(code: DeviceCode) -> None:
     notes.print(f"Open [bold]{code.verification_uri}[/] in any browser and enter the code [bold]{code.user_code}[/]")
 
 
+def show_address(address: str) -> None:
+    """Tell a person which address to open, and open it where there is a browser with a window."""
+    port = urlsplit(parse_qs(urlsplit(address).query)["redirect_uri"][0]).port
+    notes.print("Open this address in a browser on this machine:")
+    notes.print(address, markup=False, style="bold")
+    notes.print(f"(From another machine: ssh -L {port}:127.0.0.1:{port} brings its browser back here.)", style="dim")
+    _open(address)
+
+
+def _open(address: str) -> None:
+    """Open it in the person's browser, if that has a window: a text browser would take over the waiting terminal."""
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        return
+    if getattr(browser, "name", None) not in _TEXT_BROWSERS:
+        browser.open(address)
+
+
 @click.command()
+@click.option(
+    "--browser", is_flag=True, help="Sign in in a browser of this machine: for tenants that block device code."
+)
 @for_people
-def login() -> None:
+def login(browser: bool) -> None:
     """Sign in to Microsoft once, by device code.
 
     Sign in as the account that has the Referrals Admin role for the entire company; MFA is expected. The sign-in is
-    stored encrypted under HUNTER_PARTNER_CENTER_TOKEN_CACHE_PATH and renewed silently; it ends after 90 days without
-    use.
+    stored encrypted under HUNTER_PARTNER_CENTER_TOKEN_CACHE_PATH, or in the database where
+    HUNTER_PARTNER_CENTER_TOKEN_STORE says so, and renewed silently; it ends after 90 days without use.
     """
-    with connect_sign_in(Settings.load()) as sign_in:
-        code = sign_in.begin()
-        show_code(code)
-        with console.status("Waiting for you to sign in there (Ctrl-C to give up)"):
-            sign_in.finish(code)
+    from partner_center_pipeline.warehouse.tokens import shared_sign_in
+
+    settings = Settings.load()
+    with shared_sign_in(settings) as place, connect_sign_in(settings, place) as sign_in:
+        if browser:
+            with console.status("Waiting for you to sign in there (Ctrl-C to give up)"):
+                sign_in.through_browser(show_address)
+        else:
+            _by_device_code(sign_in)
+    _forget_failures(settings)
     console.print("[green]Signed in.[/] Next: [bold]partner-center doctor[/], then [bold]partner-center sync[/].")
+
+
+def _by_device_code(sign_in: SignIn) -> None:
+    code = sign_in.begin()
+    show_code(code)
+    with console.status("Waiting for you to sign in there (Ctrl-C to give up)"):
+        sign_in.finish(code)
+
+
+def _forget_failures(settings: Settings) -> None:
+    """A person has just seen to it: the next window need not wait for the breaker's time."""
+    from partner_center_pipeline.warehouse import breaker
+    from partner_center_pipeline.warehouse.database import Warehouse
+
+    warehouse = Warehouse(settings.database_url.get_secret_value())
+    try:
+        if warehouse.is_current():
+            with warehouse.write() as connection:
+                breaker.close(connection)
+    finally:
+        warehouse.close()

@@ -1,12 +1,13 @@
-"""Signing in to Microsoft: device code once, silent renewal ever after, what to tell a person when it ends.
+"""Signing in to Microsoft: a person once, by device code or browser; silent renewal ever after.
 
 Here belongs all that uses MSAL. What does not belong here: how the result is kept (`token_store`), how
-connections are made (`http`).
+connections are made (`http`), what Microsoft's refusals mean (`refusals`).
 
-Rules: partner_center_api.md, sections 1.3 to 1.6 and 8. The program branches on the OAuth `error`; AADSTS
-numbers only choose the hint (section 1.5).
+Rules: partner_center_api.md, sections 1.3 to 1.6 and 8.
 """
 
+import logging
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,66 +20,23 @@ import msal
 from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS
 
 from partner_center_pipeline.partner_center.clock import Clock, SystemClock
-from partner_center_pipeline.partner_center.errors import PartnerCenterError, SignInRequired, Unreachable
+from partner_center_pipeline.partner_center.errors import SignInRequired
 from partner_center_pipeline.partner_center.http import MsalHttp
-from partner_center_pipeline.partner_center.token_store import StoredSignIn, TokenStore
+from partner_center_pipeline.partner_center.loopback import Loopback
+from partner_center_pipeline.partner_center.refusals import REFRESH_TOKEN_DAYS, refusal
+from partner_center_pipeline.partner_center.token_store import Flow, SignInStore, StoredSignIn
 from partner_center_pipeline.settings import Settings, SettingsError
 
-REFRESH_TOKEN_DAYS: Final = 90
-"""Days after its last renewal that a refresh token dies (section 1.4)."""
+WARN_AFTER_DAYS: Final = 75
+"""Days without a renewal after which a person should look (section 1.4)."""
+
+BROWSER_SECONDS: Final = 300.0
+"""How long a person may take at the sign-in page in the browser."""
 
 RENEW_AHEAD: Final = timedelta(minutes=5)
 """An access token with less left than this counts as expired, as it does in MSAL."""
 
-_CANCELLED: Final = "cancelled"
-
-_BLOCKED: Final = (
-    "A Conditional Access policy blocks this sign-in, most likely Microsoft's own \"Block device code "
-    "flow\". In the Entra admin centre, exclude the pipeline's account from it (Protection, Conditional "
-    "Access), then run `partner-center login`."
-)
-_MFA: Final = "Microsoft asks for multi-factor authentication. Run `partner-center login` and pass the MFA prompt."
-_APP: Final = (
-    "The app registration does not fit. Compare HUNTER_PARTNER_CENTER_CLIENT_ID and "
-    "HUNTER_PARTNER_CENTER_TENANT_ID with the Entra admin centre, App registrations, then run "
-    "`partner-center login`."
-)
-_PERMISSION: Final = (
-    "The app may not use the Partner Center API yet. Give it the delegated permission user_impersonation "
-    "of Microsoft Dev Center, grant admin consent, then run `partner-center login`."
-)
-_HINTS: Final = {
-    **dict.fromkeys((53000, 53001, 53003, 530032, 530033, 530035), _BLOCKED),
-    **dict.fromkeys((50076, 50078, 50079, 50158), _MFA),
-    **dict.fromkeys((700016, 90002, 50194, 9001023), _APP),
-    **dict.fromkeys((65001, 650052, 650057, 500011, 90094), _PERMISSION),
-    7000218: "Public client flows are off. In the app registration, Authentication, set \"Allow public "
-    "client flows\" to Yes, then run `partner-center login`.",
-    50173: "The sign-in was revoked. Run `partner-center login`.",
-    700082: f"The sign-in was unused for {REFRESH_TOKEN_DAYS} days and expired. Run `partner-center login`.",
-    70008: "The sign-in expired. Run `partner-center login`.",
-    70043: "A sign-in frequency policy ended the sign-in. Run `partner-center login`.",
-    50057: "The account is disabled. Enable it, or run `partner-center login` with another one.",
-    50055: "The account's password has expired. Change it, then run `partner-center login`.",
-    50053: "The account is locked. Unlock it, then run `partner-center login`.",
-    50105: "The account is not assigned to the app. Assign it in Enterprise applications, then run "
-    "`partner-center login`.",
-}  # fmt: skip
-"""AADSTS number: what to do (section 1.5, the table of numbers)."""
-
-_FLOW_ENDINGS: Final = {
-    _CANCELLED: "The sign-in was cancelled.",
-    "authorization_pending": "Nobody entered the code in time.",
-    "slow_down": "Nobody entered the code in time.",
-    "expired_token": "The code expired before anybody entered it.",
-    "authorization_declined": "The sign-in was declined.",
-    "access_denied": "The sign-in was declined.",
-    "bad_verification_code": "Microsoft does not know the code any more.",
-}
-"""OAuth errors that end a device flow (section 1.5)."""
-
-_PASSING: Final = ("temporarily_unavailable", "server_error")
-"""OAuth errors that pass by themselves (RFC 6749, section 4.1.2.1)."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +57,7 @@ class DeviceCode:
 class SignInStatus:
     """How the stored sign-in stands, without asking Microsoft. Times are UTC; None where nobody is signed in.
 
-    `signed_in_at` is when a person last signed in, `renewed_at` when the refresh token last changed,
+    `signed_in_at` is when a person last signed in, by `flow`; `renewed_at` when the refresh token last changed,
     `age_days` the days since then: at `REFRESH_TOKEN_DAYS` it dies. `token_expires_at` is the access token's
     own end.
     """
@@ -109,6 +67,22 @@ class SignInStatus:
     renewed_at: datetime | None = None
     age_days: float | None = None
     token_expires_at: datetime | None = None
+    flow: Flow | None = None
+
+    @property
+    def days_left(self) -> float | None:
+        """Days until the sign-in ends unless it is renewed before; 0 when it has ended."""
+        return None if self.age_days is None else max(0.0, REFRESH_TOKEN_DAYS - self.age_days)
+
+    @property
+    def warning(self) -> str | None:
+        """What to tell a person from `WARN_AFTER_DAYS` on; None before."""
+        if self.age_days is None or self.flow is None or self.age_days < WARN_AFTER_DAYS:
+            return None
+        return (
+            f"The sign-in to Partner Center was last renewed {self.age_days:.0f} days ago; it ends after "
+            f"{REFRESH_TOKEN_DAYS} days without renewal: run `{self.flow.command}`"
+        )
 
 
 class SignIn:
@@ -117,7 +91,7 @@ class SignIn:
     Nothing is sent before the first call that needs it (MSAL's constructor itself asks the authority).
     """
 
-    def __init__(self, settings: Settings, http: httpx.Client, store: TokenStore, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, http: httpx.Client, store: SignInStore, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock: Clock = clock or SystemClock()
         self._http = MsalHttp(http, self._clock)
@@ -137,7 +111,7 @@ class SignIn:
         with self._lock:
             flow = self._application().initiate_device_flow(scopes=[self._settings.partner_center_scope])
         if "user_code" not in flow:
-            raise _refusal(flow)
+            raise refusal(flow, Flow.DEVICE_CODE)
         return DeviceCode(
             user_code=flow["user_code"],
             verification_uri=flow["verification_uri"],
@@ -161,13 +135,42 @@ class SignIn:
         cache = msal.SerializableTokenCache()
         result = self._application(cache).acquire_token_by_device_flow(code.flow, exit_condition=over)
         if "access_token" not in result:
-            raise _refusal({"error": _CANCELLED} if cancelled() else result)
-        now = self._clock.utc()
-        stored = StoredSignIn(msal_cache=cache.serialize(), signed_in_at=now, renewed_at=now)
-        with self._lock, self._store.locked():
-            self._store.write(stored)
-            self._token = None
-        return self.status()
+            if cancelled():
+                raise SignInRequired("The sign-in was cancelled. Run `partner-center login`.", code="cancelled")
+            raise refusal(result, Flow.DEVICE_CODE)
+        return self._keep(cache, Flow.DEVICE_CODE)
+
+    def through_browser(self, show: Callable[[str], None], seconds: float = BROWSER_SECONDS) -> SignInStatus:
+        """Sign in with authorization code and PKCE: the way where a tenant blocks device code (section 1.6).
+
+        `show` is given the address that the person has to open in a browser of this machine; then this waits up to
+        `seconds` for the browser to come back. A sign-in that was stored before is replaced only when this one
+        succeeds. Raises SignInRequired when it does not, Unreachable, Throttled, SettingsError.
+        """
+        cache = msal.SerializableTokenCache()
+        app = self._application(cache)
+        state = secrets.token_urlsafe(32)
+        with Loopback(state) as loopback:
+            flow = app.initiate_auth_code_flow(
+                [self._settings.partner_center_scope],
+                redirect_uri=loopback.redirect_uri,
+                state=state,
+                response_mode="form_post",  # the code stays out of the browser's history
+                prompt=msal.Prompt.SELECT_ACCOUNT,  # the browser may be signed in as somebody else
+            )
+            show(flow["auth_uri"])
+            answer = loopback.answer(seconds)
+        if answer is None:
+            raise SignInRequired(
+                f"The browser did not come back within {seconds:.0f} s. If it showed AADSTS50011, add the platform "
+                '"Mobile and desktop applications" with http://localhost to the app registration, Authentication. Then '
+                "run `partner-center login --browser`.",
+                code="timeout",
+            )
+        result = app.acquire_token_by_auth_code_flow(flow, answer)
+        if "access_token" not in result:
+            raise refusal(result, Flow.BROWSER)
+        return self._keep(cache, Flow.BROWSER)
 
     def token(self, *, renew: bool = False) -> str:
         """An access token that is good for `RENEW_AHEAD` at least, renewed silently when it has to be.
@@ -187,8 +190,9 @@ class SignIn:
     def status(self) -> SignInStatus:
         """How the stored sign-in stands. Asks nobody. Raises TokenStoreError, SettingsError."""
         stored = self._store.read()
-        if stored is None:
-            return SignInStatus(signed_in=False)
+        return SignInStatus(signed_in=False) if stored is None else self._status_of(stored)
+
+    def _status_of(self, stored: StoredSignIn) -> SignInStatus:
         cache = msal.SerializableTokenCache()
         cache.deserialize(stored.msal_cache)
         ends = [int(token["expires_on"]) for token in cache.search(cache.CredentialType.ACCESS_TOKEN, now=0)]
@@ -198,13 +202,25 @@ class SignIn:
             renewed_at=stored.renewed_at,
             age_days=(self._clock.utc() - stored.renewed_at) / timedelta(days=1),
             token_expires_at=datetime.fromtimestamp(max(ends), UTC) if ends else None,
+            flow=stored.flow,
         )
+
+    def _keep(self, cache: Any, flow: Flow) -> SignInStatus:
+        now = self._clock.utc()
+        stored = StoredSignIn(msal_cache=cache.serialize(), signed_in_at=now, renewed_at=now, flow=flow)
+        with self._lock, self._store.locked():
+            self._store.write(stored)
+            self._token = None
+        return self._status_of(stored)
 
     def _silently(self, renew: bool) -> str:
         app = self._application()
         stored = self._store.read()  # again: another process may have renewed while this one waited for the lock
         if stored is not None:
             self._cache.deserialize(stored.msal_cache)
+            warning = self._status_of(stored).warning
+            if warning is not None:
+                _log.warning("%s", warning)
         account = next(iter(app.get_accounts()), None)
         scopes = [self._settings.partner_center_scope]
         result = app.acquire_token_silent_with_error(scopes, account)
@@ -215,15 +231,16 @@ class SignIn:
                 "The stored sign-in does not belong to this tenant, app and scope; run `partner-center login`."
             )
         if "access_token" not in result:
-            raise _refusal(result)
+            raise refusal(result, stored.flow)
         now = self._clock.utc()
         if self._cache.has_state_changed:
             renewed = result.get("token_source") == "identity_provider"
             self._store.write(
-                StoredSignIn(
-                    msal_cache=self._cache.serialize(),
-                    signed_in_at=stored.signed_in_at,
-                    renewed_at=now if renewed else stored.renewed_at,
+                stored.model_copy(
+                    update={
+                        "msal_cache": self._cache.serialize(),
+                        "renewed_at": now if renewed else stored.renewed_at,
+                    }
                 )
             )
         token = str(result["access_token"])
@@ -259,19 +276,3 @@ class SignIn:
         if cache is None:
             self._app = app
         return app
-
-
-def _refusal(result: dict[str, Any]) -> PartnerCenterError:
-    """What Microsoft's refusal means for a person, without its own description, which may name the
-    account."""
-    error = str(result.get("error", "unknown"))
-    if error in _PASSING:
-        return Unreachable(f"Microsoft's sign-in service is in trouble ({error}). Try again later.", code=error)
-    numbers = [number for number in result.get("error_codes") or () if isinstance(number, int)]
-    aadsts = f"AADSTS{numbers[0]}" if numbers else None
-    hint = next((_HINTS[number] for number in numbers if number in _HINTS), None)
-    if hint is None:
-        what = _FLOW_ENDINGS.get(error, "Microsoft does not accept the sign-in (any more).")
-        hint = f"{what} Run `partner-center login`."
-    named = ", ".join(part for part in (error, aadsts) if part)
-    return SignInRequired(f"{hint} ({named})", code=aadsts or error)

@@ -2,20 +2,25 @@
 
 import json
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
 
 from partner_center_pipeline.partner_center import (
+    Flow,
     PageQuery,
     PartnerCenterError,
     ReferralsClient,
     SignIn,
     SignInRequired,
     SignInStatus,
+    StoredSignIn,
     TokenStore,
     Unreachable,
     build_http,
@@ -23,7 +28,9 @@ from partner_center_pipeline.partner_center import (
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline.simulator.faults import TokenFault
+from partner_center_pipeline_tests.partner_center.browser import browse, form_of
 from partner_center_pipeline_tests.partner_center.conftest import START, PatientClock
+from partner_center_pipeline_tests.partner_center.machines import renewing_at_once
 
 
 def log_in(sign_in: SignIn, sim: Simulator) -> SignInStatus:
@@ -267,6 +274,135 @@ def test_threads_share_one_sign_in(sim: Simulator, sign_in: SignIn, http: httpx.
         tokens = list(pool.map(lambda number: sign_in.token(renew=number % 2 == 0), range(24)))
     assert all(works(token, sim, http) for token in set(tokens))
     assert works(sign_in.token(), sim, http)
+
+
+def browser_of(sim: Simulator, pages: list[str]) -> Callable[[str], None]:
+    """Somebody who opens the address and signs in, while the sign-in waits; `pages` is what they see at the end."""
+
+    def open_address(address: str) -> None:
+        Thread(target=lambda: pages.append(browse(address, sim.ca_bundle))).start()
+
+    return open_address
+
+
+def test_a_browser_signs_in_as_well_as_a_code(
+    sim: Simulator, sign_in: SignIn, http: httpx.Client, settings: Settings, store: TokenStore
+) -> None:
+    pages: list[str] = []
+    status = sign_in.through_browser(browser_of(sim, pages), seconds=20)
+    assert (status.signed_in, status.signed_in_at, status.flow) == (True, START, Flow.BROWSER)
+    assert works(sign_in.token(), sim, http)
+    assert works(SignIn(settings, http, store).token(renew=True), sim, http)
+    assert sign_in.status().flow is Flow.BROWSER
+    assert "You can close this window" in pages[0]
+
+
+def test_a_browser_is_asked_for_pkce_and_the_code_is_good_for_this_sign_in_alone(
+    sim: Simulator, sign_in: SignIn, http: httpx.Client
+) -> None:
+    asked: dict[str, str] = {}
+    forms: list[dict[str, str]] = []
+
+    def take_the_code_and_leave(address: str) -> None:
+        asked.update(parse_qsl(urlsplit(address).query))
+        forms.append(form_of(address, sim.ca_bundle)[1])
+
+    with pytest.raises(SignInRequired, match=r"did not come back within 0 s.*AADSTS50011.*--browser") as refused:
+        sign_in.through_browser(take_the_code_and_leave, seconds=0)
+    assert refused.value.code == "timeout"
+    assert asked["code_challenge_method"] == "S256"
+    assert urlsplit(asked["redirect_uri"]).hostname == "localhost"
+    thief = {
+        "grant_type": "authorization_code",
+        "client_id": sim.client_id,
+        "code": forms[0]["code"],
+        "redirect_uri": asked["redirect_uri"],
+        "code_verifier": "a" * 43,
+    }
+    token_address = f"{sim.authority}/{sim.tenant_id}/oauth2/v2.0/token"
+    answer = http.post(token_address, data=thief)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "invalid_grant"
+
+
+def test_a_person_who_declines_in_the_browser_leaves_the_sign_in_before(
+    sim: Simulator, sign_in: SignIn, http: httpx.Client
+) -> None:
+    log_in(sign_in, sim)
+    sim.faults.consent_declined = True
+    pages: list[str] = []
+    with pytest.raises(SignInRequired, match=r"declined.*`partner-center login --browser`") as refused:
+        sign_in.through_browser(browser_of(sim, pages), seconds=20)
+    assert refused.value.code == "AADSTS65004"
+    assert works(sign_in.token(), sim, http)
+    assert sign_in.status().flow is Flow.DEVICE_CODE
+
+
+def test_a_tenant_that_blocks_device_code_ends_its_sign_ins_and_lets_the_browser_in(
+    sim: Simulator, sign_in: SignIn, http: httpx.Client
+) -> None:
+    log_in(sign_in, sim)
+    waiting = sign_in.begin()
+    sim.approve(waiting.user_code)
+    sim.faults.device_code_blocked = True
+    with pytest.raises(SignInRequired, match=r"Conditional Access.*`partner-center login --browser`") as renewal:
+        sign_in.token(renew=True)
+    assert renewal.value.code == "AADSTS530036"
+    with pytest.raises(SignInRequired, match=r"Conditional Access.*`partner-center login --browser`") as poll:
+        sign_in.finish(waiting)
+    assert poll.value.code == "AADSTS53003"
+    sign_in.through_browser(browser_of(sim, []), seconds=20)
+    assert works(sign_in.token(renew=True), sim, http)
+
+
+def test_a_renewal_that_needs_a_person_names_the_way_in_which_they_signed_in(sim: Simulator, sign_in: SignIn) -> None:
+    sign_in.through_browser(browser_of(sim, []), seconds=20)
+    sim.faults.plan_token(TokenFault.INVALID_GRANT)
+    with pytest.raises(SignInRequired, match="Run `partner-center login --browser`"):
+        sign_in.token(renew=True)
+
+
+@pytest.mark.parametrize(("age", "warned"), [(0, False), (74.9, False), (75, True), (89, True), (120, True)])
+def test_from_day_75_without_a_renewal_people_are_warned_in_the_status_and_in_the_log(
+    sim: Simulator, sign_in: SignIn, clock: PatientClock, caplog: pytest.LogCaptureFixture, age: float, warned: bool
+) -> None:
+    log_in(sign_in, sim)
+    clock.sleep(age * 86_400)
+    status = sign_in.status()
+    assert status.days_left == pytest.approx(max(0, 90 - age))
+    assert (status.warning is not None) == warned
+    sign_in.token(renew=True)
+    logged = [record for record in caplog.records if "ends after 90 days without renewal" in record.message]
+    assert len(logged) == warned
+    if warned:
+        assert f"last renewed {age} days ago" in logged[0].message
+        assert "run `partner-center login`" in logged[0].message
+    assert sign_in.status().warning is None
+
+
+def test_an_old_sign_in_counts_as_one_by_device_code(sim: Simulator, sign_in: SignIn, store: TokenStore) -> None:
+    log_in(sign_in, sim)
+    stored = store.read()
+    assert stored is not None
+    without = json.loads(stored.model_dump_json())
+    del without["flow"]
+    assert StoredSignIn.model_validate(without) == stored
+
+
+def test_two_processes_that_renew_at_once_ask_once_and_both_go_on(
+    sim: Simulator, sign_in: SignIn, settings: Settings, http: httpx.Client
+) -> None:
+    log_in(sign_in, sim)
+    first = sign_in.token()
+    homes = [settings.partner_center_token_cache_path.parent] * 2
+    with renewing_at_once(homes) as renewed:
+        sim.clock.advance(60)
+        sim.faults.plan_token(TokenFault.INVALID_GRANT, after=1, times=10_000)  # a second renewal would fail
+    assert first not in renewed
+    assert renewed[0] == renewed[1]
+    sim.faults.clear()
+    assert works(renewed[0], sim, http)
+    assert works(sign_in.token(renew=True), sim, http)
 
 
 def _renew_often(folder: Path, times: int) -> None:

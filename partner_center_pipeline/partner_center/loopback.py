@@ -1,0 +1,90 @@
+"""Waits on 127.0.0.1 for the browser that comes back from Microsoft's sign-in page (RFC 8252, section 7.3).
+
+Here belongs the listener for one answer. What does not belong here: what is asked, and what the answer is good for
+(`sign_in`). MSAL has a receiver too, but it listens on every interface when it finds itself in a container.
+"""
+
+import hmac
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Final, Self
+from urllib.parse import parse_qs
+
+_LONGEST_ANSWER: Final = 65_536
+_SECONDS_PER_REQUEST: Final = 10.0
+_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Partner Center pipeline</title>
+<h1>{title}</h1><p>{text}</p></html>"""
+
+
+class Loopback:
+    """A listener for one sign-in, until the `with` block ends. The answer comes as a form post that carries `state`."""
+
+    def __init__(self, state: str) -> None:
+        self._answers: SimpleQueue[dict[str, str]] = SimpleQueue()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state, self._answers))
+        self._server.daemon_threads = True
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def port(self) -> int:
+        """The port that the system gave."""
+        return self._server.server_port
+
+    @property
+    def redirect_uri(self) -> str:
+        """Where Microsoft has to send the browser. Entra lets the port of http://localhost be any."""
+        return f"http://localhost:{self.port}"
+
+    def answer(self, seconds: float) -> dict[str, str] | None:
+        """The fields of the answer, with `code` or `error`; None when none came in time."""
+        try:
+            return self._answers.get(timeout=seconds)
+        except Empty:
+            return None
+
+
+def _handler(state: str, answers: "SimpleQueue[dict[str, str]]") -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _SECONDS_PER_REQUEST
+
+        def do_POST(self) -> None:
+            length = self.headers.get("Content-Length", "")
+            if not length.isdecimal() or int(length) > _LONGEST_ANSWER:
+                return self._show(HTTPStatus.BAD_REQUEST, "Nothing to see here", "This is no answer from Microsoft.")
+            fields = {name: values[0] for name, values in parse_qs(self.rfile.read(int(length)).decode()).items()}
+            ours = hmac.compare_digest(fields.get("state", "").encode(), state.encode())
+            if not ours or not fields.keys() & {"code", "error"}:
+                return self._show(HTTPStatus.BAD_REQUEST, "Nothing to see here", "This answer is not for this sign-in.")
+            if "code" in fields:
+                self._show(HTTPStatus.OK, "Almost done", "You can close this window; the terminal says how it went.")
+            else:
+                self._show(HTTPStatus.OK, "Not signed in", "You can close this window; the terminal says why.")
+            return answers.put(fields)
+
+        def do_GET(self) -> None:
+            self._show(HTTPStatus.NOT_FOUND, "Nothing to see here", "Only Microsoft's sign-in page leads here.")
+
+        def _show(self, status: HTTPStatus, title: str, text: str) -> None:
+            page = _PAGE.format(title=title, text=text).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(page)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the request line is the only thing known, and a browser asks for icons too."""
+
+    return Handler

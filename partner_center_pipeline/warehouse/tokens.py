@@ -1,0 +1,99 @@
+"""Keeps the sign-in of several machines in a PostgreSQL warehouse: one encrypted row, and the lock around it.
+
+Here belongs the row. What does not belong here: the key and what the row holds, which `partner_center.token_store`
+alone knows.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import OperationalError
+
+from partner_center_pipeline.settings import Settings, SettingsError, TokenPlace
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.schema import token_caches
+
+LOCK_SECONDS: Final = 90
+"""How long to wait for another machine that is renewing; longer than it may spend on that."""
+
+_NAME: Final = "sign_in"
+_RENEWERS: Final = 0x73_69_67_6E_5F_69_6E
+"""The key of the advisory lock around a renewal: the word "sign_in"."""
+
+
+class SharedSignIn:
+    """The row of `token_caches` that holds the sign-in. Any method raises WarehouseError when PostgreSQL refuses."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    @property
+    def where(self) -> str:
+        """The table and its database, without the password."""
+        return f"in the table {token_caches.name} of {self._warehouse.shown}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only one on any machine that renews or writes. Does not nest.
+
+        The lock is a transaction's on a connection of its own: PostgreSQL frees it when the process or its machine
+        dies, and a pooler in between does not hand it to somebody else. Raises WarehouseError after `LOCK_SECONDS`.
+        """
+        with self._warehouse.read() as connection:
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+            try:
+                connection.execute(select(func.pg_advisory_xact_lock(_RENEWERS)))
+            except OperationalError as error:
+                if not isinstance(error.orig, LockNotAvailable):
+                    raise
+                raise WarehouseError(
+                    f"another process, here or on another machine, has held the sign-in {self.where} for "
+                    f"{LOCK_SECONDS} s; let it finish, or end it"
+                ) from None
+            yield
+
+    def read(self) -> bytes | None:
+        """What is kept, or None."""
+        with self._warehouse.read() as connection:
+            sealed = connection.scalar(select(token_caches.c.sealed).where(token_caches.c.name == _NAME))
+        return None if sealed is None else bytes(sealed)
+
+    def write(self, sealed: bytes) -> None:
+        """Replace what is kept. Call it inside `locked()`."""
+        row = insert(token_caches).values(name=_NAME, sealed=sealed, updated_at=func.now())
+        row = row.on_conflict_do_update(
+            index_elements=[token_caches.c.name],
+            set_={"sealed": row.excluded.sealed, "updated_at": row.excluded.updated_at},
+        )
+        # Not `Warehouse.write`: its lock belongs to runs that record pages, and they may be waiting for this token.
+        with self._warehouse.read() as connection:
+            connection.execute(row)
+            connection.commit()
+
+
+@contextmanager
+def shared_sign_in(settings: Settings) -> Iterator[SharedSignIn | None]:
+    """The place that HUNTER_PARTNER_CENTER_TOKEN_STORE=database names; None where the sign-in is in a file.
+
+    Raises SettingsError when the warehouse is a SQLite file, which several machines cannot share, and WarehouseError
+    when it cannot be opened.
+    """
+    if settings.partner_center_token_store is TokenPlace.FILE:
+        yield None
+        return
+    url = settings.database_url.get_secret_value()
+    if Warehouse(url).is_sqlite:
+        raise SettingsError(
+            "HUNTER_PARTNER_CENTER_TOKEN_STORE",
+            "database needs a PostgreSQL warehouse in HUNTER_DATABASE_URL; beside a SQLite file, keep the sign-in in "
+            "a file too",
+        )
+    warehouse = Warehouse.open(url)
+    try:
+        yield SharedSignIn(warehouse)
+    finally:
+        warehouse.close()
