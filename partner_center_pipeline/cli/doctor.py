@@ -1,28 +1,30 @@
 """`partner-center doctor`: what is configured, what works, and the next step. Prints no secret and no name."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import click
+from rich.table import Table
 
 from partner_center_pipeline.cli.base import console, emit, for_people
 from partner_center_pipeline.partner_center import (
-    REFRESH_TOKEN_DAYS,
     PageQuery,
     PartnerCenterError,
     connect,
     connect_sign_in,
 )
+from partner_center_pipeline.partner_center.probe import Probed, Verdict, probe
 from partner_center_pipeline.settings import Settings, SettingsError
+from partner_center_pipeline.warehouse import breaker
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
-from partner_center_pipeline.windows import ticks_of
+from partner_center_pipeline.warehouse.tokens import shared_sign_in
 
-WARN_DAYS: Final = 75
-"""Days without a renewal after which a person should look (partner_center_api.md, section 1.4)."""
-
+_SIGN_IN: Final = "sign-in"
 _DEADLINE: Final = 20.0
+_PROBE_DEADLINE: Final = 120.0
+_COLOURS: Final = {Verdict.DOCUMENTED: "green", Verdict.DIFFERS: "yellow", Verdict.REFUSED: "red", Verdict.OPEN: "dim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +38,57 @@ class Finding:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option(
+    "--probe", "probing", is_flag=True, help="Also ask the live API what it supports; some 15 small requests."
+)
 @for_people
-def doctor(as_json: bool) -> None:
+def doctor(as_json: bool, probing: bool) -> None:
     """Say what is configured, whether the sign-in renews, whether the API answers, and what to do next.
 
-    Exit code 1 when something is wrong.
+    Exit code 1 when something is wrong. What --probe finds to differ from the documentation is not wrong by itself:
+    each line says what the pipeline does about it.
     """
     findings = list(_findings())
+    probed: list[Probed] = []
+    if probing and any(finding.subject == _SIGN_IN and finding.state != "wrong" for finding in findings):
+        findings.append(_looked("probe", lambda: _probe(Settings.load(), probed)))
     wrong = [finding for finding in findings if finding.state == "wrong"]
     if as_json:
         emit(
             {
                 "ok": not wrong,
                 "findings": [{"subject": f.subject, "state": f.state, "text": f.text} for f in findings],
+                **({"probe": [asdict(one) for one in probed]} if probing else {}),
             }
         )
     else:
-        marks = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "wrong": "[red]wrong[/]"}
-        for finding in findings:
-            console.print(f"{marks[finding.state]}  [bold]{finding.subject}[/]  ", end="")
-            console.print(finding.text, markup=False)
+        _print(findings, probed)
         if wrong:
             console.print("\nNext step: ", end="", style="bold")
             console.print(wrong[0].text, markup=False)
     if wrong:
         raise SystemExit(1)
+
+
+def _print(findings: list[Finding], probed: list[Probed]) -> None:
+    marks = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "wrong": "[red]wrong[/]"}
+    for finding in findings:
+        console.print(f"{marks[finding.state]}  [bold]{finding.subject}[/]  ", end="")
+        console.print(finding.text, markup=False)
+    if probed:
+        table = Table("question", "documentation", "found", "the pipeline", box=None, title_justify="left")
+        for one in probed:
+            table.add_row(one.subject, f"[{_COLOURS[one.verdict]}]{one.verdict}[/]", one.found, one.consequence)
+        console.print()
+        console.print(table, soft_wrap=False)
+
+
+def _probe(settings: Settings, probed: list[Probed]) -> tuple[str, str]:
+    with shared_sign_in(settings) as place, connect(settings, deadline=_PROBE_DEADLINE, place=place) as client:
+        probed.extend(probe(client))
+    by_verdict = Counter(one.verdict for one in probed)
+    counted = ", ".join(f"{by_verdict[verdict]} {verdict}" for verdict in Verdict if by_verdict[verdict])
+    return ("note" if by_verdict[Verdict.DIFFERS] or by_verdict[Verdict.REFUSED] else "ok"), counted
 
 
 def _findings() -> Iterator[Finding]:
@@ -73,7 +101,7 @@ def _findings() -> Iterator[Finding]:
     yield _looked("warehouse", lambda: _warehouse(settings))
     if not settings.partner_center_client_id or not settings.partner_center_tenant_id:
         return
-    signed_in = _looked("sign-in", lambda: _sign_in(settings))
+    signed_in = _looked(_SIGN_IN, lambda: _sign_in(settings))
     yield signed_in
     if signed_in.state != "wrong":
         yield _looked("Referrals API", lambda: _api(settings))
@@ -119,6 +147,10 @@ def _looked(subject: str, look: Callable[[], tuple[str, str]]) -> Finding:
 def _warehouse(settings: Settings) -> tuple[str, str]:
     warehouse = Warehouse(settings.database_url.get_secret_value())
     if warehouse.is_current():
+        with warehouse.read() as connection:
+            broken = breaker.load(connection)
+        if broken.tripped:
+            return "note", str(broken)
         return "ok", f"{warehouse.shown}, schema up to date"
     if warehouse.is_sqlite:
         return "note", f"{warehouse.shown}: no tables yet; the first command that needs them makes them"
@@ -129,24 +161,21 @@ def _warehouse(settings: Settings) -> tuple[str, str]:
 
 
 def _sign_in(settings: Settings) -> tuple[str, str]:
-    with connect_sign_in(settings) as sign_in:
-        if not sign_in.status().signed_in:
+    with shared_sign_in(settings) as place, connect_sign_in(settings, place) as sign_in:
+        before = sign_in.status()
+        if not before.signed_in:
             return "wrong", "nobody is signed in; run `partner-center login`"
         sign_in.token()
         status = sign_in.status()
-    days = status.age_days or 0.0
-    since = f"signed in on {status.signed_in_at:%Y-%m-%d}, last renewed {days:.0f} days ago"
-    if days >= WARN_DAYS:
-        return (
-            "note",
-            f"{since}; it ends after {REFRESH_TOKEN_DAYS} days without renewal: run `partner-center login`",
-        )
+    if before.warning is not None:  # of the state before: a token that was renewed just now has an age of 0
+        return "note", before.warning
+    since = f"signed in on {status.signed_in_at:%Y-%m-%d}, last renewed {status.age_days or 0:.0f} days ago"
     return "ok", f"{since}; renews silently"
 
 
 def _api(settings: Settings) -> tuple[str, str]:
-    with connect(settings, deadline=_DEADLINE) as client:
-        page = client.get_page(PageQuery(1, None, ticks_of(datetime.now(UTC))))
+    with shared_sign_in(settings) as place, connect(settings, deadline=_DEADLINE, place=place) as client:
+        page = client.get_page(PageQuery(1, descending=True))
     seen = "and shows referrals" if page.items else "but shows no referral: is the role Referral Admin, entire company?"
     clock = f"its clock is {page.skew_seconds:+.0f} s from this machine's"
     return ("ok" if page.items else "note"), f"answers {seen}; {clock}"

@@ -12,9 +12,11 @@ import dagster as dg
 
 from partner_center_pipeline.mail import MailSignals, TenantDiscovery, scan, with_tenant
 from partner_center_pipeline.mail.tenant import is_due
-from partner_center_pipeline.partner_center import ReferralsClient, build_http, connect
+from partner_center_pipeline.partner_center import Capability, DateLiteral, ReferralsClient, build_http, connect
 from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.warehouse import capabilities
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.tokens import shared_sign_in
 
 
 def utc_now() -> datetime:
@@ -40,9 +42,32 @@ class PartnerCenterResource(dg.ConfigurableResource[ReferralsClient]):
 
     @contextmanager
     def open(self, settings: Settings, *, deadline: float) -> Iterator[ReferralsClient]:
-        """A client that begins no call and no wait after `deadline` seconds."""
-        with connect(settings, deadline=deadline) as client:
-            yield client
+        """A client that begins no call and no wait after `deadline` seconds.
+
+        What the API was found to take is remembered in the warehouse, so that the next run need not find it out again.
+        """
+        house = Warehouse.open(settings.database_url.get_secret_value())
+        base_url = settings.partner_center_base_url
+        try:
+            with house.read() as connection:
+                found = capabilities.load(connection, base_url)
+            known = None if found is None else Capability(_literal(found.date_literal), found.found_at)
+            with (
+                shared_sign_in(settings) as place,
+                connect(settings, deadline=deadline, capability=known, place=place) as client,
+            ):
+                yield client
+                if client.capability is not None and client.capability != known:
+                    with house.write() as connection:
+                        capabilities.store(
+                            connection, base_url, client.capability.date_literal, client.capability.found_at
+                        )
+        finally:
+            house.close()
+
+
+def _literal(kept: str | None) -> DateLiteral | None:
+    return None if kept is None else DateLiteral(kept)
 
 
 Known = Mapping[str, MailSignals]

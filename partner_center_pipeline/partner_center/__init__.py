@@ -8,9 +8,10 @@ Knows neither Dagster nor the warehouse. A caller needs these names:
     end=..., not_before=...): ...
 """
 
+from partner_center_pipeline.partner_center.capability import Capability
 from partner_center_pipeline.partner_center.client import Page, ReferralsClient, TokenSource
 from partner_center_pipeline.partner_center.clock import Clock, SystemClock
-from partner_center_pipeline.partner_center.connect import connect, connect_sign_in
+from partner_center_pipeline.partner_center.connect import connect, connect_sign_in, sign_in_store
 from partner_center_pipeline.partner_center.contract import (
     Breach,
     ReferralVersion,
@@ -32,23 +33,26 @@ from partner_center_pipeline.partner_center.errors import (
 )
 from partner_center_pipeline.partner_center.http import build_http
 from partner_center_pipeline.partner_center.odata import DateLiteral, PageQuery
-from partner_center_pipeline.partner_center.scan import ScanPage, scan
+from partner_center_pipeline.partner_center.reading import ScanPage
+from partner_center_pipeline.partner_center.refusals import REFRESH_TOKEN_DAYS
+from partner_center_pipeline.partner_center.scan import scan
 from partner_center_pipeline.partner_center.sign_in import (
-    REFRESH_TOKEN_DAYS,
     DeviceCode,
     SignIn,
     SignInStatus,
 )
-from partner_center_pipeline.partner_center.token_store import StoredSignIn, TokenStore
+from partner_center_pipeline.partner_center.token_store import Flow, SealedPlace, SignInStore, StoredSignIn, TokenStore
 
 __all__ = [
     "REFRESH_TOKEN_DAYS",
     "AccessDenied",
     "ApiRefused",
     "Breach",
+    "Capability",
     "Clock",
     "DateLiteral",
     "DeviceCode",
+    "Flow",
     "ForeignHost",
     "Page",
     "PageQuery",
@@ -58,9 +62,11 @@ __all__ = [
     "Rejected",
     "ScanIncomplete",
     "ScanPage",
+    "SealedPlace",
     "SignIn",
     "SignInRequired",
     "SignInStatus",
+    "SignInStore",
     "StoredSignIn",
     "SystemClock",
     "Throttled",
@@ -75,4 +81,5 @@ __all__ = [
     "decode",
     "read_referral",
     "scan",
+    "sign_in_store",
 ]

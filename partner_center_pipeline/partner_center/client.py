@@ -5,13 +5,15 @@ next (`scan`), what is in a row (`contract`), the text of queries and links (`od
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
 import httpx
 
+from partner_center_pipeline.partner_center.capability import Capability
 from partner_center_pipeline.partner_center.clock import Clock, SystemClock
 from partner_center_pipeline.partner_center.contract import decode
 from partner_center_pipeline.partner_center.errors import (
@@ -30,6 +32,7 @@ from partner_center_pipeline.partner_center.odata import (
     PageQuery,
     http_date,
     next_url,
+    query_text,
     read_problem,
 )
 from partner_center_pipeline.partner_center.retry import retrying
@@ -42,6 +45,10 @@ MISSING_MFA: Final = "900421"
 """Since 2026-04-01 each call must carry an MFA claim (partner_center_api.md, section 1.3)."""
 
 _log = logging.getLogger(__name__)
+
+
+class FilterRefused(ApiRefused):
+    """The API takes no filter on `updatedDateTime`, with neither form of a date; without one the same query works."""
 
 
 class TokenSource(Protocol):
@@ -59,6 +66,7 @@ class Page:
     `items` are the decoded rows, unread (`contract.read_referral`). `next_link` is the server's own text.
     `server_ticks` is the answer's `Date` header (whole seconds, in ticks), `skew_seconds` how far the
     server's clock is ahead of this machine's (known to a second). `request_id` is Microsoft's id of the call.
+    `count` is `@odata.count`, which may be the page's or the whole (section 2, quirk 3): nothing is built on it.
     """
 
     items: list[Any]
@@ -66,15 +74,17 @@ class Page:
     server_ticks: int
     skew_seconds: float
     request_id: str | None
+    count: int | None = None
 
 
 class ReferralsClient:
     """The Referrals API at `base_url` (`https://host[:port]`).
 
     `page_size` is what a scan asks for per page. `deadline_seconds` from now, the client begins no pause and
-    no further try; a call that succeeds at once is still made. `date_literal` is the form of dates that this
-    API is known to take; None means that the first query with dates finds it out, and `date_literal` then
-    holds it. `seconds_waited` counts the pauses between tries so far.
+    no further try; a call that succeeds at once is still made. `capability` is what this API was found to take;
+    the first query with dates finds it out where that is None, too old, or refused by now, and `capability` then
+    holds what is to be remembered. `token` is where access tokens come from. `seconds_waited` counts the pauses
+    between tries so far.
     """
 
     def __init__(
@@ -85,44 +95,79 @@ class ReferralsClient:
         page_size: int = 100,
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
-        date_literal: DateLiteral | None = None,
+        capability: Capability | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.page_size = page_size
-        self.date_literal = date_literal
+        self.capability = capability
+        self.token = token
         self.clock: Clock = clock or SystemClock()
         self.seconds_waited = 0.0
         self._http = http
-        self._token = token
         self._base_url = base_url.rstrip("/")
         self._deadline = self.clock.monotonic() + deadline_seconds
+
+    @property
+    def filters(self) -> bool:
+        """Whether a filter on `updatedDateTime` is worth asking for: it is taken, or nothing is known of it."""
+        known = self._known()
+        return known is None or known.updated_filter
 
     def get_page(self, request: PageQuery | str) -> Page:
         """The page that a query or a next link asks for.
 
-        Raises SignInRequired, AccessDenied, Throttled, Unreachable, ApiRefused, and ForeignHost for a next
-        link that leads elsewhere.
+        Raises SignInRequired, AccessDenied, Throttled, Unreachable, ApiRefused, FilterRefused for a query with
+        dates, and ForeignHost for a next link that leads elsewhere.
         """
         if isinstance(request, str):
             try:
                 return self._get(next_url(request, self._base_url))
             except httpx.InvalidURL:
                 raise ForeignHost("Partner Center sent a next link that is no address. Try again later.") from None
-        if not request.has_dates or self.date_literal is not None:
-            return self._query(request, self.date_literal or DateLiteral.BARE)
-        try:
-            page = self._query(request, DateLiteral.BARE)
-        except ApiRefused as bare:
-            if bare.status != 400:
-                raise
+        if not request.has_dates:
+            return self._query(request, DateLiteral.BARE)
+        known = self._known()
+        if known is not None and known.date_literal is not None:
             try:
-                page = self._query(request, DateLiteral.QUOTED)
-            except ApiRefused:
-                raise bare from None
-            self.date_literal = DateLiteral.QUOTED
-        else:
-            self.date_literal = DateLiteral.BARE
-        return page
+                return self._query(request, known.date_literal)
+            except ApiRefused as refused:
+                if refused.status != 400:
+                    raise
+        return self._find_out(request)
+
+    def ask(self, options: Mapping[str, str]) -> Page:
+        """The page that a list request with exactly these query options gets. Raises what `get_page` does."""
+        return self._get(f"{self._base_url}{REFERRALS_PATH}?{query_text(options)}")
+
+    def _known(self) -> Capability | None:
+        """What is remembered and still believed."""
+        found = self.capability
+        return found if found is not None and found.is_believed(self.clock.utc()) else None
+
+    def _find_out(self, query: PageQuery) -> Page:
+        """Ask with one form of dates after the other, and remember which was taken.
+
+        Where both are refused, a query that differs in nothing but the filter tells whether it is the filter.
+        """
+        first: ApiRefused | None = None
+        for literal in DateLiteral:
+            try:
+                page = self._query(query, literal)
+            except ApiRefused as refused:
+                if refused.status != 400:
+                    raise
+                first = first or refused
+            else:
+                self.capability = Capability(literal, self.clock.utc())
+                return page
+        assert first is not None  # noqa: S101  there are two forms
+        try:
+            self._query(replace(query, updated_from=None, updated_before=None), DateLiteral.BARE)
+        except ApiRefused:
+            raise first from None
+        self.capability = Capability(None, self.clock.utc())
+        _log.warning("Partner Center takes no filter on updatedDateTime; its list is read from the newest referral on")
+        raise FilterRefused(str(first), code=first.code, status=first.status, request_id=first.request_id) from None
 
     def _query(self, query: PageQuery, literal: DateLiteral) -> Page:
         return self._get(f"{self._base_url}{REFERRALS_PATH}?{query.text(literal)}")
@@ -142,9 +187,9 @@ class ReferralsClient:
 
     def _authorized(self, url: str) -> httpx.Response:
         """One try, and a second one with a renewed token where the first is answered 401."""
-        response = self._send(url, self._token())
+        response = self._send(url, self.token())
         if response.status_code == 401:
-            response = self._send(url, self._token(renew=True))
+            response = self._send(url, self.token(renew=True))
         return response
 
     def _send(self, url: str, token: str) -> httpx.Response:
@@ -188,12 +233,14 @@ class ReferralsClient:
         server_time = http_date(response.headers.get("date"))
         if server_time is None:
             raise _refused(response, ApiProblem("", "the answer has no Date header, so the server's time is unknown"))
+        count = body.get("@odata.count")
         return Page(
             items=items,
             next_link=link or None,
             server_ticks=ticks_of(server_time),
             skew_seconds=_skew(server_time, self.clock.utc()),
             request_id=response.headers.get("request-id"),
+            count=count if isinstance(count, int) else None,
         )
 
 

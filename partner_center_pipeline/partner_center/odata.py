@@ -6,6 +6,7 @@ Rules and quirks: partner_center_api.md, sections 1.2, 2 and 4. What does not be
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -46,15 +47,17 @@ class DateLiteral(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """The first page of the referrals with `updatedDateTime` in `[updated_from, updated_before)`, ascending.
+    """The first page of the referrals with `updatedDateTime` in `[updated_from, updated_before)`, by `updatedDateTime`.
 
     Both bounds are ticks; None leaves that side open. `top` is the number of rows asked for; the server may
-    send fewer.
+    send fewer. `skip` is the number of rows left out at the beginning.
     """
 
     top: int
     updated_from: int | None = None
     updated_before: int | None = None
+    descending: bool = False
+    skip: int = 0
 
     def text(self, literal: DateLiteral) -> str:
         """The percent-encoded query string."""
@@ -64,17 +67,24 @@ class PageQuery:
             for operator, ticks in (("ge", self.updated_from), ("lt", self.updated_before))
             if ticks is not None
         ]
-        options = {
-            "$filter": " and ".join(conditions),
-            "$orderby": "updatedDateTime asc",
-            "$top": str(self.top),
-        }
-        return "&".join(f"{name}={quote(value, safe=_SAFE)}" for name, value in options.items() if value)
+        return query_text(
+            {
+                "$filter": " and ".join(conditions),
+                "$orderby": f"updatedDateTime {'desc' if self.descending else 'asc'}",
+                "$top": str(self.top),
+                "$skip": str(self.skip or ""),
+            }
+        )
 
     @property
     def has_dates(self) -> bool:
         """Whether the query filters at all."""
         return self.updated_from is not None or self.updated_before is not None
+
+
+def query_text(options: Mapping[str, str]) -> str:
+    """The percent-encoded query string of these options; empty ones are left out."""
+    return "&".join(f"{name}={quote(value, safe=_SAFE)}" for name, value in options.items() if value)
 
 
 def next_url(link: str, base_url: str) -> str:

@@ -3,12 +3,14 @@
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from partner_center_pipeline.partner_center import TokenStore
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.simulator import HttpFault, Simulator
+from partner_center_pipeline.simulator.odata import DateLiteral as Takes
 from partner_center_pipeline_tests.cli.commands import free_port
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.conftest import PostgresServer
@@ -140,3 +142,78 @@ def test_it_prints_no_token_no_key_and_nobodys_name(ready: Home, microsoft: Simu
     assert len(secrets) == 2
     for private in (*secrets, *names, microsoft.client_id):
         assert private not in shown
+
+
+# --probe
+
+
+def probed(home: Home) -> dict[str, tuple[str, str]]:
+    """Verdict and what was found, by question."""
+    shown = json.loads(home.invoke("doctor", "--probe", "--json").stdout)
+    return {one["subject"]: (one["verdict"], one["found"]) for one in shown["probe"]}
+
+
+def test_the_probe_asks_what_the_documents_leave_open_and_prints_a_table(ready: Home) -> None:
+    ready.invoke("migrate")
+    shown = ready.invoke("doctor", "--probe")
+    assert shown.exit_code == 0, shown.output
+    assert "reads a window once" in shown.output
+    found = probed(ready)
+    assert found["date in a filter"] == ("as documented", "bare and quoted")
+    assert found["filter on updatedDateTime"] == ("as documented", "taken and kept to")
+    assert found["order by updatedDateTime asc"][0] == found["order by updatedDateTime desc"][0] == "as documented"
+    assert found["$top"] == ("as documented", "is the size of a page")
+    assert found["page size"] == ("differs", "100 rows for $top=1000")
+    assert found["next link"] == ("as documented", "http, /v1.0/referrals")
+    assert found["@odata.count"] == ("as documented", "rows in the page")
+    assert found["$skip"] == found["$select"] == ("as documented", "taken")
+    assert found["server's clock"][0] == "as documented"
+    assert found["MFA claim"] == ("as documented", "there")
+
+
+def test_without_the_option_nothing_is_probed(ready: Home) -> None:
+    assert "probe" not in json.loads(ready.invoke("doctor", "--json").stdout)
+
+
+@pytest.mark.parametrize(
+    ("switches", "subject", "expected"),
+    [
+        ({"date_literal": Takes.QUOTED}, "date in a filter", ("differs", "quoted")),
+        ({"filter_updated_refused": True}, "filter on updatedDateTime", ("refused", None)),
+        ({"orderby_updated_refused": True}, "order by updatedDateTime desc", ("refused", "HTTP 400")),
+        ({"top_is_total": True}, "$top", ("differs", "ends the query, no link follows")),
+        ({"largest_page": 7}, "page size", ("differs", "7 rows for $top=1000")),
+        ({"count_is_total": True}, "@odata.count", ("differs", None)),
+        ({"next_link_foreign": True}, "next link", ("differs", "leads to another host")),
+        ({"next_link_plain": True}, "next link", ("differs", "https, /v1.0/engagements/referrals")),
+        ({"date_skew_seconds": 300.0}, "server's clock", ("differs", None)),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)  # fmt: skip
+def test_the_probe_says_what_differs(
+    ready: Home, microsoft: Simulator, switches: dict[str, Any], subject: str, expected: tuple[str, str | None]
+) -> None:
+    for name, value in switches.items():
+        setattr(microsoft.faults, name, value)
+    verdict, found = probed(ready)[subject]
+    assert verdict == expected[0]
+    assert expected[1] in (None, found)
+
+
+def test_an_api_without_the_filter_is_no_error_and_says_what_is_done_about_it(
+    ready: Home, microsoft: Simulator
+) -> None:
+    microsoft.faults.filter_updated_refused = True
+    shown = ready.invoke("doctor", "--probe")
+    assert shown.exit_code == 0, shown.output
+    assert "reads the list from the newest referral down" in shown.output
+
+
+def test_the_probe_prints_no_token_and_nothing_of_a_referral(ready: Home, microsoft: Simulator) -> None:
+    shown = ready.invoke("doctor", "--probe", "--json").output
+    stored = TokenStore(Settings.load().partner_center_token_cache_path).read()
+    assert stored is not None
+    cache = json.loads(stored.msal_cache)
+    private = [entry["secret"] for kind in ("AccessToken", "RefreshToken") for entry in cache[kind].values()]
+    private += [row[field] for row in microsoft.world.all() for field in ("id", "name") if row.get(field)]
+    assert not [text for text in private if text in shown]

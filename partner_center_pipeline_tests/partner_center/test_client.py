@@ -1,6 +1,7 @@
 """What each answer of the Referrals API becomes: a page, a pause, or an error with the next step."""
 
 import itertools
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from partner_center_pipeline.partner_center import (
     AccessDenied,
     ApiRefused,
+    Capability,
     DateLiteral,
     ForeignHost,
     Page,
@@ -18,6 +20,7 @@ from partner_center_pipeline.partner_center import (
     Throttled,
     Unreachable,
 )
+from partner_center_pipeline.partner_center.client import FilterRefused
 from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline.simulator.faults import HttpFault
 from partner_center_pipeline.simulator.odata import DateLiteral as Takes
@@ -289,7 +292,7 @@ def test_no_message_holds_the_token(sim: Simulator, http: httpx.Client) -> None:
     assert not any(token in text or "Bearer" in text for text in said)
 
 
-# The date literal
+# What the API takes
 
 
 @pytest.mark.parametrize(
@@ -300,7 +303,7 @@ def test_no_message_holds_the_token(sim: Simulator, http: httpx.Client) -> None:
         (Takes.QUOTED, DateLiteral.QUOTED, [2, 1]),
     ],
 )
-def test_the_date_literal_is_found_once_and_remembered(
+def test_the_date_literal_is_found_once_and_remembered_with_its_date(
     sim: Simulator, client: ReferralsClient, takes: Takes, found: DateLiteral, requests: list[int]
 ) -> None:
     sim.faults.date_literal = takes
@@ -308,20 +311,48 @@ def test_the_date_literal_is_found_once_and_remembered(
     for _ in requests:
         assert client.get_page(EVERYTHING).items
         asked.append(sim.api.requests)
-    assert client.date_literal is found
+    assert client.capability == Capability(found, START)
     assert [after - before for before, after in itertools.pairwise(asked)] == requests
 
 
-def test_an_api_without_a_filter_on_dates_is_refused_with_its_own_message(
+def test_an_api_without_a_filter_on_dates_is_known_by_the_same_query_without_one(
     sim: Simulator, client: ReferralsClient
 ) -> None:
     sim.faults.date_literal = Takes.REFUSED
-    with pytest.raises(ApiRefused, match="updatedDateTime") as refused:
+    before = sim.api.requests
+    with pytest.raises(FilterRefused, match="updatedDateTime") as refused:
         client.get_page(EVERYTHING)
     assert refused.value.status == 400
-    assert client.date_literal is None
+    assert client.capability == Capability(None, START)
+    assert not client.filters
+    assert sim.api.requests - before == 3
+
+
+def test_a_query_that_is_refused_for_another_reason_says_nothing_about_filters(client: ReferralsClient) -> None:
+    with pytest.raises(ApiRefused) as refused:
+        client.get_page(PageQuery(0, updated_before=ticks_of(START)))  # $top=0 is refused
+    assert not isinstance(refused.value, FilterRefused)
+    assert client.capability is None
+    assert client.filters
+
+
+def test_what_is_remembered_is_asked_anew_once_it_is_refused(sim: Simulator, client: ReferralsClient) -> None:
+    sim.faults.date_literal = Takes.QUOTED
+    client.capability = Capability(DateLiteral.BARE, START)
+    assert client.get_page(EVERYTHING).items
+    assert client.capability == Capability(DateLiteral.QUOTED, START)
+
+
+@pytest.mark.parametrize("days", [30, -1])
+def test_what_was_found_30_days_ago_or_in_the_future_is_asked_anew(
+    sim: Simulator, client: ReferralsClient, days: int
+) -> None:
+    client.capability = Capability(None, START - timedelta(days=days))
+    assert client.filters
+    assert client.get_page(EVERYTHING).items
+    assert client.capability == Capability(DateLiteral.BARE, START)
 
 
 def test_a_query_without_dates_proves_nothing_about_dates(client: ReferralsClient) -> None:
     assert client.get_page(PageQuery(1)).items
-    assert client.date_literal is None
+    assert client.capability is None

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from partner_center_pipeline.partner_center import (
-    ApiRefused,
     ForeignHost,
     Page,
     PageQuery,
@@ -22,8 +21,9 @@ from partner_center_pipeline.partner_center import (
     Unreachable,
     scan,
 )
+from partner_center_pipeline.partner_center.capability import Capability
 from partner_center_pipeline.partner_center.contract import Breach
-from partner_center_pipeline.partner_center.scan import MAX_RESTARTS
+from partner_center_pipeline.partner_center.keyset import MAX_RESTARTS
 from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline.simulator.faults import CorruptRow, HttpFault
 from partner_center_pipeline.simulator.odata import DateLiteral as Takes
@@ -179,7 +179,7 @@ def test_broken_connections_and_throttling_on_the_way_lose_nothing_and_are_count
 
 def test_what_a_failed_scan_delivered_is_not_asked_for_again(sim: Simulator, http: httpx.Client) -> None:
     client = client_of(sim, http, 50)
-    sim.faults.plan(HttpFault.THROTTLED, after=3, retry_after=9999)
+    sim.faults.plan(HttpFault.THROTTLED, after=4, retry_after=9999)
     pages: list[ScanPage] = []
     with pytest.raises(Throttled):
         pages.extend(scan(client, start=LAST_YEAR, end=NOW, not_before=NOW))
@@ -268,6 +268,14 @@ def test_next_links_that_loop_or_repeat_rows_lose_nothing(sim: Simulator, http: 
     assert delivered(pages) == in_world(sim, LAST_YEAR, NOW)
 
 
+def test_a_row_that_is_held_back_for_the_next_page_is_never_passed_over_silently(
+    sim: Simulator, http: httpx.Client
+) -> None:
+    sim.faults.out_of_order_row = True
+    with pytest.raises(ScanIncomplete, match="against the order"):
+        list(scan(client_of(sim, http, 25), start=LAST_YEAR, end=NOW, not_before=NOW))
+
+
 @pytest.fixture
 def wide_tie(sim: Simulator) -> int:
     """An instant that more referrals share than fit on a page of 3."""
@@ -304,13 +312,19 @@ def test_a_quoted_date_literal_is_found_and_used_for_the_whole_scan(sim: Simulat
     client = client_of(sim, http, 100)
     pages = list(scan(client, start=None, end=NOW, not_before=NOW))
     assert sorted(delivered(pages)) == sorted(in_world(sim, BEGINNING, NOW))
-    assert sim.api.requests - before == len(pages) + 1
+    assert sim.api.requests - before == len(pages) + 2  # the other literal first; a look behind the first page
 
 
-def test_an_api_without_a_filter_on_dates_is_refused_with_its_own_message(sim: Simulator, http: httpx.Client) -> None:
+def test_an_api_without_a_filter_on_dates_is_read_from_the_newest_down_until_two_passes_agree(
+    sim: Simulator, http: httpx.Client
+) -> None:
     sim.faults.date_literal = Takes.REFUSED
-    with pytest.raises(ApiRefused, match="updatedDateTime"):
-        list(scan(client_of(sim, http, 100), start=None, end=NOW, not_before=NOW))
+    client = client_of(sim, http, 100)
+    pages = list(scan(client, start=None, end=NOW, not_before=NOW))
+    assert sorted(delivered(pages)) == sorted(in_world(sim, BEGINNING, NOW))
+    assert client.capability == Capability(None, START)
+    assert [page.last for page in pages] == [False] * (len(pages) - 1) + [True]
+    assert {page.position for page in pages[:-1]} == {BEGINNING}
 
 
 def test_a_lasting_outage_ends_the_scan_as_unreachable(sim: Simulator, http: httpx.Client) -> None:
@@ -327,7 +341,8 @@ class OffsetServer(ReferralsClient):
 
     Just before request n, one of the rows already sent leaves: the `leaving[n]`-th of them, counted around.
     `lies` are told one per request, then the server is honest. `links` off: `$top` ends the query, as OData
-    allows. `cap` is the most rows it sends on a page.
+    allows. `cap` is the most rows it sends on a page. `skips`: it sends no
+    link at all, and takes `$skip`, which it else passes over.
     """
 
     def __init__(
@@ -337,17 +352,20 @@ class OffsetServer(ReferralsClient):
         *,
         cap: int = 1000,
         links: bool = True,
+        skips: bool = False,
         leaving: dict[int, int] | None = None,
         lies: Sequence[str] = (),
     ) -> None:
         self.page_size = page_size
         self.clock = PatientClock()
+        self.capability = None
         self.seconds_waited = 0.0
         self.times = times
         self.there = set(times)
         self.requests = 0
         self._cap = cap
         self._links = links
+        self._skips = skips
         self._leaving = leaving or {}
         self._lies = list(lies)
         self._before: Page | None = None
@@ -363,13 +381,14 @@ class OffsetServer(ReferralsClient):
         else:
             assert request.updated_before is not None
             low = BEGINNING if request.updated_from is None else request.updated_from
-            high, top, offset = request.updated_before, request.top, 0
+            high, top, offset = request.updated_before, request.top, request.skip if self._skips else 0
         rows = sorted((self.times[each], each) for each in self.there if low <= self.times[each] < high)
         size = min(top, self._cap)
         items: list[Any] = [row(each, ticks) for ticks, each in rows[offset : offset + size]]
         self._sent.update(each["id"] for each in items)
         onward = offset + size
-        link = f"{low}:{high}:{top}:{onward}" if onward < len(rows) and (self._links or size < top) else None
+        linked = not self._skips and (self._links or size < top)
+        link = f"{low}:{high}:{top}:{onward}" if onward < len(rows) and linked else None
         page = self._page_of(items, link)
         match self._lies.pop(0) if self._lies else None:
             case "shuffled":
@@ -438,6 +457,21 @@ def test_a_server_that_takes_top_as_the_end_of_the_query_is_read_to_the_end(
     check_promises(scanned(OffsetServer(times, page_size, links=False)), times, set(times), ORIGIN, END)
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    times=ticks_of_rows,
+    page_size=st.integers(1, 7),
+    cap=st.integers(1, 3),
+    leaving=st.dictionaries(st.integers(1, 12), st.integers(0, 30), max_size=2),
+)
+@example(times={f"r{number}": ORIGIN for number in range(3)}, page_size=4, cap=2, leaving={})
+def test_a_server_that_sends_fewer_rows_than_asked_for_and_no_link_is_read_on_by_skip(
+    times: dict[str, int], page_size: int, cap: int, leaving: dict[int, int]
+) -> None:
+    server = OffsetServer(times, page_size, cap=cap, skips=True, leaving=leaving)
+    check_promises(scanned(server), times, server.there, ORIGIN, END)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     times=ticks_of_rows,
@@ -479,8 +513,9 @@ def test_an_empty_page_whose_link_leads_back_to_it_is_found_at_once() -> None:
     assert server.requests == 2 * (MAX_RESTARTS + 1)
 
 
-def test_an_honest_scan_asks_one_page_more_than_there_is() -> None:
+def test_an_honest_scan_asks_two_pages_more_than_there_are() -> None:
+    """One behind the first page, for rows held back, and one that shows the end."""
     times = {f"r{number:03}": ORIGIN + number // 2 for number in range(200)}
     server = OffsetServer(times, 50)
     scanned(server)
-    assert server.requests <= 200 // 49 + 2
+    assert server.requests <= 200 // 49 + 3

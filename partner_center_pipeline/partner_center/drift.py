@@ -1,0 +1,124 @@
+"""Tells what a payload holds that no source of Microsoft's names: unknown fields, and unknown values of enumerations.
+
+What belongs here: comparing a payload with what is known (referral_shape.toml, which names its sources). What does not:
+what breaks the contract (`contract`; drift breaks nothing, the row loads), keeping what was found (`warehouse.drift`).
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+_NAME: Final = re.compile(r"[A-Za-z_$][\w$-]{0,63}(?:@odata\.[A-Za-z.]{1,30})?|@odata\.[A-Za-z.]{1,30}", re.ASCII)
+_CODE: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+_MOST_DIGITS: Final = 4
+"""A key with more digits is no name of a field but an id or a number, and each referral would bring another."""
+
+_OTHER: Final = "(other)"
+"""Stands for a key that is no name, such as an address, and for text that is no code."""
+
+
+class DriftKind(StrEnum):
+    """What is unknown."""
+
+    FIELD = "field"
+    VALUE = "value"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Drift:
+    """Something unknown: a field's name, or the value of a watched enumeration.
+
+    `path` is where, e.g. `details.requirements.solutions[].price`; `[]` stands for any item of a list. `value` is the
+    code at that path, empty for a field, whose content is never taken. Neither holds text that a person wrote: what is
+    not of the form of a name or a code is `(other)`, what is no text its JSON type in brackets.
+    """
+
+    kind: DriftKind
+    path: str
+    value: str = ""
+
+
+@dataclass(slots=True)
+class _Known:
+    """An object's known fields: all names, those with fields of their own, those with an enumeration's values."""
+
+    names: set[str] = field(default_factory=set)
+    objects: dict[str, "_Known"] = field(default_factory=dict)
+    values: dict[str, frozenset[object]] = field(default_factory=dict)
+
+    def at(self, path: str) -> "_Known":
+        """The object at a path such as `a.b[].c`, made where it is new; "" is this one."""
+        here = self
+        for name in path.replace("[]", "").split(".") if path else ():
+            here = here.objects.setdefault(name, _Known())
+        return here
+
+
+@cache
+def _known() -> _Known:
+    text = files("partner_center_pipeline.partner_center").joinpath("referral_shape.toml").read_text(encoding="utf-8")
+    shape: dict[str, dict[str, list[str]]] = tomllib.loads(text)
+    values = shape.pop("values")
+    known = _Known()
+    for source in shape.values():
+        for path, names in source.items():
+            known.at(path).names.update(names)
+    for path, members in values.items():
+        parent, _, name = path.rpartition(".")
+        # "" and null say that there is none.
+        known.at(parent.removesuffix("[]")).values[name] = frozenset((*members, "", None))
+    return known
+
+
+def drift_of(payload: Mapping[str, Any]) -> tuple[Drift, ...]:
+    """What in a referral's payload is unknown, each once, sorted; empty for a usual one.
+
+    Never raises for what the contract let pass: at most 254 levels deep, numbers and text of any size.
+    """
+    return tuple(sorted(set(_of_object(payload, _known(), ""))))
+
+
+def _of_object(found: Mapping[str, Any], known: _Known, before: str) -> Iterator[Drift]:
+    if not found.keys() <= known.names:
+        for name in found.keys() - known.names:
+            yield Drift(DriftKind.FIELD, before + _shown_name(name))
+    for name, members in known.values.items():
+        value = found.get(name)
+        # A list or an object has no hash, and is no member either.
+        if isinstance(value, list | dict) or value not in members:
+            yield Drift(DriftKind.VALUE, before + name, _shown_value(value))
+    for name, inner in known.objects.items():
+        value = found.get(name)
+        if value:
+            yield from _of_value(value, inner, before + name)
+
+
+def _of_value(value: object, known: _Known, path: str) -> Iterator[Drift]:
+    if isinstance(value, dict):
+        yield from _of_object(value, known, path + ".")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _of_value(item, known, path + "[]")
+
+
+def _shown_name(name: str) -> str:
+    return name if _NAME.fullmatch(name) and sum(map(str.isdigit, name)) <= _MOST_DIGITS else _OTHER
+
+
+def _shown_value(value: object) -> str:
+    match value:
+        case str():
+            return value if _CODE.fullmatch(value) else _OTHER
+        case bool():
+            return "(boolean)"
+        case int() | float():
+            return "(number)"
+        case list():
+            return "(list)"
+        case _:
+            return "(object)"
