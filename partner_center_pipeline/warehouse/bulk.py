@@ -2,14 +2,17 @@
 
 PostgreSQL: COPY to a temporary table, then INSERT ... ON CONFLICT. SQLite: executemany with ON CONFLICT. Never a
 statement per row and never `.values([...])` with many dicts (measured three times slower: architecture.md, "Memory
-and time").
+and time"). Where the caller knows that no key is there yet, COPY goes to the table itself.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, column, select
+import orjson
+from sqlalchemy import ColumnElement, Connection, Select, Table, Text, and_, bindparam, column, func, select
 from sqlalchemy import table as lightweight_table
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -24,6 +27,58 @@ CHUNK: Final = 1000
 def chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     """The keys, some at a time: a statement takes only so many variables, and a transaction should stay short."""
     return (keys[at : at + CHUNK] for at in range(0, len(keys), CHUNK))
+
+
+def present(connection: Connection, table: Table, keys: Collection[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """Those of these keys that the table holds; a key has the texts of the primary key's columns, in their order.
+
+    The keys are joined, because each is then looked up in the index. Given as `IN (...)`, PostgreSQL reads the whole
+    table for them while it has no statistics of it, which is so until a first load is over.
+    """
+    if not keys:
+        return set()
+    if connection.dialect.name == "postgresql":
+        given = {f"texts{place}": list(texts) for place, texts in enumerate(zip(*keys, strict=True))}
+        rows = connection.execute(_present_in_postgresql(table), given)
+    else:
+        rows = connection.execute(_present_in_sqlite(table), {"keys": orjson.dumps(list(keys)).decode()})
+    return {tuple(row) for row in rows}
+
+
+@cache
+def _present_in_postgresql(table: Table) -> Select[Any]:
+    columns = list(table.primary_key.columns)
+    texts = [bindparam(f"texts{place}", type_=ARRAY(Text)) for place in range(len(columns))]
+    given = func.unnest(*texts).table_valued(*(one.name for one in columns)).render_derived(name="given")
+    return select(*columns).join_from(given, table, and_(*(one == given.c[one.name] for one in columns)))
+
+
+@cache
+def _present_in_sqlite(table: Table) -> Select[Any]:
+    columns = list(table.primary_key.columns)
+    given = func.json_each(bindparam("keys")).table_valued("value")
+    texts = [func.json_extract(given.c.value, f"$[{place}]") for place in range(len(columns))]
+    return select(*columns).join_from(
+        given, table, and_(*(one == text for one, text in zip(columns, texts, strict=True)))
+    )
+
+
+def insert_absent(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows of which the caller found out, in this transaction of `begin_writing`, that no key is `present`.
+
+    A key that is there after all fails the transaction.
+    """
+    if not rows:
+        return
+    names = list(rows[0])
+    if connection.dialect.name == "postgresql":
+        _copy(connection, table, table.name, names, rows)
+    else:
+        marks = ", ".join("?" for _ in names)
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})",  # noqa: S608  names of our own columns
+            [tuple(values) for values in _bound(connection, table, names, rows)],
+        )
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
@@ -76,12 +131,21 @@ def _stage(connection: Connection, table: Table, names: list[str], rows: Sequenc
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} (LIKE {table.name} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
     )
     connection.exec_driver_sql(f"TRUNCATE {stage}")
-    dialect = connection.dialect
-    binders = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
+    _copy(connection, table, stage, names, rows)
+    return stage
+
+
+def _copy(connection: Connection, table: Table, target: str, names: list[str], rows: Sequence[Row]) -> None:
     driver = connection.connection.driver_connection
     if driver is None:
         raise RuntimeError("the connection to PostgreSQL was closed")
-    with driver.cursor() as cursor, cursor.copy(f"COPY {stage} ({', '.join(names)}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row([bind(row[name]) if bind else row[name] for name, bind in zip(names, binders, strict=True)])
-    return stage
+    with driver.cursor() as cursor, cursor.copy(f"COPY {target} ({', '.join(names)}) FROM STDIN") as copy:
+        for values in _bound(connection, table, names, rows):
+            copy.write_row(values)
+
+
+def _bound(connection: Connection, table: Table, names: list[str], rows: Sequence[Row]) -> Iterator[list[Any]]:
+    """The rows' values as the driver takes them, without SQLAlchemy's work on each parameter of each row."""
+    dialect = connection.dialect
+    binders = [(name, table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names]
+    return ([bind(row[name]) if bind else row[name] for name, bind in binders] for row in rows)

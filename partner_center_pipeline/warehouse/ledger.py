@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, func, or_, select, true, update
+from sqlalchemy import Connection, and_, bindparam, case, func, literal, or_, select, true, update
 
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.schema import (
@@ -190,7 +190,7 @@ def _position(connection: Connection, windows: Sequence[SyncWindow]) -> int | No
             if position < row.window_end:
                 break
         elif row.raw_referrals_at is None:
-            break
+            return None  # nothing of this window was scanned, the overlap before it neither
     return position
 
 
@@ -317,21 +317,56 @@ def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset
     return [replace(window, covers_from=ready[window.start]) for window in windows]
 
 
-def mark(connection: Connection, windows: Sequence[SyncWindow], asset: Asset, now: datetime, *, changed: bool) -> None:
-    """Note that an asset has all of these windows; when it `changed` something, the later assets no longer do."""
+def built_on(connection: Connection, windows: Sequence[SyncWindow], before: Asset) -> dict[int, datetime]:
+    """When `before` had each of these windows (by start): what an asset that begins now builds on."""
+    rows = connection.execute(select(sync_windows.c.window_start, _at(before)).where(_named(windows)))
+    return {start: at for start, at in rows if at is not None}
+
+
+def mark(
+    connection: Connection,
+    windows: Sequence[SyncWindow],
+    asset: Asset,
+    now: datetime,
+    *,
+    changed: bool,
+    seen: Mapping[int, datetime] | None = None,
+) -> None:
+    """Note that an asset has all of these windows; when it `changed` something, the later assets no longer do.
+
+    With `seen` (from `built_on`, read before the asset read its rows), a window that was reopened meanwhile is left
+    open: another run put something new under it that this one cannot have met.
+    """
+    marked = update(sync_windows).values(**{f"{asset}_at": now}, **(_undone_after(asset) if changed else {}))
+    if seen is None:
+        connection.execute(marked.where(_named(windows)))
+        return
+    before = CHAIN[CHAIN.index(asset) - 1]
+    one = and_(
+        sync_windows.c.window_start == bindparam("the_start"),
+        sync_windows.c.window_end == bindparam("the_end"),
+        _at(before) == bindparam("seen_at", type_=sync_windows.c[f"{before}_at"].type),
+    )
     connection.execute(
-        update(sync_windows)
-        .where(_named(windows))
-        .values(**{f"{asset}_at": now}, **(_undone_after(asset) if changed else {}))
+        marked.where(one),
+        [
+            {"the_start": window.start, "the_end": window.end, "seen_at": seen[window.start]}
+            for window in windows
+            if window.start in seen
+        ],
     )
 
 
-def reopen(connection: Connection, window: SyncWindow, after: Asset) -> None:
-    """Something new stands under `after`: what the later assets made of the window is no longer all of it."""
+def reopen(connection: Connection, window: SyncWindow, after: Asset, now: datetime) -> None:
+    """Something new stands under `after`: what the later assets made of the window is no longer all of it.
+
+    `after` itself has the window as of `now`, so that a later asset at work on it finds out (`mark`).
+    """
+    done = _at(after)
     connection.execute(
         update(sync_windows)
         .where(sync_windows.c.window_start == window.start, sync_windows.c.window_end == window.end)
-        .values(**_undone_after(after))
+        .values(**{f"{after}_at": case((done.is_not(None), literal(now, done.type)))}, **_undone_after(after))
     )
 
 

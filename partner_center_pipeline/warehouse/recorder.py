@@ -6,19 +6,22 @@ goes on from the position.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-from partner_center_pipeline.warehouse import ledger, referrals
+from partner_center_pipeline.warehouse import drift, ledger, referrals
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline.warehouse.schema import Asset
 from partner_center_pipeline.windows import SyncWindow
+
+DriftOf = Callable[[Mapping[str, Any]], Iterable[drift.Drift]]
+"""Tells what in a payload is news, as `partner_center.drift_of` does."""
 
 
 class Page(Protocol):
@@ -55,6 +58,7 @@ class Recorder:
     statuses: Counter[str]
     resume_from: int | None
     lease: Lease | None = None
+    drift_of: DriftOf | None = None
     _open: int = 0
 
     @classmethod
@@ -66,10 +70,12 @@ class Recorder:
         clock: Callable[[], datetime],
         first: int,
         lease: Lease | None = None,
+        drift_of: DriftOf | None = None,
     ) -> "Recorder":
         """Note the attempt. `first` is the start (ticks) of the installation's first window.
 
-        With a `lease`, every transaction stands only if it is still held, and raises LeaseLostError otherwise.
+        With a `lease`, every transaction stands only if it is still held, and raises LeaseLostError otherwise. What
+        `drift_of` finds in the payloads of new versions is kept with them.
 
         `resume_from` is the position (ticks) where an earlier attempt stopped, or None; `windows` come out with the
         interval that each answers for.
@@ -80,7 +86,7 @@ class Recorder:
             resolved = ledger.resolve(connection, windows, first)
             position = ledger.begin(connection, resolved, run_id, clock())
         figures = {window: ledger.Figures() for window in resolved}
-        return cls(warehouse, resolved, run_id, clock, figures, Counter(), position, lease)
+        return cls(warehouse, resolved, run_id, clock, figures, Counter(), position, lease, drift_of)
 
     def write(self, page: Page) -> None:
         """Store a page and the position behind it; close the windows it passed."""
@@ -95,6 +101,9 @@ class Recorder:
         with self._writing() as connection:
             fresh = referrals.store(connection, placed, now)
             referrals.quarantine(connection, page.rejected, here.start, now)
+            if self.drift_of is not None:
+                news = ((item, one.row.referral_id) for one in fresh for item in self.drift_of(one.row.payload))
+                drift.record(connection, news, now)
             self._count(here, page, placed, fresh)
             at = self._window_at(page.position)
             reached = [window for window in self.windows[self._open :] if window <= at]
@@ -102,7 +111,7 @@ class Recorder:
                 position = min(page.position, window.end) if window <= at else None
                 ledger.note_progress(connection, window, self.run_id, self.figures[window], position)
             for window in {self._window_at(item.row.updated_ticks) for item in fresh}:
-                ledger.reopen(connection, window, Asset.RAW_REFERRALS)
+                ledger.reopen(connection, window, Asset.RAW_REFERRALS, now)
         self._close_until(self.windows[-1].end if page.last else page.position)
 
     @contextmanager

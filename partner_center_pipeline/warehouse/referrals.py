@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
-from partner_center_pipeline.warehouse.bulk import CHUNK, insert_new, upsert
+from partner_center_pipeline.warehouse.bulk import CHUNK, insert_absent, present, upsert
 from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals
 
 
@@ -56,13 +56,12 @@ class Placed:
 
 def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> list[Placed]:
     """Store the versions that are not known yet by (id, eTag); those that were new."""
-    known = _known(connection, {item.row.referral_id for item in placed})
-    fresh: dict[tuple[str, str], Placed] = {}
+    fresh: dict[tuple[str, ...], Placed] = {}
     for item in placed:
-        key = (item.row.referral_id, item.row.version)
-        if key not in known:
-            fresh.setdefault(key, item)
-    insert_new(
+        fresh.setdefault((item.row.referral_id, item.row.version), item)
+    for key in present(connection, raw_referrals, fresh):
+        del fresh[key]
+    insert_absent(
         connection,
         raw_referrals,
         [
@@ -82,15 +81,6 @@ def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> li
         ],
     )
     return list(fresh.values())
-
-
-def _known(connection: Connection, ids: set[str]) -> set[tuple[str, str]]:
-    if not ids:
-        return set()
-    rows = connection.execute(
-        select(raw_referrals.c.referral_id, raw_referrals.c.version).where(raw_referrals.c.referral_id.in_(sorted(ids)))
-    )
-    return {(referral_id, version) for referral_id, version in rows}
 
 
 def quarantine(connection: Connection, rejected: Sequence[Rejected], window_start: int, now: datetime) -> None:

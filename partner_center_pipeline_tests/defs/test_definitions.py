@@ -33,6 +33,7 @@ print(json.dumps({
         s.name: [s.job_name, s.cron_schedule, s.default_status.value, s.execution_timezone]
         for s in repository.schedule_defs
     },
+    "checks": sorted(key.to_user_string() for key in graph.asset_check_keys),
     "sensors": {
         s.name: [s.job_name, s.minimum_interval_seconds, s.default_status.value] for s in repository.sensor_defs
     },
@@ -60,7 +61,7 @@ def described(home: Path, **variables: str) -> dict[str, Any]:
     return found
 
 
-def test_five_assets_two_jobs_their_schedules_and_a_sensor_are_defined(tmp_path: Path) -> None:
+def test_five_assets_three_jobs_their_schedules_and_a_sensor_are_defined(tmp_path: Path) -> None:
     found = described(tmp_path, HUNTER_SYNC_START="2026-01-01T00:00:00Z")
     assert found == {
         "assets": {
@@ -77,9 +78,11 @@ def test_five_assets_two_jobs_their_schedules_and_a_sensor_are_defined(tmp_path:
         "policies": ["144"],
         "pools": {"raw_referrals": ["partner_center_api"]},
         "schedules": {
+            "partner_center_reconcile_schedule": ["partner_center_reconcile", "47 1 * * 0", "RUNNING", "UTC"],
             "partner_center_rescan_schedule": ["partner_center_rescan", "27 * * * *", "RUNNING", "UTC"],
             "partner_center_sync_schedule": ["partner_center_sync", "2-59/10 * * * *", "RUNNING", "UTC"],
         },
+        "checks": ["raw_referrals:complete_windows_missed_nothing", "raw_referrals:quarantine_is_empty"],
         "sensors": {"partner_center_flag_sensor": ["partner_center_sync", 30, "RUNNING"]},
     }
 

@@ -1,5 +1,6 @@
 """Many rows at once mean the same on both databases, whatever their values are."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
@@ -8,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Table, select
+from sqlalchemy import Table, select, text
 from sqlalchemy.exc import StatementError
 
 from partner_center_pipeline.partner_center.contract import Breach, Rejected, decode, read_referral
 from partner_center_pipeline.warehouse import referrals
-from partner_center_pipeline.warehouse.bulk import chunks, insert_new, upsert
-from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.bulk import chunks, insert_absent, insert_new, present, upsert
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.schema import (
     AttemptState,
     companies,
@@ -24,6 +25,7 @@ from partner_center_pipeline.warehouse.schema import (
     sync_attempts,
     sync_windows,
 )
+from partner_center_pipeline_tests.conftest import PostgresServer
 from partner_center_pipeline_tests.warehouse.rows import company, undone
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -68,12 +70,15 @@ def stored(warehouse: Warehouse, table: Table) -> list[dict[str, Any]]:
         return [row_dict(row) for row in connection.execute(select(table).order_by(*table.primary_key.columns))]
 
 
+@pytest.mark.parametrize("insert", [insert_new, insert_absent])
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(payload=st.dictionaries(storable, json_values, max_size=4), text=storable)
-def test_payloads_and_texts_are_read_back_as_written(warehouse: Warehouse, payload: dict[str, Any], text: str) -> None:
+def test_payloads_and_texts_are_read_back_as_written(
+    warehouse: Warehouse, insert: Callable[..., None], payload: dict[str, Any], text: str
+) -> None:
     with undone(warehouse) as connection:
         row = raw("a", payload=payload, content_hash=text)
-        insert_new(connection, raw_referrals, [row])
+        insert(connection, raw_referrals, [row])
         found = connection.execute(select(raw_referrals)).one()
         assert row_dict(found) == row
 
@@ -158,6 +163,8 @@ def test_columns_that_are_not_given_keep_what_they_hold(warehouse: Warehouse) ->
 def test_nothing_is_nothing(warehouse: Warehouse) -> None:
     with warehouse.write() as connection:
         insert_new(connection, raw_referrals, [])
+        insert_absent(connection, raw_referrals, [])
+        assert present(connection, raw_referrals, set()) == set()
         upsert(connection, companies, [])
     assert stored(warehouse, raw_referrals) == []
 
@@ -179,6 +186,37 @@ def test_more_rows_than_a_statement_takes_variables_are_written(warehouse: Wareh
     with warehouse.write() as connection:
         insert_new(connection, raw_referrals, [raw(f"{number:05}") for number in range(3500)])
     assert len(stored(warehouse, raw_referrals)) == 3500
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(held=st.sets(st.tuples(storable, storable), max_size=5), others=st.sets(st.tuples(storable, storable)))
+def test_of_any_keys_those_are_present_that_the_table_holds(
+    warehouse: Warehouse, held: set[tuple[str, str]], others: set[tuple[str, str]]
+) -> None:
+    with undone(warehouse) as connection:
+        insert_new(connection, raw_referrals, [raw(name, version=version) for name, version in sorted(held)])
+        assert present(connection, raw_referrals, held | others) == held
+
+
+@pytest.mark.postgres
+def test_a_table_that_is_filled_for_the_first_time_is_not_read_through_for_each_page(postgres: PostgresServer) -> None:
+    names = [f"{number:05}" for number in range(20_000)]
+    warehouse = Warehouse.open(postgres.migrated())
+    with warehouse.write() as connection:
+        insert_absent(connection, raw_referrals, [raw(name, payload={"notes": "x" * 1000}) for name in names])
+        assert len(present(connection, raw_referrals, {(name, "v1") for name in names[::200]})) == 100
+        looked = text("SELECT seq_scan, idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'raw_referrals'")
+        assert connection.execute(looked).one() == (0, 100)
+    warehouse.close()
+
+
+def test_rows_said_to_be_absent_that_are_there_fail_the_transaction_whole(warehouse: Warehouse) -> None:
+    with warehouse.write() as connection:
+        insert_absent(connection, raw_referrals, [raw("a")])
+    with pytest.raises(WarehouseError, match="nothing of its transaction was kept"), warehouse.write() as connection:
+        insert_absent(connection, raw_referrals, [raw("b"), raw("a", content_hash="other")])
+    (row,) = stored(warehouse, raw_referrals)
+    assert (row["referral_id"], row["content_hash"]) == ("a", "hash")
 
 
 def test_chunks_hold_every_key_once_in_order() -> None:

@@ -259,7 +259,7 @@ def test_a_reopened_window_is_tried_again_and_a_done_one_is_not(warehouse: Wareh
     whole(warehouse, windows(2), [])
     finish(warehouse, windows(2))
     with warehouse.write() as connection:
-        ledger.reopen(connection, windows(1)[0], Asset.NORMALIZED_LEADS)
+        ledger.reopen(connection, windows(1)[0], Asset.NORMALIZED_LEADS, NOW)
         assert ledger.tries(connection, FIRST, FIRST + W).count == 1
         assert ledger.tries(connection, FIRST + W, FIRST + 2 * W) == ledger.Tries(0, None)
         row = connection.execute(select(sync_windows).where(sync_windows.c.window_start == FIRST)).one()

@@ -176,6 +176,19 @@ class TestCrash:
         assert {attempt["error"] for attempt in attempts(warehouse)[2:]} == {"the line went dead"}
         assert begin(warehouse, windows(2, first=2), "rest").resume_from == FIRST + 2 * W + 5
 
+    def test_a_scan_that_died_before_closing_its_window_leaves_the_next_window_its_overlap(
+        self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def killed(*_: object) -> None:
+            raise InterruptedError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "close", killed)
+            with pytest.raises(InterruptedError):
+                whole(warehouse, windows(1), [Row("a", FIRST)])
+        assert begin(warehouse, windows(1), "same").resume_from == FIRST + W
+        assert begin(warehouse, windows(2), "longer").resume_from is None
+
     def test_a_closed_window_is_read_from_its_start_again(self, warehouse: Warehouse) -> None:
         whole(warehouse, windows(1), [Row("a", FIRST)])
         assert begin(warehouse, windows(1), "again").resume_from is None
@@ -220,6 +233,18 @@ class TestChain:
             ledger.mark(connection, windows(1), Asset.COMPANIES, NOW, changed=True)
         assert covered(warehouse) == []
         assert covered(warehouse, Asset.RAW_REFERRALS, Asset.NORMALIZED_LEADS, Asset.COMPANIES) != []
+
+    def test_an_asset_leaves_a_window_open_that_got_something_new_while_it_was_at_work(
+        self, warehouse: Warehouse
+    ) -> None:
+        one, other = windows(2)
+        whole(warehouse, [one, other], [])
+        with warehouse.write() as connection:
+            seen = ledger.built_on(connection, [one, other], Asset.RAW_REFERRALS)
+            ledger.reopen(connection, other, Asset.RAW_REFERRALS, NOW + timedelta(microseconds=1))
+            ledger.mark(connection, [one, other], Asset.NORMALIZED_LEADS, NOW, changed=False, seen=seen)
+        assert covered(warehouse, Asset.NORMALIZED_LEADS) == [(BEGINNING, FIRST + W)]
+        assert covered(warehouse, Asset.RAW_REFERRALS) == [(BEGINNING, FIRST + 2 * W)]
 
     def test_an_asset_may_not_run_before_the_one_before_it(self, warehouse: Warehouse) -> None:
         whole(warehouse, windows(1), [])

@@ -1,0 +1,127 @@
+"""Asset checks: what a person should look at although every run succeeded.
+
+Belongs here: turning what the warehouse keeps into red and yellow, with the next step. Not here: finding it out
+(`reconcile`, `warehouse.quarantine`). The checks read two small tables, run once per run (a range run too: they carry
+no window), and never block. Their metadata holds no personal data.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import dagster as dg
+from sqlalchemy import Connection
+
+from partner_center_pipeline.defs.resources import WarehouseResource
+from partner_center_pipeline.defs.run import counts_table, failing_for_people
+from partner_center_pipeline.warehouse import quarantine, reconciling
+from partner_center_pipeline.warehouse.schema import Asset
+from partner_center_pipeline.windows import render_ticks
+
+QUARANTINE: Final = "quarantine_is_empty"
+MISSED: Final = "complete_windows_missed_nothing"
+MOST_WINDOWS: Final = 100
+"""Windows that a table of metadata lists: enough to see a pattern. `reconciliations` holds all."""
+
+_ASSET: Final = dg.AssetKey(str(Asset.RAW_REFERRALS))
+
+
+@dg.multi_asset_check(
+    name="nothing_is_lost",
+    specs=[
+        dg.AssetCheckSpec(QUARANTINE, asset=_ASSET, description="No referral is kept aside for a person to look at."),
+        dg.AssetCheckSpec(
+            MISSED,
+            asset=_ASSET,
+            description="The last full comparison with Partner Center (partner_center_reconcile) found no referral "
+            "that a window missed and yet closed as complete.",
+        ),
+    ],
+)
+def nothing_is_lost(warehouse: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
+    """Both checks in one step, as a step costs more than they do."""
+    with failing_for_people(), warehouse.open() as house, house.read() as connection:
+        results = list(evaluate(connection))
+    yield from results
+
+
+def evaluate(connection: Connection) -> Iterator[dg.AssetCheckResult]:
+    """How both checks stand now."""
+    yield _quarantine_is_empty(quarantine.counts(connection))
+    yield _complete_windows_missed_nothing(reconciling.latest(connection))
+
+
+def report(instance: dg.DagsterInstance, connection: Connection) -> None:
+    """Tell Dagster how the checks stand, outside any run of the asset, so that the UI shows it at once."""
+    for result in evaluate(connection):
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=_ASSET,
+                check_name=result.check_name or "",
+                passed=result.passed,
+                severity=result.severity,
+                description=result.description,
+                metadata=result.metadata,
+            )
+        )
+
+
+def _quarantine_is_empty(counts: Mapping[str, int]) -> dg.AssetCheckResult:
+    rows = sum(counts.values())
+    return dg.AssetCheckResult(
+        asset_key=_ASSET,
+        check_name=QUARANTINE,
+        passed=rows == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{rows} rows of Partner Center break the contract and are no leads. Look at them with "
+        "`partner-center quarantine list` and `show`; after a change of the contract, take them in with `replay`."
+        if rows
+        else "Every row of Partner Center was taken in.",
+        metadata={"rows": rows, "rows_by_reason": counts_table("reason", counts)},
+    )
+
+
+def _complete_windows_missed_nothing(outcome: reconciling.Outcome | None) -> dg.AssetCheckResult:
+    if outcome is None:
+        return dg.AssetCheckResult(
+            asset_key=_ASSET,
+            check_name=MISSED,
+            passed=True,
+            description="There was no full comparison yet. The job partner_center_reconcile makes one every week; "
+            "`partner-center reconcile` makes one now.",
+        )
+    found = f"The comparison of {outcome.started_at:%Y-%m-%d %H:%M} UTC"
+    return dg.AssetCheckResult(
+        asset_key=_ASSET,
+        check_name=MISSED,
+        passed=outcome.missed == 0,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{found} found {outcome.missed} versions that windows missed although they closed as complete. "
+        "They are loaded, and their windows are open again for the later assets. Compare the windows below with "
+        "sync_attempts, and report it: a scan should not do that. The next comparison without a finding turns this "
+        "green."
+        if outcome.missed
+        else f"{found} found nothing that a complete window had missed.",
+        metadata={
+            "started_at": dg.MetadataValue.timestamp(outcome.started_at),
+            "compared_until": render_ticks(outcome.until),
+            "fetched": outcome.fetched,
+            "missing": outcome.missing,
+            "missed_by_complete_windows": outcome.missed,
+            "windows": windows_table(outcome.windows),
+        },
+    )
+
+
+def windows_table(windows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """The windows with missing versions; the first of them where they are many."""
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(window) for window in windows[:MOST_WINDOWS]],
+        schema=dg.TableSchema(
+            columns=[
+                dg.TableColumn("window", "string", description="its key"),
+                dg.TableColumn("interval", "string", description="what it answers for"),
+                dg.TableColumn("missing", "int", description="versions it should have brought"),
+                dg.TableColumn("claimed_complete", "bool", description="whether it had closed as complete"),
+            ]
+        ),
+    )

@@ -1,0 +1,55 @@
+"""payload_drift: fields and values that are news, once each, with the first referral that showed them.
+
+Belongs here: keeping and reading them. Not here: what is news (`partner_center.drift`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy import Connection, select
+
+from partner_center_pipeline.warehouse.bulk import insert_new
+from partner_center_pipeline.warehouse.schema import payload_drift
+
+
+class Drift(Protocol):
+    """A field or value that is news, as `partner_center.drift` finds it."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def value(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Drift that was met: `value` is empty for a field, `first_seen` is UTC."""
+
+    kind: str
+    path: str
+    value: str
+    referral_id: str
+    first_seen: datetime
+
+
+def record(connection: Connection, found: Iterable[tuple[Drift, str]], now: datetime) -> None:
+    """Keep drift with the id of the referral that showed it; what is known already stays as it was first seen."""
+    rows: dict[tuple[str, str, str], dict[str, object]] = {}
+    for item, referral_id in found:
+        kind = str(item.kind)
+        rows.setdefault(
+            (kind, item.path, item.value),
+            {"kind": kind, "path": item.path, "value": item.value, "referral_id": referral_id, "first_seen": now},
+        )
+    insert_new(connection, payload_drift, list(rows.values()))
+
+
+def load(connection: Connection) -> Sequence[Seen]:
+    """All drift, the newest first."""
+    table = payload_drift
+    rows = connection.execute(select(table).order_by(table.c.first_seen.desc(), table.c.path, table.c.value))
+    return [Seen(row.kind, row.path, row.value, row.referral_id, row.first_seen) for row in rows]

@@ -1,0 +1,197 @@
+"""The quarantine: a broken row is one row's problem, and a replay takes in what passes by now, all or nothing."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from partner_center_pipeline.partner_center import Breach, ReferralVersion, Rejected, decode, read_referral
+from partner_center_pipeline.partner_center.drift import drift_of
+from partner_center_pipeline.partner_center.reread import reread
+from partner_center_pipeline.warehouse import drift, ledger, quarantine, referrals
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.quarantine import Kept, Refused, Replayed
+from partner_center_pipeline.warehouse.recorder import Recorder
+from partner_center_pipeline.warehouse.schema import Asset, quarantined_referrals, raw_referrals
+from partner_center_pipeline_tests.warehouse.test_recording import FIRST, NOW, Page, Row, W, begin, finish, windows
+
+LATER = NOW + timedelta(hours=1)
+Reread = Callable[[str, str], referrals.Version | Refused]
+
+
+def text_of(number: int, **values: str) -> str:
+    """A referral's JSON, of the first window."""
+    fields = {"id": f'"r{number}"', "eTag": '"v1"', "updatedDateTime": '"2026-03-01T00:01:00Z"', **values}
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in fields.items()) + "}"
+
+
+A_DAY = text_of(1, updatedDateTime='"2026-03-01"')
+"""Breaks today's contract; `relaxed` takes it."""
+
+BROKEN = {
+    "NUL": (text_of(5, name=r'"a\u0000b"'), Breach.UNSTORABLE_TEXT),
+    "lone surrogate": (text_of(5, name=r'"\ud83d"'), Breach.UNSTORABLE_TEXT),
+    "NUL in a key": (text_of(5, **{r"a\u0000b": "1"}), Breach.UNSTORABLE_TEXT),
+    "huge number": (text_of(5, n="1e999"), Breach.UNSTORABLE_NUMBER),
+    "too deep": (text_of(5, n="[" * 400 + "]" * 400), Breach.TOO_DEEP),
+    "not an object": ('"a\\u0000b"', Breach.NOT_AN_OBJECT),
+    "NUL in its id": (text_of(5, id=r'"a\u0000b"'), Breach.UNSTORABLE_TEXT),
+}
+
+
+def read_page(body: str) -> tuple[list[ReferralVersion], list[Rejected]]:
+    rows = [read_referral(item) for item in decode(body.encode())]
+    return (
+        [row for row in rows if isinstance(row, ReferralVersion)],
+        [row for row in rows if isinstance(row, Rejected)],
+    )
+
+
+def write_page(warehouse: Warehouse, body: str, run_id: str = "run") -> Recorder:
+    """What a run over the first window does with one page."""
+    versions, rejected = read_page(body)
+    recorder = begin(warehouse, windows(1), run_id)
+    recorder.write(Page(versions, windows(1)[0].end, rejected, last=True))  # type: ignore[arg-type]
+    return recorder
+
+
+def kept(warehouse: Warehouse) -> list[Kept]:
+    with warehouse.read() as connection:
+        return quarantine.load(connection)
+
+
+def stored(warehouse: Warehouse) -> dict[str, Any]:
+    with warehouse.read() as connection:
+        return {row.referral_id: row for row in connection.execute(select(raw_referrals))}
+
+
+def today(text: str, reason: str) -> ReferralVersion | Refused:
+    """Today's contract."""
+    found = reread(text, reason)
+    return Refused(str(found)) if isinstance(found, Breach) else found
+
+
+def relaxed(text: str, _reason: str) -> ReferralVersion | Refused:
+    """A contract that takes a day without a time, too."""
+    found = read_referral(decode(text.replace('"2026-03-01"', '"2026-03-01T00:02:00Z"').encode()))
+    return Refused(str(found.reason)) if isinstance(found, Rejected) else found
+
+
+def replay(warehouse: Warehouse, rule: Reread = relaxed) -> Replayed:
+    names = [row.fingerprint for row in kept(warehouse)]
+    with warehouse.write() as connection:
+        return quarantine.replay(connection, names, rule, drift_of, LATER)
+
+
+@pytest.mark.parametrize("body", [body for body, _ in BROKEN.values()], ids=list(BROKEN))
+def test_one_rows_problem_is_never_its_pages(body: str, warehouse: Warehouse) -> None:
+    reason = next(reason for text, reason in BROKEN.values() if text == body)
+    page = "[" + ", ".join([*map(text_of, range(5)), body, *map(text_of, range(6, 10))]) + "]"
+    write_page(warehouse, page)
+    assert sorted(stored(warehouse)) == [f"r{number}" for number in range(10) if number != 5]
+    (row,) = kept(warehouse)
+    assert (row.reason, row.window_start, row.attempts) == (str(reason), FIRST, 1)
+
+
+def test_all_kinds_of_broken_rows_on_one_page_are_kept_and_counted(warehouse: Warehouse) -> None:
+    page = "[" + ", ".join([*(body for body, _ in BROKEN.values()), text_of(1)]) + "]"
+    for run_id in ("one", "two"):
+        assert write_page(warehouse, page, run_id).total().quarantined == len(BROKEN)
+    assert list(stored(warehouse)) == ["r1"]
+    assert {row.attempts for row in kept(warehouse)} == {2}
+    with warehouse.read() as connection:
+        assert quarantine.counts(connection) == {
+            "unstorable_text": 4, "unstorable_number": 1, "too_deep": 1, "not_an_object": 1,
+        }  # fmt: skip
+
+
+def test_a_row_is_named_by_any_beginning_of_its_fingerprint(warehouse: Warehouse) -> None:
+    write_page(warehouse, "[" + ", ".join(body for body, _ in BROKEN.values()) + "]")
+    rows = kept(warehouse)
+    with warehouse.read() as connection:
+        assert quarantine.named(connection, "") == rows
+        assert quarantine.named(connection, rows[3].fingerprint[:12].upper()) == [rows[3]]
+        assert quarantine.named(connection, "%") == quarantine.named(connection, "zz") == []
+        assert quarantine.payload_text(connection, rows[0].fingerprint).isascii()
+
+
+def test_a_row_that_passes_by_now_is_stored_under_its_window_which_is_open_again(warehouse: Warehouse) -> None:
+    odd = text_of(1, updatedDateTime='"2026-03-01"', status='"Paused"')
+    write_page(warehouse, f"[{odd}, {text_of(2)}]")
+    finish(warehouse, windows(1))
+    assert replay(warehouse) == Replayed(loaded=1, windows_reopened=1)
+    assert kept(warehouse) == []
+    row = stored(warehouse)["r1"]
+    assert (row.window_start, row.late, row.fetched_at) == (FIRST, False, LATER)
+    with warehouse.read() as connection:
+        assert ledger.covered(connection, [Asset.RAW_REFERRALS]) != []
+        assert ledger.covered(connection) == []
+        assert [(seen.path, seen.value) for seen in drift.load(connection)] == [("status", "Paused")]
+
+
+def test_a_row_from_the_overlap_is_late_as_any_other(warehouse: Warehouse) -> None:
+    write_page(warehouse, "[]")
+    recorder = begin(warehouse, windows(1, first=1), "second")
+    _, rejected = read_page(f"[{A_DAY}]")
+    recorder.write(Page([], FIRST + 2 * W, rejected, last=True))  # type: ignore[arg-type]
+    assert replay(warehouse).loaded == 1
+    row = stored(warehouse)["r1"]
+    assert (row.window_start, row.late) == (FIRST + W, True)
+
+
+def test_a_row_that_still_breaks_the_contract_stays_with_todays_reason(warehouse: Warehouse) -> None:
+    write_page(warehouse, f"[{A_DAY}]")
+    finish(warehouse, windows(1))
+    with warehouse.write() as connection:
+        connection.execute(update(quarantined_referrals).values(reason="a reason of long ago"))
+    (before,) = kept(warehouse)
+    assert replay(warehouse, today) == Replayed(still_refused=1)
+    (after,) = kept(warehouse)
+    assert after.reason == "bad_updated"
+    assert (after.attempts, after.last_seen, after.fingerprint) == (1, before.last_seen, before.fingerprint)
+    with warehouse.read() as connection:
+        assert len(ledger.covered(connection)) == 1
+
+
+def test_a_replay_never_puts_an_older_version_before_a_newer_one(warehouse: Warehouse) -> None:
+    newer = text_of(1, eTag='"v2"', updatedDateTime='"2026-03-01T00:05:00Z"')
+    write_page(warehouse, f"[{A_DAY}, {newer}]")
+    assert len(kept(warehouse)) == 1, "a newer version that came clean leaves the broken one to a person"
+    assert replay(warehouse).loaded == 1
+    with warehouse.read() as connection:
+        ((newest,),) = referrals.newest_of_span(connection, FIRST, FIRST + W)
+    assert newest.version == "v2"
+
+
+def test_a_version_that_is_known_already_leaves_the_quarantine_and_opens_nothing(warehouse: Warehouse) -> None:
+    write_page(warehouse, f"[{A_DAY}, {text_of(1)}]")
+    finish(warehouse, windows(1))
+    assert replay(warehouse) == Replayed(known_already=1)
+    assert kept(warehouse) == []
+    with warehouse.read() as connection:
+        assert len(ledger.covered(connection)) == 1
+
+
+def test_a_replay_that_fails_leaves_everything_as_it_was(warehouse: Warehouse) -> None:
+    write_page(warehouse, f"[{A_DAY}]")
+    finish(warehouse, windows(1))
+
+    def unstorable(_text: str, _reason: str) -> Row:
+        return Row("r1", FIRST + 1, content_hash=None)  # type: ignore[arg-type]
+
+    with pytest.raises(WarehouseError):
+        replay(warehouse, unstorable)
+    assert (len(kept(warehouse)), stored(warehouse)) == (1, {})
+    with warehouse.read() as connection:
+        assert len(ledger.covered(connection)) == 1
+
+
+def test_what_a_list_shows_holds_no_payload() -> None:
+    row = Kept("f1", None, "no_id", "id", FIRST, NOW, NOW, 1)
+    assert row.shown()["window"] == "2026-03-01-00:00"
+    assert datetime(2026, 3, 1, tzinfo=UTC) < row.shown()["first_seen"]
+    assert set(row.shown()) == {
+        "fingerprint", "referral_id", "reason", "path", "window", "first_seen", "last_seen", "attempts",
+    }  # fmt: skip
