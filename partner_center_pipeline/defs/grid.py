@@ -19,6 +19,8 @@ PARTITIONS: Final = GRID.partitions()
 GROUP: Final = "partner_center"
 POOL: Final = "partner_center_api"
 """The pool of what calls Microsoft; dagster.yaml gives it one slot, so one fetch runs at a time."""
+DNS_POOL: Final = "mail_dns"
+"""The pool of the rescan: two at once would ask everything twice."""
 
 
 def chain_asset(

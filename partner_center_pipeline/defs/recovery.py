@@ -11,6 +11,7 @@ from typing import Final
 
 import dagster as dg
 
+from partner_center_pipeline.defs.grid import DNS_POOL, POOL
 from partner_center_pipeline.warehouse import lease, ledger
 from partner_center_pipeline.warehouse.database import Warehouse
 
@@ -26,6 +27,7 @@ def end_dead_runs(instance: dg.DagsterInstance, house: Warehouse, clock: Callabl
     runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY))}
     if not runs:
         return []
+    lease.watch(house, _begun(instance) & runs.keys(), clock)
     with house.read() as connection:
         dead = lease.dead(connection, sorted(runs), clock)
     for run_id in dead:
@@ -34,3 +36,13 @@ def end_dead_runs(instance: dg.DagsterInstance, house: Warehouse, clock: Callabl
         with house.write() as connection:
             ledger.fail(connection, run_id, clock(), MESSAGE)
     return dead
+
+
+def _begun(instance: dg.DagsterInstance) -> set[str]:
+    """The runs that a pool gave its slot.
+
+    Each gives its first sign of life at once; one that was killed before it could would hold the slot in silence. A run
+    that waits for a slot gives none and is alive.
+    """
+    pools = instance.event_log_storage.get_concurrency_infos([POOL, DNS_POOL]).values()
+    return {step.run_id for pool in pools for step in pool.pending_steps if step.assigned_timestamp is not None}

@@ -14,16 +14,17 @@ from typing import Final
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
+from partner_center_pipeline.defs.grid import DNS_POOL
+from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.defs.resources import MailResource, WarehouseResource, utc_now
 from partner_center_pipeline.defs.run import counts_table, failing_for_people
 from partner_center_pipeline.defs.scan_and_score import Scan, Scoring, ask, keep
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse import signals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.lease import alive
 
 JOB_NAME: Final = "partner_center_rescan"
-POOL: Final = "mail_dns"
-"""dagster.yaml gives every pool one slot: two rescans at once would ask everything twice."""
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ def _due(house: Warehouse, now: datetime) -> Iterator[list[str]]:
 
 @dg.op(
     name="ask_dns_again",
-    pool=POOL,
+    pool=DNS_POOL,
     out=dg.Out(dg.Nothing),
     description="Asks DNS about every company whose last answer is older than HUNTER_SIGNALS_TTL_HOURS, or whose retry "
     "after no answer is due; then scores it anew, with history.",
@@ -89,7 +90,7 @@ def _due(house: Warehouse, now: datetime) -> Iterator[list[str]]:
 def _ask_dns_again(context: dg.OpExecutionContext, warehouse: WarehouseResource, mail: MailResource) -> None:
     with failing_for_people(), warehouse.open() as house:
         settings = Settings.load()
-        with mail.open(settings) as scan:
+        with mail.open(settings) as scan, alive(house, context.run.run_id, utc_now):
             done = rescan_due(house, scan, settings, utc_now())
     context.add_output_metadata({**done.shown(), "changes_by_cause": counts_table("cause", done.causes)})
 
@@ -116,13 +117,15 @@ def partner_center_rescan_schedule(
     context: dg.ScheduleEvaluationContext, warehouse: WarehouseResource
 ) -> dg.RunRequest | dg.SkipReason:
     """A run when there is something to ask and none is under way; a run key would keep a failed hour from a retry."""
-    if context.instance.get_runs(dg.RunsFilter(job_name=JOB_NAME, statuses=NOT_FINISHED_STATUSES), limit=1):
-        return dg.SkipReason("the last rescan is still at work")
     try:
-        with warehouse.open() as house, house.read() as connection:
-            due = signals.count_due_again(connection, utc_now())
+        with warehouse.open() as house:
+            end_dead_runs(context.instance, house, utc_now)
+            with house.read() as connection:
+                due = signals.count_due_again(connection, utc_now())
     except (SettingsError, WarehouseError) as error:
         return dg.SkipReason(str(error))
+    if context.instance.get_runs(dg.RunsFilter(job_name=JOB_NAME, statuses=NOT_FINISHED_STATUSES), limit=1):
+        return dg.SkipReason("the last rescan is still at work")
     if not due:
         return dg.SkipReason("no company's mail set-up is due to be asked again")
     return dg.RunRequest()

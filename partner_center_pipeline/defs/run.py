@@ -78,6 +78,7 @@ def step(
     before = ledger.CHAIN[ledger.CHAIN.index(asset) - 1]
     try:
         with warehouse.read() as connection:
+            seen = ledger.built_on(connection, windows, before)
             known = ledger.require(connection, windows, before)
     except ledger.WindowNotReadyError as error:
         raise permanent(str(error)) from None
@@ -85,7 +86,7 @@ def step(
     with alive(warehouse, context.run.run_id, utc_now):
         yield done
     with warehouse.write() as connection:
-        ledger.mark(connection, windows, asset, now, changed=done.rows > 0)
+        ledger.mark(connection, windows, asset, now, changed=done.rows > 0, seen=seen)
 
 
 @contextmanager
@@ -95,7 +96,8 @@ def fetching(house: Warehouse, run_id: str) -> Iterator[Lease]:
     Waits for a run that was killed to lose its lease. Raises LeaseLostError while another one lives.
     """
     lease = Lease(house, run_id, utc_now)
-    lease.acquire(LEASE_SECONDS + 15, time.sleep)
+    with alive(house, run_id, utc_now):
+        lease.acquire(LEASE_SECONDS + 15, time.sleep)
     try:
         with alive(house, run_id, utc_now, lease):
             yield lease

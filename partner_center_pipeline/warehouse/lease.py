@@ -9,7 +9,7 @@ thought dead and wakes up writes nothing.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from partner_center_pipeline.warehouse.bulk import upsert
+from partner_center_pipeline.warehouse.bulk import insert_new, upsert
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.schema import leases, run_heartbeats
 
@@ -144,8 +144,20 @@ def _beat(connection: Connection, run_id: str, clock: Callable[[], datetime]) ->
     return now
 
 
+def watch(house: Warehouse, run_ids: Collection[str], clock: Callable[[], datetime]) -> None:
+    """Count from now on the silence of those of these runs that never gave a sign of life."""
+    with house.read() as connection:
+        heard = set(
+            connection.execute(select(run_heartbeats.c.run_id).where(run_heartbeats.c.run_id.in_(run_ids))).scalars()
+        )
+    if silent := sorted(set(run_ids) - heard):
+        with house.write() as connection:
+            now = _now(connection, clock)
+            insert_new(connection, run_heartbeats, [{"run_id": run_id, "seen_at": now} for run_id in silent])
+
+
 def dead(connection: Connection, run_ids: Sequence[str], clock: Callable[[], datetime]) -> list[str]:
-    """Those of these runs that gave a sign of life once and none for DEAD_SECONDS."""
+    """Those of these runs that gave a sign of life once, or were watched, and gave none for DEAD_SECONDS."""
     long_ago = _now(connection, clock) - timedelta(seconds=DEAD_SECONDS)
     found = connection.execute(
         select(run_heartbeats.c.run_id)

@@ -172,7 +172,7 @@ def test_a_window_whose_chain_stopped_half_way_is_asked_for(stopped_after: Asset
     window = project.window(3)
     all_done_until(project, project.last_due())
     with project.warehouse.write() as connection:
-        ledger.reopen(connection, window, stopped_after)
+        ledger.reopen(connection, window, stopped_after, datetime.now(UTC))
     project.set_attempts_back(timedelta(hours=2))
     assert project.tick_sensor() == [(window.key, window.key)]
 

@@ -1,0 +1,73 @@
+"""Runs that died before their first sign of life: they free their pool's slot, too, and nobody who lives is ended."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from partner_center_pipeline.warehouse import lease
+from partner_center_pipeline_tests.defs.project import JOB, Project
+
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=lease.DEAD_SECONDS + 1)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test(overrides={"concurrency": {"pools": {"default_limit": 1}}}) as instance:
+        yield instance
+
+
+def started(project: Project, pool: str) -> str:
+    """A run that has begun and asks for this pool's slot."""
+    run = create_run_for_test(project.instance, job_name=JOB, status=dg.DagsterRunStatus.STARTED)
+    storage = project.instance.event_log_storage
+    storage.initialize_concurrency_limit_to_default(pool)
+    storage.claim_concurrency_slot(pool, run.run_id, "raw_referrals")
+    return str(run.run_id)
+
+
+def ended(project: Project, at: datetime) -> list[str]:
+    from partner_center_pipeline.defs.recovery import end_dead_runs
+
+    return end_dead_runs(project.instance, project.warehouse, lambda: at)
+
+
+@pytest.mark.parametrize("pool", ["partner_center_api", "mail_dns"])
+def test_a_run_that_got_a_slot_and_never_gave_a_sign_of_life_is_ended_and_the_next_one_goes_on(
+    pool: str, project: Project
+) -> None:
+    dead, waiting = started(project, pool), started(project, pool)
+    assert ended(project, NOW) == []
+    assert ended(project, LATER) == [dead]
+    run = project.instance.get_run_by_id(dead)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    claim = project.instance.event_log_storage.claim_concurrency_slot(pool, waiting, "raw_referrals")
+    assert claim.is_claimed
+
+
+def test_a_run_that_waits_for_a_slot_however_long_is_alive(project: Project) -> None:
+    first, waiting = started(project, "partner_center_api"), started(project, "partner_center_api")
+    for minutes in range(0, 30, 5):
+        at = NOW + timedelta(minutes=minutes)
+        with lease.alive(project.warehouse, first, lambda at=at: at):  # type: ignore[misc]
+            assert ended(project, at) == []
+    run = project.instance.get_run_by_id(waiting)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_whose_process_is_slow_to_start_is_not_ended_once_it_gives_a_sign(project: Project) -> None:
+    run_id = started(project, "partner_center_api")
+    assert ended(project, NOW) == []
+    with lease.alive(project.warehouse, run_id, lambda: LATER):
+        assert ended(project, LATER) == []
+
+
+def test_a_run_in_somebody_elses_pool_is_none_of_ours(project: Project) -> None:
+    started(project, "another_pool")
+    assert ended(project, NOW) == []
+    assert ended(project, LATER) == []
