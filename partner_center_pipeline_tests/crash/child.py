@@ -1,0 +1,153 @@
+"""The process that is killed, and the one that goes on: windows through Dagster, in a home folder of their own.
+
+Belongs here: what such a process does. Not here: where it dies (`failpoints`), what must be true afterwards (`sweep`).
+It is forked from a server that has loaded all of it once (`preload`).
+"""
+
+import ctypes
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any, Final
+
+import dagster as dg
+import pandas  # noqa: F401  imported once, ahead of the fork
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from sqlalchemy import update
+
+from partner_center_pipeline.cli.base import enter_home
+from partner_center_pipeline.partner_center import connect_sign_in
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.warehouse import bulk, lease, ledger, matches, referrals, schema, signals
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline_tests.crash.content import MET_AGAIN, contents
+from partner_center_pipeline_tests.crash.failpoints import FAILPOINTS
+from partner_center_pipeline_tests.defs.project import load_definitions
+
+CHUNK: Final = 8
+"""Rows per transaction of the later assets: several transactions each, with some dozens of referrals."""
+
+STRETCHES: Final = ((0, 0), (1, 4), (5, 5))
+"""The first and the last window of each run: the genesis window, a range, a single window."""
+
+_DIE_WITH_PARENT: Final = 1
+"""PR_SET_PDEATHSIG of Linux: a sweep that is ended leaves no process behind."""
+
+_QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a process works: its home folder, and the HUNTER_ variables that it finds there."""
+
+    home: Path
+    variables: Mapping[str, str]
+
+    @property
+    def log(self) -> Path:
+        """What its processes wrote to stdout and stderr."""
+        return self.home / "log"
+
+    @property
+    def before(self) -> Path:
+        """Where `go_on` leaves the contents of the warehouse before its replay."""
+        return self.home / "before.json"
+
+
+def work(place: Place, failpoint: str | None) -> None:
+    """Do all that is not done yet; die at the failpoint of this name, if one is given."""
+    with _entered(place) as (settings, house):
+        load_definitions(settings.grid)
+        if failpoint is not None:
+            next(point for point in FAILPOINTS if point.name == failpoint).arm()
+        if not house.is_current():
+            house.migrate()
+        with dg.DagsterInstance.get() as instance:
+            _bury_the_dead(instance, house)
+            with connect_sign_in(settings) as sign_in:
+                sign_in.token(renew=True)
+            for first, last in STRETCHES:
+                start, end = _interval(settings, first, last)
+                with house.read() as connection:
+                    done = ledger.covered(connection)
+                if not any(low <= start and end <= high for low, high in done):
+                    _sync(instance, settings, first, last)
+            _rescan(instance, settings, house)
+
+
+def go_on(place: Place) -> None:
+    """Do what is not done yet, leave what the warehouse then holds in `place.before`, and run all windows once more."""
+    work(place, None)
+    with _entered(place) as (settings, house), dg.DagsterInstance.get() as instance:
+        place.before.write_text(json.dumps(contents(house, MET_AGAIN)))
+        _sync(instance, settings, STRETCHES[0][0], STRETCHES[-1][-1])
+
+
+@contextmanager
+def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, SIGKILL)  # Dagster takes any gentler signal for a step's interruption
+    log = place.log.open("a")
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    for name in [name for name in os.environ if name.upper().startswith("HUNTER_")]:
+        del os.environ[name]
+    os.environ.update(place.variables, HUNTER_HOME=str(place.home))
+    enter_home()
+    for module in (bulk, matches, referrals, signals):
+        module.CHUNK = CHUNK  # type: ignore[attr-defined]
+    # A dead process holds its lease for no longer than the next one needs to start, so that the sweep need not wait.
+    lease.LEASE_SECONDS, lease.BEAT_SECONDS, lease.DEAD_SECONDS = 0.5, 0.1, 0.0  # type: ignore[misc]
+    settings = Settings.load()
+    house = Warehouse(settings.database_url.get_secret_value())
+    try:
+        yield settings, house
+    finally:
+        house.close()
+        sys.stdout.flush()
+
+
+def _bury_the_dead(instance: dg.DagsterInstance, house: Warehouse) -> None:
+    from partner_center_pipeline.defs.recovery import end_dead_runs
+
+    for _ in range(2):  # a run that never gave a sign of life is watched from the first look on
+        end_dead_runs(instance, house, lambda: datetime.now(UTC))
+
+
+def _interval(settings: Settings, first: int, last: int) -> tuple[int, int]:
+    grid = settings.grid
+    assert grid.first is not None
+    return grid.first + first * grid.width, grid.first + (last + 1) * grid.width
+
+
+def _sync(instance: dg.DagsterInstance, settings: Settings, first: int, last: int) -> None:
+    start, end = _interval(settings, first, last)
+    low, high = settings.grid.window(start).key, settings.grid.window(end - settings.grid.width).key
+    which: dict[str, Any] = (
+        {"partition_key": low}
+        if first == last
+        else {"tags": {ASSET_PARTITION_RANGE_START_TAG: low, ASSET_PARTITION_RANGE_END_TAG: high}}
+    )
+    _run(instance, settings, "partner_center_sync", **which)
+
+
+def _rescan(instance: dg.DagsterInstance, settings: Settings, house: Warehouse) -> None:
+    with house.write() as connection:
+        long_ago = datetime.now(UTC) - timedelta(days=1)
+        connection.execute(update(schema.domain_signals).values(next_scan_at=long_ago))
+    _run(instance, settings, "partner_center_rescan")
+
+
+def _run(instance: dg.DagsterInstance, settings: Settings, job: str, **which: Any) -> None:
+    definitions = load_definitions(settings.grid)
+    result = definitions.resolve_job_def(job).execute_in_process(instance=instance, run_config=_QUIET, **which)
+    assert result.success, _failures(result.get_step_failure_events())
+
+
+def _failures(events: Sequence[dg.DagsterEvent]) -> list[str]:
+    return [str(event.step_failure_data.error) for event in events]

@@ -1,0 +1,26 @@
+"""Whatever moment a process is killed at, the next one ends as if nothing had happened."""
+
+from pathlib import Path
+
+import pytest
+
+from partner_center_pipeline_tests.conftest import PostgresServer, SqliteFiles
+from partner_center_pipeline_tests.crash.failpoints import FAILPOINTS
+from partner_center_pipeline_tests.crash.sweep import sweep, world
+
+
+def test_there_are_enough_failpoints_and_no_name_stands_for_two() -> None:
+    names = {failpoint.name for failpoint in FAILPOINTS}
+    assert len(names) == len(FAILPOINTS) >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.xdist_group("kill sweep")
+def test_a_process_killed_at_any_failpoint_loses_nothing_and_doubles_nothing(
+    tmp_path: Path, sqlite: SqliteFiles, postgres: PostgresServer
+) -> None:
+    with world(tmp_path) as here:
+        verdicts = list(sweep(here, {"sqlite": sqlite, "postgresql": postgres}))
+    assert [(one.database, one.failpoint, *one.problems) for one in verdicts if one.problems] == []
+    assert len(verdicts) == 2 * len(FAILPOINTS)

@@ -1,0 +1,136 @@
+"""The ways in which a history is synced, and the chain without Dagster around it.
+
+Belongs here: which windows are run in which order, and the paragraphs of the five assets one after the other. Not here:
+the history, and the comparison (`test_histories`).
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import count
+
+from partner_center_pipeline.leads import read_lead
+from partner_center_pipeline.leads.company import company_of
+from partner_center_pipeline.mail import scan as scan_dns
+from partner_center_pipeline.partner_center import connect, scan
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.warehouse import companies, leads, ledger, referrals, signals
+from partner_center_pipeline.warehouse.bulk import chunks
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.recorder import Recorder
+from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow
+
+
+class Order(StrEnum):
+    """How the windows of a stretch are run."""
+
+    RANGE = "one range"
+    ASCENDING = "one by one"
+    DESCENDING = "one by one, reversed"
+    SHUFFLED = "one by one, shuffled"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A page size, a window's width in seconds, and an order."""
+
+    page_size: int
+    width: int
+    order: Order
+
+    def __str__(self) -> str:
+        return f"pages of {self.page_size}, windows of {self.width} s, {self.order}"
+
+    def runs(self, windows: Sequence[SyncWindow]) -> Iterator[Sequence[SyncWindow]]:
+        """The windows of each run, in the order of the runs."""
+        if self.order is Order.RANGE:
+            yield windows
+            return
+        ordered = list(windows)
+        if self.order is Order.DESCENDING:
+            ordered.reverse()
+        elif self.order is Order.SHUFFLED:
+            random.Random(self.width).shuffle(ordered)  # noqa: S311  the same order each time
+        yield from ([window] for window in ordered)
+
+
+WAYS = (
+    Way(100, 3600, Order.RANGE),
+    Way(100, 3600, Order.ASCENDING),
+    Way(7, 3600, Order.DESCENDING),
+    Way(1, 3600, Order.SHUFFLED),
+    Way(1, 600, Order.RANGE),
+    Way(100, 600, Order.ASCENDING),
+    Way(100, 600, Order.DESCENDING),
+    Way(7, 600, Order.SHUFFLED),
+    Way(7, 60, Order.RANGE),
+    Way(7, 60, Order.ASCENDING),
+    Way(1, 60, Order.DESCENDING),
+    Way(100, 60, Order.SHUFFLED),
+)
+"""Each page size with each width, each order with each of both; not all 36."""
+
+_runs = count()
+
+
+def now() -> datetime:
+    """The clock of the runs."""
+    return datetime.now(UTC)
+
+
+def sync(house: Warehouse, settings: Settings, windows: Sequence[SyncWindow]) -> None:
+    """What the five assets do with these windows, in one run."""
+    grid, run_id = settings.grid, f"run {next(_runs)}"
+    assert grid.first is not None
+    recorder = Recorder.begin(house, windows, run_id, now, first=grid.first)
+    first, end = recorder.windows[0], recorder.windows[-1].end
+    overlap = settings.partner_center_overlap_seconds * TICKS_PER_SECOND
+    with connect(settings, deadline=60.0) as client:
+        for page in scan(
+            client,
+            start=None if first.is_genesis else first.covers_from - overlap,
+            end=end,
+            resume_from=recorder.resume_from,
+            not_before=end + grid.lag * TICKS_PER_SECOND,
+        ):
+            recorder.write(page)
+    _later_assets(house, settings, recorder.windows, first.covers_from, end)
+
+
+def _later_assets(house: Warehouse, settings: Settings, windows: Sequence[SyncWindow], start: int, end: int) -> None:
+    from partner_center_pipeline.defs.scan_and_score import Scoring, ask, keep
+    from partner_center_pipeline.defs.suggesting import suggest_matches
+
+    at = now()
+    with house.read() as reading:
+        for newest in referrals.newest_of_span(reading, start, end):
+            rows = [leads.row_of(one, read_lead(one.payload, frozenset(settings.own_domains))) for one in newest]
+            with house.write() as connection:
+                leads.write(connection, rows)
+    with house.read() as connection:
+        domains = leads.domains_of_span(connection, start, end)
+    for some in chunks(domains):
+        with house.write() as connection:
+            companies.write(connection, [company_of(*pair) for pair in leads.of_domains(connection, some).items()])
+    suggest_matches(house, start, end, domains, at)
+    with house.read() as connection:
+        due = signals.due(connection, domains, at)
+    for some in chunks(due):
+        answers = ask(
+            house,
+            lambda asked, _: scan_dns(
+                asked, resolvers=settings.dns_resolvers, selectors=settings.dkim_selectors, clock=now
+            ),
+            some,
+        )
+        with house.write() as connection:
+            keep(connection, answers, settings.signals_ttl_hours)
+    scoring = Scoring(settings, at)
+    for some in chunks(domains):
+        with house.write() as connection:
+            scoring.score(connection, some)
+    with house.write() as connection:
+        for asset in ledger.CHAIN[1:]:
+            ledger.mark(connection, windows, asset, at, changed=False)

@@ -1,0 +1,89 @@
+"""Runs every fault and lists what was seen, without what differs from run to run.
+
+Belongs here: the lines of the table and their texts. Not here: the faults.
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from partner_center_pipeline_tests.faults.bench import Surroundings, bench
+from partner_center_pipeline_tests.faults.table import FAULTS, Fault
+
+_HEAD: Final = """\
+# Faults
+
+What goes wrong, what a person sees of it in the run or in the command, and what is lost. Each line was really run
+against the local Microsoft: under the fault first, then with the fault gone and one clean run, and then the tables were
+compared with the server. Written by `python -m partner_center_pipeline_tests.faults --write docs/faults.md`; a test
+keeps it so. `<...>` stands for what differs from run to run.
+
+| Fault | What happens | What you see | Rows lost |
+|---|---|---|---|
+"""
+
+_DIFFERS: Final = (
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<id>"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<instant>"),
+    (r"\d{4}-\d\d-\d\d-\d\d:\d\d", "<window>"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d", "<time>"),
+    (r"Tried \d+ times, waited \d+ s", "Tried <n> times, waited <n> s"),
+    (r"after \d+ tries", "after <n> tries"),
+    (r"(Read|Connect|Write)(Error|Timeout)|RemoteProtocolError", "<error>"),
+    (r"(localhost|127\.0\.0\.1):\d{4,5}", r"\1:<port>"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one fault did: the text that a person saw, rows that were lost, seconds it took."""
+
+    fault: Fault
+    seen: str
+    lost: int
+    seconds: float
+
+
+def run_all(
+    around: Surroundings, say: Callable[[Line], None] = lambda _: None, faults: Sequence[Fault] = FAULTS
+) -> list[Line]:
+    """Put a pipeline to each fault, let it get well, and count. Raises AssertionError where it does not get well."""
+    lines = []
+    for fault in faults:
+        started = time.monotonic()
+        with bench(around, fault.name) as here:
+            try:
+                seen = fault.act(here)
+                personal = [value for value in here.personal() if value in seen]
+                assert not personal, "the message names a person or a customer"
+                here.recover()
+                lost = here.lost()
+            except BaseException as error:
+                error.add_note(f"fault {fault.name!r}")
+                raise
+            line = Line(fault, _settled(seen, str(here.home)), lost, time.monotonic() - started)
+        lines.append(line)
+        say(line)
+    return lines
+
+
+def _settled(text: str, home: str) -> str:
+    text = text.replace(home, "<home>")
+    for pattern, instead in _DIFFERS:
+        text = re.sub(pattern, instead, text)
+    return " ".join(text.split())
+
+
+def written(lines: Sequence[Line]) -> str:
+    """The document that holds these lines."""
+    rows = [
+        f"| {line.fault.name} | {_cell(line.fault.how)} | {_cell(line.seen)} | {line.lost or 'none'} |\n"
+        for line in lines
+    ]
+    return _HEAD + "".join(rows)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")

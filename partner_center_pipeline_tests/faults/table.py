@@ -1,0 +1,463 @@
+"""Every fault by name, how it is brought about, and what is done under it.
+
+Belongs here: the list. Not here: what a pipeline can be made to do (`bench`).
+"""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import trustme
+from filelock import FileLock
+from sqlalchemy import insert, text
+
+from partner_center_pipeline.partner_center import PartnerCenterError
+from partner_center_pipeline.simulator import CorruptRow, DnsFault, HttpFault, TokenFault
+from partner_center_pipeline.simulator.faults import DateHeader, IdsShape
+from partner_center_pipeline.simulator.odata import DateLiteral
+from partner_center_pipeline.warehouse import breaker, schema
+from partner_center_pipeline.warehouse.lease import FETCH
+from partner_center_pipeline_tests.faults.bench import Bench
+
+Act = Callable[[Bench], str]
+"""Bring the fault about, do what a person or the schedule does, and say what is seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One line of the table: `how` says in a person's words what goes wrong."""
+
+    name: str
+    how: str
+    act: Act
+
+
+_MANY: Final = 10_000
+
+
+def _http(fault: HttpFault, *, lasting: bool = False, **plan: Any) -> Act:
+    def act(bench: Bench) -> str:
+        if lasting:
+            bench.hurry()
+        bench.faults.plan(fault, **{"times": _MANY if lasting else 1, **plan})
+        return bench.run()
+
+    return act
+
+
+def _switched(lasting: bool = False, **switches: Any) -> Act:
+    def act(bench: Bench) -> str:
+        if lasting:
+            bench.hurry()
+        for name, value in switches.items():
+            assert hasattr(bench.faults, name), name
+            setattr(bench.faults, name, value)
+        return bench.run()
+
+    return act
+
+
+def _renewal(fault: TokenFault, *, times: int = _MANY, number: int | None = None) -> Act:
+    """The token is refused once, and the sign-in service does not renew it."""
+
+    def act(bench: Bench) -> str:
+        bench.hurry()
+        bench.faults.plan(HttpFault.UNAUTHORIZED, times=times)
+        bench.faults.plan_token(fault, times=times, number=number)
+        return bench.run()
+
+    return act
+
+
+def _login(fault: TokenFault) -> Act:
+    def act(bench: Bench) -> str:
+        bench.faults.plan_token(fault)
+        return _said_by(bench.sign_in)
+
+    return act
+
+
+def _said_by(command: Callable[[], str]) -> str:
+    try:
+        return command()
+    except PartnerCenterError as error:
+        return str(error)
+
+
+def _with_env(**variables: str) -> Act:
+    def act(bench: Bench) -> str:
+        bench.hurry()
+        bench.project.edit_env(**variables)
+        return bench.run()
+
+    return act
+
+
+# Bench acts that need more than a switch ------------------------------------------------------------------------------
+
+
+def _renewal_refused(switch: str) -> Act:
+    def act(bench: Bench) -> str:
+        setattr(bench.faults, switch, True)
+        bench.faults.plan(HttpFault.UNAUTHORIZED)
+        return bench.run()
+
+    return act
+
+
+def _shown_less(**switches: Any) -> Act:
+    """Microsoft answers with fewer rows and no error: only a person who knows can tell."""
+    act = _switched(**switches)
+    return lambda bench: (
+        f"{act(bench)} Fewer referrals, which no answer tells; with the right role, run the windows again."
+    )
+
+
+def _short_lived(bench: Bench) -> str:
+    bench.faults.token_lifetime_seconds = 301
+    bench.faults.plan(HttpFault.UNAUTHORIZED)
+    return bench.run()
+
+
+def _nobody(bench: Bench) -> str:
+    (bench.home / ".token_cache").rename(bench.home / "elsewhere")
+    said = bench.run()
+    shutil.rmtree(bench.home / ".token_cache", ignore_errors=True)
+    (bench.home / "elsewhere").rename(bench.home / ".token_cache")
+    return said
+
+
+def _cache_changed(name: str, change: Callable[[Path], None]) -> Act:
+    def act(bench: Bench) -> str:
+        path = bench.home / ".token_cache" / name
+        kept, mode = path.read_bytes(), path.stat().st_mode
+        change(path)
+        said = bench.run()
+        path.write_bytes(kept)
+        path.chmod(mode)
+        return said
+
+    return act
+
+
+def _cache_locked(bench: Bench) -> str:
+    bench.hurry()
+    bench.faults.plan(HttpFault.UNAUTHORIZED)
+    with FileLock(bench.home / ".token_cache/sign_in.lock"):
+        return bench.run()
+
+
+def _too_early(bench: Bench) -> str:
+    bench.hurry()
+    bench.microsoft.clock.advance(timedelta(minutes=-30))
+    return bench.run(bench.project.last_due(), "raw_referrals")
+
+
+def _ahead(bench: Bench) -> str:
+    bench.microsoft.clock.advance(timedelta(minutes=5))
+    return bench.run()
+
+
+def _unreachable(bench: Bench) -> str:
+    bench.hurry()
+    bench.microsoft.stop()
+    try:
+        return bench.run()
+    finally:
+        bench.microsoft.start()
+
+
+def _untrusted(bench: Bench) -> str:
+    other = bench.home / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    bench.project.edit_env(HUNTER_PARTNER_CENTER_CA_BUNDLE=str(other))
+    return bench.run()
+
+
+def _locked(bench: Bench) -> str:
+    with closing(sqlite3.connect(bench.home / ".hunter/hunter.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        said = bench.run()
+        other.execute("ROLLBACK")
+    return said
+
+
+def _read_only(bench: Bench) -> str:
+    with bench.each_connection("query_only=ON"):
+        return bench.run()
+
+
+def _full(bench: Bench) -> str:
+    with closing(sqlite3.connect(bench.home / ".hunter/hunter.db")) as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    with bench.each_connection(f"max_page_count={pages + 8}"):
+        return bench.run()
+
+
+def _refused_row(table: str) -> Act:
+    def act(bench: Bench) -> str:
+        with bench.project.warehouse.write() as connection:
+            connection.execute(
+                text(f"CREATE TRIGGER refuse BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END")
+            )
+        said = bench.run()
+        with bench.project.warehouse.write() as connection:
+            connection.execute(text("DROP TRIGGER refuse"))
+        return said
+
+    return act
+
+
+def _newer_schema(bench: Bench) -> str:
+    def set_version(value: str) -> None:
+        with closing(sqlite3.connect(bench.home / ".hunter/hunter.db")) as connection, connection:
+            connection.execute(f"UPDATE {schema.VERSION_TABLE} SET version_num = ?", (value,))
+
+    with closing(sqlite3.connect(bench.home / ".hunter/hunter.db")) as connection:
+        (version,) = connection.execute(f"SELECT version_num FROM {schema.VERSION_TABLE}").fetchone()
+    set_version("9999")
+    said = bench.run()
+    set_version(version)
+    return said
+
+
+def _lease_held(bench: Bench) -> str:
+    bench.wait_for_no_lease()
+    now = datetime.now(UTC)
+    held = {"name": FETCH, "holder": "another-run", "acquired_at": now, "expires_at": now + timedelta(hours=1)}
+    with bench.project.warehouse.write() as connection:
+        connection.execute(insert(schema.leases).values(held))
+    said = bench.run()
+    with bench.project.warehouse.write() as connection:
+        connection.execute(schema.leases.delete())
+    return said
+
+
+def _breaker_open(bench: Bench) -> str:
+    bench.faults.role_missing = True
+    for _ in range(breaker.FAILURES):
+        bench.run()
+    said = bench.project.tick_sensor()
+    assert isinstance(said, str)
+    return f"The sensor skips: {said}"
+
+
+def _killed(bench: Bench) -> str:
+    """A child that kills itself after the second page, as `crash` does at each of its points."""
+    import multiprocessing
+
+    from partner_center_pipeline_tests.crash import child
+    from partner_center_pipeline_tests.crash.child import Place
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([child.__name__])
+    variables = {**bench.project.variables, "HUNTER_DATABASE_URL": "sqlite:///.hunter/hunter.db"}
+    process = context.Process(target=child.work, args=(Place(bench.home, variables), "page 2: committed"))
+    process.start()
+    process.join()
+    assert process.exitcode == -9
+    assert bench.run().startswith("Nothing")
+    (state, said), *_ = bench.project.attempts(bench.project.window(0))
+    return f"The attempt is `{state}`: {said}. The next run goes on from the last page that was committed."
+
+
+def _bad_rules(bench: Bench) -> str:
+    bench.project.edit_env(HUNTER_SCORING_RULES=str(bench.home / "rules.toml"))
+    (bench.home / "rules.toml").write_text("this is no table", encoding="utf-8")
+    return bench.run()
+
+
+def _future(bench: Bench) -> str:
+    first, grid = bench.project.window(0), bench.project.grid
+    return bench.shown(bench.project.run(first, grid.window(bench.project.last_due().end + 2 * grid.width)), first)
+
+
+def _reversed(bench: Bench) -> str:
+    window = bench.project.window(0)
+    return bench.shown(bench.project.run(bench.project.window(3), window), window)
+
+
+def _resolver_gone(bench: Bench) -> str:
+    bench.project.edit_env(HUNTER_DNS_RESOLVERS="127.0.0.1:9")
+    return bench.run()
+
+
+_CORRUPT: Final = {
+    CorruptRow.NO_ID: "a referral without an id",
+    CorruptRow.NUMBER_ID: "an id that is a number",
+    CorruptRow.NO_DATE: "a referral without updatedDateTime",
+    CorruptRow.BAD_DATE: "an updatedDateTime that is no instant",
+    CorruptRow.NUL: "a NUL character in a name",
+    CorruptRow.LONE_SURROGATE: "half a surrogate pair in a name",
+    CorruptRow.HUGE_NUMBER: "a deal value of 400 digits",
+    CorruptRow.TOO_DEEP: "objects nested 400 deep",
+    CorruptRow.NOT_AN_OBJECT: "a text where a referral should be",
+}
+
+FAULTS: Final = (
+    # The Referrals API's answers
+    Fault("api: 401, token refused", "401, for the renewed token too", _http(HttpFault.UNAUTHORIZED, times=2)),
+    Fault("api: 401 once", "401, then the renewed token is taken", _http(HttpFault.UNAUTHORIZED)),
+    Fault("api: 401 without MFA", "401 with code 900421", _http(HttpFault.MFA_REQUIRED, times=2)),
+    Fault("api: MFA never", "every request is 401 with code 900421", _switched(mfa_missing=True)),
+    Fault("api: application token", "every token counts as one without a user", _switched(app_only=True)),
+    Fault("api: wrong audience", "every token counts as one for another API", _switched(wrong_audience=True)),
+    Fault("api: 403", "403, role missing", _http(HttpFault.FORBIDDEN)),
+    Fault("api: role missing", "every request is 403", _switched(role_missing=True)),
+    Fault("api: 403 by Conditional Access", "403, claims are missing", _http(HttpFault.INSUFFICIENT_CLAIMS)),
+    Fault("api: 429", "throttled once, wait 1 s", _http(HttpFault.THROTTLED, retry_after=1)),
+    Fault("api: 429 for a day", "throttled, wait 86,400 s",
+          _http(HttpFault.THROTTLED, lasting=True, retry_after=86400)),
+    Fault("api: 429, Retry-After past", "a Retry-After date that has passed",
+          _http(HttpFault.THROTTLED, retry_after="past")),
+    Fault("api: 509", "throttled by bandwidth once", _http(HttpFault.BANDWIDTH, retry_after=1)),
+    Fault("api: 500", "500 once", _http(HttpFault.SERVER_ERROR)),
+    Fault("api: 500 in the middle", "500 after three pages, until the run gives up",
+          _http(HttpFault.SERVER_ERROR, lasting=True, after=3)),
+    Fault("api: 502", "502 with an HTML page once", _http(HttpFault.BAD_GATEWAY)),
+    Fault("api: 503", "503 once", _http(HttpFault.UNAVAILABLE)),
+    Fault("api: 503 lasting", "503 until the run gives up", _http(HttpFault.UNAVAILABLE, lasting=True)),
+    Fault("api: 503 as HTML", "503 with an HTML page once", _http(HttpFault.UNAVAILABLE_HTML)),
+    Fault("api: 504", "504 with an HTML page once", _http(HttpFault.GATEWAY_TIMEOUT)),
+    Fault("api: 507", "507, which repeats", _http(HttpFault.SERVER_ERROR, status=507)),
+    Fault("api: 200 as HTML", "200 with an HTML page once", _http(HttpFault.HTML)),
+    Fault("api: 200 as HTML lasting", "200 with an HTML page until the run gives up",
+          _http(HttpFault.HTML, lasting=True)),
+    Fault("api: connection reset", "the connection is reset once", _http(HttpFault.RESET)),
+    Fault("api: cut off", "the connection ends in the middle of the body", _http(HttpFault.CUT_OFF)),
+    Fault("api: truncated", "the JSON ends in the middle", _http(HttpFault.TRUNCATED)),
+    Fault("api: skiptoken expired", "400 for a next link", _http(HttpFault.SKIPTOKEN_EXPIRED)),
+    Fault("api: slow", "each answer takes 0.2 s", _switched(slow_seconds=0.2)),
+    # What it documents nowhere
+    Fault("api: quoted dates only", "$filter takes dates in quotes only", _switched(date_literal=DateLiteral.QUOTED)),
+    Fault("api: bare dates only", "$filter takes dates without quotes only",
+          _switched(date_literal=DateLiteral.BARE)),
+    Fault("api: no filter by time", "400 for $filter on updatedDateTime", _switched(filter_updated_refused=True)),
+    Fault("api: no order by time", "400 for $orderby on updatedDateTime", _switched(orderby_updated_refused=True)),
+    Fault("api: $top counts all", "$top is the most rows of all pages", _switched(top_is_total=True)),
+    Fault("api: count of all", "@odata.count counts all pages", _switched(count_is_total=True)),
+    Fault("api: small pages", "at most 3 rows a page", _switched(largest_page=3)),
+    Fault("api: short skiptokens", "a next link lives for no time", _switched(skiptoken_lifetime_seconds=0.0)),
+    Fault("api: client-request-id required", "400 without it", _switched(client_request_id_required=True)),
+    # Links, order, rows
+    Fault("paging: plain link", "next links with https and /engagements", _switched(next_link_plain=True)),
+    Fault("paging: https link", "next links with https, without /engagements", _switched(next_link_https=True)),
+    Fault("paging: engagements link", "next links with http and /engagements", _switched(next_link_engagements=True)),
+    Fault("paging: link missing", "no next link although more follows", _switched(next_link_missing=True)),
+    Fault("paging: link back", "a next link leads back to the first page", _switched(next_link_back=True)),
+    Fault("paging: foreign link", "a next link names another host", _switched(next_link_foreign=True)),
+    Fault("paging: loop", "a next link leads to its own page", _switched(next_link_loop=True)),
+    Fault("paging: offsets", "skiptokens count offsets", _switched(offset_paging=True)),
+    Fault("paging: row moves", "a row is updated between two pages, which count offsets",
+          _switched(offset_paging=True, touch_between_pages=True)),
+    Fault("paging: pages twice", "each page comes twice", _switched(duplicate_pages=True)),
+    Fault("paging: rows twice", "a page begins with the last row of the one before", _switched(duplicate_rows=True)),
+    Fault("paging: reversed pages", "the rows of a page come in the opposite order",
+          _switched(lasting=True, reordered_rows=True)),
+    Fault("paging: row held back", "a row comes at the end of the next page",
+          _switched(lasting=True, out_of_order_row=True)),
+    Fault("paging: shown late", "rows are listed 600 s after their update", _switched(late_visible_seconds=600.0)),
+    Fault("rows: unknown values", "keys and values that no document names", _switched(unknown_values=True)),
+    *(
+        Fault(f"rows: ids {shape.value}", f"customerProfile.ids is {shape.name.lower().replace('_', ' ')}",
+              _switched(ids_shape=shape))
+        for shape in IdsShape
+    ),
+    Fault("rows: padded fractions", "instants with seven digits always", _switched(padded_fractions=True)),
+    Fault("rows: HTML names", "names with HTML entities", _switched(html_names=True)),
+    *(
+        Fault(f"rows: {kind.value.replace('_', ' ')}", f"{words}, on every page",
+              _switched(corrupt_rows=frozenset({kind})))
+        for kind, words in _CORRUPT.items()
+    ),
+    Fault("rows: Referral User", "the account sees only its own referrals, without any error",
+          _shown_less(referral_user=True)),
+    Fault("rows: one location", "the role was given for a location that no referral has, without any error",
+          _shown_less(locations=frozenset({"none"}))),
+    # Clocks
+    Fault("clock: Date missing", "answers have no Date header", _switched(date_header=DateHeader.MISSING)),
+    Fault("clock: Date garbled", "the Date header is no date", _switched(date_header=DateHeader.GARBLED)),
+    Fault("clock: Date behind", "the Date header is 6 h behind", _switched(lasting=True, date_skew_seconds=-21600.0)),
+    Fault("clock: Date ahead", "the Date header is 6 h ahead", _switched(date_skew_seconds=21600.0)),
+    Fault("clock: server behind", "the server's clock is 30 min behind", _too_early),
+    Fault("clock: server ahead", "the server's clock is 5 min ahead", _ahead),
+    # Sign-in
+    Fault("sign-in: nobody", "nobody has signed in", _nobody),
+    Fault("sign-in: expired or revoked", "invalid_grant at the renewal", _renewal(TokenFault.INVALID_GRANT)),
+    Fault("sign-in: 90 days unused", "AADSTS700082 at the renewal", _renewal(TokenFault.INVALID_GRANT, number=700082)),
+    Fault("sign-in: MFA asked", "interaction_required at the renewal", _renewal(TokenFault.INTERACTION_REQUIRED)),
+    Fault("sign-in: app registration", "invalid_client at the renewal", _renewal(TokenFault.INVALID_CLIENT)),
+    Fault("sign-in: service in trouble", "503 at the renewal, once", _renewal(TokenFault.UNAVAILABLE, times=1)),
+    Fault("sign-in: service away", "503 at the renewal, until the run gives up", _renewal(TokenFault.UNAVAILABLE)),
+    Fault("sign-in: renewal blocked", "Conditional Access refuses it (AADSTS53003)",
+          _renewal_refused("refresh_blocked")),
+    Fault("sign-in: device code blocked", "Conditional Access refuses a renewal (AADSTS530036)",
+          _renewal_refused("device_code_blocked")),
+    Fault("sign-in: public clients off", "the app allows no public client", _renewal_refused("public_client_off")),
+    Fault("sign-in: short-lived tokens", "access tokens live for 301 s", _short_lived),
+    Fault("login: slow down", "Microsoft asks to poll less often", _login(TokenFault.SLOW_DOWN)),
+    Fault("login: code expired", "nobody entered the code in time", _login(TokenFault.EXPIRED)),
+    Fault("login: declined", "the person declines", _login(TokenFault.DECLINED)),
+    Fault("login: access denied", "the person declines, in RFC 8628's words", _login(TokenFault.ACCESS_DENIED)),
+    Fault("login: bad code", "Microsoft does not know the code", _login(TokenFault.BAD_CODE)),
+    Fault("token cache: open to others", "the file's mode is 644",
+          _cache_changed("sign_in.bin", lambda path: path.chmod(0o644))),
+    Fault("token cache: damaged", "the file is cut in half",
+          _cache_changed("sign_in.bin", lambda path: os.truncate(path, path.stat().st_size // 2))),
+    Fault("token cache: key lost", "the key file is empty",
+          _cache_changed("sign_in.key", lambda path: os.truncate(path, 0))),
+    Fault("token cache: locked", "another process renews, for longer than a run waits", _cache_locked),
+    # Network
+    Fault("network: away", "nothing listens; it comes back", _unreachable),
+    Fault("network: certificate", "the certificate is of an unknown authority", _untrusted),
+    Fault("network: no such host", "the API's host has no address",
+          _with_env(HUNTER_PARTNER_CENTER_BASE_URL="https://nowhere.invalid")),
+    # DNS
+    *(
+        Fault(f"dns: {kind.value}", "every question", _switched(dns=kind))
+        for kind in DnsFault
+    ),
+    Fault("dns: resolver away", "nothing listens at the resolver's port", _resolver_gone),
+    # Database
+    Fault("database: locked", "another program writes for longer than the patience", _locked),
+    Fault("database: read-only", "SQLite may not write", _read_only),
+    Fault("database: full", "no page is left for rows", _full),
+    Fault("database: lead refused", "the database refuses an insert into leads", _refused_row("leads")),
+    Fault("database: score refused", "the database refuses an insert into company_scores",
+          _refused_row("company_scores")),
+    Fault("database: newer schema", "migrated by a newer version", _newer_schema),
+    Fault("database: away", "no server at the address",
+          _with_env(HUNTER_DATABASE_URL="postgresql://hunter:geheim@127.0.0.1:9/hunter")),
+    # Runs
+    Fault("run: killed", "SIGKILL after the second page", _killed),
+    Fault("run: another one fetches", "another run holds the lease", _lease_held),
+    Fault("run: breaker open", "five runs in a row failed", _breaker_open),
+    Fault("run: window in the future", "a window that has not ended is asked for", _future),
+    Fault("run: range reversed", "a range that runs backwards is asked for", _reversed),
+    # Settings
+    Fault("settings: flag off", "HUNTER_PARTNER_CENTER_ENABLED=false",
+          _with_env(HUNTER_PARTNER_CENTER_ENABLED="false")),
+    Fault("settings: no number", "HUNTER_PARTNER_CENTER_PAGE_SIZE=many",
+          _with_env(HUNTER_PARTNER_CENTER_PAGE_SIZE="many")),
+    Fault("settings: unknown name", "HUNTER_PARTNER_CENTRE_ENABLED is set",
+          _with_env(HUNTER_PARTNER_CENTRE_ENABLED="true")),
+    Fault("settings: CA file missing", "HUNTER_PARTNER_CENTER_CA_BUNDLE names no file",
+          _with_env(HUNTER_PARTNER_CENTER_CA_BUNDLE="/nowhere/ca.pem")),
+    Fault("settings: retired address", "the API address of the CSP programme",
+          _with_env(HUNTER_PARTNER_CENTER_BASE_URL="https://api.partnercenter.microsoft.com")),
+    Fault("settings: rules unreadable", "HUNTER_SCORING_RULES is no TOML", _bad_rules),
+    Fault("settings: start moved", "HUNTER_SYNC_START changed without a restart",
+          _with_env(HUNTER_SYNC_START="2026-01-01T00:00:00Z")),
+)  # fmt: skip
+
+ONLY_WRITING: Final = frozenset({"created_status_201", "illegal_transition_409"})
+"""Switches of what the pipeline never asks for."""
+
+ONLY_THE_BROWSER: Final = frozenset({"consent_declined"})
+"""A switch of the sign-in page for browsers."""

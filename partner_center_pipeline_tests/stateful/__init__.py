@@ -1,0 +1,1 @@
+"""A state machine against everything between Partner Center and the leads."""

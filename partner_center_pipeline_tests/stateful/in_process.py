@@ -1,0 +1,196 @@
+"""The local Microsoft and the pipeline in one thread: no socket, no waiting, and deaths at any transaction.
+
+The client, the scan, the recorder, the ledger, the leads and the SQLite file are the real ones. Replaced are only the
+wire (the simulator's own application is called as a function) and the clock (pauses move the simulator's).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+from sqlalchemy import Connection
+
+from partner_center_pipeline.leads import read_lead
+from partner_center_pipeline.partner_center import (
+    Capability,
+    DateLiteral,
+    PartnerCenterError,
+    ReferralsClient,
+    ScanIncomplete,
+    scan,
+)
+from partner_center_pipeline.partner_center.drift import drift_of
+from partner_center_pipeline.simulator import Simulator
+from partner_center_pipeline.simulator.clock import SimulatorClock
+from partner_center_pipeline.simulator.server import SimulatorError
+from partner_center_pipeline.warehouse import capabilities, leads, ledger, referrals
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.recorder import Recorder
+from partner_center_pipeline.warehouse.schema import Asset
+from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, WindowGrid
+
+BASE_URL = "https://localhost"
+OVERLAP = 900 * TICKS_PER_SECOND
+PATIENCE = 45.0
+DEADLINE = 480.0
+"""Seconds; the settings' defaults and those of raw_referrals."""
+
+
+class KilledError(BaseException):
+    """The process dies here."""
+
+
+class SharedClock:
+    """This machine's clock: the simulator's, wrong by `skew` seconds. Pauses take no time and move it."""
+
+    def __init__(self, server: SimulatorClock) -> None:
+        self.skew = 0.0
+        self._server = server
+        self._paused = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds paused."""
+        return self._paused
+
+    def utc(self) -> datetime:
+        """The server's time and the skew."""
+        return self._server.now() + timedelta(seconds=self.skew)
+
+    def sleep(self, seconds: float) -> None:
+        """Let everybody's time pass."""
+        self._paused += seconds
+        self._server.advance(seconds)
+
+
+class Wire(httpx.BaseTransport):
+    """Carries requests to the simulator's application and back. `before` is told the number of each, from 0."""
+
+    def __init__(self, microsoft: Simulator) -> None:
+        self.before: Callable[[int], None] = lambda _: None
+        self.requests = 0
+        self._app = microsoft.asgi_app
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """One exchange; a connection that the simulator resets is lost."""
+        number, self.requests = self.requests, self.requests + 1
+        self.before(number)
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": request.method,
+            "scheme": "https",
+            "path": request.url.path,
+            "raw_path": request.url.raw_path,
+            "query_string": request.url.query,
+            "root_path": "",
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "client": ("127.0.0.1", 1),
+            "server": ("localhost", 443),
+        }
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        # Nothing in the application waits for anything, so one step runs it to its end.
+        running: Any = self._app(scope, receive, send)
+        try:
+            running.send(None)
+        except StopIteration:
+            start, *bodies = sent
+            body = b"".join(message.get("body", b"") for message in bodies)
+            return httpx.Response(start["status"], headers=start["headers"], content=body)
+        except SimulatorError as reset:
+            raise httpx.ReadError("connection reset", request=request) from reset
+        raise AssertionError("the simulator waits for something")
+
+
+class MortalWarehouse(Warehouse):
+    """A warehouse whose process dies in, or just after, a transaction: `dies` counts down to it; None: it lives."""
+
+    dies: int | None = None
+    inside = False
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction, perhaps the last."""
+        last = self.dies == 0
+        if self.dies is not None:
+            self.dies -= 1
+        with super().write() as connection:
+            yield connection
+            if last and self.inside:
+                raise KilledError
+        if last:
+            raise KilledError
+
+
+def client_of(
+    microsoft: Simulator, wire: Wire, clock: SharedClock, house: Warehouse, page_size: int, bad_tokens: int = 0
+) -> ReferralsClient:
+    """A client that knows what the warehouse remembers of the API; its first `bad_tokens` tokens have expired."""
+    left = bad_tokens
+
+    def token(*, renew: bool = False) -> str:
+        nonlocal left
+        left -= 1
+        return microsoft.entra.issue(exp=1) if left >= 0 else microsoft.entra.issue()
+
+    with house.read() as connection:
+        found = capabilities.load(connection, BASE_URL)
+    literal = DateLiteral(found.date_literal) if found and found.date_literal else None
+    return ReferralsClient(
+        httpx.Client(transport=wire, trust_env=False),
+        token,
+        BASE_URL,
+        page_size,
+        deadline_seconds=DEADLINE,
+        capability=None if found is None else Capability(literal, found.found_at),
+        clock=clock,
+    )
+
+
+def fetch(
+    house: Warehouse, client: ReferralsClient, grid: WindowGrid, windows: Sequence[SyncWindow], run_id: str
+) -> Recorder:
+    """What the asset raw_referrals does with its windows, without Dagster, lease and breaker."""
+    recorder = Recorder.begin(house, windows, run_id, client.clock.utc, first=grid.first or 0, drift_of=drift_of)
+    first, end = recorder.windows[0], recorder.windows[-1].end
+    try:
+        for page in scan(
+            client,
+            start=None if first.is_genesis else first.covers_from - OVERLAP,
+            end=end,
+            resume_from=recorder.resume_from,
+            not_before=end + grid.lag * TICKS_PER_SECOND,
+            patience=PATIENCE,
+        ):
+            recorder.write(page)
+    except PartnerCenterError as error:
+        recorder.fail(str(error), incomplete=isinstance(error, ScanIncomplete))
+        raise
+    if client.capability is not None:
+        with house.write() as connection:
+            capabilities.store(connection, BASE_URL, client.capability.date_literal, client.capability.found_at)
+    return recorder
+
+
+def make_leads(house: Warehouse, windows: Sequence[SyncWindow], now: datetime) -> int:
+    """What the asset normalized_leads does with its windows; the rows it wrote."""
+    with house.read() as connection:
+        known = ledger.require(connection, windows, Asset.RAW_REFERRALS)
+    written = leads.Written()
+    with house.read() as reading:
+        for newest in referrals.newest_of_span(reading, known[0].covers_from, known[-1].end):
+            rows = [leads.row_of(found, read_lead(found.payload, frozenset())) for found in newest]
+            with house.write() as connection:
+                written += leads.write(connection, rows)
+    with house.write() as connection:
+        ledger.mark(connection, windows, Asset.NORMALIZED_LEADS, now, changed=written.rows > 0)
+    return written.rows

@@ -1,0 +1,459 @@
+"""Whatever Partner Center, the network, the clocks and crashes do: nothing is lost, and nothing is claimed too early.
+
+The machine attacks the argument of `partner_center.scan` and the promises of architecture.md, "What a window
+promises": referrals are created, updated, closed, spoilt and repaired, also between two pages of a scan; windows are
+fetched in any order, alone and in ranges; connections break, tokens expire, pages lie, processes die.
+
+What holds after every step: a window that claims to be complete has each of its referrals in the warehouse or in
+quarantine; a fetch without trouble stores exactly what was not stored before, so a replay stores nothing; an attempt
+that ended says how. What holds at the end: one clean catch-up covers everything from the beginning without a gap, and
+the leads are the server's referrals.
+
+The small profile is derandomized, so CI sees the same 2,000 examples every time. HYPOTHESIS_STATEFUL=long, an
+environment variable, runs ten times as many and longer ones, drawn anew each time.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from sqlalchemy import select
+
+from partner_center_pipeline.partner_center import (
+    PartnerCenterError,
+    ReferralVersion,
+    Rejected,
+    TooEarly,
+    read_referral,
+)
+from partner_center_pipeline.simulator import HttpFault, Simulator
+from partner_center_pipeline.simulator.clock import SimulatorClock
+from partner_center_pipeline.simulator.faults import CorruptRow
+from partner_center_pipeline.simulator.odata import DateLiteral as Takes
+from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.warehouse.schema import (
+    Asset,
+    AttemptState,
+    leads,
+    metadata,
+    quarantined_referrals,
+    raw_referrals,
+    sync_attempts,
+    sync_windows,
+)
+from partner_center_pipeline.windows import (
+    BEGINNING,
+    TICKS_PER_SECOND,
+    SyncWindow,
+    WindowGrid,
+    catch_up,
+    parse_ticks,
+    render_ticks,
+)
+from partner_center_pipeline_tests.stateful.in_process import (
+    OVERLAP,
+    KilledError,
+    MortalWarehouse,
+    SharedClock,
+    Wire,
+    client_of,
+    fetch,
+    make_leads,
+)
+
+LONG = os.environ.get("HYPOTHESIS_STATEFUL") == "long"
+EXAMPLES = 5000 if LONG else 500
+STEPS = 30 if LONG else 8
+START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+GRID = WindowGrid.of(START, 600, 120)
+FIRST = GRID.first or 0
+SECOND = TICKS_PER_SECOND
+
+
+class Lie(StrEnum):
+    """A switch of the simulator that makes pages contradict each other for a while."""
+
+    LOOP = "next_link_loop"
+    BACK = "next_link_back"
+    DUPLICATE_ROWS = "duplicate_rows"
+    DUPLICATE_PAGES = "duplicate_pages"
+    REORDERED = "reordered_rows"
+    OUT_OF_ORDER = "out_of_order_row"
+    TOUCHED = "touch_between_pages"
+
+
+class Deed(StrEnum):
+    """What happens between two pages."""
+
+    UPDATE = "update"
+    CREATE = "create"
+    TELL_THE_TRUTH = "tell the truth"
+    """All switches of a lie go off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What goes wrong in one fetch. Numbers count requests or transactions from 0."""
+
+    fault: HttpFault | None = None
+    after: int = 0
+    retry_after: int | None = None
+    lie: Lie | None = None
+    deeds: tuple[tuple[int, Deed, int], ...] = ()
+    dies: int | None = None
+    dies_inside: bool = False
+    bad_tokens: int = 0
+    corrupt: CorruptRow | None = None
+
+
+class Event(StrEnum):
+    """What happens at Partner Center."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    CLOSE = "close"
+    SPOIL = "spoil"
+    REPAIR = "repair"
+    SURPRISE = "surprise"
+    WAIT = "wait"
+    SKEW = "skew"
+    """This machine's clock is wrong, or right again."""
+    LEARN = "learn"
+    """The API takes a filter on updatedDateTime."""
+    FORGET = "forget"
+    """It does no more."""
+
+
+CLEAN = Trouble()
+_WAITS = (5, 600, 37, 130, 250, 600, 1500)
+_SKEWS = (0, 300, 45, 900, 0, -300)
+_LIVELY = (Event.CREATE, Event.CREATE, Event.CREATE, Event.UPDATE, Event.WAIT, Event.WAIT, Event.WAIT, *Event)
+Happenings = list[tuple[Event, int]]
+_happenings = st.lists(st.tuples(st.sampled_from(_LIVELY), st.integers(0, 41)), max_size=8)
+_sizes = st.integers(1, 4)
+_FAULTS = (
+    HttpFault.RESET, HttpFault.TRUNCATED, HttpFault.UNAVAILABLE_HTML, HttpFault.THROTTLED, HttpFault.SERVER_ERROR,
+    HttpFault.HTML, HttpFault.SKIPTOKEN_EXPIRED, HttpFault.FORBIDDEN,
+)  # fmt: skip
+_deeds = st.lists(
+    st.tuples(st.integers(0, 9), st.sampled_from((Deed.UPDATE, Deed.UPDATE, *Deed)), st.integers(0, 40)), max_size=4
+).map(tuple)
+_pauses = st.sampled_from((None, 5, 9999))
+troubles = st.one_of(
+    st.just(CLEAN),
+    st.builds(Trouble, deeds=_deeds),
+    st.builds(Trouble, fault=st.sampled_from(_FAULTS), after=st.integers(0, 6), retry_after=_pauses, deeds=_deeds),
+    st.builds(Trouble, dies=st.integers(0, 7), dies_inside=st.booleans(), deeds=_deeds),
+    st.builds(Trouble, lie=st.sampled_from(Lie), deeds=_deeds),
+    st.builds(
+        Trouble, bad_tokens=st.sampled_from((0, 1, 1, 2)), corrupt=st.none() | st.sampled_from(CorruptRow), deeds=_deeds
+    ),
+)
+
+
+class PartnerCenterPipeline(RuleBasedStateMachine):
+    """The pipeline and what it copies. `house`, and how the API begins, are set by the test."""
+
+    house: MortalWarehouse
+    refuses_filter = False
+    offsets = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.house.write() as connection:
+            for table in metadata.sorted_tables:
+                connection.execute(table.delete())
+        self.microsoft = Simulator(3, START, 0, clock=SimulatorClock(START, frozen=True))
+        self.clock = SharedClock(self.microsoft.clock)
+        self.wire = Wire(self.microsoft)
+        self.ids: list[str] = []
+        self.runs = 0
+
+    @initialize(
+        old=st.lists(st.integers(-86_400, 0), max_size=4),
+        takes=st.sampled_from((Takes.EITHER, Takes.BARE, Takes.QUOTED)),
+        no_links=st.sampled_from((False, False, True)),
+        cap=st.sampled_from((None, None, 2)),
+        late=st.sampled_from((0, 0, 25, 300, 600)),
+        date_skew=st.sampled_from((0, 0, 90, -90)),
+        skew=st.sampled_from(_SKEWS),
+    )
+    def begin(
+        self, old: list[int], takes: Takes, no_links: bool, cap: int | None, late: int, date_skew: int, skew: int
+    ) -> None:
+        """Some referrals from before the first window, and an API with its own ways."""
+        faults = self.microsoft.faults
+        faults.date_literal = takes
+        faults.filter_updated_refused = self.refuses_filter
+        faults.offset_paging = self.offsets
+        faults.next_link_missing = no_links
+        faults.largest_page = cap
+        faults.late_visible_seconds = late
+        faults.date_skew_seconds = date_skew
+        for seconds in old:
+            self._create(FIRST + seconds * SECOND)
+        self.clock.skew = skew
+        self.microsoft.clock.advance(GRID.interval - 10)
+
+    # Each rule lets things happen first: Hypothesis leaves some rules out of an example, and none must be idle.
+
+    @rule(events=_happenings, size=_sizes, trouble=troubles)
+    def sync_the_newest_window(self, events: Happenings, size: int, trouble: Trouble) -> None:
+        """What the schedule does."""
+        self._live(events)
+        self._fetch(self._due()[-1:], size, trouble)
+
+    @rule(events=_happenings, which=st.integers(0, 5), size=_sizes, trouble=troubles)
+    def sync_some_window(self, events: Happenings, which: int, size: int, trouble: Trouble) -> None:
+        """What a person does: any window, in any order, again or for the first time."""
+        self._live(events)
+        due = self._due()
+        self._fetch(due[which % len(due) :][:1] if due else [], size, trouble)
+
+    @rule(events=_happenings, which=st.integers(0, 3), count=st.integers(1, 9), size=_sizes, trouble=troubles)
+    def backfill(self, events: Happenings, which: int, count: int, size: int, trouble: Trouble) -> None:
+        """A range of windows in one scan."""
+        self._live(events)
+        self._fetch(self._due()[which:][:count], size, trouble)
+
+    @precondition(lambda self: self._done())
+    @rule(which=st.integers(0, 20), again=st.booleans())
+    def replay(self, which: int, again: bool) -> None:
+        """Make the leads of a complete window twice, perhaps after fetching it again."""
+        done = self._done()
+        window = done[which % len(done)]
+        if again:
+            self._fetch([window], 3, CLEAN)
+        make_leads(self.house, [window], self.clock.utc())
+        assert make_leads(self.house, [window], self.clock.utc()) == 0
+
+    def teardown(self) -> None:
+        """After one clean catch-up the tables are the server's, from the beginning to now without a gap."""
+        faults = self.microsoft.faults
+        self.clock.skew = faults.date_skew_seconds
+        # Whatever becomes visible late does so within the next window's overlap.
+        self.microsoft.clock.advance(timedelta(seconds=2 * GRID.interval + GRID.lag + 200))
+        now = self.clock.utc()
+        for start, end in catch_up(GRID, now, self._covered(Asset.RAW_REFERRALS, Asset.NORMALIZED_LEADS), []):
+            windows = list(GRID.between(start, end))
+            self._fetch(windows, 4, CLEAN)
+            make_leads(self.house, windows, now)
+        until = GRID.due_end(now)
+        assert self._covered(Asset.RAW_REFERRALS, Asset.NORMALIZED_LEADS) == [(BEGINNING, until)]
+        with self.house.read() as connection:
+            made = {row.referral_id: row.version for row in connection.execute(select(leads))}
+            kept = set(connection.execute(select(quarantined_referrals.c.fingerprint)).scalars())
+        expected = {}
+        for row in self._server():
+            if isinstance(row, Rejected):
+                assert row.fingerprint in kept
+            else:
+                assert row.updated_ticks < until
+                expected[row.referral_id] = row.version
+        assert expected == {referral_id: made[referral_id] for referral_id in expected if referral_id in made}
+        assert made.keys() <= set(self.ids)
+
+    # How
+
+    def _live(self, events: Happenings) -> None:
+        """Referrals come and change, at different instants."""
+        for event, number in events:
+            match event:
+                case Event.CREATE:  # all at one instant
+                    now = self._now()
+                    for _ in range(number % 7):
+                        self._create(now)
+                case Event.UPDATE:
+                    self._change(number, {"details/dealValue": float(number)})
+                case Event.CLOSE:
+                    self._change(number, {"status": "Closed", "substatus": "Won"})
+                case Event.SPOIL:  # breaks the contract
+                    self._change(number, {"customerProfile/name": "Bro\x00ken"})
+                case Event.REPAIR:
+                    self._change(number, {"customerProfile/name": "Fine"})
+                case Event.SURPRISE:  # what no document names
+                    self._change(number, {"forecastCategory": {"id": "fc-1"}, "status": "Paused"})
+                case Event.WAIT:
+                    self.microsoft.clock.advance(_WAITS[number % len(_WAITS)])
+                case Event.SKEW:
+                    self.clock.skew = _SKEWS[number % len(_SKEWS)]
+                case Event.LEARN | Event.FORGET:
+                    self.microsoft.faults.filter_updated_refused = event is Event.FORGET
+
+    def _fetch(self, windows: list[SyncWindow], size: int, trouble: Trouble) -> None:
+        if not windows:
+            return
+        faults = self.microsoft.faults
+        if trouble.fault is not None:
+            faults.plan(trouble.fault, after=trouble.after, retry_after=trouble.retry_after)
+        if trouble.lie is not None:
+            setattr(faults, trouble.lie, True)
+        if trouble.corrupt is not None:
+            faults.corrupt_rows = frozenset({trouble.corrupt})
+        first_request = self.wire.requests
+
+        def do(number: int) -> None:
+            for when, deed, which in trouble.deeds:
+                if when == number - first_request:
+                    self._do(deed, which)
+
+        self.wire.before = do
+        self.house.dies, self.house.inside = trouble.dies, trouble.dies_inside
+        before = self._stored()
+        self.runs += 1
+        run_id = f"run-{self.runs}"
+        client = client_of(self.microsoft, self.wire, self.clock, self.house, size, trouble.bad_tokens)
+        try:
+            recorder = fetch(self.house, client, GRID, windows, run_id)
+        except PartnerCenterError as error:
+            self._check_states(run_id, set(AttemptState) - {AttemptState.RUNNING})
+            if trouble == CLEAN and not isinstance(error, TooEarly):  # the server's clock may be behind
+                raise
+        except KilledError:
+            pass
+        else:
+            self._check_states(run_id, {AttemptState.COMPLETE, AttemptState.EMPTY})
+            if trouble == CLEAN:
+                first, end = recorder.windows[0], recorder.windows[-1].end
+                low = BEGINNING if first.is_genesis else first.covers_from - OVERLAP
+                low = max(low, recorder.resume_from or low)
+                assert self._stored() - before == self._shown(low, end) - before
+                assert recorder.total().new_versions == len(self._stored() - before)
+        finally:
+            self.house.dies = None
+            self.wire.before = lambda _: None
+            self._be_honest()
+            for _ in range(trouble.after + 1):  # what was planned and not met
+                faults.next_http(has_skiptoken=True)
+        self._check_complete_windows()
+
+    def _be_honest(self) -> None:
+        for lie in Lie:
+            setattr(self.microsoft.faults, lie, False)
+        self.microsoft.faults.corrupt_rows = frozenset()
+
+    def _do(self, deed: Deed, which: int) -> None:
+        match deed:
+            case Deed.UPDATE:
+                self._change(which, {"details/dealValue": float(which)})
+            case Deed.CREATE:
+                self._create(self._now())
+            case Deed.TELL_THE_TRUTH:
+                self._be_honest()
+
+    def _now(self) -> int:
+        """The server's time, never the same twice."""
+        self.microsoft.clock.advance(timedelta(microseconds=1))
+        return self.microsoft.clock.ticks()
+
+    def _create(self, at: int) -> None:
+        self.ids.append(self.microsoft.world.create(at)["id"])
+
+    def _change(self, which: int, changes: dict[str, Any]) -> None:
+        if self.ids:
+            self.microsoft.world.change(self.ids[which % len(self.ids)], self._now(), changes)
+
+    # What there is
+
+    def _due(self) -> list[SyncWindow]:
+        last = GRID.last_due(self.clock.utc())
+        return [] if last is None else list(GRID.between(FIRST, last.end))
+
+    def _done(self) -> list[SyncWindow]:
+        """The windows that claim to be complete."""
+        with self.house.read() as connection:
+            rows = connection.execute(select(sync_windows).where(sync_windows.c.raw_referrals_at.is_not(None)))
+            return [SyncWindow(row.window_start, row.window_end, row.covers_from) for row in rows]
+
+    def _covered(self, *assets: Asset) -> list[tuple[int, int]]:
+        with self.house.read() as connection:
+            return ledger.covered(connection, assets)
+
+    def _stored(self) -> set[tuple[str, str]]:
+        with self.house.read() as connection:
+            rows = connection.execute(select(raw_referrals.c.referral_id, raw_referrals.c.version))
+            return {(row.referral_id, row.version) for row in rows}
+
+    def _server(self) -> Iterator[ReferralVersion | Rejected]:
+        return map(read_referral, self.microsoft.world.all())
+
+    def _shown(self, low: int, end: int) -> set[tuple[str, str]]:
+        """The versions that the API's lists show now of an interval."""
+        until = min(end, self.microsoft.clock.ticks() - int(self.microsoft.faults.late_visible_seconds) * SECOND + 1)
+        return {
+            (row.referral_id, row.version)
+            for row in self._server()
+            if isinstance(row, ReferralVersion) and low <= row.updated_ticks < until
+        }
+
+    def _check_complete_windows(self) -> None:
+        faults = self.microsoft.faults
+        if faults.late_visible_seconds + faults.date_skew_seconds > GRID.lag:
+            return  # later than the lag covers: the next window's overlap brings it, see `teardown`
+        stored, covered = self._stored(), self._covered(Asset.RAW_REFERRALS)
+        with self.house.read() as connection:
+            kept = set(connection.execute(select(quarantined_referrals.c.fingerprint)).scalars())
+        for payload in self.microsoft.world.all():
+            row = read_referral(payload)
+            updated = payload["updatedDateTime"]
+            ticks = parse_ticks(updated)
+            if any(low <= ticks < high for low, high in covered):
+                known = (
+                    (row.referral_id, row.version) in stored
+                    if isinstance(row, ReferralVersion)
+                    else row.fingerprint in kept
+                )
+                assert known, f"{updated} is covered by {[(_text(low), _text(high)) for low, high in covered]}"
+
+    def _check_states(self, run_id: str, allowed: set[AttemptState]) -> None:
+        with self.house.read() as connection:
+            states = set(
+                connection.execute(select(sync_attempts.c.state).where(sync_attempts.c.run_id == run_id)).scalars()
+            )
+        assert states <= allowed, states
+
+
+def _text(ticks: int) -> str:
+    return "the beginning" if ticks == BEGINNING else render_ticks(ticks)
+
+
+@pytest.fixture
+def house(sqlite_template: Path, tmp_path: Path) -> Iterator[MortalWarehouse]:
+    path = tmp_path / "warehouse.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    opened = MortalWarehouse(f"sqlite:///{path}")
+    yield opened
+    opened.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offsets", [False, True], ids=["tokens", "offsets"])
+@pytest.mark.parametrize("refuses_filter", [False, True], ids=["filter", "no-filter"])
+def test_nothing_is_lost(house: MortalWarehouse, refuses_filter: bool, offsets: bool) -> None:
+    """`Lie` and `Trouble` say what may happen; the module's docstring says what holds nevertheless."""
+    machine = type(
+        "PartnerCenterPipeline",
+        (PartnerCenterPipeline,),
+        {"house": house, "refuses_filter": refuses_filter, "offsets": offsets},
+    )
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES,
+            phases=[Phase.generate, Phase.shrink],  # explaining a failure traces every line: ten times slower
+            stateful_step_count=STEPS,
+            deadline=None,
+            derandomize=not LONG,
+            database=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
