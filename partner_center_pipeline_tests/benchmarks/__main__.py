@@ -4,6 +4,7 @@ import click
 
 from partner_center_pipeline_tests.benchmarks.dns import dns_benchmark
 from partner_center_pipeline_tests.benchmarks.domains import domains
+from partner_center_pipeline_tests.benchmarks.ingest import ingest
 from partner_center_pipeline_tests.benchmarks.providers import providers
 from partner_center_pipeline_tests.benchmarks.scoring import scoring
 
@@ -17,6 +18,7 @@ main.add_command(providers)
 main.add_command(dns_benchmark)
 main.add_command(domains)
 main.add_command(scoring)
+main.add_command(ingest)
 
 if __name__ == "__main__":
     main(prog_name="python -m partner_center_pipeline_tests.benchmarks")
