@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from partner_center_pipeline.partner_center.client import Page
-from partner_center_pipeline.partner_center.contract import ReferralVersion, Rejected
+from partner_center_pipeline.partner_center.contract import Rejected
 from partner_center_pipeline.partner_center.errors import ForeignHost, ScanIncomplete
 from partner_center_pipeline.partner_center.odata import PageQuery
 from partner_center_pipeline.partner_center.reading import (
@@ -109,10 +109,10 @@ class KeysetScan:
             rows = rows_of(self._reader.fetch(link))
         except (ContradictionError, ForeignHost):
             return  # what a link is worth is decided where one has to be followed
-        if any(
-            key not in met and isinstance(row, ReferralVersion) and row.updated_ticks < at for key, row in rows.items()
-        ):
-            raise ContradictionError("a row was held back for the next page, against the order")
+        try:
+            self._check_order((row for key, row in rows.items() if key not in met), at)
+        except ContradictionError:
+            raise ContradictionError("a row was held back for the next page, against the order") from None
         self._peeked = True
 
     def _deliver(self, page: Page, fresh: Iterable[Row]) -> ScanPage:
