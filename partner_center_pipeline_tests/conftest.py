@@ -21,6 +21,11 @@ from partner_center_pipeline.warehouse.schema import metadata
 from partner_center_pipeline_tests.postgres import running_server
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means: one worker more than processors, as some tests wait for servers and not for a processor."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder, the working directory too; no HUNTER_ variable but the one that names it."""

@@ -2,10 +2,9 @@
 
 Knows neither Dagster nor the warehouse. A caller needs these names:
 
-    http = build_http(settings) sign_in = SignIn(settings, http,
-    TokenStore(settings.partner_center_token_cache_path, ...)) client = ReferralsClient(http, sign_in.token,
-    settings.partner_center_base_url, settings.partner_center_page_size) for page in scan(client, start=...,
-    end=..., not_before=...): ...
+    with connect(settings) as client:
+        for page in scan(client, start=..., end=..., not_before=...):
+            ...
 """
 
 from partner_center_pipeline.partner_center.capability import Capability

@@ -50,8 +50,8 @@ class ReferralVersion:
 
     `version` tells versions of one referral apart: the eTag, or `sha256:<content_hash>` where the payload has
     none (a documented list page has none). `updated_ticks` is `updatedDateTime` in 100 ns ticks since 1970,
-    `updated_text` the API's own text. `content_hash` is the hex SHA-256 of the payload's canonical text (keys
-    sorted, no white space).
+    `updated_text` the API's own text. `canonical` is the payload as JSON with sorted keys and no white space,
+    `content_hash` the hex SHA-256 of that.
     """
 
     referral_id: str
@@ -60,6 +60,7 @@ class ReferralVersion:
     updated_ticks: int
     updated_text: str
     payload: dict[str, Any]
+    canonical: str
     content_hash: str
 
 
@@ -133,6 +134,7 @@ def read_referral(item: object) -> ReferralVersion | Rejected:
         updated_ticks=ticks,
         updated_text=updated,
         payload=item,
+        canonical=canonical.decode(),
         content_hash=content_hash,
     )
 

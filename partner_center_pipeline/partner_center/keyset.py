@@ -69,9 +69,9 @@ class KeysetScan:
         links: set[str] = set()
         query = PageQuery(self._top, None if self.low == BEGINNING else self.low, self._end)
         page = self._reader.fetch(query)
-        first = rows_of(page).keys()
+        rows = rows_of(page)
+        first = rows.keys()
         while True:
-            rows = rows_of(page)
             at = self._check_order(rows.values(), at)
             if links and rows and rows.keys() <= met:
                 raise ContradictionError("a next link led to a page that was met before")
@@ -97,11 +97,13 @@ class KeysetScan:
                     yield self._deliver(replace(page, items=[]), [])
                     return
                 page = behind
+                rows = rows_of(page)
             elif page.next_link in links or empty > MAX_EMPTY_PAGES:
                 raise ContradictionError("the next links lead nowhere")
             else:
                 links.add(page.next_link)
                 page = self._reader.fetch(page.next_link)
+                rows = rows_of(page)
 
     def _peek(self, link: str, met: Set[Key], at: int) -> None:
         """Look once behind a page that needs no link: a server that holds rows back against the order shows it."""

@@ -105,7 +105,8 @@ class Pages:
         more = len(found) > size and (query.left is None or query.left > size)
         found = found[:size]
         rows = [row for _, row in found]
-        held = rows.pop(0) if faults.out_of_order_row and more and len(rows) > 1 else None
+        holds = faults.out_of_order_row and more and not faults.next_link_missing  # there is a page to hold it for
+        held = rows.pop(0) if holds and len(rows) > 1 else None
         before = self._world.get(query.last_id) if faults.duplicate_rows and query.last_id else None
         late = None if query.held_id is None else self._world.get(query.held_id)
         rows = [row for row in (before, *rows, late) if row is not None]

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from threading import Event, Thread
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, DateTime, FunctionElement, delete, func, select, update
 
 from partner_center_pipeline.warehouse.bulk import insert_new, upsert
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -91,7 +91,7 @@ class Lease:
         renewed = connection.execute(
             update(leases)
             .where(leases.c.name == self.name, leases.c.holder == self.holder)
-            .values(expires_at=_now(connection, self.clock) + timedelta(seconds=LEASE_SECONDS))
+            .values(expires_at=_time(connection, self.clock) + timedelta(seconds=LEASE_SECONDS))
         )
         if renewed.rowcount != 1:
             raise LeaseLostError(
@@ -168,7 +168,13 @@ def dead(connection: Connection, run_ids: Sequence[str], clock: Callable[[], dat
 
 
 def _now(connection: Connection, clock: Callable[[], datetime]) -> datetime:
-    if connection.dialect.name != "postgresql":
-        return clock()
-    now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    time = _time(connection, clock)
+    if isinstance(time, datetime):
+        return time
+    now: datetime = connection.execute(select(time)).scalar_one()
     return now
+
+
+def _time(connection: Connection, clock: Callable[[], datetime]) -> datetime | FunctionElement[datetime]:
+    """The time that decides: as a value, or as what a statement asks the server for."""
+    return func.clock_timestamp(type_=DateTime(timezone=True)) if connection.dialect.name == "postgresql" else clock()

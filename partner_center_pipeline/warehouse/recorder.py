@@ -8,7 +8,7 @@ goes on from the position.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -60,6 +60,7 @@ class Recorder:
     lease: Lease | None = None
     drift_of: DriftOf | None = None
     _open: int = 0
+    _known_drift: set[drift.Drift] = field(default_factory=set)
 
     @classmethod
     def begin(
@@ -102,15 +103,21 @@ class Recorder:
             fresh = referrals.store(connection, placed, now)
             referrals.quarantine(connection, page.rejected, here.start, now)
             if self.drift_of is not None:
-                news = ((item, one.row.referral_id) for one in fresh for item in self.drift_of(one.row.payload))
+                news = [
+                    (item, one.row.referral_id)
+                    for one in fresh
+                    for item in self.drift_of(one.row.payload)
+                    if item not in self._known_drift
+                ]
                 drift.record(connection, news, now)
+                self._known_drift.update(item for item, _ in news)
             self._count(here, page, placed, fresh)
             at = self._window_at(page.position)
             reached = [window for window in self.windows[self._open :] if window <= at]
-            for window in sorted({here, *reached, *(self._window_at(row.updated_ticks) for row in page.versions)}):
+            for window in sorted({here, *reached, *self._windows_of(placed)}):
                 position = min(page.position, window.end) if window <= at else None
                 ledger.note_progress(connection, window, self.run_id, self.figures[window], position)
-            for window in {self._window_at(item.row.updated_ticks) for item in fresh}:
+            for window in self._windows_of(fresh):
                 ledger.reopen(connection, window, Asset.RAW_REFERRALS, now)
         self._close_until(self.windows[-1].end if page.last else page.position)
 
@@ -139,6 +146,11 @@ class Recorder:
         index = (ticks - first.start) // (first.end - first.start)
         return self.windows[min(max(index, 0), len(self.windows) - 1)]
 
+    def _windows_of(self, placed: Iterable[referrals.Placed]) -> dict[SyncWindow, int]:
+        """The windows that rows are stored under, and how many under each."""
+        counted = Counter(item.window_start for item in placed)
+        return {window: counted[window.start] for window in self.windows if window.start in counted}
+
     def _count(
         self,
         here: SyncWindow,
@@ -151,16 +163,15 @@ class Recorder:
         of_page.quarantined += len(page.rejected)
         of_page.fetched += page.fetched - len(placed)
         of_page.seconds_waited += page.seconds_waited
-        for item in placed:
-            figures = self.figures[self._window_at(item.row.updated_ticks)]
-            figures.fetched += 1
-            figures.unchanged += 1
-        for item in fresh:
-            figures = self.figures[self._window_at(item.row.updated_ticks)]
-            figures.unchanged -= 1
-            figures.new_versions += 1
-            figures.late += item.late
-            self.statuses[str(item.row.payload.get("status"))] += 1
+        for window, count in self._windows_of(placed).items():
+            self.figures[window].fetched += count
+            self.figures[window].unchanged += count
+        for window, count in self._windows_of(fresh).items():
+            self.figures[window].unchanged -= count
+            self.figures[window].new_versions += count
+        for window, count in self._windows_of(item for item in fresh if item.late).items():
+            self.figures[window].late += count
+        self.statuses.update(str(item.row.payload.get("status")) for item in fresh)
         for figures in self.figures.values():
             figures.clock_skew = page.skew_seconds
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from partner_center_pipeline.warehouse.bulk import CHUNK, insert_absent, present, upsert
+from partner_center_pipeline.warehouse.database import JsonText
 from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals
 
 
@@ -26,6 +27,8 @@ class Version(Protocol):
     def updated_text(self) -> str: ...
     @property
     def payload(self) -> dict[str, Any]: ...
+    @property
+    def canonical(self) -> str: ...
     @property
     def content_hash(self) -> str: ...
 
@@ -74,7 +77,7 @@ def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> li
                 "window_start": item.window_start,
                 "late": item.late,
                 "content_hash": item.row.content_hash,
-                "payload": item.row.payload,
+                "payload": JsonText(item.row.canonical),
                 "fetched_at": now,
             }
             for item in fresh.values()

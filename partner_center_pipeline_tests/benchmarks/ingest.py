@@ -8,6 +8,7 @@ opens it.
 What does not belong here: whether what is stored is right, which is a test.
 """
 
+import gc
 import json
 import re
 import resource
@@ -187,6 +188,8 @@ def _bare_rows(http: httpx.Client, case: Case) -> Iterator[tuple[object, ...]]:
 @contextmanager
 def _opened(case: Case) -> Iterator[tuple[Warehouse, ReferralsClient, Lease]]:
     """What the asset opens before it begins."""
+    gc.collect()
+    gc.freeze()  # as `definitions` does
     house = Warehouse.open(case.database_url)
     settings = Settings(partner_center_base_url=case.base_url, partner_center_ca_bundle=Path(case.ca_bundle))
     lease = Lease(house, f"run {time.time_ns()}", _now)

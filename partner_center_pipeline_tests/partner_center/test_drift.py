@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_center_pipeline.partner_center.drift import Drift, DriftKind, drift_of
+from partner_center_pipeline.partner_center.drift import Drift, DriftKind, _known, _of_object, drift_of
 from partner_center_pipeline.simulator.world import World
 
 SAMPLES = Path(__file__).parent.parent / "data" / "referral_samples"
@@ -122,6 +122,18 @@ def test_no_payload_breaks_it_and_every_row_fits_an_index(payload: dict[str, Any
     for item in drift_of(payload):
         assert len(item.path) + len(item.value) < 600
         assert (item.path + item.value).isprintable()
+
+
+PLACES = (
+    "qualification", "status", "consent", "target", "team", "customerProfile__address", "customerProfile__ids",
+    "customerProfile__team", "details__requirements", "details__requirements__solutions", "registrations", "forecast",
+)  # fmt: skip
+
+
+@given(st.sampled_from(PLACES), JSON | st.lists(st.dictionaries(st.sampled_from(["id", "sku"]), JSON)))
+def test_the_quick_look_passes_over_nothing_that_the_search_finds(place: str, value: Any) -> None:
+    payload = changed(**{place: value})
+    assert drift_of(payload) == tuple(sorted(set(_of_object(payload, _known(), ""))))
 
 
 def test_lists_in_lists_as_deep_as_the_contract_lets_pass_are_followed() -> None:

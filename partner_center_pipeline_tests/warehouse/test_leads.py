@@ -235,6 +235,10 @@ class _Received:
     def payload(self) -> dict[str, Any]:
         return {"id": self.referral_id}
 
+    @property
+    def canonical(self) -> str:
+        return f'{{"id":"{self.referral_id}"}}'
+
 
 def _raw(version: Version) -> dict[str, Any]:
     return {

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -37,6 +38,10 @@ class Row:
     etag: str | None = None
     content_hash: str = "hash"
     payload: dict[str, Any] = field(default_factory=lambda: {"status": "New"})
+
+    @property
+    def canonical(self) -> str:
+        return orjson.dumps(self.payload).decode()
 
     @property
     def updated_text(self) -> str:
