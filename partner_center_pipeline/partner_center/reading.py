@@ -58,6 +58,15 @@ def rows_of(page: Page) -> dict[Key, Row]:
     return {key_of(row): row for row in map(read_referral, page.items)}
 
 
+def count_placed(rows: Iterable[Row]) -> int:
+    """How many of these rows, which a page showed for the first time, `$skip` certainly counts.
+
+    One that breaks the contract may be none of the server's rows. A `$skip` that is too small shows rows twice, one
+    that is too large would pass over some; so rows met before do not count either.
+    """
+    return sum(not isinstance(row, Rejected) for row in rows)
+
+
 class Reader:
     """Reads pages for one scan. No page counts before the server's clock has reached `not_before` (ticks).
 
@@ -102,7 +111,11 @@ class Reader:
             if refused.status != 400 or isinstance(refused, FilterRefused):
                 raise
             return None
-        return None if page.items and rows_of(page).keys() == first else page
+        rows = rows_of(page).keys()
+        if not rows or rows != first:
+            return page
+        # Either `$skip` counts for nothing here, or new rows on top have moved the first page down to it.
+        return None if rows_of(self.fetch(query)).keys() == rows else page
 
     def deliver(self, page: Page, fresh: Iterable[Row], position: int, *, last: bool) -> ScanPage:
         """What a page becomes: its rows that were not delivered before, and how far the scan is with it."""

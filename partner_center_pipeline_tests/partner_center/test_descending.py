@@ -130,6 +130,9 @@ _ticks = st.lists(st.integers(-3, 12).map(lambda number: LOW + number * 10 * TIC
 @example(  # the server sends fewer rows than it is asked for, and no link
     ticks=[LOW + number for number in range(6)], page_size=5, links=False, cap=2, changes={}
 )
+@example(  # new rows move the first page down to where `$skip` leads, in both passes
+    ticks=[LOW, LOW + 1], page_size=2, links=False, cap=1, changes={1: ("new", 0), 3: ("new", 0)}
+)
 def test_whatever_moves_or_vanishes_between_two_pages_every_row_that_stays_is_delivered(
     ticks: list[int], page_size: int, links: bool, cap: int, changes: dict[int, tuple[str, int]]
 ) -> None:
