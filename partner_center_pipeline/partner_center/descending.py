@@ -23,7 +23,6 @@ from partner_center_pipeline.partner_center.reading import (
     Reader,
     Row,
     ScanPage,
-    count_placed,
     key_of,
     rows_of,
 )
@@ -132,7 +131,7 @@ class DescendingScan:
         recent: deque[frozenset[Key]] = deque(maxlen=RECENT_PAGES)
         links: set[int] = set()
         at: int | None = None
-        read = skip = stale = 0
+        read = stale = 0
         while True:
             rows = rows_of(page)
             new = [row for key, row in rows.items() if not any(key in met for met in recent)]
@@ -140,9 +139,8 @@ class DescendingScan:
             yield page, self._note(this, new, before)
             if at is not None and at < floor:
                 return
-            read += len(page.items)
-            skip += max(count_placed(new), 1)
             recent.append(frozenset(rows))
+            read += len(page.items)
             stale = 0 if new else stale + 1
             if stale > MAX_EMPTY_PAGES:
                 raise ContradictionError("the pages bring nothing new and do not end")
@@ -153,7 +151,7 @@ class DescendingScan:
                 page = self._reader.fetch(page.next_link)
             elif not page.items:
                 return
-            elif (behind := self._reader.behind(query, skip, first)) is not None:
+            elif (behind := self._reader.behind(query, read, first)) is not None:
                 page = behind
             elif links or read < self._top:
                 return

@@ -19,7 +19,6 @@ from partner_center_pipeline.partner_center.reading import (
     Reader,
     Row,
     ScanPage,
-    count_placed,
     rows_of,
 )
 from partner_center_pipeline.windows import BEGINNING, render_ticks
@@ -65,7 +64,7 @@ class KeysetScan:
 
     def _walk(self) -> Iterator[ScanPage]:
         """Ask anew from `low`, and go on by next links or `$skip` for as long as no page gets past `low`."""
-        at, fetched, skip, pages, empty = self.low, 0, 0, 0, 0
+        at, fetched, pages, empty = self.low, 0, 0, 0
         met: set[Key] = set()
         links: set[str] = set()
         query = PageQuery(self._top, None if self.low == BEGINNING else self.low, self._end)
@@ -76,13 +75,11 @@ class KeysetScan:
             at = self._check_order(rows.values(), at)
             if links and rows and rows.keys() <= met:
                 raise ContradictionError("a next link led to a page that was met before")
-            new = count_placed(row for key, row in rows.items() if key not in met)
             met.update(rows)
             fetched += len(page.items)
-            skip += max(new, 1)
             pages += 1
             empty = 0 if rows else empty + 1
-            self._largest = max(self._largest, new)
+            self._largest = max(self._largest, len(page.items))
             short = len(page.items) < min(self._largest, self._top)
             over = at > self.low or (page.next_link is None and (short or not rows))
             if over and page.next_link is not None and not self._peeked:
@@ -94,7 +91,7 @@ class KeysetScan:
             if over:
                 return
             if page.next_link is None:
-                behind = self._reader.behind(query, skip, first)
+                behind = self._reader.behind(query, fetched, first)
                 if behind is None:
                     self._conclude(at, frozenset(met), walked=pages > 1, full=fetched >= self._top)
                     yield self._deliver(replace(page, items=[]), [])

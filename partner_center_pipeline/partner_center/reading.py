@@ -58,15 +58,6 @@ def rows_of(page: Page) -> dict[Key, Row]:
     return {key_of(row): row for row in map(read_referral, page.items)}
 
 
-def count_placed(rows: Iterable[Row]) -> int:
-    """How many of these rows, which a page showed for the first time, `$skip` certainly counts.
-
-    One that breaks the contract may be none of the server's rows. A `$skip` that is too small shows rows twice, one
-    that is too large would pass over some; so rows met before do not count either.
-    """
-    return sum(not isinstance(row, Rejected) for row in rows)
-
-
 class Reader:
     """Reads pages for one scan. No page counts before the server's clock has reached `not_before` (ticks).
 
