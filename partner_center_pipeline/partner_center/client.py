@@ -149,18 +149,18 @@ class ReferralsClient:
 
         Where both are refused, a query that differs in nothing but the filter tells whether it is the filter.
         """
-        first: ApiRefused | None = None
+        refusals: list[ApiRefused] = []
         for literal in DateLiteral:
             try:
                 page = self._query(query, literal)
             except ApiRefused as refused:
                 if refused.status != 400:
                     raise
-                first = first or refused
+                refusals.append(refused)
             else:
                 self.capability = Capability(literal, self.clock.utc())
                 return page
-        assert first is not None  # noqa: S101  there are two forms
+        first = refusals[0]
         try:
             self._query(replace(query, updated_from=None, updated_before=None), DateLiteral.BARE)
         except ApiRefused:

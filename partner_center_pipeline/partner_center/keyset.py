@@ -10,7 +10,7 @@ from typing import Final
 
 from partner_center_pipeline.partner_center.client import Page
 from partner_center_pipeline.partner_center.contract import Rejected
-from partner_center_pipeline.partner_center.errors import ForeignHost, ScanIncomplete
+from partner_center_pipeline.partner_center.errors import ApiRefused, ForeignHost, ScanIncomplete
 from partner_center_pipeline.partner_center.odata import PageQuery
 from partner_center_pipeline.partner_center.reading import (
     MAX_EMPTY_PAGES,
@@ -109,7 +109,7 @@ class KeysetScan:
         """Look once behind a page that needs no link: a server that holds rows back against the order shows it."""
         try:
             rows = rows_of(self._reader.fetch(link))
-        except (ContradictionError, ForeignHost):
+        except (ContradictionError, ForeignHost, ApiRefused):
             return  # what a link is worth is decided where one has to be followed
         try:
             self._check_order((row for key, row in rows.items() if key not in met), at)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from partner_center_pipeline.partner_center import (
+    ApiRefused,
     ForeignHost,
     Page,
     PageQuery,
@@ -511,6 +512,19 @@ def test_an_empty_page_whose_link_leads_back_to_it_is_found_at_once() -> None:
     with pytest.raises(ScanIncomplete, match="lead nowhere"):
         scanned(server)
     assert server.requests == 2 * (MAX_RESTARTS + 1)
+
+
+def test_a_server_that_refuses_its_own_links_is_scanned_as_long_as_none_is_needed() -> None:
+    class Refusing(OffsetServer):
+        def get_page(self, request: PageQuery | str) -> Page:
+            if isinstance(request, str):
+                raise ApiRefused("no such link", status=404)
+            return super().get_page(request)
+
+    times = {f"r{number}": ORIGIN + number for number in range(9)}
+    assert {version.referral_id for page in scanned(Refusing(times, 4)) for version in page.versions} == set(times)
+    with pytest.raises(ApiRefused):  # more rows share an instant than a page holds
+        scanned(Refusing(dict.fromkeys(times, ORIGIN), 4))
 
 
 def test_an_honest_scan_asks_two_pages_more_than_there_are() -> None:
