@@ -1,6 +1,7 @@
 """What each answer of the Referrals API becomes: a page, a pause, or an error with the next step."""
 
 import itertools
+import logging
 from datetime import timedelta
 
 import httpx
@@ -57,17 +58,27 @@ def test_next_links_are_followed_to_the_end_whichever_way_they_are_written(
         assert sorted(ids) == sorted(row["id"] for row in sim.world.all() if row["updatedDateTime"] < "2026-03-02T09")
 
 
-def test_each_call_has_its_own_id_and_asks_for_json(
-    sim: Simulator, http: httpx.Client, client: ReferralsClient
+def test_each_call_has_its_own_id_which_is_logged_with_microsofts_and_asks_for_json(
+    sim: Simulator, http: httpx.Client, client: ReferralsClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent: list[httpx.Request] = []
-    http.event_hooks = {"request": [sent.append]}
+    answered: list[str] = []
+    http.event_hooks = {
+        "request": [sent.append],
+        "response": [lambda response: answered.append(response.headers["request-id"])],
+    }
+    caplog.set_level(logging.DEBUG, "partner_center_pipeline.partner_center.client")
     try:
         sim.faults.plan(HttpFault.SERVER_ERROR)
         client.get_page(EVERYTHING)
     finally:
         http.event_hooks = {}
-    assert len(sent) == len({request.headers["client-request-id"] for request in sent}) == 2
+    ids = [request.headers["client-request-id"] for request in sent]
+    assert len(ids) == len(set(ids)) == 2
+    logged = [message for message in caplog.messages if message.startswith("GET referrals")]
+    for mine, theirs, line in zip(ids, answered, logged, strict=True):
+        assert mine in line
+        assert theirs in line
     assert {request.headers["accept"] for request in sent} == {"application/json"}
 
 
