@@ -30,7 +30,7 @@ WINDOWS_WARNING: Final = 80_000
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT: Final = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?(?:[Zz]|[+-]00:00)", re.ASCII
+    r"(\d{4}-\d{2}-\d{2})[Tt]((?:[01]\d|2[0-3]):\d{2}:\d{2})(?:\.(\d{1,7}))?(?:[Zz]|[+-]00:00)", re.ASCII
 )
 
 
@@ -43,9 +43,8 @@ def parse_ticks(text: str) -> int:
     found = _INSTANT.fullmatch(text)
     if found is None:
         raise ValueError(f"not an instant of the form 2026-01-31T09:30:00.1234567Z: {text[:40]!r}")
-    *calendar, fraction = found.groups()
-    year, month, day, hour, minute, second = (int(part) for part in calendar)
-    whole = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - _EPOCH
+    day, time, fraction = found.groups()
+    whole = datetime.fromisoformat(f"{day}T{time}+00:00") - _EPOCH
     return (whole.days * 86_400 + whole.seconds) * TICKS_PER_SECOND + int((fraction or "").ljust(7, "0"))
 
 
