@@ -101,10 +101,10 @@ def replay(fingerprints: tuple[str, ...], everything: bool, as_json: bool) -> No
     """
     if everything == bool(fingerprints):
         raise click.UsageError("name the rows to replay, or take --all")
-    from partner_center_pipeline.partner_center.drift import drift_of
+    from partner_center_pipeline.partner_center.drift import DriftWatch
     from partner_center_pipeline.warehouse.bulk import chunks
 
-    done = kept.Replayed()
+    done, watch = kept.Replayed(), DriftWatch()
     with _warehouse() as warehouse:
         if everything:
             with warehouse.read() as connection:
@@ -113,7 +113,7 @@ def replay(fingerprints: tuple[str, ...], everything: bool, as_json: bool) -> No
             names = list(dict.fromkeys(_one(warehouse, prefix).fingerprint for prefix in fingerprints))
         for some in chunks(names):
             with warehouse.write() as connection:
-                done.add(kept.replay(connection, some, _reread, drift_of, datetime.now(UTC)))
+                done.add(kept.replay(connection, some, _reread, watch.news, datetime.now(UTC)))
     if as_json:
         emit(asdict(done))
         return

@@ -19,7 +19,7 @@ from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.defs.resources import PartnerCenterResource, WarehouseResource, utc_now
 from partner_center_pipeline.defs.run import failing_for_people, fetching, permanent
 from partner_center_pipeline.partner_center import PartnerCenterError, scan
-from partner_center_pipeline.partner_center.drift import drift_of
+from partner_center_pipeline.partner_center.drift import DriftWatch
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse import breaker, demo, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -52,7 +52,7 @@ def reconcile(
     if end is None:
         raise WarehouseError(NOTHING_YET)
     with fetching(house, run_id) as lease:
-        reconciler = Reconciler.begin(house, lease, end, drift_of, utc_now)
+        reconciler = Reconciler.begin(house, lease, end, DriftWatch().news, utc_now)
         with _kept(reconciler), partner_center.open(settings, deadline=DEADLINE) as client:
             for page in scan(client, start=None, end=end, not_before=end + GRID.lag * TICKS_PER_SECOND):
                 reconciler.take(page)

@@ -6,11 +6,13 @@ what breaks the contract (`contract`; drift breaks nothing, the row loads), keep
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
+from itertools import repeat
 from typing import Any, Final
 
 _NAME: Final = re.compile(r"[A-Za-z_$][\w$-]{0,63}(?:@odata\.[A-Za-z.]{1,30})?|@odata\.[A-Za-z.]{1,30}", re.ASCII)
@@ -80,51 +82,97 @@ def drift_of(payload: Mapping[str, Any]) -> tuple[Drift, ...]:
 
     Never raises for what the contract let pass: at most 254 levels deep, numbers and text of any size.
     """
-    known = _known()
-    try:
-        if _is_usual(payload, known):
-            return ()
-    except TypeError:  # a list or an object in a value's place has no hash
-        pass
-    return tuple(sorted(set(_of_object(payload, known, ""))))
+    return tuple(sorted({found.drift for found in _of_object(payload, _known(), "")}))
 
 
-def _is_usual(found: Mapping[str, Any], known: _Known) -> bool:
-    """Whether nothing in an object is unknown; nearly always so, and then nothing need be looked for."""
-    if not found.keys() <= known.names:
+class DriftWatch:
+    """Tells what is unknown in many payloads, each thing once.
+
+    What it told is known to it from then on, so that a field that Microsoft added costs no more than any other.
+    """
+
+    def __init__(self) -> None:
+        self._known = deepcopy(_known())
+        self._told: set[Drift] = set()
+
+    def news(self, referrals: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[Drift, str]]:
+        """What in these payloads, each beside its referral's id, was not told before, and the first that shows it."""
+        if self._are_usual([payload for _, payload in referrals]):
+            return []
+        news: dict[Drift, str] = {}
+        for referral_id, payload in referrals:
+            for found in _of_object(payload, self._known, ""):
+                if found.drift not in self._told:
+                    news.setdefault(found.drift, referral_id)
+                found.learn()
+        self._told.update(news)
+        return sorted(news.items())
+
+    def _are_usual(self, payloads: list[dict[str, Any]]) -> bool:
+        try:
+            return _are_usual(payloads, self._known)
+        except TypeError:  # a list or an object in a value's place has no hash
+            return False
+
+
+def _are_usual(found: list[dict[str, Any]], known: _Known) -> bool:
+    """Whether nothing in these objects, all of the same place, is unknown; nearly always so.
+
+    Field by field over all of them, which is faster than object by object.
+    """
+    if not set().union(*found) <= known.names:
         return False
     for name, members in known.values.items():
-        if found.get(name) not in members:
+        if not members.issuperset(map(dict.get, found, repeat(name))):
             return False
     for name, inner in known.objects.items():
-        value = found.get(name)
-        # JSON holds no subclasses, and asking for the class itself is faster.
-        if value.__class__ is dict:
-            if not _is_usual(value, inner):
-                return False
-        elif value.__class__ is list:
-            for item in value:
-                if item.__class__ is list or (item.__class__ is dict and not _is_usual(item, inner)):
+        inside: list[dict[str, Any]] = []
+        for value in map(dict.get, found, repeat(name)):
+            # JSON holds no subclasses, and asking for the class itself is faster.
+            if value.__class__ is dict:
+                inside.append(value)
+            elif value.__class__ is list:
+                if any(item.__class__ is list for item in value):
                     return False
+                inside += [item for item in value if item.__class__ is dict]
+        if inside and not _are_usual(inside, inner):
+            return False
     return True
 
 
-def _of_object(found: Mapping[str, Any], known: _Known, before: str) -> Iterator[Drift]:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Drift, and where it is unknown: a name to `known`, or a value of the enumeration of that name."""
+
+    drift: Drift
+    known: _Known
+    name: str
+    value: object = None
+
+    def learn(self) -> None:
+        """Make it known, unless what it holds may be another in each referral."""
+        if self.drift.kind is DriftKind.FIELD and self.drift.path.endswith(self.name):
+            self.known.names.add(self.name)
+        elif self.drift.kind is DriftKind.VALUE and self.drift.value == self.value:
+            self.known.values[self.name] |= {self.value}
+
+
+def _of_object(found: Mapping[str, Any], known: _Known, before: str) -> Iterator[_Found]:
     if not found.keys() <= known.names:
         for name in found.keys() - known.names:
-            yield Drift(DriftKind.FIELD, before + _shown_name(name))
+            yield _Found(Drift(DriftKind.FIELD, before + _shown_name(name)), known, name)
     for name, members in known.values.items():
         value = found.get(name)
         # A list or an object has no hash, and is no member either.
         if isinstance(value, list | dict) or value not in members:
-            yield Drift(DriftKind.VALUE, before + name, _shown_value(value))
+            yield _Found(Drift(DriftKind.VALUE, before + name, _shown_value(value)), known, name, value)
     for name, inner in known.objects.items():
         value = found.get(name)
         if value:
             yield from _of_value(value, inner, before + name)
 
 
-def _of_value(value: object, known: _Known, path: str) -> Iterator[Drift]:
+def _of_value(value: object, known: _Known, path: str) -> Iterator[_Found]:
     if isinstance(value, dict):
         yield from _of_object(value, known, path + ".")
     elif isinstance(value, list):

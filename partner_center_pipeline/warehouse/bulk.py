@@ -10,9 +10,23 @@ from functools import cache
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, Table, Text, and_, bindparam, column, func, select
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy import table as lightweight_table
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -37,20 +51,19 @@ def present(connection: Connection, table: Table, keys: Collection[tuple[str, ..
     """
     if not keys:
         return set()
-    if connection.dialect.name == "postgresql":
-        given = {f"texts{place}": list(texts) for place, texts in enumerate(zip(*keys, strict=True))}
-        rows = connection.execute(_present_in_postgresql(table), given)
-    else:
-        rows = connection.execute(_present_in_sqlite(table), {"keys": orjson.dumps(list(keys)).decode()})
-    return {tuple(row) for row in rows}
+    statement = _present_in_postgresql if connection.dialect.name == "postgresql" else _present_in_sqlite
+    # As JSON, which the database takes apart faster than the driver puts arrays together.
+    return {tuple(row) for row in connection.execute(statement(table), {"keys": orjson.dumps(list(keys)).decode()})}
 
 
 @cache
 def _present_in_postgresql(table: Table) -> Select[Any]:
     columns = list(table.primary_key.columns)
-    texts = [bindparam(f"texts{place}", type_=ARRAY(Text)) for place in range(len(columns))]
-    given = func.unnest(*texts).table_valued(*(one.name for one in columns)).render_derived(name="given")
-    return select(*columns).join_from(given, table, and_(*(one == given.c[one.name] for one in columns)))
+    given = func.json_array_elements(cast(bindparam("keys", type_=Text), JSON)).table_valued("value", name="given")
+    texts = [given.c.value.op("->>")(literal_column(str(place))) for place in range(len(columns))]
+    return select(*columns).join_from(
+        given, table, and_(*(one == text for one, text in zip(columns, texts, strict=True)))
+    )
 
 
 @cache
@@ -63,22 +76,27 @@ def _present_in_sqlite(table: Table) -> Select[Any]:
     )
 
 
-def insert_absent(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+def insert_absent(
+    connection: Connection, table: Table, rows: Sequence[Row], meanwhile: Callable[[], None] = lambda: None
+) -> None:
     """Insert rows of which the caller found out, in this transaction of `begin_writing`, that no key is `present`.
 
-    A key that is there after all fails the transaction.
+    `meanwhile` is called once, without the connection, while PostgreSQL is at work on what it was sent. A key that is
+    there after all fails the transaction.
     """
     if not rows:
+        meanwhile()
         return
     names = list(rows[0])
     if connection.dialect.name == "postgresql":
-        _copy(connection, table, table.name, names, rows)
+        _copy(connection, table, table.name, names, rows, meanwhile)
     else:
         marks = ", ".join("?" for _ in names)
         connection.exec_driver_sql(
             f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})",  # noqa: S608  names of our own columns
-            [tuple(values) for values in _bound(connection, table, names, rows)],
+            list(_bound(connection, table, names, rows)),
         )
+        meanwhile()
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
@@ -135,17 +153,34 @@ def _stage(connection: Connection, table: Table, names: list[str], rows: Sequenc
     return stage
 
 
-def _copy(connection: Connection, table: Table, target: str, names: list[str], rows: Sequence[Row]) -> None:
+def _copy(
+    connection: Connection,
+    table: Table,
+    target: str,
+    names: list[str],
+    rows: Sequence[Row],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     driver = connection.connection.driver_connection
     if driver is None:
         raise RuntimeError("the connection to PostgreSQL was closed")
     with driver.cursor() as cursor, cursor.copy(f"COPY {target} ({', '.join(names)}) FROM STDIN") as copy:
         for values in _bound(connection, table, names, rows):
             copy.write_row(values)
+        meanwhile()
 
 
-def _bound(connection: Connection, table: Table, names: list[str], rows: Sequence[Row]) -> Iterator[list[Any]]:
+def _bound(connection: Connection, table: Table, names: list[str], rows: Sequence[Row]) -> Iterator[tuple[Any, ...]]:
     """The rows' values as the driver takes them, without SQLAlchemy's work on each parameter of each row."""
+    return zip(*(_bound_column(connection, table.c[name], [row[name] for row in rows]) for name in names), strict=True)
+
+
+def _bound_column(connection: Connection, column: Column[Any], values: list[Any]) -> list[Any]:
     dialect = connection.dialect
-    binders = [(name, table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names]
-    return ([bind(row[name]) if bind else row[name] for name, bind in binders] for row in rows)
+    bind = column.type.dialect_impl(dialect).bind_processor(dialect)
+    if bind is None:
+        return values
+    first = values[0]
+    if all(value is first for value in values):  # the time of a page, say
+        return [bind(first)] * len(values)
+    return [bind(value) for value in values]

@@ -20,12 +20,17 @@ from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 
 _BEGIN: Final = "sqlite_begin"
 _BUSY_SECONDS: Final = 60
-_WAL_PAGES: Final = 8000
-"""How far SQLite's log grows before it is taken into the file: 32 MB. By its own measure, 4 MB, it takes the same index
-pages in again and again while a load commits page by page."""
+_WAL_PAGES: Final = 32_000
+"""How far SQLite's log grows before it is taken into the file: 128 MB. By its own measure, 4 MB, it takes the same
+pages of indexes in again and again while a load commits page by page."""
 
 _WRITERS: Final = 0x70_61_72_74_6E_65_72
 """The key of the advisory lock that PostgreSQL's writers take: the word "partner"."""
+_LOCK: Final = select(
+    func.pg_advisory_xact_lock(_WRITERS), func.set_config("plan_cache_mode", "force_custom_plan", True)
+)
+"""Takes the lock, and has each statement of the transaction planned for what its tables hold by now: a load makes them
+a thousand times larger, and a plan kept from its beginning reads all of a table for each page."""
 
 
 class WarehouseError(Exception):
@@ -89,7 +94,7 @@ def begin_writing(engine: Engine) -> Iterator[Connection]:
     """
     with engine.connect().execution_options(**{_BEGIN: "IMMEDIATE"}) as connection, connection.begin():
         if engine.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(_WRITERS)))
+            connection.execute(_LOCK)
         yield connection
 
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from threading import Event, Thread
 from typing import Final
 
-from sqlalchemy import Connection, DateTime, FunctionElement, delete, func, select, update
+from sqlalchemy import Connection, DateTime, Interval, bindparam, delete, func, select, update
 
 from partner_center_pipeline.warehouse.bulk import insert_new, upsert
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -35,6 +35,12 @@ DEAD_SECONDS: Final = 60.0
 """Without a sign of life for so long, a run is dead."""
 
 _FORGET: Final = timedelta(days=1)
+
+# Made once: one of them runs with each page.
+_HELD: Final = update(leases).where(leases.c.name == bindparam("the_name"), leases.c.holder == bindparam("the_holder"))
+_HELD_BY_SERVERS_CLOCK: Final = _HELD.values(
+    expires_at=func.clock_timestamp(type_=DateTime(timezone=True)) + bindparam("lasts", type_=Interval)
+)
 
 _log = logging.getLogger(__name__)
 
@@ -88,11 +94,12 @@ class Lease:
 
     def confirm(self, connection: Connection) -> None:
         """Renew the lease inside a transaction that stands only if it is still ours. Raises LeaseLostError."""
-        renewed = connection.execute(
-            update(leases)
-            .where(leases.c.name == self.name, leases.c.holder == self.holder)
-            .values(expires_at=_time(connection, self.clock) + timedelta(seconds=LEASE_SECONDS))
-        )
+        held = {"the_name": self.name, "the_holder": self.holder}
+        lasts = timedelta(seconds=LEASE_SECONDS)
+        if connection.dialect.name == "postgresql":
+            renewed = connection.execute(_HELD_BY_SERVERS_CLOCK, {**held, "lasts": lasts})
+        else:
+            renewed = connection.execute(_HELD, {**held, "expires_at": self.clock() + lasts})
         if renewed.rowcount != 1:
             raise LeaseLostError(
                 "this run gave no sign of life for so long that another one took over fetching; it stops here, and "
@@ -168,13 +175,8 @@ def dead(connection: Connection, run_ids: Sequence[str], clock: Callable[[], dat
 
 
 def _now(connection: Connection, clock: Callable[[], datetime]) -> datetime:
-    time = _time(connection, clock)
-    if isinstance(time, datetime):
-        return time
-    now: datetime = connection.execute(select(time)).scalar_one()
+    """The time that decides."""
+    if connection.dialect.name != "postgresql":
+        return clock()
+    now: datetime = connection.execute(select(func.clock_timestamp(type_=DateTime(timezone=True)))).scalar_one()
     return now
-
-
-def _time(connection: Connection, clock: Callable[[], datetime]) -> datetime | FunctionElement[datetime]:
-    """The time that decides: as a value, or as what a statement asks the server for."""
-    return func.clock_timestamp(type_=DateTime(timezone=True)) if connection.dialect.name == "postgresql" else clock()

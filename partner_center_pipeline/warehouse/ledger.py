@@ -8,9 +8,10 @@ another width, or from another HUNTER_SYNC_START, count all the same.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, case, func, literal, or_, select, true, update
+from sqlalchemy import Connection, Update, and_, bindparam, case, func, or_, select, true, update
 
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.schema import (
@@ -73,6 +74,25 @@ class Figures:
 
 def _at(asset: Asset) -> Any:
     return sync_windows.c[f"{asset}_at"]
+
+
+# These are made once: they run with each page, and making one takes longer than running it.
+_WINDOW: Final = update(sync_windows).where(
+    sync_windows.c.window_start == bindparam("the_start"), sync_windows.c.window_end == bindparam("the_end")
+)
+"""Sets what its parameters name in the window that `_the` names."""
+
+_RUNNING: Final = update(sync_attempts).where(
+    sync_attempts.c.window_start == bindparam("the_start"),
+    sync_attempts.c.window_end == bindparam("the_end"),
+    sync_attempts.c.run_id == bindparam("the_run"),
+    sync_attempts.c.state == AttemptState.RUNNING,
+)
+"""Sets what its parameters name in the attempt under way of run `the_run` at the window that `_the` names."""
+
+
+def _the(window: SyncWindow) -> dict[str, int]:
+    return {"the_start": window.start, "the_end": window.end}
 
 
 def _named(windows: Sequence[SyncWindow], table: Any = sync_windows) -> Any:
@@ -234,24 +254,38 @@ def _record(
 
 
 def note_progress(
-    connection: Connection, window: SyncWindow, run_id: str, figures: Figures, position: int | None
+    connection: Connection,
+    window: SyncWindow,
+    run_id: str,
+    figures: Figures,
+    position: int | None,
+    reopened: datetime | None,
 ) -> None:
-    """Keep the scan's position in a window and what the attempt saw there, in the transaction of its page."""
-    connection.execute(
-        update(sync_windows)
-        .where(sync_windows.c.window_start == window.start, sync_windows.c.window_end == window.end)
-        .values(position=position)
-    )
-    connection.execute(_running(window, run_id).values(**figures.row()))
+    """Keep the scan's position in a window and what the attempt saw there, in the transaction of its page.
+
+    Where the page put something new under the window, it is `reopened` as of now.
+    """
+    of_window = {**_the(window), "position": position, **({"the_now": reopened} if reopened is not None else {})}
+    of_attempt = {**_the(window), "the_run": run_id, **figures.row()}
+    if connection.dialect.name == "postgresql":
+        both = {**of_window, **of_attempt}
+        connection.execute(_progress(reopened is not None), {_given(name): value for name, value in both.items()})
+    else:
+        connection.execute(_WINDOW if reopened is None else _reopening(Asset.RAW_REFERRALS), of_window)
+        connection.execute(_RUNNING, of_attempt)
 
 
-def _running(window: SyncWindow, run_id: str) -> Any:
-    return update(sync_attempts).where(
-        sync_attempts.c.window_start == window.start,
-        sync_attempts.c.window_end == window.end,
-        sync_attempts.c.run_id == run_id,
-        sync_attempts.c.state == AttemptState.RUNNING,
-    )
+@cache
+def _progress(reopened: bool) -> Update:
+    """Both updates in one statement, for a server that may be far away, as this runs with each page."""
+    window = (_reopening(Asset.RAW_REFERRALS) if reopened else _WINDOW).values(position=bindparam(_given("position")))
+    figures: dict[str, Any] = {name: bindparam(_given(name)) for name in Figures().row()}
+    return _RUNNING.values(**figures).add_cte(window.cte("the_window"))
+
+
+def _given(name: str) -> str:
+    """The name of a parameter for a column: SQLAlchemy keeps the column's own name for itself."""
+    return name if name.startswith("the_") else f"the_{name}"
 
 
 def close(connection: Connection, closed: Mapping[SyncWindow, Figures], run_id: str, now: datetime) -> None:
@@ -270,13 +304,11 @@ def close(connection: Connection, closed: Mapping[SyncWindow, Figures], run_id: 
     held = {row.window_start: row.ids for row in counted}
     for window, figures in closed.items():
         figures.distinct_ids = held.get(window.start, 0)
-        connection.execute(
-            update(sync_windows)
-            .where(sync_windows.c.window_start == window.start, sync_windows.c.window_end == window.end)
-            .values(position=None, **{f"{Asset.RAW_REFERRALS}_at": now})
-        )
+        the = _the(window)
+        connection.execute(_WINDOW, {**the, "position": None, f"{Asset.RAW_REFERRALS}_at": now})
         state = AttemptState.COMPLETE if figures.fetched or figures.distinct_ids else AttemptState.EMPTY
-        connection.execute(_running(window, run_id).values(state=state, finished_at=now, **figures.row()))
+        noted = {"state": state, "finished_at": now, **figures.row()}
+        connection.execute(_RUNNING, {**the, "the_run": run_id, **noted})
 
 
 def fail(connection: Connection, run_id: str, now: datetime, error: str, *, incomplete: bool = False) -> None:
@@ -337,23 +369,15 @@ def mark(
     With `seen` (from `built_on`, read before the asset read its rows), a window that was reopened meanwhile is left
     open: another run put something new under it that this one cannot have met.
     """
-    marked = update(sync_windows).values(**{f"{asset}_at": now}, **(_undone_after(asset) if changed else {}))
+    marks = {f"{asset}_at": now, **(_undone_after(asset) if changed else {})}
     if seen is None:
-        connection.execute(marked.where(_named(windows)))
+        connection.execute(update(sync_windows).where(_named(windows)).values(**marks))
         return
     before = CHAIN[CHAIN.index(asset) - 1]
-    one = and_(
-        sync_windows.c.window_start == bindparam("the_start"),
-        sync_windows.c.window_end == bindparam("the_end"),
-        _at(before) == bindparam("seen_at", type_=sync_windows.c[f"{before}_at"].type),
-    )
+    as_seen = _WINDOW.where(_at(before) == bindparam("seen_at", type_=sync_windows.c[f"{before}_at"].type))
     connection.execute(
-        marked.where(one),
-        [
-            {"the_start": window.start, "the_end": window.end, "seen_at": seen[window.start]}
-            for window in windows
-            if window.start in seen
-        ],
+        as_seen.values(**marks),
+        [{**_the(window), "seen_at": seen[window.start]} for window in windows if window.start in seen],
     )
 
 
@@ -362,12 +386,14 @@ def reopen(connection: Connection, window: SyncWindow, after: Asset, now: dateti
 
     `after` itself has the window as of `now`, so that a later asset at work on it finds out (`mark`).
     """
+    connection.execute(_reopening(after), {**_the(window), "the_now": now})
+
+
+@cache
+def _reopening(after: Asset) -> Update:
     done = _at(after)
-    connection.execute(
-        update(sync_windows)
-        .where(sync_windows.c.window_start == window.start, sync_windows.c.window_end == window.end)
-        .values(**{f"{after}_at": case((done.is_not(None), literal(now, done.type)))}, **_undone_after(after))
-    )
+    since = case((done.is_not(None), bindparam("the_now", type_=done.type)))
+    return _WINDOW.values(**{f"{after}_at": since}, **_undone_after(after))
 
 
 def _undone_after(asset: Asset) -> dict[str, None]:

@@ -142,7 +142,7 @@ def replay(
         placed.append(referrals.Placed(found, row.window_start, late=found.updated_ticks < begins))
         taken.append(row.fingerprint)
     fresh = referrals.store(connection, placed, now)
-    drift.record(connection, ((it, item.row.referral_id) for item in fresh for it in drift_of(item.row.payload)), now)
+    drift.record(connection, drift_of([(it.row.referral_id, it.row.payload) for it in fresh]), now)
     changed = {item.window_start for item in fresh}
     for window in windows:
         if window.start in changed:

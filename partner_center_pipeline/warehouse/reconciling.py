@@ -174,8 +174,7 @@ class Reconciler:
             after.gaps[owner] = after.gaps.get(owner, 0) + 1
         for window in {owners[item.row.updated_ticks][0] for item in fresh}:
             ledger.reopen(connection, window, Asset.RAW_REFERRALS, now)
-        found = ((it, item.row.referral_id) for item in fresh for it in self.drift_of(item.row.payload))
-        drift.record(connection, found, now)
+        drift.record(connection, self.drift_of([(it.row.referral_id, it.row.payload) for it in fresh]), now)
 
     def finish(self) -> None:
         """Everything was compared."""

@@ -6,9 +6,9 @@ goes on from the position.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -17,11 +17,10 @@ from sqlalchemy import Connection
 from partner_center_pipeline.warehouse import drift, ledger, referrals
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease
-from partner_center_pipeline.warehouse.schema import Asset
 from partner_center_pipeline.windows import SyncWindow
 
-DriftOf = Callable[[Mapping[str, Any]], Iterable[drift.Drift]]
-"""Tells what in a payload is news, as `partner_center.drift_of` does."""
+DriftOf = Callable[[Sequence[tuple[str, dict[str, Any]]]], Sequence[tuple[drift.Drift, str]]]
+"""Tells what in payloads is news, and the referral that shows it, as `partner_center.drift.DriftWatch.news` does."""
 
 
 class Page(Protocol):
@@ -60,7 +59,6 @@ class Recorder:
     lease: Lease | None = None
     drift_of: DriftOf | None = None
     _open: int = 0
-    _known_drift: set[drift.Drift] = field(default_factory=set)
 
     @classmethod
     def begin(
@@ -100,25 +98,18 @@ class Recorder:
             for row in page.versions
         ]
         with self._writing() as connection:
-            fresh = referrals.store(connection, placed, now)
+            news: list[tuple[drift.Drift, str]] = []
+            fresh = referrals.store(connection, placed, now, lambda new: news.extend(self._news_in(new)))
             referrals.quarantine(connection, page.rejected, here.start, now)
-            if self.drift_of is not None:
-                news = [
-                    (item, one.row.referral_id)
-                    for one in fresh
-                    for item in self.drift_of(one.row.payload)
-                    if item not in self._known_drift
-                ]
-                drift.record(connection, news, now)
-                self._known_drift.update(item for item, _ in news)
+            drift.record(connection, news, now)
             self._count(here, page, placed, fresh)
+            changed = self._windows_of(fresh)
             at = self._window_at(page.position)
             reached = [window for window in self.windows[self._open :] if window <= at]
             for window in sorted({here, *reached, *self._windows_of(placed)}):
                 position = min(page.position, window.end) if window <= at else None
-                ledger.note_progress(connection, window, self.run_id, self.figures[window], position)
-            for window in self._windows_of(fresh):
-                ledger.reopen(connection, window, Asset.RAW_REFERRALS, now)
+                reopened = now if window in changed else None
+                ledger.note_progress(connection, window, self.run_id, self.figures[window], position, reopened)
         self._close_until(self.windows[-1].end if page.last else page.position)
 
     @contextmanager
@@ -127,6 +118,11 @@ class Recorder:
             if self.lease is not None:
                 self.lease.confirm(connection)
             yield connection
+
+    def _news_in(self, fresh: Sequence[referrals.Placed]) -> Sequence[tuple[drift.Drift, str]]:
+        if self.drift_of is None:
+            return ()
+        return self.drift_of([(item.row.referral_id, item.row.payload) for item in fresh])
 
     def fail(self, error: str, *, incomplete: bool) -> None:
         """End the attempts that are still running."""

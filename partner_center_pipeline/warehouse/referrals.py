@@ -1,6 +1,6 @@
 """raw_referrals and quarantined_referrals: what a page brings, and what a window brought."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -57,13 +57,22 @@ class Placed:
     late: bool
 
 
-def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> list[Placed]:
-    """Store the versions that are not known yet by (id, eTag); those that were new."""
+def store(
+    connection: Connection,
+    placed: Sequence[Placed],
+    now: datetime,
+    meanwhile: Callable[[list[Placed]], None] = lambda _: None,
+) -> list[Placed]:
+    """Store the versions that are not known yet by (id, eTag); those that were new.
+
+    `meanwhile` is given them while the database is at work on them; it has no use of the connection.
+    """
     fresh: dict[tuple[str, ...], Placed] = {}
     for item in placed:
         fresh.setdefault((item.row.referral_id, item.row.version), item)
     for key in present(connection, raw_referrals, fresh):
         del fresh[key]
+    new = list(fresh.values())
     insert_absent(
         connection,
         raw_referrals,
@@ -80,10 +89,11 @@ def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> li
                 "payload": JsonText(item.row.canonical),
                 "fetched_at": now,
             }
-            for item in fresh.values()
+            for item in new
         ],
+        meanwhile=lambda: meanwhile(new),
     )
-    return list(fresh.values())
+    return new
 
 
 def quarantine(connection: Connection, rejected: Sequence[Rejected], window_start: int, now: datetime) -> None:

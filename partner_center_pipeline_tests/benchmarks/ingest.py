@@ -37,7 +37,7 @@ from rich.table import Table
 from sqlalchemy import make_url
 
 from partner_center_pipeline.partner_center import ReferralsClient, build_http, scan
-from partner_center_pipeline.partner_center.drift import drift_of
+from partner_center_pipeline.partner_center.drift import DriftWatch
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease, alive
@@ -205,7 +205,7 @@ def _fetch(
 ) -> tuple[float, float, int]:
     """Do what the asset does with one window."""
     start = time.perf_counter()
-    recorder = Recorder.begin(house, [window], run_id, _now, first=_FIRST, lease=lease, drift_of=drift_of)
+    recorder = Recorder.begin(house, [window], run_id, _now, first=_FIRST, lease=lease, drift_of=DriftWatch().news)
     storing = time.perf_counter() - start
     first, end = recorder.windows[0], window.end
     pages = scan(

@@ -172,7 +172,7 @@ FAILPOINTS: Final = (
     Failpoint("range: attempts noted, not committed", after("warehouse.ledger:begin", 2)),
     Failpoint("range: some windows closed, not committed", after("warehouse.ledger:close", 3)),
     Failpoint("range: some windows closed", at_commit("warehouse.ledger:close", 3, done=True)),
-    Failpoint("range: a page of the third window stored, not committed", after("warehouse.ledger:reopen", 5)),
+    Failpoint("range: a page of the third window stored, not committed", after("warehouse.ledger:note_progress", 12)),
     # Between and inside the later assets
     Failpoint("leads: a chunk written, not committed", after("warehouse.leads:write")),
     Failpoint("leads: a chunk committed", before("warehouse.leads:write", 2)),

@@ -21,7 +21,7 @@ from partner_center_pipeline.partner_center import (
     ScanIncomplete,
     scan,
 )
-from partner_center_pipeline.partner_center.drift import drift_of
+from partner_center_pipeline.partner_center.drift import DriftWatch
 from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline.simulator.clock import SimulatorClock
 from partner_center_pipeline.simulator.server import SimulatorError
@@ -160,7 +160,9 @@ def fetch(
     house: Warehouse, client: ReferralsClient, grid: WindowGrid, windows: Sequence[SyncWindow], run_id: str
 ) -> Recorder:
     """What the asset raw_referrals does with its windows, without Dagster, lease and breaker."""
-    recorder = Recorder.begin(house, windows, run_id, client.clock.utc, first=grid.first or 0, drift_of=drift_of)
+    recorder = Recorder.begin(
+        house, windows, run_id, client.clock.utc, first=grid.first or 0, drift_of=DriftWatch().news
+    )
     first, end = recorder.windows[0], recorder.windows[-1].end
     try:
         for page in scan(

@@ -210,6 +210,42 @@ def test_a_table_that_is_filled_for_the_first_time_is_not_read_through_for_each_
     warehouse.close()
 
 
+@pytest.mark.postgres
+def test_a_plan_made_while_the_table_was_small_is_none_for_a_large_one(postgres: PostgresServer) -> None:
+    names = [f"{number:05}" for number in range(20_000)]
+    looked = text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'raw_referrals'")
+    warehouse = Warehouse.open(postgres.migrated())
+    with warehouse.write() as connection:
+        insert_absent(connection, raw_referrals, [raw("first")])
+        connection.execute(text("ANALYZE raw_referrals"))
+        for _ in range(12):  # the driver prepares what it ran five times, and the server may keep its plan
+            assert present(connection, raw_referrals, {(name, "v1") for name in names[:100]}) == set()
+        before = connection.execute(looked).scalar_one()
+        rest = [raw(f"{name}+", payload={"notes": "x" * 1000}) for name in names]
+        insert_absent(connection, raw_referrals, rest)
+        assert len(present(connection, raw_referrals, {(f"{name}+", "v1") for name in names[::200]})) == 100
+        assert connection.execute(looked).scalar_one() == before
+    warehouse.close()
+
+
+def test_what_is_to_be_done_meanwhile_is_done_once_whether_there_are_rows_or_none(warehouse: Warehouse) -> None:
+    done: list[int] = []
+    with warehouse.write() as connection:
+        for rows in ([], [raw("a"), raw("b")]):
+            insert_absent(connection, raw_referrals, rows, meanwhile=lambda: done.append(1))
+    assert done == [1, 1]
+    assert [row["referral_id"] for row in stored(warehouse, raw_referrals)] == ["a", "b"]
+
+
+def test_a_failure_meanwhile_keeps_nothing(warehouse: Warehouse) -> None:
+    def fail() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError), warehouse.write() as connection:
+        insert_absent(connection, raw_referrals, [raw("a")], meanwhile=fail)
+    assert stored(warehouse, raw_referrals) == []
+
+
 def test_rows_said_to_be_absent_that_are_there_fail_the_transaction_whole(warehouse: Warehouse) -> None:
     with warehouse.write() as connection:
         insert_absent(connection, raw_referrals, [raw("a")])

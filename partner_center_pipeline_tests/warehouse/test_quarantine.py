@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from partner_center_pipeline.partner_center import Breach, ReferralVersion, Rejected, decode, read_referral
-from partner_center_pipeline.partner_center.drift import drift_of
+from partner_center_pipeline.partner_center.drift import DriftWatch
 from partner_center_pipeline.partner_center.reread import reread
 from partner_center_pipeline.warehouse import drift, ledger, quarantine, referrals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -82,7 +82,7 @@ def relaxed(text: str, _reason: str) -> ReferralVersion | Refused:
 def replay(warehouse: Warehouse, rule: Reread = relaxed) -> Replayed:
     names = [row.fingerprint for row in kept(warehouse)]
     with warehouse.write() as connection:
-        return quarantine.replay(connection, names, rule, drift_of, LATER)
+        return quarantine.replay(connection, names, rule, DriftWatch().news, LATER)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in BROKEN.values()], ids=list(BROKEN))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from partner_center_pipeline.partner_center.drift import drift_of
+from partner_center_pipeline.partner_center.drift import DriftWatch
 from partner_center_pipeline.warehouse import ledger, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease, LeaseLostError
@@ -45,7 +45,7 @@ def started(warehouse: Warehouse, run_id: str = "sweep") -> Reconciler:
     with warehouse.read() as connection:
         end = reconciling.until(connection)
     assert end is not None
-    return Reconciler.begin(warehouse, lease, end, drift_of, lambda: LATER)
+    return Reconciler.begin(warehouse, lease, end, DriftWatch().news, lambda: LATER)
 
 
 def compare(warehouse: Warehouse, rows: Sequence[Row], per_page: int = 2) -> Reconciled:

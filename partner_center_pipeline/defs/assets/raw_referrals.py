@@ -20,7 +20,7 @@ from partner_center_pipeline.partner_center import (
     TooEarly,
     scan,
 )
-from partner_center_pipeline.partner_center.drift import drift_of
+from partner_center_pipeline.partner_center.drift import DriftWatch
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse import breaker, demo, ledger, schema
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -49,7 +49,13 @@ def raw_referrals(
             raise permanent(opened.reason)
         with _one_fetch(context, house, windows) as lease:
             recorder = Recorder.begin(
-                house, windows, context.run.run_id, utc_now, first=GRID.first or 0, lease=lease, drift_of=drift_of
+                house,
+                windows,
+                context.run.run_id,
+                utc_now,
+                first=GRID.first or 0,
+                lease=lease,
+                drift_of=DriftWatch().news,
             )
             with _attempts_end(recorder):
                 with house.read() as connection:
