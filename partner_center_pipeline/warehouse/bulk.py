@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    FromClause,
     Select,
     Table,
     Text,
@@ -58,22 +59,21 @@ def present(connection: Connection, table: Table, keys: Collection[tuple[str, ..
 
 @cache
 def _present_in_postgresql(table: Table) -> Select[Any]:
-    columns = list(table.primary_key.columns)
     given = func.json_array_elements(cast(bindparam("keys", type_=Text), JSON)).table_valued("value", name="given")
-    texts = [given.c.value.op("->>")(literal_column(str(place))) for place in range(len(columns))]
-    return select(*columns).join_from(
-        given, table, and_(*(one == text for one, text in zip(columns, texts, strict=True)))
-    )
+    return _held(table, given, [given.c.value.op("->>")(literal_column(str(n))) for n in range(len(table.primary_key))])
 
 
 @cache
 def _present_in_sqlite(table: Table) -> Select[Any]:
-    columns = list(table.primary_key.columns)
     given = func.json_each(bindparam("keys")).table_valued("value")
-    texts = [func.json_extract(given.c.value, f"$[{place}]") for place in range(len(columns))]
-    return select(*columns).join_from(
-        given, table, and_(*(one == text for one, text in zip(columns, texts, strict=True)))
-    )
+    return _held(table, given, [func.json_extract(given.c.value, f"$[{n}]") for n in range(len(table.primary_key))])
+
+
+def _held(table: Table, given: FromClause, texts: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    """The keys of the table that stand in `given` as these texts."""
+    columns = list(table.primary_key.columns)
+    same = and_(*(one == text for one, text in zip(columns, texts, strict=True)))
+    return select(*columns).join_from(given, table, same)
 
 
 def insert_absent(
