@@ -77,14 +77,6 @@ def _known() -> _Known:
     return known
 
 
-def drift_of(payload: Mapping[str, Any]) -> tuple[Drift, ...]:
-    """What in a referral's payload is unknown, each once, sorted; empty for a usual one.
-
-    Never raises for what the contract let pass: at most 254 levels deep, numbers and text of any size.
-    """
-    return tuple(sorted({found.drift for found in _of_object(payload, _known(), "")}))
-
-
 class DriftWatch:
     """Tells what is unknown in many payloads, each thing once.
 
@@ -96,7 +88,11 @@ class DriftWatch:
         self._told: set[Drift] = set()
 
     def news(self, referrals: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[Drift, str]]:
-        """What in these payloads, each beside its referral's id, was not told before, and the first that shows it."""
+        """What in these payloads, each beside its referral's id, was not told before, and the first that shows it.
+
+        Sorted; empty for usual payloads. Never raises for what the contract let pass: at most 254 levels deep, numbers
+        and text of any size.
+        """
         if self._are_usual([payload for _, payload in referrals]):
             return []
         news: dict[Drift, str] = {}

@@ -10,11 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_center_pipeline.partner_center.drift import Drift, DriftKind, DriftWatch, drift_of
+from partner_center_pipeline.partner_center.drift import Drift, DriftKind, DriftWatch, _known, _of_object
 from partner_center_pipeline.simulator.world import World
 
 SAMPLES = Path(__file__).parent.parent / "data" / "referral_samples"
 FIELD, VALUE = DriftKind.FIELD, DriftKind.VALUE
+
+
+def drift_of(payload: dict[str, Any]) -> tuple[Drift, ...]:
+    """What in one payload is unknown, looked for object by object; a watch must say the same of it."""
+    found = tuple(sorted({found.drift for found in _of_object(payload, _known(), "")}))
+    assert DriftWatch().news([("id", payload)]) == [(item, "id") for item in found]
+    return found
 
 
 def samples() -> list[dict[str, Any]]:
