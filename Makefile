@@ -1,0 +1,46 @@
+# `make` lists the targets. Each uses .venv, which is made where it is missing.
+
+BIN := .venv/bin
+TESTS := partner_center_pipeline_tests
+PYTEST := $(BIN)/pytest -n auto --dist loadgroup
+BENCHMARK := $(BIN)/python -m $(TESTS).benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test fast lint types demo bench documents
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/\1|\2/' | \
+		while IFS='|' read -r target text; do printf '  %-10s %s\n' "$$target" "$$text"; done
+
+venv: ## make .venv, or bring it up to date
+	python3 -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+
+$(BIN)/pytest:
+	$(MAKE) venv
+
+test: | $(BIN)/pytest ## run all tests
+	$(PYTEST)
+
+fast: | $(BIN)/pytest ## run the tests that are not slow: the inner loop
+	$(PYTEST) -m 'not slow'
+
+lint: | $(BIN)/pytest ## check style, format and imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: | $(BIN)/pytest ## check types
+	$(BIN)/mypy
+
+demo: | $(BIN)/pytest ## run the pipeline against the local Microsoft
+	$(BIN)/partner-center demo
+
+bench: | $(BIN)/pytest ## measure: domains, scoring, dns, and ingest without its million referrals
+	$(BENCHMARK) domains
+	$(BENCHMARK) scoring
+	$(BENCHMARK) dns
+	$(BENCHMARK) ingest --no-million
+
+documents: | $(BIN)/pytest ## write the generated pages of docs/ and .env.example
+	$(BIN)/python -m $(TESTS).documents
