@@ -1,21 +1,19 @@
-"""The front door: loads everything under `defs/`. No logic here."""
+"""Where Dagster finds the project: its definitions for the windows that the settings describe."""
 
 import gc
-import warnings
-from pathlib import Path
 
 import dagster as dg
 
-# `backfill_policy` and `owners` are beta in Dagster 1.13; these two and no other warning are expected.
-warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*(backfill_policy|owners).*")
+from partner_center_pipeline.defs.build import build_defs
+from partner_center_pipeline.settings import Settings
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All assets, jobs, schedules, sensors, checks and resources of the project."""
-    loaded = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    """Build the definitions. Raises SettingsError when the settings describe no grid."""
+    built = build_defs(Settings.load().grid)
     # What is loaded by now stays for good. Without this, each collection goes through all of it again, which costs a
     # load of referrals, whose payloads are many small objects, a fifth of its time.
     gc.collect()
     gc.freeze()
-    return loaded
+    return built

@@ -1,4 +1,4 @@
-"""Every HUNTER_* variable: its type, its default, what is wrong with it. The only file that reads the environment.
+"""Every HUNTER_* variable: its type, default, example and description. The only file that reads the environment.
 
 Values come from, first wins: `.env` in the home folder, then the environment. That is the other way round from
 pydantic-settings' default, on purpose: Dagster copies `.env` into its processes' environment once, at start, so an
@@ -11,12 +11,14 @@ point the same code at the local Microsoft.
 
 import os
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
@@ -55,31 +57,6 @@ _ENCODING: Final = "utf-8-sig"
 _NAME: Final = re.compile(rf"\s*(?:export\s+)?['\"]?({PREFIX}\w*)", re.IGNORECASE)
 """The name at the beginning of a line of a `.env` file."""
 
-_EXAMPLES: Final = {
-    "HUNTER_PARTNER_CENTER_ENABLED": "true",
-    "HUNTER_PARTNER_CENTER_CLIENT_ID": "00000000-0000-0000-0000-000000000000",
-    "HUNTER_PARTNER_CENTER_TENANT_ID": "contoso.onmicrosoft.com",
-    "HUNTER_PARTNER_CENTER_BASE_URL": "https://api.partner.microsoft.com",
-    "HUNTER_PARTNER_CENTER_API_URL": "https://api.partner.microsoft.com",
-    "HUNTER_PARTNER_CENTER_AUTHORITY": "https://login.microsoftonline.com",
-    "HUNTER_PARTNER_CENTER_TOKEN_STORE": "file",
-    "HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS": "600",
-    "HUNTER_PARTNER_CENTER_SYNC_INTERVAL": "600",
-    "HUNTER_PARTNER_CENTER_PAGE_SIZE": "100",
-    "HUNTER_PARTNER_CENTER_OVERLAP_SECONDS": "900",
-    "HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS": "120",
-    "HUNTER_PARTNER_CENTER_COSELL_BONUS": "15",
-    "HUNTER_PARTNER_CENTER_AZURE_TENANT_SCORE": "55",
-    "HUNTER_SCORING_RULES": "rules.toml",
-    "HUNTER_DATABASE_URL": "postgresql+psycopg://hunter:password@localhost/hunter",
-    "HUNTER_SYNC_START": "2026-01-01T00:00:00Z",
-    "HUNTER_DNS_RESOLVERS": "192.0.2.53,192.0.2.54:5353",
-    "HUNTER_DKIM_SELECTORS": "selector1,selector2,google",
-    "HUNTER_SIGNALS_TTL_HOURS": "168",
-    "HUNTER_TENANT_DISCOVERY_ENABLED": "false",
-    "HUNTER_OWN_DOMAINS": "example.com.tr,example.com",
-}
-
 
 class TokenPlace(StrEnum):
     """Where the sign-in is kept."""
@@ -89,23 +66,31 @@ class TokenPlace(StrEnum):
 
 
 class SettingsError(Exception):
-    """A variable that cannot be used. The message names it, says what is wrong and shows a value that works."""
+    """A variable cannot be used. The message names it, says what is wrong and shows a value that works."""
 
     def __init__(self, variable: str, problem: str) -> None:
         self.variable = variable
-        example = _EXAMPLES.get(variable)
+        example = next((field.example for field in documented_settings() if variable in field.names), None)
         super().__init__(f"{variable}: {problem}." + (f" Example: {variable}={example}" if example else ""))
 
 
 def home() -> Path:
-    """The home folder, absolute."""
+    """Return the home folder, absolute."""
     return Path(os.environ.get(HOME_VARIABLE) or PROJECT_ROOT).expanduser().resolve()
 
 
 def env_files() -> tuple[Path, ...]:
-    """The files that are read ahead of the environment, the strongest last (pydantic-settings' order)."""
+    """Return the files that are read before the environment, the strongest last (pydantic-settings' order)."""
     extra = os.environ.get(EXTRA_ENV_VARIABLE)
     return (home() / ".env", *((home() / extra,) if extra else ()))
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address is this machine's own."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _comma_list(value: object) -> object:
@@ -140,39 +125,125 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
     )
 
-    partner_center_enabled: bool = False
-    partner_center_client_id: str | None = None
-    partner_center_client_secret: SecretStr | None = None
-    partner_center_tenant_id: str | None = None
+    partner_center_enabled: bool = Field(
+        False,
+        examples=["true"],
+        description="The one switch: schedule, sensor and every run ask it. Off: nothing talks to Microsoft.",
+    )
+    partner_center_client_id: str | None = Field(
+        None,
+        examples=["00000000-0000-0000-0000-000000000000"],
+        description="The app registration's application (client) id (docs/tenant_setup.md).",
+    )
+    partner_center_client_secret: SecretStr | None = Field(
+        None, description="Ignored, kept for old files: device code sign-in is for public clients without a secret."
+    )
+    partner_center_tenant_id: str | None = Field(
+        None, examples=["contoso.onmicrosoft.com"], description="The directory (tenant) id, or its name."
+    )
     partner_center_base_url: str = Field(
         "https://api.partner.microsoft.com",
         validation_alias=AliasChoices("HUNTER_PARTNER_CENTER_BASE_URL", "HUNTER_PARTNER_CENTER_API_URL"),
+        examples=["https://api.partner.microsoft.com"],
+        description="The Referrals API. api.partnercenter.microsoft.com, which older files name, is another API: it "
+        "answers 404 for referrals and is refused here.",
     )
-    partner_center_authority: str = "https://login.microsoftonline.com"
-    partner_center_scope: str = "https://api.partner.microsoft.com/.default"
-    partner_center_ca_bundle: Path | None = None
-    partner_center_token_cache_path: Path = Path(".token_cache")
-    partner_center_token_key: SecretStr | None = None
-    partner_center_token_store: TokenPlace = TokenPlace.FILE
+    partner_center_authority: str = Field(
+        "https://login.microsoftonline.com",
+        examples=["https://login.microsoftonline.com"],
+        description="Where to sign in.",
+    )
+    partner_center_scope: str = Field(
+        "https://api.partner.microsoft.com/.default", description="For which API to sign in."
+    )
+    partner_center_ca_bundle: Path | None = Field(
+        None,
+        description="A PEM file of certificate authorities to trust instead of the usual ones (a proxy that opens TLS, "
+        "the simulator).",
+    )
+    partner_center_token_cache_path: Path = Field(
+        Path(".token_cache"), description="The folder of the encrypted sign-in (0700, its files 0600)."
+    )
+    partner_center_token_key: SecretStr | None = Field(
+        None,
+        description="The Fernet key of the sign-in: one, or NEW,OLD while `partner-center token rotate-key` changes "
+        "it. Without it, a key is made beside the sign-in at the first login.",
+    )
+    partner_center_token_store: TokenPlace = Field(
+        TokenPlace.FILE,
+        examples=["file"],
+        description="Where the sign-in is kept: file (the folder above), or database: in a PostgreSQL warehouse, so "
+        "that several machines share one sign-in. Then each of them needs the same HUNTER_PARTNER_CENTER_TOKEN_KEY.",
+    )
     partner_center_poll_interval_seconds: int = Field(
         600,
         validation_alias=AliasChoices(
             "HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS", "HUNTER_PARTNER_CENTER_SYNC_INTERVAL"
         ),
+        examples=["600"],
+        description=f"Width of a sync window: one of {', '.join(map(str, ALLOWED_INTERVALS))} seconds. Counts after a "
+        "restart.",
     )
-    partner_center_page_size: int = Field(100, ge=1, le=1000)
-    partner_center_overlap_seconds: int = Field(900, ge=0, le=86_400)
-    partner_center_safety_lag_seconds: int = Field(120, ge=0, le=3600)
-    partner_center_cosell_bonus: int = Field(15, ge=0, le=100)
-    partner_center_azure_tenant_score: int = Field(55, ge=0, le=100)
-    scoring_rules: Path | None = None
-    database_url: SecretStr = SecretStr(DEFAULT_DATABASE)
-    sync_start: datetime | None = None
-    dns_resolvers: Annotated[tuple[tuple[str, int], ...], NoDecode] = ()
-    dkim_selectors: Annotated[tuple[str, ...], NoDecode] = DEFAULT_DKIM_SELECTORS
-    signals_ttl_hours: int = Field(168, ge=1, le=24 * 365)
-    tenant_discovery_enabled: bool = False
-    own_domains: Annotated[tuple[str, ...], NoDecode] = ()
+    partner_center_page_size: int = Field(100, ge=1, le=1000, examples=["100"], description="Referrals per page.")
+    partner_center_overlap_seconds: int = Field(
+        900,
+        ge=0,
+        le=86_400,
+        examples=["900"],
+        description="How far before a window to look for referrals that came late, in seconds.",
+    )
+    partner_center_safety_lag_seconds: int = Field(
+        120,
+        ge=0,
+        le=3600,
+        examples=["120"],
+        description="How long after a window's end to wait before it is read, in seconds of the server's clock. Counts "
+        "after a restart.",
+    )
+    partner_center_cosell_bonus: int = Field(
+        15, ge=0, le=100, examples=["15"], description="Points for an open co-sell referral."
+    )
+    partner_center_azure_tenant_score: int = Field(
+        55, ge=0, le=100, examples=["55"], description="The least readiness of a company with a Microsoft tenant."
+    )
+    scoring_rules: Path | None = Field(
+        None,
+        examples=["rules.toml"],
+        description="Rules of your own: an edited copy of partner_center_pipeline/scoring/rules.toml, used instead of "
+        "that file. See first what it would change (`partner-center rescore --dry-run --rules FILE`), then name it "
+        "here and run `partner-center rescore`.",
+    )
+    database_url: SecretStr = Field(
+        SecretStr(DEFAULT_DATABASE),
+        examples=["postgresql+psycopg://hunter:password@localhost/hunter"],
+        description="The warehouse: a SQLite file, or PostgreSQL, which needs `partner-center migrate` once per "
+        "version.",
+    )
+    sync_start: datetime | None = Field(
+        None,
+        examples=["2026-01-01T00:00:00Z"],
+        description="Where the sync windows begin (UTC). The first window also brings everything older. Written into "
+        ".env by the first command that needs it: today 00:00 UTC. Counts after a restart.",
+    )
+    dns_resolvers: Annotated[tuple[tuple[str, int], ...], NoDecode] = Field(
+        (),
+        examples=["192.0.2.53,192.0.2.54:5353"],
+        description="DNS servers, host or host:port with commas between; the system's when empty.",
+    )
+    dkim_selectors: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULT_DKIM_SELECTORS, examples=["selector1,selector2,google"], description="DKIM selectors to ask for."
+    )
+    signals_ttl_hours: int = Field(
+        168, ge=1, le=24 * 365, examples=["168"], description="How long an answer of DNS is good, in hours."
+    )
+    tenant_discovery_enabled: bool = Field(
+        False,
+        examples=["false"],
+        description="Ask Microsoft's public metadata whether a domain has a tenant (one request per domain and TTL).",
+    )
+    own_domains: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), examples=["example.com.tr,example.com"], description="Your own domains, commas between: never a customer's."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -188,7 +259,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """The settings as they are now.
+        """Read the settings as they are now.
 
         Raises SettingsError for the first value that cannot be used, for an unknown HUNTER_ name, and for a file that
         cannot be read. The value itself is not repeated: it may be a secret.
@@ -308,14 +379,44 @@ def _aliases(field: str) -> tuple[str, ...]:
     return (f"{PREFIX}{field.upper()}",)
 
 
+class DocumentedSetting(NamedTuple):
+    """One setting for people: `names` has the current name first, then old ones; `default` is as `.env` writes it."""
+
+    names: tuple[str, ...]
+    description: str
+    default: str
+    example: str | None
+
+
+def documented_settings() -> Iterator[DocumentedSetting]:
+    """Yield every setting, in the order of the documentation."""
+    for name, field in Settings.model_fields.items():
+        example = field.examples[0] if field.examples else None
+        yield DocumentedSetting(_aliases(name), field.description or "", _as_text(field.default), example)
+
+
+def _as_text(default: object) -> str:
+    match default:
+        case None:
+            return ""
+        case bool():
+            return str(default).lower()
+        case SecretStr():
+            return default.get_secret_value()
+        case tuple():
+            return ",".join(map(str, default))
+        case _:
+            return str(default)
+
+
 def variable_names() -> tuple[str, ...]:
-    """Every HUNTER_ name that means something, old names included."""
-    names = [name for field in Settings.model_fields for name in _aliases(field)]
+    """Return every HUNTER_ name that means something, old names included."""
+    names = [name for setting in documented_settings() for name in setting.names]
     return (*names, HOME_VARIABLE, EXTRA_ENV_VARIABLE)
 
 
 def _names_by_source() -> list[set[str]]:
-    """The HUNTER_ names that are set, in upper case, for each source that is asked, the strongest first.
+    """Return the HUNTER_ names that are set, in upper case, for each source, the strongest first.
 
     `.env` may be missing, the extra file may not: without it the settings would silently point at something else.
     """
@@ -328,7 +429,7 @@ def _names_by_source() -> list[set[str]]:
 
 
 def _names_in(file: Path) -> set[str]:
-    """The HUNTER_ names of a `.env` file. Raises SettingsError for a line that pydantic-settings would pass over."""
+    """Return the HUNTER_ names of a `.env` file. Raises SettingsError for a line that is not NAME=value."""
     try:
         with file.open(encoding=_ENCODING) as stream:
             lines = list(parse_stream(stream))
@@ -358,7 +459,7 @@ def _refuse_unknown_names(sources: list[set[str]]) -> None:
 
 
 def _variable_of(location: tuple[int | str, ...], sources: list[set[str]]) -> str:
-    """The name under which the value at fault was given: a field may have an old one too."""
+    """Return the name under which the value at fault was given: a field may have an old one too."""
     name = str(location[0])
     names = next((names for names in map(_aliases, Settings.model_fields) if name in names), None) or _aliases(name)
     return next((name for source in sources for name in names if name in source), names[0])

@@ -1,7 +1,6 @@
-"""The sync window: its ticks, its grid, its partitions definition.
+"""The sync window: its ticks, its grid, its partitions definition, and all arithmetic on time (windows.md).
 
-Here belongs all arithmetic on time that the pipeline does. What does not belong here: which windows are done
-(`warehouse.ledger`), and what time it is now: every function that needs "now" takes it.
+Not here: which windows are done (`warehouse.ledger`), and what time it is now: functions that need it take it.
 
 A *tick* is 100 nanoseconds, counted from 1970-01-01T00:00:00Z. The Referrals API prints `updatedDateTime` with 0 to 7
 fraction digits (partner_center_api.md, section 3.2), which a tick holds exactly; Python's datetime drops the seventh.
@@ -35,10 +34,9 @@ _INSTANT: Final = re.compile(
 
 
 def parse_ticks(text: str) -> int:
-    """Ticks of an instant as the API prints it: `YYYY-MM-DDTHH:MM:SS[.f{1,7}]Z`.
+    """Read an instant as the API prints it, `YYYY-MM-DDTHH:MM:SS[.f{1,7}]Z`, into ticks.
 
-    No float and no sub-second datetime is involved. Raises ValueError for anything else, an offset other than UTC
-    included.
+    Uses no float, and no datetime below a second. Raises ValueError for anything else, such as an offset from UTC.
     """
     found = _INSTANT.fullmatch(text)
     if found is None:
@@ -49,14 +47,14 @@ def parse_ticks(text: str) -> int:
 
 
 def render_ticks(ticks: int) -> str:
-    """The shortest text that `parse_ticks` reads back to the same ticks, e.g. `2026-01-31T09:30:00.5Z`."""
+    """Return the shortest text that `parse_ticks` reads back to the same ticks, e.g. `2026-01-31T09:30:00.5Z`."""
     seconds, fraction = divmod(ticks, TICKS_PER_SECOND)
     text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
     return f"{text}.{fraction:07d}".rstrip("0") + "Z" if fraction else f"{text}Z"
 
 
 def ticks_of(moment: datetime) -> int:
-    """Ticks of an aware datetime. Raises ValueError for a naive one, which names no instant."""
+    """Return the ticks of an aware datetime. Raises ValueError for a naive one, which names no instant."""
     if moment.tzinfo is None:
         raise ValueError("a datetime without a zone names no instant")
     passed = moment - _EPOCH
@@ -64,7 +62,7 @@ def ticks_of(moment: datetime) -> int:
 
 
 def datetime_of(ticks: int) -> datetime:
-    """The UTC datetime of ticks, cut (not rounded) to microseconds."""
+    """Return the UTC datetime of ticks, cut (not rounded) to microseconds."""
     return _EPOCH + timedelta(microseconds=ticks // 10)
 
 
@@ -114,7 +112,7 @@ class WindowGrid:
 
     @classmethod
     def of(cls, start: datetime | None, interval: int, lag: int) -> "WindowGrid":
-        """The grid from `start` (aware; rounded up to a multiple of `interval` seconds) on."""
+        """Make the grid from `start` (aware; rounded up to a multiple of `interval` seconds) on."""
         if start is None:
             return cls(None, interval, lag)
         width = interval * TICKS_PER_SECOND
@@ -145,11 +143,11 @@ class WindowGrid:
         return f"{offset}-59/{minutes} * * * *" if minutes > 1 else "* * * * *"
 
     def window(self, start: int) -> SyncWindow:
-        """The window that begins at `start`, a tick on the grid."""
+        """Return the window that begins at `start`, a tick on the grid."""
         return SyncWindow(start, start + self.width, start)
 
     def window_of_key(self, key: str) -> SyncWindow:
-        """The window of a partition key.
+        """Return the window of a partition key.
 
         Raises ValueError when the key is no minute in UTC, is not on the grid, or lies before the first window.
         """
@@ -168,24 +166,24 @@ class WindowGrid:
         return self.window(start)
 
     def due_end(self, now: datetime) -> int:
-        """End (ticks) of the last window that is due at `now`: its end passed at least the safety lag ago."""
+        """Return the end (ticks) of the last window that is due at `now`: it ended at least the safety lag ago."""
         return (ticks_of(now) - self.lag * TICKS_PER_SECOND) // self.width * self.width
 
     def last_due(self, now: datetime) -> SyncWindow | None:
-        """The last window that is due at `now`, or None."""
+        """Return the last window that is due at `now`, or None."""
         start = self.due_end(now) - self.width
         return self.window(start) if self.first is not None and start >= self.first else None
 
     def tick_window(self, scheduled: datetime) -> SyncWindow | None:
-        """The window a schedule tick at `scheduled` is for: the last that ended `lag_minutes` before, or None."""
+        """Return the window for a schedule tick at `scheduled`: the last that ended `lag_minutes` before, or None."""
         return self.last_due(scheduled - timedelta(seconds=self.lag_minutes * 60 - self.lag))
 
     def between(self, start: int, end: int) -> Iterator[SyncWindow]:
-        """The windows of `[start, end)`; both ticks on the grid."""
+        """Yield the windows of `[start, end)`; both are ticks on the grid."""
         return (self.window(at) for at in range(start, end, self.width))
 
     def partitions(self) -> "dg.TimeWindowPartitionsDefinition":
-        """Dagster's form of the grid. Without a start it has no partition (a start far ahead has none)."""
+        """Return the grid as Dagster's partitions. Without a start there is none: it then begins in the far future."""
         import dagster as dg
 
         start = datetime(2200, 1, 1, tzinfo=UTC) if self.first is None else datetime_of(self.first)
@@ -199,7 +197,7 @@ class WindowGrid:
 
 
 def merge(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The union of half-open intervals of ticks, as disjoint intervals in ascending order."""
+    """Return the union of half-open intervals of ticks, as disjoint intervals in ascending order."""
     merged: list[tuple[int, int]] = []
     for start, end in sorted(intervals):
         if merged and start <= merged[-1][1]:
@@ -210,7 +208,7 @@ def merge(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def uncovered(start: int, end: int, covered: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What of `[start, end)` no interval of `covered` holds, in ascending order."""
+    """Return the parts of `[start, end)` that no interval of `covered` holds, in ascending order."""
     gaps: list[tuple[int, int]] = []
     at = start
     for low, high in merge(covered):
@@ -227,11 +225,11 @@ def uncovered(start: int, end: int, covered: Iterable[tuple[int, int]]) -> list[
 def catch_up(
     grid: WindowGrid, now: datetime, done: Iterable[tuple[int, int]], busy: Iterable[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """The stretches of windows to run now: due at `now`, not `done`, not `busy`; the oldest first.
+    """Return the stretches of windows to run now: due at `now`, not `done`, not `busy`; the oldest first.
 
     `done` and `busy` are intervals of ticks: what the whole chain has, and what runs are working on. A stretch is
-    contiguous, on the grid, and at most a day long. What is missing before the grid's first window (all of it while
-    genesis is owed) makes that window missing.
+    contiguous, on the grid, and at most a day long. When something is missing before the grid's first window (all of it
+    until the genesis window is done), that window is missing.
     """
     last = grid.last_due(now)
     if grid.first is None or last is None:

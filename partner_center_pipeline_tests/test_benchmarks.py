@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from partner_center_pipeline.mail import Provider
+from partner_center_pipeline.vocabulary import Provider
 from partner_center_pipeline_tests.benchmarks.__main__ import main
 from partner_center_pipeline_tests.benchmarks.providers import Row, ZoneFileError, compare, read_rows
 
@@ -27,7 +27,7 @@ def run(tmp_path: Path, *lines: dict[str, Any] | str) -> Result:
     return CliRunner().invoke(main, ["providers", "--zone", str(path)])
 
 
-def test_what_counts_against_us_is_listed_with_both_sides_evidence_and_makes_the_exit_code_1(tmp_path: Path) -> None:
+def test_verdicts_that_count_against_us_are_listed_with_evidence_and_exit_code_1(tmp_path: Path) -> None:
     result = run(
         tmp_path,
         row("agreed.at", "microsoft", mx=["agreed-at.mail.protection.outlook.com"]),

@@ -1,18 +1,23 @@
-"""Promises that no single module can keep: what the README says, what CI runs, what the peers agree on."""
+"""Promises that no single module can keep: what the README says, what CI runs, who imports what."""
 
+import ast
+import doctest
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
-from partner_center_pipeline import mail, scoring
 from partner_center_pipeline.cli.base import COMMANDS
-from partner_center_pipeline.leads import TenantSource as LeadTenantSource
 from partner_center_pipeline.settings import PROJECT_ROOT
-from partner_center_pipeline.warehouse.schema import metadata
+
+PUBLIC = {"mail": {"classify_provider"}, "scoring": {"determine_segment"}}
+"""Names that a package exports for users of the project, though no other package of it imports them."""
 
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 CI = (PROJECT_ROOT / ".ci" / "run").read_text(encoding="utf-8")
@@ -33,13 +38,6 @@ def test_the_readme_has_two_commands_each_complete_by_itself() -> None:
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert _commands()[1] in CI
-
-
-def test_the_readme_says_what_each_table_holds_in_two_sentences() -> None:
-    for table in metadata.tables:
-        row = re.search(rf"^\| `{table}` \| (.*) \|$", README, re.MULTILINE)
-        assert row, f"README says nothing about {table}"
-        assert len(re.findall(r"\.(?:\s|$)", row.group(1))) == 2, f"{table}: two sentences"
 
 
 def test_the_readme_names_every_command() -> None:
@@ -78,9 +76,40 @@ def test_all_dagster_packages_are_on_one_patch_level() -> None:
     assert {version.split(".")[1] for version in core} == {version.split(".")[1] for version in libraries}
 
 
-def test_the_peers_use_the_same_names() -> None:
-    assert {provider.value for provider in mail.Provider} == {provider.value for provider in scoring.Provider}
-    assert {source.value for source in LeadTenantSource} <= {source.value for source in scoring.TenantSource}
+def _sources(folder: str) -> list[Path]:
+    return sorted((PROJECT_ROOT / folder).rglob("*.py"))
+
+
+def _imports(path: Path) -> Iterator[tuple[str, str]]:
+    """The (module, name) pairs that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("package", ["leads", "mail", "partner_center", "scoring"])
+def test_a_package_exports_what_others_import_and_its_public_names(package: str) -> None:
+    name = f"partner_center_pipeline.{package}"
+    others = [
+        path
+        for path in _sources("partner_center_pipeline")
+        if PROJECT_ROOT / name.replace(".", "/") not in path.parents
+    ]
+    used = {imported for path in others for module, imported in _imports(path) if module == name}
+    assert set(import_module(name).__all__) == used | PUBLIC.get(package, set())
+
+
+def test_private_names_of_dagster_are_imported_in_one_module() -> None:
+    importers = {
+        path.name for path in _sources("partner_center_pipeline") for module, _ in _imports(path) if "._" in module
+    }
+    assert importers == {"dagster_private.py"}
+
+
+def test_the_example_of_the_partner_center_package_runs() -> None:
+    failed, tried = doctest.testmod(import_module("partner_center_pipeline.partner_center"))
+    assert tried
+    assert not failed
 
 
 def test_imports_go_downwards_only() -> None:

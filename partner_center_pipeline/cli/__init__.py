@@ -1,4 +1,4 @@
-"""`partner-center`: the commands a person types. One module per command; `base` holds what they share."""
+"""`partner-center`: the command line. One module per command; `base` holds what they share."""
 
 from partner_center_pipeline.cli.base import main
 

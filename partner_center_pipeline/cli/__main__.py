@@ -1,4 +1,4 @@
-"""`python -m partner_center_pipeline.cli`, where the script is not on the path."""
+"""`python -m partner_center_pipeline.cli`: the same commands where the script is not on PATH."""
 
 from partner_center_pipeline.cli.base import main
 

@@ -1,6 +1,6 @@
-"""The command group, and what every command does: the home folder, the console, errors for people.
+"""The command group and what the commands share: the home folder, the console, error messages.
 
-Heavy libraries are imported by the commands that need them, so that `--help` answers at once.
+Commands import large libraries where they use them, so that `--help` answers at once.
 """
 
 import json
@@ -22,10 +22,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 console: Final = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
-"""Results. Where nobody looks at a terminal there is no width to fit, so tables may be wide. Lines are not broken:
-people copy commands, paths and codes out of them."""
+"""Prints results to stdout, 140 columns wide where that is no terminal. Lines are not wrapped, so that commands, paths
+and codes can be copied."""
 notes: Final = Console(stderr=True, highlight=False, soft_wrap=True)
-"""What is said on the way; stdout is for results."""
+"""Prints messages and progress to stderr."""
 
 COMMANDS: Final = {
     "demo": "demo:demo",
@@ -86,18 +86,19 @@ def main() -> None:
     """
 
 
-def for_people(command: Callable[P, R]) -> Callable[P, R]:
-    """Errors that are meant for a person end the command with their message and exit code 1, not a traceback."""
+def report_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a command: errors of the project print their message, without a traceback, and give exit code 1."""
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        from partner_center_pipeline.defs.gate import GateClosedError
         from partner_center_pipeline.partner_center import PartnerCenterError
         from partner_center_pipeline.scoring import RulesError
         from partner_center_pipeline.warehouse.database import WarehouseError
 
         try:
             return command(*args, **kwargs)
-        except (SettingsError, WarehouseError, PartnerCenterError, RulesError) as error:
+        except (GateClosedError, SettingsError, WarehouseError, PartnerCenterError, RulesError) as error:
             stop(str(error))
 
     return wrapped
@@ -111,14 +112,14 @@ def stop(message: str) -> NoReturn:
 
 
 def emit(value: object) -> None:
-    """Print a value as one JSON document, for machines."""
+    """Print a value as one JSON document."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
 def enter_home() -> Path:
-    """Make the home folder the working directory and tell Dagster where its configuration is.
+    """Make the home folder the working directory, set DAGSTER_HOME and return the folder.
 
-    dagster.yaml's paths are relative to the working directory; without DAGSTER_HOME Dagster keeps its history in a
+    The paths in dagster.yaml are relative to the working directory. Without DAGSTER_HOME Dagster keeps its history in a
     temporary folder and deletes it.
     """
     root = home()
@@ -129,13 +130,11 @@ def enter_home() -> Path:
 
 
 def ensure_sync_start(at_least: timedelta = timedelta(0)) -> None:
-    """Write HUNTER_SYNC_START into `.env` if no file or variable has it: today 00:00 UTC.
+    """Write HUNTER_SYNC_START into `.env` if it is not set anywhere: the last midnight (UTC) before now - `at_least`.
 
-    Where a command needs windows that have ended (`at_least`) and today is too young, the midnight before. From then
-    on the instant is configuration; nothing computes it from now again.
+    A command sets `at_least` when it needs windows that have ended. From then on the instant is configuration.
     """
-    moment = datetime.now(UTC)
-    start = (moment - at_least).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = (datetime.now(UTC) - at_least).replace(hour=0, minute=0, second=0, microsecond=0)
     file = home() / ".env"
     lock = home() / ".hunter/env.lock"
     lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,4 +1,4 @@
-"""`partner-center demo`: the whole pipeline against the local Microsoft, in a minute."""
+"""`partner-center demo`: the whole pipeline against the local Microsoft."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,18 +8,20 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, for_people, stop
+from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, report_errors, stop
+from partner_center_pipeline.cli.options import json_option, language_option
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.windows import datetime_of, ticks_of
 
-SHOWN: Final = 10
+LEADS_SHOWN: Final = 10
 REASONS_SHOWN: Final = 3
+"""Per lead."""
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the leads and counts as JSON instead of a table.")
-@click.option("--language", type=click.Choice(["en", "tr"]), default="en", show_default=True, help="Of the reasons.")
-@for_people
+@json_option("Print the leads and counts as JSON instead of a table.")
+@language_option
+@report_errors
 def demo(as_json: bool, language: str) -> None:
     """Run the whole pipeline against a local Microsoft: no account, no database server.
 
@@ -31,7 +33,7 @@ def demo(as_json: bool, language: str) -> None:
     from partner_center_pipeline.cli.chain import run_chain
     from partner_center_pipeline.cli.local_microsoft import local_microsoft
     from partner_center_pipeline.warehouse import views
-    from partner_center_pipeline.warehouse.reading import row_counts
+    from partner_center_pipeline.warehouse.row_counts import row_counts
 
     with local_microsoft(live=False) as local:
         grid = Settings.load().grid
@@ -44,7 +46,7 @@ def demo(as_json: bool, language: str) -> None:
             stop(f"{failure.step} failed for {failure.windows}: {failure.message}")
         with local.warehouse.read() as connection:
             after = row_counts(connection)
-            leads = views.best(connection, SHOWN)
+            leads = views.best(connection, LEADS_SHOWN)
     if as_json:
         emit(
             {

@@ -1,4 +1,4 @@
-"""`partner-center doctor`: what is configured, what works, and the next step. Prints no secret and no name."""
+"""`partner-center doctor`: what is configured, what works, and the next step. Prints no secret and no personal name."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,13 +8,9 @@ from typing import Final
 import click
 from rich.table import Table
 
-from partner_center_pipeline.cli.base import console, emit, for_people
-from partner_center_pipeline.partner_center import (
-    PageQuery,
-    PartnerCenterError,
-    connect,
-    connect_sign_in,
-)
+from partner_center_pipeline.cli.base import console, emit, report_errors
+from partner_center_pipeline.cli.options import json_option
+from partner_center_pipeline.partner_center import PageQuery, PartnerCenterError, connect, connect_sign_in
 from partner_center_pipeline.partner_center.probe import Probed, Verdict, probe
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse import breaker
@@ -24,12 +20,13 @@ from partner_center_pipeline.warehouse.tokens import shared_sign_in
 _SIGN_IN: Final = "sign-in"
 _DEADLINE: Final = 20.0
 _PROBE_DEADLINE: Final = 120.0
+"""Seconds for all requests of one check."""
 _COLOURS: Final = {Verdict.DOCUMENTED: "green", Verdict.DIFFERS: "yellow", Verdict.REFUSED: "red", Verdict.OPEN: "dim"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at: `ok`, `note` (works, but look at it) or `wrong`."""
+    """The result of one check. `state` is `ok`, `note` (works, but look at it) or `wrong`."""
 
     subject: str
     state: str
@@ -37,11 +34,11 @@ class Finding:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@json_option("Print the findings as JSON.")
 @click.option(
     "--probe", "probing", is_flag=True, help="Also ask the live API what it supports; some 15 small requests."
 )
-@for_people
+@report_errors
 def doctor(as_json: bool, probing: bool) -> None:
     """Say what is configured, whether the sign-in renews, whether the API answers, and what to do next.
 
@@ -51,14 +48,14 @@ def doctor(as_json: bool, probing: bool) -> None:
     findings = list(_findings())
     probed: list[Probed] = []
     if probing and any(finding.subject == _SIGN_IN and finding.state != "wrong" for finding in findings):
-        findings.append(_looked("probe", lambda: _probe(Settings.load(), probed)))
+        findings.append(_check("probe", lambda: _probe(Settings.load(), probed)))
     wrong = [finding for finding in findings if finding.state == "wrong"]
     if as_json:
         emit(
             {
                 "ok": not wrong,
                 "findings": [{"subject": f.subject, "state": f.state, "text": f.text} for f in findings],
-                **({"probe": [asdict(one) for one in probed]} if probing else {}),
+                **({"probe": [asdict(answer) for answer in probed]} if probing else {}),
             }
         )
     else:
@@ -77,18 +74,20 @@ def _print(findings: list[Finding], probed: list[Probed]) -> None:
         console.print(finding.text, markup=False)
     if probed:
         table = Table("question", "documentation", "found", "the pipeline", box=None, title_justify="left")
-        for one in probed:
-            table.add_row(one.subject, f"[{_COLOURS[one.verdict]}]{one.verdict}[/]", one.found, one.consequence)
+        for answer in probed:
+            verdict = f"[{_COLOURS[answer.verdict]}]{answer.verdict}[/]"
+            table.add_row(answer.subject, verdict, answer.found, answer.consequence)
         console.print()
         console.print(table, soft_wrap=False)
 
 
 def _probe(settings: Settings, probed: list[Probed]) -> tuple[str, str]:
+    """Fill `probed` and return the state and the text of the finding."""
     with shared_sign_in(settings) as place, connect(settings, deadline=_PROBE_DEADLINE, place=place) as client:
         probed.extend(probe(client))
-    by_verdict = Counter(one.verdict for one in probed)
-    counted = ", ".join(f"{by_verdict[verdict]} {verdict}" for verdict in Verdict if by_verdict[verdict])
-    return ("note" if by_verdict[Verdict.DIFFERS] or by_verdict[Verdict.REFUSED] else "ok"), counted
+    by_verdict = Counter(answer.verdict for answer in probed)
+    counts = ", ".join(f"{by_verdict[verdict]} {verdict}" for verdict in Verdict if by_verdict[verdict])
+    return ("note" if by_verdict[Verdict.DIFFERS] or by_verdict[Verdict.REFUSED] else "ok"), counts
 
 
 def _findings() -> Iterator[Finding]:
@@ -98,13 +97,13 @@ def _findings() -> Iterator[Finding]:
         yield Finding("settings", "wrong", str(error))
         return
     yield from _configured(settings)
-    yield _looked("warehouse", lambda: _warehouse(settings))
+    yield _check("warehouse", lambda: _warehouse(settings))
     if not settings.partner_center_client_id or not settings.partner_center_tenant_id:
         return
-    signed_in = _looked(_SIGN_IN, lambda: _sign_in(settings))
-    yield signed_in
-    if signed_in.state != "wrong":
-        yield _looked("Referrals API", lambda: _api(settings))
+    sign_in = _check(_SIGN_IN, lambda: _sign_in(settings))
+    yield sign_in
+    if sign_in.state != "wrong":
+        yield _check("Referrals API", lambda: _api(settings))
 
 
 def _configured(settings: Settings) -> Iterator[Finding]:
@@ -137,20 +136,20 @@ def _configured(settings: Settings) -> Iterator[Finding]:
     yield Finding("DNS", "ok", resolvers)
 
 
-def _looked(subject: str, look: Callable[[], tuple[str, str]]) -> Finding:
+def _check(subject: str, check: Callable[[], tuple[str, str]]) -> Finding:
     try:
-        return Finding(subject, *look())
+        return Finding(subject, *check())
     except (PartnerCenterError, WarehouseError, SettingsError) as error:
         return Finding(subject, "wrong", str(error))
 
 
 def _warehouse(settings: Settings) -> tuple[str, str]:
-    warehouse = Warehouse(settings.database_url.get_secret_value())
+    warehouse = Warehouse.of(settings)
     if warehouse.is_current():
         with warehouse.read() as connection:
-            broken = breaker.load(connection)
-        if broken.tripped:
-            return "note", str(broken)
+            circuit = breaker.load(connection)
+        if circuit.tripped:
+            return "note", str(circuit)
         return "ok", f"{warehouse.shown}, schema up to date"
     if warehouse.is_sqlite:
         return "note", f"{warehouse.shown}: no tables yet; the first command that needs them makes them"
@@ -167,7 +166,7 @@ def _sign_in(settings: Settings) -> tuple[str, str]:
             return "wrong", "nobody is signed in; run `partner-center login`"
         sign_in.token()
         status = sign_in.status()
-    if before.warning is not None:  # of the state before: a token that was renewed just now has an age of 0
+    if before.warning is not None:  # from before the call above, which may have renewed the token
         return "note", before.warning
     since = f"signed in on {status.signed_in_at:%Y-%m-%d}, last renewed {status.age_days or 0:.0f} days ago"
     return "ok", f"{since}; renews silently"

@@ -1,7 +1,6 @@
-"""`partner-center inspect`: everything the warehouse knows about a domain.
+"""`partner-center inspect`: everything the warehouse knows about a domain, as a page or as JSON.
 
-Belongs here: the command, what to say where there is no company, and the JSON document. Not here: which rows are read
-(`warehouse.card`), and the card for people (`inspect_page`).
+Not here: the rows that are read (`warehouse.card`), the page in the terminal (`inspect_page`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +10,14 @@ from typing import Any, Final
 
 import click
 
-from partner_center_pipeline.cli.base import console, emit, for_people, stop
+from partner_center_pipeline.cli.base import console, emit, report_errors, stop
 from partner_center_pipeline.cli.inspect_page import Explain, page
+from partner_center_pipeline.cli.options import json_option, language_option
 from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.scoring import load_rules
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.card import Absent, Card, look_up
-from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.database import open_warehouse
 from partner_center_pipeline.windows import KEY_FORMAT, datetime_of, render_ticks
 
 _COMPANY: Final = (
@@ -29,9 +29,9 @@ _BOOKKEEPING: Final = ("next_scan_at", "failures")
 
 @click.command()
 @click.argument("domain")
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as one JSON document.")
-@click.option("--language", type=click.Choice(["en", "tr"]), default="en", show_default=True, help="Of the reasons.")
-@for_people
+@json_option("Print all of it as one JSON document.")
+@language_option
+@report_errors
 def inspect(domain: str, as_json: bool, language: str) -> None:
     """Show everything that is known about a company's domain, and where each point of its score comes from.
 
@@ -50,8 +50,8 @@ def inspect(domain: str, as_json: bool, language: str) -> None:
     """
     from partner_center_pipeline.leads import ascii_key, normalize_domain, unicode_domain  # too slow for --help
 
-    read_as = normalize_domain(domain)
-    if read_as is None:
+    key = normalize_domain(domain)
+    if key is None:
         stop(
             "what was given names no domain that can be a company's; give a host, a URL or an e-mail address, e.g. "
             "firma.com.tr (no IP address, no bare suffix, no page on a social network, no KEP, no onmicrosoft.com)"
@@ -62,41 +62,39 @@ def inspect(domain: str, as_json: bool, language: str) -> None:
     def explain(code: str) -> str:
         try:
             return rules.text(code, language)
-        except ValueError:  # a newer version may have stored it
+        except ValueError:  # stored by a newer version
             return code
 
-    warehouse = Warehouse.open(settings.database_url.get_secret_value())
-    with warehouse.read() as connection:
-        found = look_up(connection, read_as, ascii_key(read_as))
-    warehouse.close()
-    if isinstance(found, Absent):
-        stop(_nowhere(found, read_as))
-    signals = MailSignals.from_row(found.signals["signals"]) if found.signals else None
+    with open_warehouse(settings) as warehouse, warehouse.read() as connection:
+        card = look_up(connection, key, ascii_key(key))
+    if isinstance(card, Absent):
+        stop(_explain_absence(card, key))
+    signals = MailSignals.from_row(card.signals["signals"]) if card.signals else None
     if as_json:
-        emit(_plain(_document(found, signals.to_row() if signals else None, language, explain)))
+        emit(_plain(_document(card, signals.to_row() if signals else None, language, explain)))
         return
-    if domain not in (read_as, unicode_domain(read_as)):
-        console.print(f"Read as {unicode_domain(read_as)}\n", markup=False)
-    console.print(page(found, signals, explain, datetime.now(UTC)), soft_wrap=False)
+    if domain not in (key, unicode_domain(key)):
+        console.print(f"Read as {unicode_domain(key)}\n", markup=False)
+    console.print(page(card, signals, explain, datetime.now(UTC)), soft_wrap=False)
 
 
-def _nowhere(absent: Absent, domain: str) -> str:
-    """Why there is nothing to show, and the next step."""
+def _explain_absence(absent: Absent, domain: str) -> str:
+    """Return why there is nothing to show, and the next step."""
     if absent.leads:
         who = "1 referral names" if absent.leads == 1 else f"{absent.leads} referrals name"
         return (
-            f"{who} {_both(domain)}, but its company is not made yet: a window is not through; run "
+            f"{who} {_spelled(domain)}, but its company is not made yet: a window is not through; run "
             "`partner-center sync`"
         )
-    alike = " or ".join(_both(name) for name in absent.alike)
+    alike = " or ".join(_spelled(name) for name in absent.alike)
     return (
-        f"no referral names {_both(domain)}, so nothing is known about it: a domain is looked up only because a "
+        f"no referral names {_spelled(domain)}, so nothing is known about it: a domain is looked up only because a "
         "referral named it; "
         + (f"did you mean {alike}?" if alike else "`partner-center sync` brings the referrals that are due")
     )
 
 
-def _both(domain: str) -> str:
+def _spelled(domain: str) -> str:
     from partner_center_pipeline.leads import unicode_domain
 
     name = unicode_domain(domain)
@@ -104,7 +102,7 @@ def _both(domain: str) -> str:
 
 
 def _document(card: Card, signals: Mapping[str, Any] | None, language: str, explain: Explain) -> dict[str, Any]:
-    """The card as plain data. Instants are ISO 8601 in UTC; a window is named as its partition."""
+    """Return the card as plain data: instants as ISO 8601 in UTC, a window as its partition key."""
     company, score = card.company, card.score
     due = company["next_expiry_ticks"]
     return {
@@ -123,7 +121,7 @@ def _document(card: Card, signals: Mapping[str, Any] | None, language: str, expl
         "suggested_matches": card.matches,
         "score_changes": [_without(row, "id", "domain") for row in card.score_changes],
         "signal_changes": [_without(row, "id", "domain") for row in card.signal_changes],
-        "waiting": [{"window": _window(at.window_start), "asset": at.asset} for at in card.waiting],
+        "waiting": [{"window": _window(item.window_start), "asset": item.asset} for item in card.waiting],
     }
 
 
@@ -149,13 +147,13 @@ def _window(start: int) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's own types. A float keeps the cents of an amount of up to 13 digits."""
+    """Convert a value to JSON's types. Amounts become floats, which are exact to the cent up to 13 digits."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value

@@ -1,8 +1,7 @@
-"""The card of a domain as a person reads it in a terminal.
+"""The page that `partner-center inspect` prints in a terminal: sections, texts, layout.
 
-Belongs here: sections, wording, layout. Not here: reading rows (`warehouse.card`), the JSON document
-(`inspect_domain`). Whatever comes from outside is put in as `rich.text.Text`, never as markup, with characters that
-would steer a terminal written out. Nothing is cut off: what is longer than the terminal folds.
+Text from outside is a `rich.text.Text`, never markup, with terminal control characters escaped. Long lines are folded,
+never cut. Not here: reading rows (`warehouse.card`), the JSON document (`inspect_domain`).
 """
 
 import json
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from partner_center_pipeline.mail import Lookup, MailSignals
-from partner_center_pipeline.mail.facts import PROVIDER_KEPT
+from partner_center_pipeline.mail.retention import PROVIDER_KEPT
 from partner_center_pipeline.mail.signals import (
     AUTODISCOVER,
     DMARC,
@@ -32,9 +31,8 @@ from partner_center_pipeline.mail.signals import (
     selector_of,
 )
 from partner_center_pipeline.scoring.history import Cause
-from partner_center_pipeline.scoring.model import TenantSource
+from partner_center_pipeline.vocabulary import Asset, TenantSource
 from partner_center_pipeline.warehouse.card import Card, Waiting
-from partner_center_pipeline.warehouse.schema import Asset
 from partner_center_pipeline.windows import KEY_FORMAT, datetime_of
 
 Explain = Callable[[str], str]
@@ -53,7 +51,7 @@ NOTES: Final[Mapping[str, str]] = {
     "ms_txt": "a MS= record: somebody once verified the domain with Microsoft, perhaps only for a trial",
     PROVIDER_KEPT: "the provider is an older look-up's: the last one missed an answer that could name it",
 }
-"""The notes of `mail.judge` and `mail.facts` in words."""
+"""Texts of the notes of `mail.classification` and `mail.retention`."""
 
 TENANT_SOURCES: Final[Mapping[str, str]] = {
     TenantSource.PAYLOAD: "from a field of a referral",
@@ -89,20 +87,20 @@ _ASKED: Final[Mapping[str, str]] = {
     SPF_NESTED: "TXT of what SPF includes",
     DMARC: "TXT _dmarc",
     DMARC_ABOVE: "TXT _dmarc of the domains above",
-    dkim_lookup(""): "",  # the place of all selectors
+    dkim_lookup(""): "",  # the position of all selectors
     AUTODISCOVER: "CNAME autodiscover",
     ENTERPRISE_REGISTRATION: "CNAME enterpriseregistration",
     LYNCDISCOVER: "CNAME lyncdiscover",
     NS: "NS",
     TENANT: "HTTPS openid-configuration at Microsoft",
 }
-"""What each look-up asks for, in the order of showing."""
+"""What each look-up asks for, in the order in which look-ups are shown."""
 
 _ABSENT: Final = "absent"
 
 
 def page(card: Card, signals: MailSignals | None, explain: Explain, now: datetime) -> RenderableType:
-    """The card. `signals` are those of the card's row, `explain` gives the text of a reason's code, `now` is UTC."""
+    """Return the page. `signals` is the card's row of signals, decoded; `now` is in UTC."""
     return Group(*_blocks(card, signals, explain, now))
 
 
@@ -154,7 +152,7 @@ def _company(company: Mapping[str, Any], now: datetime) -> Table:
 
 def _waiting(waiting: tuple[Waiting, ...]) -> Table:
     return _facts(
-        *((_window(at.window_start), f"the window waits for {at.asset}") for at in waiting),
+        *((_window(item.window_start), f"the window waits for {item.asset}") for item in waiting),
         ("next step", "`partner-center sync`, or the schedule"),
     )
 
@@ -186,13 +184,13 @@ def _reasons(score: Mapping[str, Any], explain: Explain) -> Table:
     return table
 
 
-def _why_none(card: Card, owed: Asset) -> list[str]:
-    """Why there is no row of the asset yet, and the next step."""
+def _why_none(card: Card, asset: Asset) -> list[str]:
+    """Return why the asset has no row yet, and the next step."""
     chain = list(Asset)
-    held_up = [at for at in card.waiting if chain.index(at.asset) <= chain.index(owed)]
-    if held_up:
-        last = _window(held_up[-1].window_start)
-        return [f"window {last} has not come through {owed}", "next step: `partner-center sync`, or the schedule"]
+    waiting = [item for item in card.waiting if chain.index(item.asset) <= chain.index(asset)]
+    if waiting:
+        last = _window(waiting[-1].window_start)
+        return [f"window {last} has not come through {asset}", "next step: `partner-center sync`, or the schedule"]
     starts = [row["window_start"] for row in card.referrals if row["window_start"] is not None]
     if not starts:
         return ["no window that is kept brought a referral of it"]
@@ -265,7 +263,7 @@ def _nothing(lookup: Lookup | None) -> str:
 
 def _lookups(signals: MailSignals, now: datetime) -> Table:
     table = _grid("left", "left", "left", "left")
-    for name, lookup in sorted(signals.lookups.items(), key=lambda named: _place(named[0])):
+    for name, lookup in sorted(signals.lookups.items(), key=lambda item: _position(item[0])):
         selector = selector_of(name)
         asked = f"TXT {selector}._domainkey" if selector is not None else _in_words(_ASKED, name)
         outcome = [lookup.outcome.value]
@@ -277,7 +275,7 @@ def _lookups(signals: MailSignals, now: datetime) -> Table:
     return table
 
 
-def _place(lookup: str) -> tuple[int, str]:
+def _position(lookup: str) -> tuple[int, str]:
     order = list(_ASKED)
     kind = dkim_lookup("") if selector_of(lookup) is not None else lookup
     return order.index(kind) if kind in _ASKED else len(order), lookup
@@ -336,13 +334,13 @@ def _signal_changes(card: Card) -> Table:
     table = _grid("left", "left")
     for row in card.signal_changes:
         first = row["provider_before"] is None
-        before, after = (_set_up(row[f"provider_{side}"], row[f"gateway_{side}"]) for side in ("before", "after"))
+        before, after = (_mail_set_up(row[f"provider_{side}"], row[f"gateway_{side}"]) for side in ("before", "after"))
         step = f"first answer: {after}" if first else after if before == after else f"{before} -> {after}"
         table.add_row(_text(_instant(row["changed_at"])), _lines([step, *_detail(row)]))
     return table
 
 
-def _set_up(provider: str | None, gateway: str | None) -> str:
+def _mail_set_up(provider: str | None, gateway: str | None) -> str:
     return f"{provider} behind {gateway}" if gateway else str(provider)
 
 
@@ -350,7 +348,7 @@ def _set_up(provider: str | None, gateway: str | None) -> str:
 
 
 def _detail(row: Mapping[str, Any]) -> Iterator[str]:
-    """What differs, a line each: `dmarc.policy: none -> reject`."""
+    """Return what differs, one line each: `dmarc.policy: none -> reject`."""
     for name, sides in sorted(row["detail"].items()):
         yield from _differences(name, sides["before"], sides["after"])
 
@@ -371,7 +369,7 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-# Layout and words -----------------------------------------------------------------------------------------------------
+# Layout and texts -----------------------------------------------------------------------------------------------------
 
 
 def _grid(*columns: JustifyMethod) -> Table:
@@ -390,9 +388,9 @@ def _facts(*facts: tuple[str, str | Sequence[str] | None]) -> Table:
 
 
 def _text(value: str, style: str = "") -> Text:
-    """A text from outside on one line: control and formatting characters are written out."""
-    shown = (one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in value)
-    return Text("".join(shown), style)
+    """Return text from outside on one line, with control and formatting characters escaped."""
+    escaped = (char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in value)
+    return Text("".join(escaped), style)
 
 
 def _lines(values: Iterable[str]) -> Text:
@@ -400,7 +398,7 @@ def _lines(values: Iterable[str]) -> Text:
 
 
 def _in_words(words: Mapping[str, str], code: str) -> str:
-    """The words for a code; a code without any, which a newer version may have stored, stands for itself."""
+    """Return the text for a code, or the code itself if it has none (a newer version may have stored it)."""
     return words.get(code, code)
 
 
@@ -426,7 +424,7 @@ def _when(moment: datetime, now: datetime) -> str:
 
 
 def _distance(span: timedelta) -> str:
-    """`5 min ago`, `in 3 h`: whole minutes below an hour, whole hours below two days, then days."""
+    """Return `5 min ago` or `in 3 h`: minutes below one hour, hours below two days, then days."""
     minutes = int(abs(span.total_seconds()) // 60)
     if minutes == 0:
         return "now"

@@ -1,4 +1,4 @@
-"""The local Microsoft as the demo uses it: the same past each time, a sign-in, and settings that point at it."""
+"""The simulator for `demo` and `ui --demo`: the same referrals each time, a sign-in, settings that point at it."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -11,21 +11,21 @@ from partner_center_pipeline.cli.base import notes
 from partner_center_pipeline.cli.sign_in import show_code
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import EXTRA_ENV_VARIABLE, Settings, home
-from partner_center_pipeline.simulator import Simulator, SimulatorClock
 from partner_center_pipeline.warehouse import demo
-from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError, open_warehouse
 from partner_center_pipeline.windows import WindowGrid, datetime_of
+from partner_center_simulator import Simulator, SimulatorClock
 
 SEED: Final = 2026
 REFERRALS: Final = 600
-"""About what a small partner's year looks like (partner_center_api.md, section 2, counts 250)."""
+"""Roughly a small partner's year (partner_center_api.md, section 2, counts 250)."""
 
 _FOLDER: Final = ".hunter/demo"
 
 
 @dataclass(frozen=True, slots=True)
 class LocalMicrosoft:
-    """The running simulator, the warehouse that its referrals go to, and the past it serves."""
+    """The running simulator, the warehouse for its referrals, and the world it serves."""
 
     simulator: Simulator
     warehouse: Warehouse
@@ -36,46 +36,43 @@ class LocalMicrosoft:
 def local_microsoft(*, live: bool) -> Iterator[LocalMicrosoft]:
     """Start the simulator on loopback, point this process and its children at it, and sign in by device code.
 
-    Its past is kept with the warehouse, so that another start meets the same one. The settings that point at it live
-    in a file of their own, ahead of `.env`. The flag is on in that file too, except when `live`: then it is on in the
-    environment, where `.env` can switch it off and on while the UI runs. Raises WarehouseError when the warehouse holds
-    a real tenant's referrals.
+    The warehouse stores the world's seed and instants, so that each start serves the same referrals. The settings that
+    point at it are in a file of their own, which takes precedence over `.env`. HUNTER_PARTNER_CENTER_ENABLED is in that
+    file too; if `live`, it is in the environment, so that `.env` can switch it while the UI runs. Raises WarehouseError
+    if the warehouse holds a real tenant's referrals.
     """
     settings = Settings.load()
-    warehouse = Warehouse.open(settings.database_url.get_secret_value())
-    world = _world(warehouse, settings.grid)
     folder = home() / _FOLDER
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    simulator = Simulator(
-        world.seed,
-        world.anchor,
-        world.referrals,
-        recent_from=world.recent_from,
-        live=live,
-        clock=SimulatorClock(datetime.now(UTC)),
-        directory=folder,
-    )
-    with simulator:
-        variables = {
-            **simulator.environment(),
-            "HUNTER_PARTNER_CENTER_TOKEN_CACHE_PATH": str(folder / "token_cache"),
-            "HUNTER_PARTNER_CENTER_TOKEN_STORE": "file",
-        }
-        flag = {"HUNTER_PARTNER_CENTER_ENABLED": "true"}
-        file = folder / "demo.env"
-        in_file = variables if live else {**variables, **flag}
-        file.write_text("".join(f"{name}='{value}'\n" for name, value in in_file.items()), encoding="utf-8")
-        try:
+    with open_warehouse(settings) as warehouse:
+        world = _world(warehouse, settings.grid)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        simulator = Simulator(
+            world.seed,
+            world.anchor,
+            world.referrals,
+            recent_from=world.recent_from,
+            live=live,
+            clock=SimulatorClock(datetime.now(UTC)),
+            directory=folder,
+        )
+        with simulator:
+            variables = {
+                **simulator.environment(),
+                "HUNTER_PARTNER_CENTER_TOKEN_CACHE_PATH": str(folder / "token_cache"),
+                "HUNTER_PARTNER_CENTER_TOKEN_STORE": "file",
+            }
+            flag = {"HUNTER_PARTNER_CENTER_ENABLED": "true"}
+            file = folder / "demo.env"
+            in_file = variables if live else {**variables, **flag}
+            file.write_text("".join(f"{name}='{value}'\n" for name, value in in_file.items()), encoding="utf-8")
             with _environment({EXTRA_ENV_VARIABLE: str(file), **(flag if live else {})}):
                 _sign_in(simulator)
                 yield LocalMicrosoft(simulator, warehouse, world)
-        finally:
-            warehouse.close()
 
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Variables of this process and of the children it starts meanwhile."""
+    """Set variables of this process, and so of its children, while the block runs."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -89,7 +86,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _world(warehouse: Warehouse, grid: WindowGrid) -> demo.DemoWorld:
-    """The past that this warehouse met before, or a new one: up to now, at most a day of windows after the start."""
+    """Return the stored world, or store a new one: from the first window up to now, at most one day."""
     with warehouse.write() as connection:
         world = demo.load(connection)
         if world is None:
@@ -106,7 +103,7 @@ def _world(warehouse: Warehouse, grid: WindowGrid) -> demo.DemoWorld:
 
 
 def _sign_in(simulator: Simulator) -> None:
-    """A device code sign-in as a person would do it, the page's button included."""
+    """Sign in by device code and approve the code, as a person would."""
     with connect_sign_in(Settings.load()) as sign_in:
         code = sign_in.begin()
         show_code(code)

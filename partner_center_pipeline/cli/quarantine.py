@@ -1,26 +1,25 @@
-"""`partner-center quarantine`: rows that break the contract, for a person to look at and to take in."""
+"""`partner-center quarantine`: list, show and replay the rows that break the payload contract."""
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
 import click
 
-from partner_center_pipeline.cli.base import console, emit, for_people, stop
+from partner_center_pipeline.cli.base import console, emit, report_errors, stop
+from partner_center_pipeline.cli.options import json_option
+from partner_center_pipeline.referral import ReferralVersion
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.warehouse import quarantine as kept
-from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.referrals import Version
+from partner_center_pipeline.warehouse import quarantine as stored_rows
+from partner_center_pipeline.warehouse.database import Warehouse, open_warehouse
 
-_SHOWN: Final = 12
-"""Characters of a fingerprint that a list shows; any beginning that only one row has names it."""
+_PREFIX_LENGTH: Final = 12
+"""Characters of a fingerprint that the list shows. Any prefix that only one row has identifies the row."""
 
 _CONTROL: Final = re.compile("[\x7f-\x9f\ud800-\udfff]")
-"""What JSON leaves as it is, and no terminal should get: DEL, C1 controls, and half a surrogate pair."""
+"""Characters that JSON does not escape but a terminal must not receive: DEL, C1 controls, lone surrogates."""
 
 
 @click.group()
@@ -32,16 +31,16 @@ def quarantine() -> None:
 
 
 @quarantine.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
-@for_people
+@json_option("Print the list as JSON.")
+@report_errors
 def list_(as_json: bool) -> None:
     """List what is kept aside, and why: the newest first, without any payload."""
-    with _warehouse() as warehouse, warehouse.read() as connection:
-        found = kept.load(connection)
+    with open_warehouse(Settings.load()) as warehouse, warehouse.read() as connection:
+        rows = stored_rows.load(connection)
     if as_json:
-        emit([row.shown() for row in found])
+        emit([row.shown() for row in rows])
         return
-    if not found:
+    if not rows:
         console.print("The quarantine is empty: every row of Partner Center was taken in.")
         return
     from rich.table import Table
@@ -50,9 +49,9 @@ def list_(as_json: bool) -> None:
     table = Table(
         "row", "referral", "reason", "path", "window", "first seen (UTC)", "last seen (UTC)", "scans", box=None
     )
-    for row in found:
+    for row in rows:
         table.add_row(
-            row.fingerprint[:_SHOWN],
+            row.fingerprint[:_PREFIX_LENGTH],
             Text(row.referral_id or ""),  # as text: an id is not markup
             row.reason,
             row.path,
@@ -66,32 +65,32 @@ def list_(as_json: bool) -> None:
 
 @quarantine.command()
 @click.argument("fingerprint")
-@click.option("--json", "as_json", is_flag=True, help="Print the row as JSON, its payload as text in ASCII.")
-@for_people
+@json_option("Print the row as JSON, its payload as text in ASCII.")
+@report_errors
 def show(fingerprint: str, as_json: bool) -> None:
     """Show one row with its payload.
 
     FINGERPRINT is what `list` shows, or any beginning of it that only one row has. The payload is all that Microsoft
     sent of the referral: it may hold personal data (names, e-mail addresses, phones).
     """
-    with _warehouse() as warehouse:
+    with open_warehouse(Settings.load()) as warehouse:
         row = _one(warehouse, fingerprint)
         with warehouse.read() as connection:
-            text = kept.payload_text(connection, row.fingerprint)
+            (payload,) = stored_rows.payloads(connection, [row.fingerprint])
     if as_json:
-        emit({**row.shown(), "payload_text": text})
+        emit({**row.shown(), "payload_text": payload.text})
         return
     for name, value in row.shown().items():
         console.print(f"{name:<12} {'' if value is None else value}", markup=False)
     console.print()
-    console.print(_readable(text), markup=False)
+    console.print(_readable(payload.text), markup=False)
 
 
 @quarantine.command()
 @click.argument("fingerprints", nargs=-1, metavar="[FINGERPRINT]...")
 @click.option("--all", "everything", is_flag=True, help="Every row of the quarantine.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-@for_people
+@json_option("Print the counts as JSON.")
+@report_errors
 def replay(fingerprints: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """Read rows anew with today's contract, and take in those that pass.
 
@@ -101,62 +100,50 @@ def replay(fingerprints: tuple[str, ...], everything: bool, as_json: bool) -> No
     """
     if everything == bool(fingerprints):
         raise click.UsageError("name the rows to replay, or take --all")
-    from partner_center_pipeline.partner_center.drift import DriftWatch
+    from partner_center_pipeline.partner_center.contract import reread
+    from partner_center_pipeline.partner_center.schema_drift import DriftWatch
     from partner_center_pipeline.warehouse.bulk import chunks
 
-    done, watch = kept.Replayed(), DriftWatch()
-    with _warehouse() as warehouse:
+    total, watch = stored_rows.Replayed(), DriftWatch()
+    with open_warehouse(Settings.load()) as warehouse:
         if everything:
             with warehouse.read() as connection:
-                names = [row.fingerprint for row in kept.load(connection)]
+                names = [row.fingerprint for row in stored_rows.load(connection)]
         else:
             names = list(dict.fromkeys(_one(warehouse, prefix).fingerprint for prefix in fingerprints))
-        for some in chunks(names):
+        for chunk in chunks(names):
             with warehouse.write() as connection:
-                done.add(kept.replay(connection, some, _reread, watch.news, datetime.now(UTC)))
+                kept = stored_rows.payloads(connection, chunk)
+                results = {row.fingerprint: reread(row.text, row.reason) for row in kept}
+                versions = [result for result in results.values() if isinstance(result, ReferralVersion)]
+                drift = watch.news([(version.referral_id, version.payload) for version in versions])
+                total.add(stored_rows.replay(connection, results, drift, datetime.now(UTC)))
     if as_json:
-        emit(asdict(done))
+        emit(asdict(total))
         return
     console.print(
-        f"{done.loaded} taken in, {done.known_already} known already, {done.still_refused} refused still"
+        f"{total.loaded} taken in, {total.known_already} known already, {total.still_refused} refused still"
         + (
-            f"; {done.windows_reopened} windows are open again: `partner-center sync` makes leads of the rows."
-            if done.windows_reopened
+            f"; {total.windows_reopened} windows are open again: `partner-center sync` makes leads of the rows."
+            if total.windows_reopened
             else "."
         )
     )
 
 
-@contextmanager
-def _warehouse() -> Iterator[Warehouse]:
-    warehouse = Warehouse.open(Settings.load().database_url.get_secret_value())
-    try:
-        yield warehouse
-    finally:
-        warehouse.close()
-
-
-def _one(warehouse: Warehouse, prefix: str) -> kept.Kept:
+def _one(warehouse: Warehouse, prefix: str) -> stored_rows.Kept:
     with warehouse.read() as connection:
-        found = kept.named(connection, prefix)
-    if len(found) != 1:
-        problem = f"{len(found)} rows' fingerprints begin" if found else "no row's fingerprint begins"
+        rows = stored_rows.named(connection, prefix)
+    if len(rows) != 1:
+        problem = f"{len(rows)} rows' fingerprints begin" if rows else "no row's fingerprint begins"
         stop(f"{problem} with {prefix!r}; `partner-center quarantine list` shows them")
-    return found[0]
-
-
-def _reread(payload_text: str, reason: str) -> Version | kept.Refused:
-    from partner_center_pipeline.partner_center import Breach
-    from partner_center_pipeline.partner_center.reread import reread
-
-    found = reread(payload_text, reason)
-    return kept.Refused(str(found)) if isinstance(found, Breach) else found
+    return rows[0]
 
 
 def _readable(text: str) -> str:
-    """JSON in lines, with letters as letters and what no terminal should get as escapes."""
+    """Return indented JSON: letters as they are, control characters escaped."""
     try:
         lines = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
-    except (RecursionError, ValueError):  # too deep to lay out; ASCII as it is
+    except (RecursionError, ValueError):  # nested too deeply: return the ASCII text
         return text
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", lines)
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", lines)

@@ -1,16 +1,17 @@
-"""`partner-center reconcile`: what the weekly job does, here and now."""
+"""`partner-center reconcile`: the weekly job's comparison, in the foreground."""
 
 from uuid import uuid4
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from partner_center_pipeline.cli.base import console, emit, enter_home, for_people, notes, stop
+from partner_center_pipeline.cli.base import console, emit, enter_home, report_errors, stop
+from partner_center_pipeline.cli.options import json_option
+from partner_center_pipeline.cli.progress import progress_bar
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@for_people
+@json_option("Print the outcome as JSON.")
+@report_errors
 def reconcile(as_json: bool) -> None:
     """Compare every referral of Partner Center with the warehouse, and load what is missing.
 
@@ -23,34 +24,23 @@ def reconcile(as_json: bool) -> None:
     import dagster as dg
 
     from partner_center_pipeline.defs import checks
-    from partner_center_pipeline.defs.automation import gate
-    from partner_center_pipeline.defs.reconcile import reconcile as sweep
+    from partner_center_pipeline.defs.gate import gate
+    from partner_center_pipeline.defs.reconcile import reconcile as compare
     from partner_center_pipeline.defs.resources import PartnerCenterResource
     from partner_center_pipeline.warehouse import reconciling
-    from partner_center_pipeline.warehouse.database import Warehouse
+    from partner_center_pipeline.warehouse.database import open_warehouse
 
-    opened = gate()
-    if opened.settings is None:
-        stop(opened.reason)
-    warehouse = Warehouse.open(opened.settings.database_url.get_secret_value())
-    with warehouse.read() as connection:
-        expected = reconciling.expected(connection)
-    columns = (TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    try:
-        with Progress(*columns, console=notes) as bar:
-            task = bar.add_task("", total=expected)
-            run_id = f"partner-center reconcile {uuid4()}"
-            done = sweep(
-                warehouse,
-                PartnerCenterResource(),
-                opened.settings,
-                run_id,
-                lambda count: bar.update(task, completed=count),
-            )
-    finally:
-        with dg.DagsterInstance.get() as instance, warehouse.read() as connection:
-            checks.report(instance, connection)
-        warehouse.close()
+    settings = gate()
+    with open_warehouse(settings) as warehouse:
+        with warehouse.read() as connection:
+            expected = reconciling.expected(connection)
+        try:
+            with progress_bar("comparing", expected) as report:
+                run_id = f"partner-center reconcile {uuid4()}"
+                done = compare(warehouse, PartnerCenterResource(), settings, run_id, report)
+        finally:
+            with dg.DagsterInstance.get() as instance, warehouse.read() as connection:
+                checks.report(instance, connection)
     if as_json:
         emit({**done.shown(), "windows": [gap.row() for gap in done.windows()]})
     else:

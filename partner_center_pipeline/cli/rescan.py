@@ -1,16 +1,17 @@
-"""`partner-center rescan`: what the hourly job does, here and now."""
+"""`partner-center rescan`: the hourly job's DNS queries, in the foreground."""
 
 from datetime import UTC, datetime
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from partner_center_pipeline.cli.base import console, emit, enter_home, for_people, notes
+from partner_center_pipeline.cli.base import console, emit, enter_home, report_errors
+from partner_center_pipeline.cli.options import json_option
+from partner_center_pipeline.cli.progress import progress_bar
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-@for_people
+@json_option("Print the counts as JSON.")
+@report_errors
 def rescan(as_json: bool) -> None:
     """Ask DNS again about the companies that are due, and score them anew.
 
@@ -23,17 +24,14 @@ def rescan(as_json: bool) -> None:
     from partner_center_pipeline.defs.resources import MailResource
     from partner_center_pipeline.settings import Settings
     from partner_center_pipeline.warehouse import signals
-    from partner_center_pipeline.warehouse.database import Warehouse
+    from partner_center_pipeline.warehouse.database import open_warehouse
 
     settings, now = Settings.load(), datetime.now(UTC)
-    warehouse = Warehouse.open(settings.database_url.get_secret_value())
-    with warehouse.read() as connection:
-        due = signals.count_due_again(connection, now)
-    columns = (TextColumn("asking DNS"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with MailResource().open(settings) as scan, Progress(*columns, console=notes) as bar:
-        task = bar.add_task("", total=due)
-        done = rescan_due(warehouse, scan, settings, now, lambda count: bar.update(task, completed=count))
-    warehouse.close()
+    with open_warehouse(settings) as warehouse:
+        with warehouse.read() as connection:
+            due = signals.count_due_again(connection, now)
+        with MailResource().open(settings) as scan, progress_bar("asking DNS", due) as report:
+            done = rescan_due(warehouse, scan, settings, now, report)
     if as_json:
         emit({**done.shown(), "changes_by_cause": dict(done.causes)})
         return

@@ -1,37 +1,38 @@
-"""`partner-center rescore`: every stored score anew under the rules of now, or what other rules would change."""
+"""`partner-center rescore`: scores every company again, or shows what other rules would change."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
 from sqlalchemy import Connection, make_url
 
-from partner_center_pipeline.cli.base import console, emit, for_people, notes, stop
+from partner_center_pipeline.cli.base import console, emit, notes, report_errors, stop
+from partner_center_pipeline.cli.options import json_option
+from partner_center_pipeline.cli.progress import progress_bar
 from partner_center_pipeline.scoring import Category, Rules, ScorePolicy, Segment, load_rules, score_frame
 from partner_center_pipeline.scoring.frame import inputs_frame
-from partner_center_pipeline.scoring.history import change_between
 from partner_center_pipeline.scoring.model import FACTS
 from partner_center_pipeline.scoring.preview import Moves, Preview, compare, sides
 from partner_center_pipeline.scoring.row import frame_columns
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import scores
-from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.database import Warehouse, open_warehouse
 from partner_center_pipeline.warehouse.leads import Written
 
 PAGE: Final = 20_000
-"""Scores held in memory, and written in one transaction, at a time."""
+"""Scores read, and written in one transaction, at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was compared and written. `lacking`: scores left alone, because a fact is not among their stored inputs."""
+    """What was compared and written. `lacking` counts scores not touched because a stored input is missing."""
 
     preview: Preview = field(default_factory=Preview)
     lacking: int = 0
@@ -45,8 +46,8 @@ class Outcome:
 )
 @click.option("--dry-run", is_flag=True, help="Say what would change and write nothing.")
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="How many movers to name.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@for_people
+@json_option("Print the outcome as JSON.")
+@report_errors
 def rescore(file: Path | None, dry_run: bool, top: int, as_json: bool) -> None:
     """Score every company anew, from what its stored score was made from. Asks neither Microsoft nor DNS.
 
@@ -62,68 +63,69 @@ def rescore(file: Path | None, dry_run: bool, top: int, as_json: bool) -> None:
     settings = Settings.load()
     file = file or settings.scoring_rules
     rules = load_rules(file)
-    warehouse = _opened(settings.database_url.get_secret_value(), dry_run)
-    outcome = _rescore(warehouse, rules, ScorePolicy.of(settings), dry_run, top)
-    warehouse.close()
+    with _open_warehouse(settings, dry_run) as warehouse:
+        outcome = _rescore(warehouse, rules, ScorePolicy.of(settings), dry_run, top)
     if as_json:
         emit({"dry_run": dry_run, "rules": file, "rules_version": rules.version, **_plain(outcome)})
     else:
         _show(outcome, f"version {rules.version} ({file or 'as delivered'})", dry_run)
 
 
-def _opened(url: str, dry_run: bool) -> Warehouse:
-    """The warehouse. A dry run makes neither a SQLite file nor tables."""
-    if not dry_run:
-        return Warehouse.open(url)
-    warehouse = Warehouse(url)
-    is_there = not warehouse.is_sqlite or Path(make_url(url).database or "").exists()
-    if not is_there or not warehouse.is_current():
-        stop(
-            f"{warehouse.shown} has not the tables that this version needs, and a dry run makes none; "
-            "run `partner-center migrate` first"
-        )
-    return warehouse
+def _open_warehouse(settings: Settings, dry_run: bool) -> AbstractContextManager[Warehouse]:
+    """Open the warehouse. A dry run makes neither a SQLite file nor tables."""
+    if dry_run:
+        warehouse = Warehouse.of(settings)
+        is_there = not warehouse.is_sqlite or Path(make_url(warehouse.url).database or "").exists()
+        if not is_there or not warehouse.is_current():
+            stop(
+                f"{warehouse.shown} has not the tables that this version needs, and a dry run makes none; "
+                "run `partner-center migrate` first"
+            )
+        warehouse.close()
+    return open_warehouse(settings)
 
 
 def _rescore(warehouse: Warehouse, rules: Rules, policy: ScorePolicy, dry_run: bool, top: int) -> Outcome:
-    """A page at a time: read, scored and, unless `dry_run`, written in one transaction, so that no score is lost that
-    a sync writes meanwhile. A dry run has connections for reading only."""
+    """Read, score and, unless `dry_run`, write one page after the other.
+
+    A page is read and written in one transaction, so that no score is lost that a sync writes at the same time.
+    """
     outcome, last = Outcome(), ""
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with warehouse.read() as connection:
         total = scores.count(connection)
-    with Progress(*columns, console=notes) as bar:
-        task = bar.add_task("", total=total)
+    rows_done = 0
+    with progress_bar("scoring", total) as report:
         while True:
             with warehouse.read() if dry_run else warehouse.write() as connection:
                 rows = scores.page(connection, last, PAGE)
                 if not rows:
                     return outcome
-                done = _page(rows, rules, policy, top, None if dry_run else connection)
+                page = _rescore_page(rows, rules, policy, top, None if dry_run else connection)
             outcome = Outcome(
-                preview=outcome.preview.joined(done.preview, top),
-                lacking=outcome.lacking + done.lacking,
-                written=outcome.written + done.written,
-                causes=outcome.causes + done.causes,
+                preview=outcome.preview.joined(page.preview, top),
+                lacking=outcome.lacking + page.lacking,
+                written=outcome.written + page.written,
+                causes=outcome.causes + page.causes,
             )
             last = rows[-1]["domain"]
-            bar.advance(task, len(rows))
+            rows_done += len(rows)
+            report(rows_done)
 
 
-def _page(
+def _rescore_page(
     rows: Sequence[Mapping[str, Any]], rules: Rules, policy: ScorePolicy, top: int, writer: Connection | None
 ) -> Outcome:
-    known = [row for row in rows if row["inputs"].keys() >= FACTS]
-    scored = score_frame(inputs_frame([row["inputs"] for row in known]), rules, policy)
-    preview, lacking = compare(known, scored, policy, top), len(rows) - len(known)
+    complete = [row for row in rows if row["inputs"].keys() >= FACTS]
+    scored = score_frame(inputs_frame([row["inputs"] for row in complete]), rules, policy)
+    preview, lacking = compare(complete, scored, policy, top), len(rows) - len(complete)
     if writer is None:
         return Outcome(preview, lacking)
-    now, chosen = datetime.now(UTC), asdict(policy)
+    now, settings = datetime.now(UTC), asdict(policy)
     new = [
-        {**row, **columns, "inputs": {**row["inputs"], **chosen}, "scored_at": now}
-        for row, columns in zip(known, frame_columns(scored, rules), strict=True)
+        {**row, **columns, "inputs": {**row["inputs"], **settings}, "scored_at": now}
+        for row, columns in zip(complete, frame_columns(scored, rules), strict=True)
     ]
-    done = scores.rewrite(writer, {row["domain"]: row for row in known}, new, change_between)
+    done = scores.rewrite(writer, {row["domain"]: row for row in complete}, new)
     return Outcome(preview, lacking, done.written, done.causes)
 
 
@@ -163,8 +165,7 @@ def _show(outcome: Outcome, rules: str, dry_run: bool) -> None:
         if preview.movers:
             console.print(_movers_table(preview), soft_wrap=False)
     done = "would change" if dry_run else "changed"
-    told = f"{preview.changed:,} of {preview.companies:,} scores {done} under rules {rules}."
-    console.print(told, markup=False)
+    console.print(f"{preview.changed:,} of {preview.companies:,} scores {done} under rules {rules}.", markup=False)
     if dry_run:
         console.print("A dry run: nothing was written.")
     else:
@@ -216,11 +217,8 @@ def _step(before: str | int | None, after: str | int | None, sign: str = "") -> 
 
 
 def _ordered(moves: Moves, order: Iterable[str]) -> list[str | None]:
-    """The values that occur, in this order; then those it does not know, and none."""
-    found = {value for move in moves for value in move}
-    known = [str(value) for value in order if value in found]
-    return [
-        *known,
-        *sorted(value for value in found - set(known) if value is not None),
-        *([None] if None in found else []),
-    ]
+    """Return the values that occur: those of `order` in that order, then unknown ones, then None."""
+    present = {value for move in moves for value in move}
+    known = [str(value) for value in order if value in present]
+    unknown = sorted(value for value in present - set(known) if value is not None)
+    return [*known, *unknown, *([None] if None in present else [])]

@@ -1,4 +1,4 @@
-"""`partner-center login`: one sign-in by device code or browser, with MFA, renewed silently from then on."""
+"""`partner-center login`: one sign-in by device code or browser. Later renewals need no person."""
 
 import webbrowser
 from typing import Final
@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import click
 
-from partner_center_pipeline.cli.base import console, for_people, notes
+from partner_center_pipeline.cli.base import console, notes, report_errors
 from partner_center_pipeline.partner_center import DeviceCode, SignIn, connect_sign_in
 from partner_center_pipeline.settings import Settings
 
@@ -14,12 +14,12 @@ _TEXT_BROWSERS: Final = ("www-browser", "links", "elinks", "lynx", "w3m")
 
 
 def show_code(code: DeviceCode) -> None:
-    """Tell a person where to type which code."""
+    """Print the address of the sign-in page and the code to enter there."""
     notes.print(f"Open [bold]{code.verification_uri}[/] in any browser and enter the code [bold]{code.user_code}[/]")
 
 
 def show_address(address: str) -> None:
-    """Tell a person which address to open, and open it where there is a browser with a window."""
+    """Print the address to open, and open it if there is a graphical browser."""
     port = urlsplit(parse_qs(urlsplit(address).query)["redirect_uri"][0]).port
     notes.print("Open this address in a browser on this machine:")
     notes.print(address, markup=False, style="bold")
@@ -28,7 +28,7 @@ def show_address(address: str) -> None:
 
 
 def _open(address: str) -> None:
-    """Open it in the person's browser, if that has a window: a text browser would take over the waiting terminal."""
+    """Open the address in the default browser unless that runs in the terminal, which this command needs."""
     try:
         browser = webbrowser.get()
     except webbrowser.Error:
@@ -41,7 +41,7 @@ def _open(address: str) -> None:
 @click.option(
     "--browser", is_flag=True, help="Sign in in a browser of this machine: for tenants that block device code."
 )
-@for_people
+@report_errors
 def login(browser: bool) -> None:
     """Sign in to Microsoft once, by device code.
 
@@ -70,11 +70,11 @@ def _by_device_code(sign_in: SignIn) -> None:
 
 
 def _forget_failures(settings: Settings) -> None:
-    """A person has just seen to it: the next window need not wait for the breaker's time."""
+    """Close the circuit breaker after a sign-in, so that the next window need not wait."""
     from partner_center_pipeline.warehouse import breaker
     from partner_center_pipeline.warehouse.database import Warehouse
 
-    warehouse = Warehouse(settings.database_url.get_secret_value())
+    warehouse = Warehouse.of(settings)
     try:
         if warehouse.is_current():
             with warehouse.write() as connection:

@@ -1,10 +1,10 @@
-"""`partner-center simulate`: the local Microsoft alone, in the foreground."""
+"""`partner-center simulate`: the simulator alone, in the foreground."""
 
 from datetime import UTC, datetime, timedelta
 
 import click
 
-from partner_center_pipeline.cli.base import console, for_people, stop
+from partner_center_pipeline.cli.base import console, report_errors, stop
 
 
 @click.command()
@@ -13,7 +13,7 @@ from partner_center_pipeline.cli.base import console, for_people, stop
 @click.option("--live/--still", default=True, show_default=True, help="Whether referrals arrive and change.")
 @click.option("--https-port", default=8443, show_default=True, help="Port of the sign-in and the API; 0: any free.")
 @click.option("--dns-port", default=8053, show_default=True, help="Port of the resolver, UDP and TCP; 0: any free.")
-@for_people
+@report_errors
 def simulate(referrals: int, seed: int, live: bool, https_port: int, dns_port: int) -> None:
     """Run the local Microsoft on loopback: Entra ID sign-in, Referrals API and DNS, until Ctrl-C.
 
@@ -21,7 +21,7 @@ def simulate(referrals: int, seed: int, live: bool, https_port: int, dns_port: i
     approved on its page; its clock and its faults are under /_sim/.
     """
     from partner_center_pipeline.settings import home
-    from partner_center_pipeline.simulator import Simulator, SimulatorError
+    from partner_center_simulator import Simulator, SimulatorError
 
     now = datetime.now(UTC).replace(microsecond=0)
     simulator = Simulator(

@@ -1,12 +1,12 @@
-"""`partner-center sync`: windows through Dagster, in the foreground."""
+"""`partner-center sync`: materializes windows through Dagster, in the foreground."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
 
-from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, for_people, stop
-from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, report_errors, stop
+from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.windows import WindowGrid, catch_up, datetime_of, ticks_of
 
 
@@ -28,8 +28,8 @@ class _Instant(click.ParamType[datetime]):
 @click.command()
 @click.option("--from", "since", type=_Instant(), metavar="T", help="First instant (UTC), e.g. 2026-01-31T09:00Z.")
 @click.option("--to", "until", type=_Instant(), metavar="T", help="Where to stop (UTC, exclusive).")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@for_people
+@json_option("Print the outcome as JSON.")
+@report_errors
 def sync(since: datetime | None, until: datetime | None, as_json: bool) -> None:
     """Materialize sync windows now, through Dagster, and show the progress.
 
@@ -40,42 +40,39 @@ def sync(since: datetime | None, until: datetime | None, as_json: bool) -> None:
     enter_home()
     ensure_sync_start()
     from partner_center_pipeline.cli.chain import run_chain
-    from partner_center_pipeline.defs.automation import gate
+    from partner_center_pipeline.defs.gate import gate
     from partner_center_pipeline.warehouse import ledger
-    from partner_center_pipeline.warehouse.database import Warehouse
+    from partner_center_pipeline.warehouse.database import open_warehouse
 
-    opened = gate()
-    if opened.settings is None:
-        stop(opened.reason)
-    grid = Settings.load().grid
-    warehouse = Warehouse.open(Settings.load().database_url.get_secret_value())
-    now = datetime.now(UTC)
-    if since is None and until is None:
-        with warehouse.read() as connection:
-            stretches = catch_up(grid, now, ledger.covered(connection), busy=())
-    else:
-        stretches = _named(grid, now, since, until)
-    failure = run_chain(warehouse, grid, stretches) if stretches else None
-    windows = sum((end - start) // grid.width for start, end in stretches)
+    settings, now = gate(), datetime.now(UTC)
+    grid = settings.grid
+    with open_warehouse(settings) as warehouse:
+        if since is None and until is None:
+            with warehouse.read() as connection:
+                intervals = catch_up(grid, now, ledger.covered(connection), busy=())
+        else:
+            intervals = _due_in(grid, now, since, until)
+        failure = run_chain(warehouse, grid, intervals) if intervals else None
+    windows = sum((end - start) // grid.width for start, end in intervals)
     if as_json:
-        emit({"windows": windows, "runs": len(stretches), "failure": failure and asdict(failure)})
+        emit({"windows": windows, "runs": len(intervals), "failure": failure and asdict(failure)})
     elif failure is None:
         console.print(f"[green]Done[/]: {windows} windows." if windows else "Every window that is due is done.")
     if failure is not None:
         stop(f"{failure.step} failed for {failure.windows}: {failure.message}")
 
 
-def _named(grid: WindowGrid, now: datetime, since: datetime | None, until: datetime | None) -> list[tuple[int, int]]:
-    """The windows that touch `[since, until)`, cut to those that exist and are due, a day of them at a time."""
+def _due_in(grid: WindowGrid, now: datetime, since: datetime | None, until: datetime | None) -> list[tuple[int, int]]:
+    """Return the due windows that overlap `[since, until)` as intervals of ticks, each at most one day."""
     last = grid.last_due(now)
     if grid.first is None or last is None:
         raise click.UsageError("no sync window has ended since HUNTER_SYNC_START")
-    low = max(ticks_of(since) if since else grid.first, grid.first) // grid.width * grid.width
-    high = min(-(-ticks_of(until) // grid.width) * grid.width if until else last.end, last.end)
-    if low >= high:
+    first = max(ticks_of(since) if since else grid.first, grid.first) // grid.width * grid.width
+    end = min(-(-ticks_of(until) // grid.width) * grid.width if until else last.end, last.end)
+    if first >= end:
         raise click.UsageError(
             f"no window there: they run from {datetime_of(grid.first):%Y-%m-%dT%H:%M}Z (HUNTER_SYNC_START) "
             f"to {datetime_of(last.end):%Y-%m-%dT%H:%M}Z (what is due by now)"
         )
     day = grid.per_day * grid.width
-    return [(at, min(at + day, high)) for at in range(low, high, day)]
+    return [(start, min(start + day, end)) for start in range(first, end, day)]

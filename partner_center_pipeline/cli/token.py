@@ -1,11 +1,12 @@
-"""`partner-center token`: how the stored sign-in stands, and a new key for it. Prints no secret and no name."""
+"""`partner-center token`: the state of the stored sign-in, and a new key. Prints no secret and no personal name."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 
-from partner_center_pipeline.cli.base import console, emit, for_people
+from partner_center_pipeline.cli.base import console, emit, report_errors
+from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.partner_center import SignInStatus, SignInStore, connect_sign_in, sign_in_store
 from partner_center_pipeline.partner_center.token_store import KEY_VARIABLE, KeyFit
 from partner_center_pipeline.settings import Settings
@@ -17,8 +18,8 @@ def token() -> None:
 
 
 @token.command()
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-@for_people
+@json_option("Print it as JSON.")
+@report_errors
 def status(as_json: bool) -> None:
     """Say where the sign-in is, since when, until when, and which key opens it. Asks Microsoft nothing."""
     from partner_center_pipeline.warehouse.tokens import shared_sign_in
@@ -28,57 +29,57 @@ def status(as_json: bool) -> None:
         store = sign_in_store(settings, place)
         fit = store.key_fit()
         with connect_sign_in(settings, place) as sign_in:
-            found = sign_in.status()
+            state = sign_in.status()
     if as_json:
         emit(
             {
                 "store": settings.partner_center_token_store,
                 "where": store.where,
-                "signed_in": found.signed_in,
-                "flow": found.flow,
-                "signed_in_at": found.signed_in_at,
-                "renewed_at": found.renewed_at,
-                "days_since_renewal": None if found.age_days is None else round(found.age_days, 2),
-                "days_left": None if found.days_left is None else round(found.days_left, 2),
-                "warning": found.warning,
+                "signed_in": state.signed_in,
+                "flow": state.flow,
+                "signed_in_at": state.signed_in_at,
+                "renewed_at": state.renewed_at,
+                "days_since_renewal": None if state.age_days is None else round(state.age_days, 2),
+                "days_left": None if state.days_left is None else round(state.days_left, 2),
+                "warning": state.warning,
                 "key": None if fit is None else {"source": fit.source, "known": fit.known, "fits": fit.fits},
             }
         )
         return
-    for line in _lines(store, found, fit):
+    for line in _lines(store, state, fit):
         console.print(line, markup=False)
 
 
-def _lines(store: SignInStore, found: SignInStatus, fit: KeyFit | None) -> Iterator[str]:
+def _lines(store: SignInStore, status: SignInStatus, fit: KeyFit | None) -> Iterator[str]:
     yield f"Kept        {store.where}"
-    if found.signed_in_at is None or found.renewed_at is None or found.flow is None or fit is None:
+    if status.signed_in_at is None or status.renewed_at is None or status.flow is None or fit is None:
         yield "Signed in   no; run `partner-center login`"
         return
-    yield f"Signed in   {found.signed_in_at:%Y-%m-%d %H:%M} UTC, by {found.flow.value.replace('_', ' ')}"
-    yield f"Renewed     {found.renewed_at:%Y-%m-%d %H:%M} UTC, {found.age_days:.0f} days ago"
-    yield f"Ends        in {found.days_left:.0f} days unless renewed before"
+    yield f"Signed in   {status.signed_in_at:%Y-%m-%d %H:%M} UTC, by {status.flow.value.replace('_', ' ')}"
+    yield f"Renewed     {status.renewed_at:%Y-%m-%d %H:%M} UTC, {status.age_days:.0f} days ago"
+    yield f"Ends        in {status.days_left:.0f} days unless renewed before"
     yield f"Key         {fit.fits} of {fit.known} in {fit.source}"
     if fit.fits > 1:
         yield "            another than the first: run `partner-center token rotate-key`"
     elif fit.known > 1 and fit.source == KEY_VARIABLE:
         yield f"            the others open nothing here any more: take them out of {KEY_VARIABLE}"
-    if found.warning is not None:
-        yield found.warning
+    if status.warning is not None:
+        yield status.warning
 
 
 @token.command("rotate-key")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@for_people
+@json_option("Print the outcome as JSON.")
+@report_errors
 def rotate_key(as_json: bool) -> None:
     """Encrypt the stored sign-in with a new key; the old one opens it no more.
 
     A key file is replaced by a new one. With HUNTER_PARTNER_CENTER_TOKEN_KEY, first set it to NEW,OLD on every machine
     that uses the sign-in; this encrypts with NEW, and then OLD can go. It is safe while the pipeline runs.
     """
-    with _store() as store:
+    with _opened_store() as store:
         store.rotate_key()
         fit = store.key_fit()
-    assert fit is not None  # noqa: S101  a sign-in was just encrypted
+    assert fit is not None  # noqa: S101  rotate_key has encrypted a sign-in
     if as_json:
         emit({"where": store.where, "key": {"source": fit.source, "known": fit.known, "fits": fit.fits}})
         return
@@ -89,7 +90,7 @@ def rotate_key(as_json: bool) -> None:
 
 
 @contextmanager
-def _store() -> Iterator[SignInStore]:
+def _opened_store() -> Iterator[SignInStore]:
     from partner_center_pipeline.warehouse.tokens import shared_sign_in
 
     settings = Settings.load()

@@ -1,4 +1,4 @@
-"""`partner-center ui`: the Dagster UI and its daemon, on the project's data."""
+"""`partner-center ui`: the Dagster UI and its daemon on the warehouse."""
 
 import os
 import signal
@@ -12,27 +12,28 @@ from typing import Final
 
 import click
 
-from partner_center_pipeline.cli.base import ensure_sync_start, enter_home, for_people, notes, stop
+from partner_center_pipeline.cli.base import ensure_sync_start, enter_home, notes, report_errors, stop
 from partner_center_pipeline.settings import PROJECT_ROOT, Settings
-from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.database import open_warehouse
 
 
 @click.command()
 @click.option("--demo", is_flag=True, help="Start the local Microsoft beside it, with referrals arriving live.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; the UI has no sign-in.")
 @click.option("--port", default=3000, show_default=True, help="Port of the UI.")
-@for_people
+@report_errors
 def ui(demo: bool, host: str, port: int) -> None:
     """Open the Dagster UI on the warehouse: assets, runs, backfills; schedule and sensor run too.
 
     It sets DAGSTER_HOME and the working directory, so that history survives a restart. With --demo, the schedule finds
     something to do without any account.
     """
-    _refuse_taken(host, port)
+    _refuse_port_in_use(host, port)
     enter_home()
     ensure_sync_start()
-    Warehouse.open(Settings.load().database_url.get_secret_value()).close()
-    with _microsoft(demo):
+    with open_warehouse(Settings.load()):  # fails here, once, if the warehouse cannot be used
+        pass
+    with _simulator(demo):
         if not Settings.load().partner_center_enabled:
             notes.print(
                 "Partner Center integration is disabled: the schedule and the sensor skip until .env says "
@@ -45,8 +46,8 @@ def ui(demo: bool, host: str, port: int) -> None:
         stop(f"the Dagster UI ended with exit code {code}; its messages above say why")
 
 
-def _refuse_taken(host: str, port: int) -> None:
-    """End the command when the port is taken: `dagster dev` would go on, without its webserver."""
+def _refuse_port_in_use(host: str, port: int) -> None:
+    """End the command if the port is in use: `dagster dev` would run on without its webserver."""
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
@@ -54,7 +55,7 @@ def _refuse_taken(host: str, port: int) -> None:
 
 
 @contextmanager
-def _microsoft(demo: bool) -> Iterator[None]:
+def _simulator(demo: bool) -> Iterator[None]:
     if not demo:
         yield
         return
@@ -65,12 +66,12 @@ def _microsoft(demo: bool) -> Iterator[None]:
         yield
 
 
-_PATIENCE: Final = ((0, 8.0), (signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
-"""What the processes of a group are told (0: nothing), and for how many seconds it is then waited that they end."""
+_ENDING: Final = ((0, 8.0), (signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
+"""Signals to a process group (0: none), each with the seconds to wait until its processes have ended."""
 
 
 def _serve(host: str, port: int) -> int:
-    """Run `dagster dev` until it ends or is told to; its exit code."""
+    """Run `dagster dev` until it ends or this process is signalled, and return its exit code."""
     workspace = str(PROJECT_ROOT / "workspace.yaml")
     command = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)]
     running: list[subprocess.Popen[bytes]] = []
@@ -79,8 +80,8 @@ def _serve(host: str, port: int) -> int:
         for process in running:
             process.send_signal(signal.SIGINT)
 
-    # Handlers first: a child inherits an ignored SIGINT (which shells give to what they start in the background), but
-    # never a handler. A session of its own, so that Ctrl-C reaches the child once, from here.
+    # Handlers before the child: it inherits an ignored SIGINT (shells set that for background commands), but never a
+    # handler. The child gets its own session, so that it receives Ctrl-C once, from here.
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         process = subprocess.Popen(command, env=os.environ, start_new_session=True)  # noqa: S603  built above
@@ -94,27 +95,27 @@ def _serve(host: str, port: int) -> int:
 
 
 def _end_group(group: int) -> None:
-    """Wait until no process of a group is left; interrupt what goes on.
+    """Wait until no process of the group is left; interrupt runs that do not end in time.
 
-    `dagster dev` ends before its code server, which waits for the runs that it started. An interrupted run says so in
-    its log and in the ledger, and its windows are asked for again.
+    `dagster dev` ends before its code server, which waits for the runs that it started. An interrupted run records that
+    in its log and in the ledger, and its windows are requested again.
     """
-    for told, seconds in _PATIENCE:
-        if told == signal.SIGTERM:
+    for number, seconds in _ENDING:
+        if number == signal.SIGTERM:
             notes.print("A run still goes on; it is interrupted, and its windows are asked for again.")
-        left = _tell(group, told)
-        give_up = time.monotonic() + seconds
-        while left and time.monotonic() < give_up:
+        left = _send(group, number)
+        deadline = time.monotonic() + seconds
+        while left and time.monotonic() < deadline:
             time.sleep(0.1)
-            left = _tell(group, 0)
+            left = _send(group, 0)
         if not left:
             return
 
 
-def _tell(group: int, number: int) -> bool:
-    """Send a signal to a group (0: none); whether anybody is left in it."""
+def _send(group: int, number: int) -> bool:
+    """Send a signal to a process group (0: none) and say whether it still has processes."""
     try:
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):  # macOS denies it once all that is left is a zombie
+    except (ProcessLookupError, PermissionError):  # macOS denies it if only zombies are left
         return False
     return True

@@ -1,1 +1,1 @@
-"""All that is Dagster, and nothing else: assets, automation, checks, resources. Rules and I/O live outside."""
+"""All that is Dagster: assets, jobs, schedules, the sensor, checks, resources. Not here: rules, SQL and HTTP."""

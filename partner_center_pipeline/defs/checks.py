@@ -1,8 +1,7 @@
 """Asset checks: what a person should look at although every run succeeded.
 
-Belongs here: turning what the warehouse keeps into red and yellow, with the next step. Not here: finding it out
-(`reconcile`, `warehouse.quarantine`). The checks read two small tables, run once per run (a range run too: they carry
-no window), and never block. Their metadata holds no personal data.
+Each says the next step. They read two small tables, run once per run (in a range run too: they carry no window), and
+never block. Their metadata holds no personal data. Not here: finding out (`reconcile`, `warehouse.quarantine`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +10,10 @@ from typing import Any, Final
 import dagster as dg
 from sqlalchemy import Connection
 
+from partner_center_pipeline.defs.asset_run import as_dagster_failure, counts_table
 from partner_center_pipeline.defs.resources import WarehouseResource
-from partner_center_pipeline.defs.run import counts_table, failing_for_people
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import quarantine, reconciling
-from partner_center_pipeline.warehouse.schema import Asset
 from partner_center_pipeline.windows import render_ticks
 
 QUARANTINE: Final = "quarantine_is_empty"
@@ -38,20 +37,20 @@ _ASSET: Final = dg.AssetKey(str(Asset.RAW_REFERRALS))
     ],
 )
 def nothing_is_lost(warehouse: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
-    """Both checks in one step, as a step costs more than they do."""
-    with failing_for_people(), warehouse.open() as house, house.read() as connection:
+    """Evaluate both checks in one step, as a step costs more than they do."""
+    with as_dagster_failure(), warehouse.open() as db, db.read() as connection:
         results = list(evaluate(connection))
     yield from results
 
 
 def evaluate(connection: Connection) -> Iterator[dg.AssetCheckResult]:
-    """How both checks stand now."""
+    """Yield the results of both checks as they are now."""
     yield _quarantine_is_empty(quarantine.counts(connection))
     yield _complete_windows_missed_nothing(reconciling.latest(connection))
 
 
 def report(instance: dg.DagsterInstance, connection: Connection) -> None:
-    """Tell Dagster how the checks stand, outside any run of the asset, so that the UI shows it at once."""
+    """Report the results to Dagster outside any run of the asset, so that the UI shows them at once."""
     for result in evaluate(connection):
         instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(
@@ -113,7 +112,7 @@ def _complete_windows_missed_nothing(outcome: reconciling.Outcome | None) -> dg.
 
 
 def windows_table(windows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """The windows with missing versions; the first of them where they are many."""
+    """Return a metadata table of the windows with missing versions, at most `MOST_WINDOWS` of them."""
     return dg.MetadataValue.table(
         records=[dg.TableRecord(window) for window in windows[:MOST_WINDOWS]],
         schema=dg.TableSchema(

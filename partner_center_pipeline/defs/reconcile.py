@@ -1,8 +1,7 @@
-"""The reconcile: a full sweep of Partner Center that compares every referral with the warehouse and loads what is
-missing.
+"""The job that compares every referral of Partner Center with the warehouse, and loads what is missing.
 
-Windows are proven complete as they close; this proves it again, from the outside. Belongs here: the job, its schedule,
-and its one paragraph. Not here: comparing (`warehouse.reconciling`), what turns red (`checks`).
+Each window is proven complete when it is closed; this proves it once more. Not here: comparing a page
+(`warehouse.reconciling`), what turns red (`checks`).
 """
 
 from collections.abc import Callable, Iterator
@@ -10,31 +9,29 @@ from contextlib import contextmanager
 from typing import Final
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from sqlalchemy import Connection
 
 from partner_center_pipeline.defs import checks
-from partner_center_pipeline.defs.automation import gate
-from partner_center_pipeline.defs.grid import GRID, POOL
-from partner_center_pipeline.defs.recovery import end_dead_runs
-from partner_center_pipeline.defs.resources import PartnerCenterResource, WarehouseResource, utc_now
-from partner_center_pipeline.defs.run import failing_for_people, fetching, permanent
+from partner_center_pipeline.defs.asset_run import as_dagster_failure, fetching
+from partner_center_pipeline.defs.gate import gate
+from partner_center_pipeline.defs.partitions import POOL
+from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES, periodic_job
+from partner_center_pipeline.defs.resources import GridParam, PartnerCenterResource, WarehouseResource, utc_now
 from partner_center_pipeline.partner_center import PartnerCenterError, scan
-from partner_center_pipeline.partner_center.drift import DriftWatch
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse import breaker, demo, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.reconciling import Reconciled, Reconciler
 from partner_center_pipeline.windows import TICKS_PER_SECOND
 
-JOB_NAME: Final = "partner_center_reconcile"
 DEADLINE: Final = 3 * 3600.0
-"""Seconds that a sweep may take; the next one begins anew."""
+"""Seconds that a comparison may take; the next one starts from the beginning."""
 
 NOTHING_YET: Final = "no window is done yet, so there is nothing to compare; run `partner-center sync` first"
 
 
 def reconcile(
-    house: Warehouse,
+    db: Warehouse,
     partner_center: PartnerCenterResource,
     settings: Settings,
     run_id: str,
@@ -42,19 +39,19 @@ def reconcile(
 ) -> Reconciled:
     """Compare everything that windows answer for with Partner Center, page by page, and load what is missing.
 
-    What it compares ends where the newest window that is done does; what was updated since is left to the windows to
-    come. `progress` hears the number of rows compared. Raises PartnerCenterError, WarehouseError (nothing is done yet,
-    or another run is fetching), and what the settings are refused for; the row in `reconciliations` says so.
+    It compares up to the end of the newest window that is done; later updates are left to later windows. `progress` is
+    called with the number of rows compared. Raises PartnerCenterError, WarehouseError (nothing is done yet, or another
+    run is fetching) and SettingsError; the error is also kept in the row of `reconciliations`.
     """
-    with house.read() as connection:
+    with db.read() as connection:
         demo.refuse_mixing(connection, settings.partner_center_base_url)
         end = reconciling.until(connection)
     if end is None:
         raise WarehouseError(NOTHING_YET)
-    with fetching(house, run_id) as lease:
-        reconciler = Reconciler.begin(house, lease, end, DriftWatch().news, utc_now)
+    with fetching(db, run_id) as lease:
+        reconciler = Reconciler.begin(db, lease, end, utc_now)
         with _kept(reconciler), partner_center.open(settings, deadline=DEADLINE) as client:
-            for page in scan(client, start=None, end=end, not_before=end + GRID.lag * TICKS_PER_SECOND):
+            for page in scan(client, start=None, end=end, not_before=end + settings.grid.lag * TICKS_PER_SECOND):
                 reconciler.take(page)
                 progress(reconciler.done.fetched)
     return reconciler.done
@@ -62,7 +59,7 @@ def reconcile(
 
 @contextmanager
 def _kept(reconciler: Reconciler) -> Iterator[None]:
-    """However the sweep ends, its row says so."""
+    """Record in the row of the comparison how it ended."""
     try:
         yield
     except (PartnerCenterError, SettingsError, WarehouseError) as error:
@@ -83,60 +80,42 @@ def _kept(reconciler: Reconciler) -> Iterator[None]:
     "Then the asset checks of raw_referrals are evaluated.",
 )
 def _compare_with_partner_center(
-    context: dg.OpExecutionContext, warehouse: WarehouseResource, partner_center: PartnerCenterResource
+    context: dg.OpExecutionContext,
+    grid: GridParam,
+    warehouse: WarehouseResource,
+    partner_center: PartnerCenterResource,
 ) -> None:
-    opened = gate()
-    if opened.settings is None:
-        raise permanent(opened.reason)
-    with failing_for_people(), warehouse.open() as house:
+    with as_dagster_failure():
+        settings = gate(grid)
+    with as_dagster_failure(), warehouse.open() as db:
         try:
-            done = reconcile(house, partner_center, opened.settings, context.run.run_id)
+            done = reconcile(db, partner_center, settings, context.run.run_id)
         except PartnerCenterError as error:
             raise dg.Failure(str(error), allow_retries=error.transient) from error
         finally:
-            with house.read() as connection:
+            with db.read() as connection:
                 checks.report(context.instance, connection)
     context.add_output_metadata(
         {**done.shown(), "windows": checks.windows_table([gap.row() for gap in done.windows()])}
     )
 
 
-@dg.job(
-    name=JOB_NAME,
-    executor_def=dg.in_process_executor,
+def _reason_to_skip(connection: Connection) -> str | None:
+    state = breaker.load(connection)
+    if state.rests(utc_now()):
+        return str(state)
+    return NOTHING_YET if reconciling.until(connection) is None else None
+
+
+RECONCILE: Final = periodic_job(
+    _compare_with_partner_center,
+    name="partner_center_reconcile",
+    noun="reconcile",
     description="Every referral compared with Partner Center. A version that a complete window had missed is loaded, "
     "and turns the check complete_windows_missed_nothing of raw_referrals red.",
-    tags={"dagster/retry_on_asset_or_op_failure": "false"},
+    cron="47 1 * * 0",
+    when="Weekly, in the night to Sunday (UTC).",
+    gated=True,
+    tags=NO_RUN_RETRIES,
+    reason_to_skip=_reason_to_skip,
 )
-def partner_center_reconcile() -> None:
-    """One step: it commits as it goes."""
-    _compare_with_partner_center()
-
-
-@dg.schedule(
-    name="partner_center_reconcile_schedule",
-    job=partner_center_reconcile,
-    cron_schedule="47 1 * * 0",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Weekly, in the night to Sunday (UTC).",
-)
-def partner_center_reconcile_schedule(
-    context: dg.ScheduleEvaluationContext, warehouse: WarehouseResource
-) -> dg.RunRequest | dg.SkipReason:
-    """A run when something was synced, the gate is open, and none is under way."""
-    opened = gate()
-    if opened.settings is None:
-        return dg.SkipReason(opened.reason)
-    try:
-        with warehouse.open() as house:
-            end_dead_runs(context.instance, house, utc_now)
-            with house.read() as connection:
-                broken, end = breaker.load(connection), reconciling.until(connection)
-    except WarehouseError as error:
-        return dg.SkipReason(str(error))
-    if context.instance.get_runs(dg.RunsFilter(job_name=JOB_NAME, statuses=NOT_FINISHED_STATUSES), limit=1):
-        return dg.SkipReason("the last reconcile is still at work")
-    if broken.rests(utc_now()):
-        return dg.SkipReason(str(broken))
-    return dg.SkipReason(NOTHING_YET) if end is None else dg.RunRequest()

@@ -1,8 +1,7 @@
-"""Runs whose process died: told to Dagster, so that they no longer hold a pool's slot or their windows.
+"""Finding runs whose process died, and ending them, so that they no longer hold a pool's slot or their windows.
 
 Dagster has no health check for runs in a process of this machine: one that was killed stays STARTED, with its slot,
-until max_runtime (dagster.md, trap 10). Belongs here: finding and ending such runs. Not here: what the next run does
-with their windows (the ledger knows the position).
+until max_runtime (dagster.md, trap 10). Not here: where the next run continues (`warehouse.ledger`).
 """
 
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Final
 
 import dagster as dg
 
-from partner_center_pipeline.defs.grid import DNS_POOL, POOL
+from partner_center_pipeline.defs.partitions import DNS_POOL, POOL
 from partner_center_pipeline.warehouse import lease, ledger
 from partner_center_pipeline.warehouse.database import Warehouse
 
@@ -22,27 +21,27 @@ MESSAGE: Final = (
 _UNDER_WAY: Final = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
-def end_dead_runs(instance: dg.DagsterInstance, house: Warehouse, clock: Callable[[], datetime]) -> list[str]:
-    """End the runs under way that are dead; their ids. `clock` gives UTC."""
+def end_dead_runs(instance: dg.DagsterInstance, db: Warehouse, clock: Callable[[], datetime]) -> list[str]:
+    """End the runs under way whose process died; return their ids. `clock` gives UTC."""
     runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY))}
     if not runs:
         return []
-    lease.watch(house, _begun(instance) & runs.keys(), clock)
-    with house.read() as connection:
+    lease.watch(db, _runs_with_a_slot(instance) & runs.keys(), clock)
+    with db.read() as connection:
         dead = lease.dead(connection, sorted(runs), clock)
     for run_id in dead:
         instance.report_run_failed(runs[run_id], MESSAGE)
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
-        with house.write() as connection:
+        with db.write() as connection:
             ledger.fail(connection, run_id, clock(), MESSAGE)
     return dead
 
 
-def _begun(instance: dg.DagsterInstance) -> set[str]:
-    """The runs that a pool gave its slot.
+def _runs_with_a_slot(instance: dg.DagsterInstance) -> set[str]:
+    """Return the runs that have a slot of a pool.
 
-    Each gives its first sign of life at once; one that was killed before it could would hold the slot in silence. A run
-    that waits for a slot gives none and is alive.
+    Each sends its first heartbeat at once; one that was killed before that would hold the slot for ever. A run that
+    waits for a slot sends no heartbeat and is alive.
     """
     pools = instance.event_log_storage.get_concurrency_infos([POOL, DNS_POOL]).values()
     return {step.run_id for pool in pools for step in pool.pending_steps if step.assigned_timestamp is not None}

@@ -1,6 +1,6 @@
-"""Hands plain objects to the assets: the open warehouse, a client of the Referrals API, a scanner of mail set-ups.
+"""The resources: plain objects for the assets, such as the open warehouse or a client of the Referrals API.
 
-Each is opened for a run's step and closed after it. Settings are read anew each time, so an edited `.env` counts.
+Each is opened for a step of a run and closed after it. Settings are read anew each time, so an edited `.env` counts.
 """
 
 import time
@@ -15,13 +15,18 @@ from partner_center_pipeline.mail.tenant import is_due
 from partner_center_pipeline.partner_center import Capability, DateLiteral, ReferralsClient, build_http, connect
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import capabilities
-from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.database import Warehouse, open_warehouse
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
+from partner_center_pipeline.windows import WindowGrid
 
 
 def utc_now() -> datetime:
-    """The clock of the assets."""
+    """Return the time now, for everything in `defs`."""
     return datetime.now(UTC)
+
+
+GridParam = dg.ResourceParam[WindowGrid]
+"""The type of a parameter `grid`: the windows that this code location was built for."""
 
 
 class WarehouseResource(dg.ConfigurableResource[Warehouse]):
@@ -29,12 +34,9 @@ class WarehouseResource(dg.ConfigurableResource[Warehouse]):
 
     @contextmanager
     def open(self) -> Iterator[Warehouse]:
-        """The open warehouse; SQLite is migrated where needed."""
-        warehouse = Warehouse.open(Settings.load().database_url.get_secret_value())
-        try:
+        """Open the warehouse; a SQLite file is migrated where needed."""
+        with open_warehouse(Settings.load()) as warehouse:
             yield warehouse
-        finally:
-            warehouse.close()
 
 
 class PartnerCenterResource(dg.ConfigurableResource[ReferralsClient]):
@@ -42,14 +44,13 @@ class PartnerCenterResource(dg.ConfigurableResource[ReferralsClient]):
 
     @contextmanager
     def open(self, settings: Settings, *, deadline: float) -> Iterator[ReferralsClient]:
-        """A client that begins no call and no wait after `deadline` seconds.
+        """Open a client that starts no retry and no pause after `deadline` seconds from now.
 
         What the API was found to take is remembered in the warehouse, so that the next run need not find it out again.
         """
-        house = Warehouse.open(settings.database_url.get_secret_value())
         base_url = settings.partner_center_base_url
-        try:
-            with house.read() as connection:
+        with open_warehouse(settings) as db:
+            with db.read() as connection:
                 found = capabilities.load(connection, base_url)
             known = None if found is None else Capability(_literal(found.date_literal), found.found_at)
             with (
@@ -58,12 +59,10 @@ class PartnerCenterResource(dg.ConfigurableResource[ReferralsClient]):
             ):
                 yield client
                 if client.capability is not None and client.capability != known:
-                    with house.write() as connection:
+                    with db.write() as connection:
                         capabilities.store(
                             connection, base_url, client.capability.date_literal, client.capability.found_at
                         )
-        finally:
-            house.close()
 
 
 def _literal(kept: str | None) -> DateLiteral | None:
@@ -79,7 +78,7 @@ class MailResource(dg.ConfigurableResource[Callable[[Sequence[str], Known], Iter
 
     @contextmanager
     def open(self, settings: Settings) -> Iterator[Callable[[Sequence[str], Known], Iterator[MailSignals]]]:
-        """A function that scans domains, given what is known of them, and yields each one's signals when complete."""
+        """Open a function that scans domains, given what is known of them, and yields the signals of each."""
 
         def dns(domains: Sequence[str], _known: Known) -> Iterator[MailSignals]:
             return scan(domains, resolvers=settings.dns_resolvers, selectors=settings.dkim_selectors, clock=utc_now)
@@ -96,12 +95,3 @@ class MailResource(dg.ConfigurableResource[Callable[[Sequence[str], Known], Iter
                     yield with_tenant(heard, discovery.look_up(heard.domain)) if due else heard
 
             yield with_tenants
-
-
-@dg.definitions
-def resources() -> dg.Definitions:
-    """Resources and the executor of every run: in one process, 0.5 s a window instead of 8 (dagster.md, "Cost")."""
-    return dg.Definitions(
-        resources={"warehouse": WarehouseResource(), "partner_center": PartnerCenterResource(), "mail": MailResource()},
-        executor=dg.in_process_executor,
-    )

@@ -9,9 +9,10 @@ from typing import Any, Final
 from partner_center_pipeline.leads.category import ReferralCategory
 from partner_center_pipeline.leads.domains import ascii_key, unicode_domain
 from partner_center_pipeline.leads.suggestions import name_block
+from partner_center_pipeline.vocabulary import TenantSource
 
-_TENANT_STRENGTH: Final = {"payload": 0, "email_domain": 1}
-"""A tenant id in the payload is worth more than a contact's onmicrosoft.com address."""
+_TENANT_STRENGTH: Final = list(TenantSource)
+"""A tenant id in the payload counts before a contact's onmicrosoft.com address."""
 
 
 def company_of(domain: str, leads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def company_of(domain: str, leads: Sequence[Mapping[str, Any]]) -> dict[str, Any
     valued = [lead for lead in open_leads if lead["deal_value"] is not None]
     deal = max(valued, key=lambda lead: (lead["deal_value"], lead["referral_id"]), default=None)
     tenants = [lead for lead in leads if lead["tenant"]]
-    tenant = min(tenants, key=lambda lead: _TENANT_STRENGTH.get(lead["tenant_source"], 9), default=None)
+    tenant = min(tenants, key=lambda lead: _TENANT_STRENGTH.index(lead["tenant_source"]), default=None)
     cosell = next((lead for lead in open_leads if lead["category"] == ReferralCategory.CO_SELL), None)
     named = next((lead for lead in leads if lead["company_name"]), None)
     expiries = [lead["expires_ticks"] for lead in open_leads if lead["expires_ticks"] is not None]

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import idna
 
 from partner_center_pipeline.leads.folding import INVISIBLE, fold_letters
-from partner_center_pipeline.leads.lists import KEP_SUFFIX, SOCIAL_HOSTS, TENANT_SUFFIXES
+from partner_center_pipeline.leads.known_domains import KEP_SUFFIX, SOCIAL_HOSTS, TENANT_SUFFIXES
 from partner_center_pipeline.leads.suffixes import registrable
 
 MAX_DOMAIN: Final = 253

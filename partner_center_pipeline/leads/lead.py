@@ -13,11 +13,12 @@ from typing import Final
 from email_validator import EmailNotValidError, validate_email
 
 from partner_center_pipeline.leads.category import CategoryRule, ReferralCategory, categorize
-from partner_center_pipeline.leads.finding import DomainReason, TenantSource, find_domain
+from partner_center_pipeline.leads.customer_domain import DomainReason, find_domain
 from partner_center_pipeline.leads.folding import INVISIBLE
 from partner_center_pipeline.leads.names import company_name, repair_line, repair_text
 from partner_center_pipeline.leads.payload import at, items, mapping, text
 from partner_center_pipeline.leads.suggestions import name_block
+from partner_center_pipeline.vocabulary import TenantSource
 
 LARGEST_DEAL: Final = Decimal(10) ** 13
 """A deal value of this size or more is a typing error and reads as missing.
@@ -39,7 +40,6 @@ class LeadFacts:
     the API's product codes.
     """
 
-    referral_id: str | None
     engagement_id: str | None
     organization_id: str | None
     name: str | None
@@ -56,8 +56,6 @@ class LeadFacts:
     company_name_key: str | None
     company_name_block: str | None
     domain: str | None
-    domain_unicode: str | None
-    domain_ascii_key: str | None
     host: str | None
     domain_source: str | None
     domain_reason: DomainReason | None
@@ -98,7 +96,6 @@ def read_lead(payload: Mapping[str, object], own_domains: frozenset[str]) -> Lea
     contact = _first_contact(profile)
     status = text(payload.get("status"))
     return LeadFacts(
-        referral_id=text(payload.get("id")),
         engagement_id=text(payload.get("engagementId")),
         organization_id=text(payload.get("organizationId")),
         name=_line(payload.get("name")),
@@ -115,8 +112,6 @@ def read_lead(payload: Mapping[str, object], own_domains: frozenset[str]) -> Lea
         company_name_key=company.key,
         company_name_block=name_block(company.key),
         domain=finding.domain,
-        domain_unicode=finding.domain_unicode,
-        domain_ascii_key=finding.ascii_key,
         host=finding.host,
         domain_source=finding.source,
         domain_reason=finding.reason,

@@ -12,7 +12,7 @@ import ftfy
 from ftfy.badness import is_bad
 
 from partner_center_pipeline.leads.folding import INVISIBLE, fold_key
-from partner_center_pipeline.leads.lists import LEADING_LEGAL_FORMS, LEGAL_FORMS
+from partner_center_pipeline.leads.known_domains import LEADING_LEGAL_FORMS, LEGAL_FORMS
 
 # Quotes stay as people typed them; `unescape_html` is on even where the text has a "<".
 _REPAIRS: Final = ftfy.TextFixerConfig(unescape_html=True, uncurl_quotes=False, explain=False)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from tldextract import TLDExtract
 
-from partner_center_pipeline.leads.lists import SOLD_PRIVATE_SUFFIXES
+from partner_center_pipeline.leads.known_domains import SOLD_PRIVATE_SUFFIXES
 
 _WWW: Final = re.compile(r"www\d*")
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-from partner_center_pipeline.leads.lists import FILLER_WORDS, NOBODYS_NAMES, ONE_WORD, TRADE_WORDS
+from partner_center_pipeline.leads.known_domains import FILLER_WORDS, NOBODYS_NAMES, ONE_WORD, TRADE_WORDS
 
 BLOCK_LETTERS: Final = 4
 """Letters at their start that names must share to be compared at all.

@@ -1,4 +1,4 @@
-"""Reading DKIM: is there a key, and which Microsoft tenant does a selector's CNAME name. No look-up happens here."""
+"""Reads DKIM records: whether there is a key, and which Microsoft tenant a selector's CNAME names. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -6,8 +6,8 @@ from typing import Final
 
 _TAG: Final = re.compile(r"\s*([a-z][a-z0-9_]*)\s*=(.*)", re.IGNORECASE | re.DOTALL)
 
-# selector1-contoso-com._domainkey.contoso.onmicrosoft.com (until May 2025, and the national clouds), and
-# selector1-contoso-com._domainkey.contoso.n-v1.dkim.mail.microsoft (since).
+# Until May 2025, and in the national clouds: selector1-contoso-com._domainkey.contoso.onmicrosoft.com
+# Since May 2025: selector1-contoso-com._domainkey.contoso.n-v1.dkim.mail.microsoft
 _TENANT: Final = re.compile(
     r"(?:.+\.)?_domainkey\.([a-z0-9][a-z0-9-]*)\."
     r"(?:onmicrosoft\.(?:com|us|de)|partner\.onmschina\.cn|[a-z0-9]+-v1\.dkim\.mail\.microsoft)",
@@ -15,7 +15,7 @@ _TENANT: Final = re.compile(
 
 
 def key_of(text: str) -> str | None:
-    """The value of the tag `p` without blanks, '' for a revoked key, None when the text is no key record."""
+    """Return the value of the tag `p` without white space: '' for a revoked key, None when `text` is no key record."""
     for number, part in enumerate(text.split(";")):
         tag = _TAG.fullmatch(part)
         if tag is None:
@@ -29,19 +29,17 @@ def key_of(text: str) -> str | None:
 
 
 def has_key(texts: Iterable[str]) -> bool:
-    """Whether one of a selector's TXT records holds a key that is not revoked (RFC 6376, section 3.6.1)."""
+    """Say whether one of a selector's TXT records holds a key that is not revoked (RFC 6376, section 3.6.1)."""
     return any(key_of(text) for text in texts)
 
 
 def is_revoked(texts: Iterable[str]) -> bool:
-    """Whether a selector holds key records and every one is revoked."""
+    """Say whether a selector holds key records and all of them are revoked."""
     keys = [key for text in texts if (key := key_of(text)) is not None]
     return bool(keys) and not any(keys)
 
 
 def tenant_of(target: str) -> str | None:
-    """The tenant's first name in a CNAME target of a Microsoft DKIM selector, or None (mail_signals.md,
-    "Behind a
-    gateway"). It is a name, not an id."""
-    found = _TENANT.fullmatch(target.lower().rstrip("."))
-    return found[1] if found else None
+    """Return the tenant's name (no id) in a Microsoft DKIM target, or None (mail_signals.md, "Behind a gateway")."""
+    match = _TENANT.fullmatch(target.lower().rstrip("."))
+    return match[1] if match else None

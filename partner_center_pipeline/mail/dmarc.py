@@ -1,14 +1,16 @@
-"""Reading DMARC records and deciding where they are looked for (RFC 9989). No look-up happens here."""
+"""Reads DMARC records and says at which names to look for them (RFC 9989). Pure."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-WALK_LIMIT: Final = 8
-"""Queries of one tree walk at most (RFC 9989, "DNS Tree Walk")."""
+from partner_center_pipeline.vocabulary import DmarcPolicy
 
-POLICIES: Final = ("none", "quarantine", "reject")
+WALK_LIMIT: Final = 8
+"""The largest number of queries in one tree walk (RFC 9989, "DNS Tree Walk")."""
+
+POLICIES: Final = tuple(DmarcPolicy)
 
 _VERSION: Final = re.compile(r"\s*v\s*=\s*DMARC1\s*(;|$)")
 _TAG: Final = re.compile(r"\s*([a-z][a-z0-9_]*)\s*=(.*)", re.IGNORECASE | re.DOTALL)
@@ -18,10 +20,10 @@ _TAG: Final = re.compile(r"\s*([a-z][a-z0-9_]*)\s*=(.*)", re.IGNORECASE | re.DOT
 class Dmarc:
     """One DMARC record.
 
-    `policy` is `none`, `quarantine` or `reject`: the record's `p`, and `none` when `p` is missing or is no
-    policy (`policy_note` then says `dmarc_policy_missing` or `dmarc_policy_invalid`). The other tags are kept
-    as written, in lower case, and never read as `p`; `pct` is a legacy tag of RFC 7489. `found_at` is the
-    domain whose `_dmarc` held the record: the domain itself or, by the tree walk, one above it.
+    `policy` is the record's `p`: `none`, `quarantine` or `reject`. When `p` is missing or is no policy, `policy` is
+    `none` and `policy_note` is `dmarc_policy_missing` or `dmarc_policy_invalid`. The other tags are kept as written, in
+    lower case, and never replace `p`. `pct` is a legacy tag of RFC 7489. `found_at` is the domain that has the record
+    at its `_dmarc` name: the domain itself or, found by the tree walk, a domain above it.
     """
 
     record: str
@@ -36,27 +38,27 @@ class Dmarc:
 
 
 def is_dmarc(text: str) -> bool:
-    """Whether a TXT record is a DMARC record: `v=DMARC1` is its first tag, in capitals."""
+    """Say whether a TXT record is a DMARC record: its first tag is `v=DMARC1`, in capitals."""
     return _VERSION.match(text) is not None
 
 
 def parse_dmarc(text: str, found_at: str) -> Dmarc | None:
-    """The DMARC record in `text`, or None when it is not one. Never raises. The first of a repeated tag counts."""
+    """Return the DMARC record in `text`, or None if it is not one. The first of a repeated tag counts. Never raises."""
     if not is_dmarc(text):
         return None
     tags: dict[str, str] = {}
     for part in text.split(";")[1:]:
-        if found := _TAG.fullmatch(part):
-            tags.setdefault(found[1].lower(), found[2].strip().lower())
-    written = tags.get("p")
+        if tag := _TAG.fullmatch(part):
+            tags.setdefault(tag[1].lower(), tag[2].strip().lower())
+    policy = tags.get("p")
     note = None
-    if written is None:
+    if policy is None:
         note = "dmarc_policy_missing"
-    elif written not in POLICIES:
+    elif policy not in POLICIES:
         note = "dmarc_policy_invalid"
     return Dmarc(
         record=text,
-        policy=written if written in POLICIES else "none",
+        policy=policy if policy in POLICIES else "none",
         found_at=found_at,
         sp=tags.get("sp"),
         np=tags.get("np"),
@@ -68,15 +70,15 @@ def parse_dmarc(text: str, found_at: str) -> Dmarc | None:
 
 
 def select_dmarc(texts: Iterable[str], found_at: str) -> Dmarc | None:
-    """The one DMARC record among a name's TXT records. More than one counts as none (RFC 9989, "DNS Tree Walk")."""
+    """Return the DMARC record of a name's TXT records; None when there is none or more than one (RFC 9989)."""
     records = [text for text in texts if is_dmarc(text)]
     return parse_dmarc(records[0], found_at) if len(records) == 1 else None
 
 
 def tree_walk(domain: str) -> tuple[str, ...]:
-    """The domains whose `_dmarc` is asked for, in order: the domain, then upwards, at most WALK_LIMIT in all.
+    """Return the domains to ask for a `_dmarc` record, in order: `domain`, then those above it, at most WALK_LIMIT.
 
-    A domain of more than eight labels goes on with its last seven (RFC 9989, "DNS Tree Walk").
+    After a domain of more than eight labels comes the domain of its last seven (RFC 9989, "DNS Tree Walk").
     """
     labels = domain.split(".")
     rest = labels[1:] if len(labels) <= WALK_LIMIT else labels[-(WALK_LIMIT - 1) :]
@@ -84,15 +86,16 @@ def tree_walk(domain: str) -> tuple[str, ...]:
 
 
 def ends_walk(record: Dmarc) -> bool:
-    """Whether the walk goes no further up: the record says that it stands at, or above, the organisational domain."""
+    """Say whether the walk ends here: the record says that it is at, or above, the organisational domain."""
     return record.psd in ("n", "y")
 
 
 def choose(walked: Iterable[Dmarc]) -> Dmarc | None:
-    """The record that holds for a domain without its own, from those found above it (RFC 9989, "Policy Discovery").
+    """Return the record that applies to a domain without its own (RFC 9989, "Policy Discovery"), or None.
 
-    `walked` goes upwards. That of the organisational domain comes first, then that of a public suffix. The
-    organisational domain is the one right below a public suffix (`psd=y`), else the highest that has a record.
+    `walked` are the records found above the domain, from the lowest to the highest. The record of the organisational
+    domain comes before that of a public suffix (`psd=y`). The organisational domain is the one directly below a public
+    suffix or, without a public suffix, the highest domain that has a record.
     """
     records = list(walked)
     if not records or records[-1].psd != "y":

@@ -1,7 +1,6 @@
-"""How a company's mail set-up changed: the account of a history row.
+"""Which changes of a company's mail set-up make a row of history.
 
-Belongs here: which differences between two rows of table `domain_signals` are worth a row of history. Not here: what
-they do to a score (`scoring.history`).
+Not here: what a change does to a score (`scoring.history`).
 """
 
 from collections.abc import Mapping
@@ -11,14 +10,14 @@ SHOWN: Final = (
     "provider", "provider_name", "gateway", "tenant", "tenant_source", "mx", "no_mx_reason", "spf", "dmarc",
     "dkim_present", "dkim_selectors", "is_complete",
 )  # fmt: skip
-"""The fields of `MailSignals.to_row` that are compared. Left out are what changes with every scan (times, outcomes of
-single look-ups) and what no rule weighs (name servers, verifications)."""
+"""The fields of `MailSignals.to_row` that are compared. Left out is what changes with every scan (times, outcomes of
+single look-ups) and what no rule uses (name servers, verifications)."""
 
 
 def change_between(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> dict[str, dict[str, Any]] | None:
-    """What differs between two rows of table `domain_signals`: `{field: {"before": ..., "after": ...}}`, plain JSON.
+    """Return the differences between two rows of table `domain_signals` as `{field: {"before": ..., "after": ...}}`.
 
-    Empty for the first answer (`before` None), None when nothing differs.
+    The values are plain JSON. Returns {} for the first scan (`before` is None), and None when nothing differs.
     """
     if before is None:
         return {}

@@ -1,55 +1,63 @@
-"""What the MX records alone say: which host decides, whose it is, and whether there is any mail host at all.
+"""Reads MX records: which host decides, who owns it, and whether there is a mail host at all. Pure.
 
-Here belongs the reading of MX records. What does not: looking behind a gateway (`judge`).
+Not here: finding the mailbox behind a gateway (`classification`).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
-from partner_center_pipeline.mail.providers import Kind, Owner, Provider, owner_of
+from partner_center_pipeline.mail.providers import Kind, Owner, owner_of
+from partner_center_pipeline.vocabulary import Provider
 
 _LOCALHOST: Final = ("localhost", "localdomain")
 
 NULL_MX: Final = "null_mx"
 LOCALHOST: Final = "localhost"
 PARKING: Final = "parking"
+"""The three values of `MxReading.no_mail`."""
 
 
 @dataclass(frozen=True, slots=True)
 class MxReading:
     """What a set of MX records says.
 
-    `host`, at `preference`, decides: the lowest preference, and at equal preference a known mailbox before a
-    gateway before an unknown host; of several mailboxes the one that the other records say more for, and when they say
-    the same a mail service before a hoster. `name` is what `owner` was recognised by: the host, or the CNAME target it
-    leads to. `no_mail` is None, or why these records name no mail host: `null_mx` (RFC 7505), `localhost`, `parking`.
-    `gateway` is a filtering service at the deciding preference. `tie` means that the deciding preference has hosts of
-    different owners, `mixed` that some other preference has.
+    `host` decides: it has the lowest preference, `preference`. At equal preference a known mailbox comes first, then a
+    gateway, then an unknown host; of several mailboxes the one with the most support in the other records, then a mail
+    service before a hoster. `name` is the name by which `owner` was recognised: the host or one of its CNAME targets.
+    `no_mail` is None, or why these records name no mail host: `null_mx` (RFC 7505), `localhost`, `parking`. `gateway`
+    is the filtering service at the deciding preference, or None. `tie` means that hosts of different owners share the
+    deciding preference, `mixed` that a host of a higher preference value has another owner.
     """
 
     preference: int | None
     host: str | None
     name: str | None
     owner: Owner | None
-    provider: Provider
     gateway: str | None
     no_mail: str | None
     tie: bool
     mixed: bool
 
 
-_NOTHING: Final = MxReading(None, None, None, None, Provider.Unknown, None, None, tie=False, mixed=False)
+class _Host(NamedTuple):
+    preference: int
+    host: str
+    name: str
+    owner: Owner | None
+
+
+_NOTHING: Final = MxReading(None, None, None, None, None, None, tie=False, mixed=False)
 
 
 def host_key(host: str) -> str:
-    """The form in which hosts are compared: lower-case, no blanks around, no final dot."""
+    """Return `host` in the form for comparisons: lower case, without surrounding white space and final dot."""
     return host.strip().lower().rstrip(".")
 
 
 def sort_mx(mx: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
-    """(preference, host) pairs as a domain's MX in the order in which they are tried; the null MX's host is ''."""
+    """Return the (preference, host) pairs in the order in which senders try them; the host of a null MX is ''."""
     return tuple(sorted({(preference, host_key(host)) for preference, host in mx}))
 
 
@@ -62,7 +70,7 @@ def _is_localhost(host: str) -> bool:
         return False
 
 
-def _recognise(host: str, targets: Iterable[str]) -> tuple[str, Owner | None]:
+def _find_owner(host: str, targets: Iterable[str]) -> tuple[str, Owner | None]:
     for name in (host, *targets):
         owner = owner_of(name)
         if owner is not None:
@@ -71,15 +79,15 @@ def _recognise(host: str, targets: Iterable[str]) -> tuple[str, Owner | None]:
 
 
 def _rank(owner: Owner | None, weights: Mapping[Owner, int]) -> tuple[int, int, bool]:
-    """What sorts hosts of one preference: the kind of owner, then the weight, then mail services before hosters."""
+    """Return the sort key of a host among those of equal preference: the order that MxReading describes."""
     if owner is None:
         return 3, 0, False
     if owner.kind is Kind.GATEWAY:
         return 2, 0, False
     if owner.kind is Kind.PARKING:
         return 4, 0, False
-    hosting = owner.provider is Provider.Hosting
-    return 1 if owner.provider is Provider.Unknown else 0, -weights.get(owner, 0), hosting
+    hosting = owner.provider is Provider.HOSTING
+    return 1 if owner.provider is Provider.UNKNOWN else 0, -weights.get(owner, 0), hosting
 
 
 def read_mx(
@@ -89,8 +97,8 @@ def read_mx(
 ) -> MxReading:
     """Read (preference, host) pairs (mail_signals.md, "Provider table").
 
-    `targets` maps a host to the CNAME targets it leads to, `weights` an owner to what the domain's other records say
-    for it, in percent. No pair at all reads as provider Unknown with no host.
+    `targets` maps a host to its CNAME targets, in order. `weights` maps an owner to the support for it in the domain's
+    other records, in percent. Without any pair the reading has no host, which `classify_provider` calls Unknown.
     """
     pairs = sort_mx(mx)
     if not pairs:
@@ -98,39 +106,43 @@ def read_mx(
     usable = [(preference, host) for preference, host in pairs if host and not _is_localhost(host)]
     if not usable:
         return _no_mail(LOCALHOST if any(host for _, host in pairs) else NULL_MX, None)
-    hosts = [(p, host, *_recognise(host, (targets or {}).get(host, ()))) for p, host in usable]
-    lowest = hosts[0][0]
-    deciding = sorted((h for h in hosts if h[0] == lowest), key=lambda h: (*_rank(h[3], weights or {}), h[1]))
+    hosts = [_Host(p, host, *_find_owner(host, (targets or {}).get(host, ()))) for p, host in usable]
+    lowest = hosts[0].preference
+    deciding = [h for h in hosts if h.preference == lowest]
+    deciding.sort(key=lambda h: (*_rank(h.owner, weights or {}), h.host))
     _, host, name, owner = deciding[0]
     if owner is not None and owner.kind is Kind.PARKING:
         return _no_mail(PARKING, host)
-    gateways = [o.name for _, _, _, o in deciding if o is not None and o.kind is Kind.GATEWAY]
+    gateways = [h.owner.name for h in deciding if h.owner is not None and h.owner.kind is Kind.GATEWAY]
     return MxReading(
         preference=lowest,
         host=host,
         name=name,
         owner=owner,
-        provider=Provider.Local if owner is None else owner.provider,
         gateway=gateways[0] if gateways else None,
         no_mail=None,
-        tie=len({o.name if o else None for _, _, _, o in deciding}) > 1,
-        mixed=any((o.name if o else None) != (owner.name if owner else None) for p, _, _, o in hosts if p > lowest),
+        tie=len({h.owner and h.owner.name for h in deciding}) > 1,
+        mixed=any((h.owner and h.owner.name) != (owner and owner.name) for h in hosts if h.preference > lowest),
     )
 
 
 def _no_mail(reason: str, host: str | None) -> MxReading:
-    return MxReading(None, host, host, None, Provider.Unknown, None, reason, tie=False, mixed=False)
+    return MxReading(None, host, host, None, None, reason, tie=False, mixed=False)
 
 
-def classify_provider(mx: str | Iterable[str | tuple[int, str]] | None) -> Provider:
-    """The provider that MX records name (mail_signals.md, "Provider table").
+def classify_provider(mx: MxReading | str | Iterable[str | tuple[int, str]] | None) -> Provider:
+    """Return the provider that MX records name (mail_signals.md, "Provider table").
 
-    Takes nothing, one host, or any number of hosts or (preference, host) pairs; hosts without a preference are equals.
-    The lowest preference decides; suffixes match whole labels, never substrings. Gateways, consumer Outlook, other
-    mailbox providers, the null MX and nothing at all are Unknown; any other host is Local.
+    `mx` is a reading, one host, several hosts or (preference, host) pairs, or None. Hosts without a preference have
+    equal preference. The lowest preference decides. Suffixes match whole labels, never substrings. Gateways, consumer
+    Outlook, other mailbox providers, the null MX and None are Unknown; a host that is not in the table is Local.
     """
-    if mx is None:
-        return Provider.Unknown
-    entries: Iterable[str | tuple[int, str]] = (mx,) if isinstance(mx, str) else mx
-    pairs = [(0, entry) if isinstance(entry, str) else (entry[0], entry[1]) for entry in entries]
-    return read_mx(pairs).provider
+    reading = mx if isinstance(mx, MxReading) else read_mx(_as_pairs(mx))
+    if reading.host is None or reading.no_mail is not None:
+        return Provider.UNKNOWN
+    return Provider.LOCAL if reading.owner is None else reading.owner.provider
+
+
+def _as_pairs(mx: str | Iterable[str | tuple[int, str]] | None) -> list[tuple[int, str]]:
+    entries: Iterable[str | tuple[int, str]] = () if mx is None else (mx,) if isinstance(mx, str) else mx
+    return [(0, entry) if isinstance(entry, str) else (entry[0], entry[1]) for entry in entries]

@@ -1,8 +1,6 @@
-"""The provider table: which host belongs to whom. Loads and checks providers.toml and answers questions about
-hosts.
+"""The provider table (providers.toml): loads it, checks it, and finds the owner of a host.
 
-Here belongs everything that reads a host name against the table. What does not: weighing several hints
-against each other (`judge`).
+Not here: weighing several hints against each other (`classification`).
 """
 
 import re
@@ -16,23 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from partner_center_pipeline.vocabulary import Provider
+
 if TYPE_CHECKING:
     import tldextract
-
-
-class Provider(StrEnum):
-    """Who keeps a domain's mailboxes, as far as scoring cares (scoring.md, section 1)."""
-
-    M365 = "M365"
-    Google = "Google"
-    Yandex = "Yandex"
-    Zoho = "Zoho"
-    Amazon = "Amazon"
-    SendGrid = "SendGrid"
-    Mailgun = "Mailgun"
-    Hosting = "Hosting"
-    Local = "Local"
-    Unknown = "Unknown"
 
 
 class Kind(StrEnum):
@@ -45,7 +30,7 @@ class Kind(StrEnum):
 
 
 class Place(StrEnum):
-    """Where in the DNS a host name was seen. The suffixes of MX count in every place."""
+    """The kind of record that named a host. The table's `mx` suffixes count in every place."""
 
     MX = "mx"
     SPF = "spf"
@@ -72,7 +57,7 @@ class _Entry(BaseModel):
 
     name: str
     kind: Kind
-    provider: Provider = Provider.Unknown
+    provider: Provider = Provider.UNKNOWN
     mx: tuple[str, ...] = ()
     spf: tuple[str, ...] = ()
     dkim: tuple[str, ...] = ()
@@ -81,9 +66,9 @@ class _Entry(BaseModel):
 
     @model_validator(mode="after")
     def _provider_fits_kind(self) -> "_Entry":
-        if self.provider is Provider.Local:
+        if self.provider is Provider.LOCAL:
             raise ValueError("Local is what is left when no entry matches; it cannot be an entry")
-        if self.kind in (Kind.GATEWAY, Kind.PARKING) and self.provider is not Provider.Unknown:
+        if self.kind in (Kind.GATEWAY, Kind.PARKING) and self.provider is not Provider.UNKNOWN:
             raise ValueError(f"a {self.kind} keeps no mailbox, so it has no provider")
         return self
 
@@ -106,19 +91,19 @@ _SUFFIX: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.(?:{_LABEL}|\*)|{_LABEL}
 
 @cache
 def _public_suffix_list() -> "tldextract.TLDExtract":
-    import tldextract  # 0.1 s, and only the suffixes that end in `*` need it
+    import tldextract  # takes 0.1 s; only suffixes that end in `*` need it
 
-    # The list that comes with the library: nothing is downloaded and nothing is written.
+    # Use the list that comes with the library: download nothing, write nothing.
     return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 
-def _without_public_suffix(host: str) -> str | None:
+def _with_suffix_wildcard(host: str) -> str | None:
     suffix = _public_suffix_list()(host).suffix
     return f"{host.removesuffix(suffix)}*" if suffix and host != suffix else None
 
 
 class ProviderTable:
-    """Suffixes and their owners. Raises ProviderTableError at construction for a table that contradicts itself."""
+    """The suffixes and their owners. Construction raises ProviderTableError for a table that contradicts itself."""
 
     def __init__(self, text: str) -> None:
         """Read a table from TOML text of the form that providers.toml documents."""
@@ -131,9 +116,9 @@ class ProviderTable:
         self._label_wildcards: Final[set[str]] = set()
         self._suffix_wildcards: Final[set[str]] = set()
         for raw in table.owner:
-            self._add(raw)
+            self._add_owner(raw)
 
-    def _add(self, raw: dict[str, object]) -> None:
+    def _add_owner(self, raw: dict[str, object]) -> None:
         try:
             entry = _Entry.model_validate(raw)
         except ValidationError as error:
@@ -157,24 +142,24 @@ class ProviderTable:
                 self._label_wildcards.add(labels[-1])
 
     def owner(self, host: str, place: Place = Place.MX) -> Owner | None:
-        """Who owns `host` (lower-case, no final dot), or None. The longest suffix wins; only whole labels match."""
-        found = self._longest(host, place)
-        if found is None and not self._suffix_wildcards.isdisjoint(host.split(".")):
-            cut = _without_public_suffix(host)
-            found = self._longest(cut, place) if cut else None
-        return found
+        """Return the owner of `host` (lower case, no final dot), or None. The longest suffix of whole labels wins."""
+        owner = self._owner_by_longest_suffix(host, place)
+        if owner is None and not self._suffix_wildcards.isdisjoint(host.split(".")):
+            wildcard_host = _with_suffix_wildcard(host)
+            owner = self._owner_by_longest_suffix(wildcard_host, place) if wildcard_host else None
+        return owner
 
-    def _longest(self, host: str, place: Place) -> Owner | None:
+    def _owner_by_longest_suffix(self, host: str, place: Place) -> Owner | None:
         labels = host.split(".")
-        wild = labels[-1] in self._label_wildcards
+        has_label_wildcards = labels[-1] in self._label_wildcards
         for start in range(len(labels)):
             suffix = ".".join(labels[start:])
-            found = self._get(suffix, place)
-            if found is None and wild:
-                # A `*` inside a suffix stands for the label after the first.
-                found = self._get(".".join([labels[start], "*", *labels[start + 2 :]]), place)
-            if found is not None:
-                return found
+            owner = self._get(suffix, place)
+            if owner is None and has_label_wildcards:
+                # A `*` inside a suffix is always its second label.
+                owner = self._get(".".join([labels[start], "*", *labels[start + 2 :]]), place)
+            if owner is not None:
+                return owner
         return None
 
     def _get(self, suffix: str, place: Place) -> Owner | None:
@@ -183,11 +168,11 @@ class ProviderTable:
 
 @cache
 def provider_table() -> ProviderTable:
-    """The table that comes with the product, read once. Raises ProviderTableError."""
+    """Return the table that comes with the product, read once. Raises ProviderTableError."""
     return ProviderTable(files("partner_center_pipeline.mail").joinpath("providers.toml").read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=4096)
 def owner_of(host: str, place: Place = Place.MX) -> Owner | None:
-    """Who owns `host` as seen in `place`, by the product's own table. The case and a final dot do not matter."""
+    """Return the owner of `host`, named by a record of kind `place`, or None. Case and a final dot do not matter."""
     return provider_table().owner(host.lower().rstrip("."), place)

@@ -1,12 +1,11 @@
-"""Asking resolvers: UDP, TCP when an answer is truncated, retries, a rate limit, and a cache by TTL.
+"""The DNS client: UDP, TCP when an answer is truncated, retries, a rate limit, and a cache by TTL.
 
-Here is the package's I/O. What does not belong here: what is asked for a domain (`scanner`), and how bytes are read
-(`wire`).
+Not here: what to ask for a domain (`scanner`), reading and writing messages (`wire`).
 
-Both libraries were measured (17 questions a domain, one core): dnspython's own asyncio client 95 domains per second of
-CPU, aiodns (c-ares) 613, this 561 to 647 with the judging included. Besides, with aiodns one unreadable answer
-fails every other question on the same socket, an NXDOMAIN hides the CNAME that led there (which is what names a
-tenant), and the negative TTL of the SOA is not shown.
+Measured with 17 questions per domain on one core, in domains per second of CPU: dnspython's own asyncio client 95,
+aiodns (c-ares) 613, this one 561 to 647, classification included. aiodns is as fast, but with it one unreadable answer
+fails every other question on the same socket, an NXDOMAIN hides the CNAME before it (which can name the tenant), and
+the negative TTL of the SOA is not available.
 """
 
 import asyncio
@@ -14,48 +13,50 @@ import secrets
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from typing import Final, Protocol, Self
 
 from partner_center_pipeline.mail import wire
 from partner_center_pipeline.mail.signals import Outcome
 from partner_center_pipeline.mail.wire import Answer, Question, RdataType
+from partner_center_pipeline.settings import is_loopback
 
 TRIES: Final = 3
-"""Attempts per question, each at the next resolver."""
+"""Attempts per question, each with the next resolver."""
 
 TRY_SECONDS: Final = 2.0
-"""How long one attempt waits for its answer."""
+"""The time in which one attempt must be answered."""
 
 QUERIES_PER_SECOND: Final = 1000.0
-"""Questions per second to one resolver; Google Public DNS, for one, throttles a client at 1,500."""
+"""Questions per second to one resolver. Google Public DNS limits a client to 1,500."""
 
 IN_FLIGHT: Final = 128
-"""Questions that one resolver has unanswered at the same time: a burst that fits a socket's default receive
-buffer (208 KiB on Linux) at either end, where one too many is dropped and costs TRY_SECONDS."""
+"""Unanswered questions per resolver at one time. That many fit into a socket's default receive buffer at both ends
+(208 KiB on Linux). A datagram that does not fit is dropped, and its question waits for TRY_SECONDS."""
 
 CACHE_SIZE: Final = 20_000
-"""Answers that are kept at most; those that were used last stay."""
+"""The largest number of answers kept. The least recently used are dropped first."""
 
 LONGEST_DATAGRAM: Final = 65_535
+"""The largest UDP message in bytes."""
 
 _TTL_CAP: Final = 86_400
+"""The longest time in seconds that an answer is kept."""
 
 
 class ResolverError(Exception):
-    """No resolver can be used. The message says what to set."""
+    """No resolver can be used. The message says which setting to change."""
 
 
 class Resolver(Protocol):
-    """Where answers come from."""
+    """A source of answers."""
 
     async def query(self, name: str, rdtype: RdataType) -> Answer:
-        """The answer for a name in ASCII. Never raises for what a server does: that is the answer's outcome."""
+        """Return the answer for an ASCII name. Never raises for what a server does: the answer's outcome says it."""
         ...
 
 
 class TokenBucket:
-    """Spreads questions to `rate` per second with a burst of a tenth of a second's worth."""
+    """Limits questions to `rate` per second. A burst has at most the questions of a tenth of a second."""
 
     def __init__(self, rate: float) -> None:
         self._interval = 1 / rate
@@ -63,16 +64,15 @@ class TokenBucket:
         self._next = 0.0
 
     def reserve(self, now: float) -> float:
-        """Take one token and say how many seconds to wait before using it; `now` in seconds, never going back."""
+        """Take one token and return the seconds to wait before using it. `now` is in seconds and never goes back."""
         self._next = max(self._next, now - self._burst) + self._interval
         return max(0.0, self._next - now)
 
 
 class _Upstream:
-    """One resolver: a connected UDP socket that many questions share, told apart by their ids.
+    """One resolver, with a connected UDP socket that many questions share. Their ids tell the answers apart.
 
-    The socket is read here and not by an asyncio transport, which takes one datagram per turn of the event
-    loop.
+    The socket is read here because an asyncio transport reads only one datagram per turn of the event loop.
     """
 
     def __init__(self, host: str, port: int, rate: float | None) -> None:
@@ -101,48 +101,48 @@ class _Upstream:
             except BlockingIOError:
                 return
             except OSError:
-                self._nobody_there()
+                self._end_pending()
                 return
-            waiting = self._pending.get(wire.ident_of(message) or 0)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(message)
+            reply = self._pending.get(wire.ident_of(message) or 0)
+            if reply is not None and not reply.done():
+                reply.set_result(message)
 
-    def _nobody_there(self) -> None:
-        """The network says that nothing listens at the address: no question waits any longer for its answer."""
-        for waiting in self._pending.values():
-            _give_up(waiting)
+    def _end_pending(self) -> None:
+        """End all questions without an answer: the network says that nothing listens at the address."""
+        for reply in self._pending.values():
+            _end_without_answer(reply)
 
-    async def ask(self, asked: Question) -> Answer:
-        """One attempt."""
+    async def query_once(self, asked: Question) -> Answer:
+        """Make one attempt, over UDP and, when the server requires it, again without EDNS or over TCP."""
         async with self._slots:
-            message = await self._datagram(asked, edns=True)
+            message = await self._send_over_udp(asked, edns=True)
             if message is not None and wire.rejects_edns(message):
-                message = await self._datagram(asked, edns=False)
+                message = await self._send_over_udp(asked, edns=False)
             if message is not None and wire.is_truncated(message):
-                message = await self._stream(asked)
+                message = await self._send_over_tcp(asked)
         return Answer(Outcome.TIMEOUT) if message is None else wire.read_answer(message, asked)
 
-    async def _token(self) -> None:
+    async def _wait_for_token(self) -> None:
         if self._bucket is not None and (delay := self._bucket.reserve(self._loop.time())) > 0:
             await asyncio.sleep(delay)
 
-    async def _datagram(self, asked: Question, *, edns: bool) -> bytes | None:
-        await self._token()
+    async def _send_over_udp(self, asked: Question, *, edns: bool) -> bytes | None:
+        await self._wait_for_token()
         ident = self._free_ident()
-        waiting: asyncio.Future[bytes | None] = self._loop.create_future()
-        self._pending[ident] = waiting
-        timer = self._loop.call_later(TRY_SECONDS, _give_up, waiting)
+        reply: asyncio.Future[bytes | None] = self._loop.create_future()
+        self._pending[ident] = reply
+        timer = self._loop.call_later(TRY_SECONDS, _end_without_answer, reply)
         try:
             self._socket.send(asked.message(ident, edns=edns))
-            return await waiting
+            return await reply
         except OSError:
             return None
         finally:
             timer.cancel()
             del self._pending[ident]
 
-    async def _stream(self, asked: Question) -> bytes | None:
-        await self._token()
+    async def _send_over_tcp(self, asked: Question) -> bytes | None:
+        await self._wait_for_token()
         message = asked.message(self._free_ident())
         try:
             async with asyncio.timeout(TRY_SECONDS):
@@ -155,7 +155,7 @@ class _Upstream:
                     writer.close()
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return None
-        # What answers another question is as good as unreadable.
+        # An answer to another question counts as unreadable: b"" reads as MALFORMED.
         return answer if wire.ident_of(answer) == wire.ident_of(message) else b""
 
     def _free_ident(self) -> int:
@@ -164,36 +164,29 @@ class _Upstream:
         return ident
 
 
-def _give_up(waiting: asyncio.Future[bytes | None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+def _end_without_answer(reply: asyncio.Future[bytes | None]) -> None:
+    if not reply.done():
+        reply.set_result(None)
 
 
 def system_resolvers() -> tuple[tuple[str, int], ...]:
-    """The machine's own resolvers (/etc/resolv.conf). Raises ResolverError when it has none."""
-    import dns.resolver  # brings dnspython's own network code, which nothing else needs
+    """Return the machine's own resolvers (/etc/resolv.conf). Raises ResolverError when it has none."""
+    import dns.resolver  # loads dnspython's network code, which nothing else needs
 
     try:
-        found = dns.resolver.Resolver()
+        resolver = dns.resolver.Resolver()
     except (dns.resolver.NoResolverConfiguration, OSError):
         raise ResolverError(
             "this machine names no DNS resolver; set HUNTER_DNS_RESOLVERS, e.g. HUNTER_DNS_RESOLVERS=192.0.2.53"
         ) from None
-    return tuple((str(server), found.port) for server in found.nameservers)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return tuple((str(server), resolver.port) for server in resolver.nameservers)
 
 
 class StubResolver:
-    """Asks recursive resolvers in turn. An async context manager: the sockets live as long as it does.
+    """Asks recursive resolvers in turn. An async context manager: it opens the sockets and closes them at the end.
 
-    `servers` are (host, port); none means the machine's own. `rate` is questions per second to each, except to one on
-    loopback: that is a resolver of our own (or the local Microsoft's zone), and it limits what it forwards.
+    `servers` are (host, port); without any, the machine's own are used. `rate` is questions per second to each. There
+    is no limit for a resolver on loopback: it is our own (or the simulator's), and limits what it forwards.
     """
 
     def __init__(self, servers: Sequence[tuple[str, int]], rate: float = QUERIES_PER_SECOND) -> None:
@@ -205,7 +198,7 @@ class StubResolver:
     async def __aenter__(self) -> Self:
         """Open one socket per resolver. Raises ResolverError for an address that cannot be used."""
         for host, port in self._servers:
-            upstream = _Upstream(host, port, None if _is_loopback(host) else self._rate)
+            upstream = _Upstream(host, port, None if is_loopback(host) else self._rate)
             try:
                 await upstream.open()
             except OSError as error:
@@ -223,58 +216,58 @@ class StubResolver:
             upstream.close()
 
     async def query(self, name: str, rdtype: RdataType) -> Answer:
-        """See Resolver. CNAMEs are followed to their end, at most `wire.CHAIN_LIMIT` (see `wire.continue_chain`)."""
-        answer = await self._ask(name, rdtype)
+        """Return the answer, following CNAMEs to their end (see `wire.continue_chain`)."""
+        answer = await self._query_with_retries(name, rdtype)
         while answer.open_end:
-            answer = wire.continue_chain(answer, await self._ask(answer.cnames[-1], rdtype))
+            answer = wire.continue_chain(answer, await self._query_with_retries(answer.cnames[-1], rdtype))
         return answer
 
-    async def _ask(self, name: str, rdtype: RdataType) -> Answer:
+    async def _query_with_retries(self, name: str, rdtype: RdataType) -> Answer:
         asked = wire.question(name, rdtype)
         if asked is None:
             return wire.impossible(name)
         self._turn += 1
         answer = Answer(Outcome.TIMEOUT)
         for attempt in range(TRIES):
-            latest = await self._upstreams[(self._turn + attempt) % len(self._upstreams)].ask(asked)
+            latest = await self._upstreams[(self._turn + attempt) % len(self._upstreams)].query_once(asked)
             if latest.outcome.is_fact:
                 return latest
-            # A word from a server says more than silence.
+            # An error that a server reports says more than a timeout.
             answer = answer if latest.outcome is Outcome.TIMEOUT else latest
         return answer
 
 
 class CachingResolver:
-    """Remembers another resolver's facts for their TTL and asks no question twice at the same time."""
+    """Keeps another resolver's facts for their TTL, and asks no question twice at the same time."""
 
     def __init__(self, resolver: Resolver, now: Callable[[], float]) -> None:
-        """`now` gives seconds that never go back."""
+        """Cache the answers of `resolver`. `now` gives seconds that never go back."""
         self._resolver = resolver
         self._now = now
         self._known: OrderedDict[tuple[str, RdataType], tuple[float, Answer]] = OrderedDict()
         self._asking: dict[tuple[str, RdataType], asyncio.Future[Answer]] = {}
 
     async def query(self, name: str, rdtype: RdataType) -> Answer:
-        """See Resolver."""
+        """Return the kept answer, or else the other resolver's (see Resolver.query)."""
         key = (name, rdtype)
-        while (other := self._asking.get(key)) is not None:
+        while (pending := self._asking.get(key)) is not None:
             try:
-                return await asyncio.shield(other)
+                return await asyncio.shield(pending)
             except asyncio.CancelledError:
-                # Either the domain that asked first ran out of time, or this one did.
+                # The time is over, either for the domain that asked first (then ask again) or for this one.
                 task = asyncio.current_task()
-                if not other.cancelled() or (task is not None and task.cancelling()):
+                if not pending.cancelled() or (task is not None and task.cancelling()):
                     raise
         if (known := self._known.get(key)) is not None and known[0] > self._now():
             self._known.move_to_end(key)
             return known[1]
-        mine: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._asking[key] = mine
+        result: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asking[key] = result
         try:
             answer = await self._resolver.query(name, rdtype)
-            mine.set_result(answer)
+            result.set_result(answer)
         finally:
-            mine.cancel()
+            result.cancel()
             del self._asking[key]
         if answer.outcome.is_fact and answer.ttl > 0:
             self._known[key] = (self._now() + min(answer.ttl, _TTL_CAP), answer)

@@ -1,18 +1,18 @@
-"""The row of table `domain_signals` that a scan leaves behind: the last facts, and when to ask again.
+"""The row of table `domain_signals` after a scan: the last facts, and when to scan again.
 
-Belongs here: putting a scan and what was known before together. Not here: what counts as a fact (`facts`), storing.
+Not here: which facts are kept, and for how long (`retention`); storing the row (`warehouse`).
 """
 
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from partner_center_pipeline.mail.facts import keep_facts, next_scan_after, retry_is_due
+from partner_center_pipeline.mail.retention import keep_facts, next_scan_after, retry_is_due
 from partner_center_pipeline.mail.signals import MailSignals
 
 
 def row_of(scanned: MailSignals, stored: Mapping[str, Any] | None, ttl_hours: int) -> dict[str, Any]:
-    """The row after `scanned`, given the row before it (None: never asked). `ttl_hours`: HUNTER_SIGNALS_TTL_HOURS."""
+    """Return the row after the scan `scanned`. `stored` is the row before it, None for a domain never scanned."""
     before = MailSignals.from_row(stored["signals"]) if stored else None
     known = keep_facts(before, scanned)
     failures = (stored["failures"] if stored else 0) + 1 if retry_is_due(known) else 0

@@ -1,7 +1,6 @@
-"""The plain data of this package: what was asked, what was answered, and what it says about a domain's mail.
+"""The plain data of this package: look-ups, their answers, and what they say about a domain's mail.
 
-Here belong the records that other packages read and store. What does not: how answers are got (`resolver`,
-`scanner`), how they are weighed (`judge`), how long they hold (`facts`).
+Not here: getting answers (`resolver`, `scanner`), weighing them (`classification`), keeping them (`retention`).
 """
 
 from collections.abc import Mapping
@@ -13,8 +12,8 @@ from typing import Any, Final, Self
 from pydantic import TypeAdapter
 
 from partner_center_pipeline.mail.dmarc import Dmarc
-from partner_center_pipeline.mail.providers import Provider
 from partner_center_pipeline.mail.spf import Spf
+from partner_center_pipeline.vocabulary import Provider, TenantSource
 
 
 class Outcome(StrEnum):
@@ -30,7 +29,7 @@ class Outcome(StrEnum):
 
     @property
     def is_fact(self) -> bool:
-        """Whether the DNS said something about the domain, and not only about itself."""
+        """Whether the outcome says something about the domain, not only about the servers."""
         return self in _FACTS
 
 
@@ -48,18 +47,19 @@ LYNCDISCOVER: Final = "lyncdiscover"
 NS: Final = "ns"
 TENANT: Final = "tenant"
 _DKIM: Final = "dkim:"
+"""Names of look-ups; `_DKIM` is the beginning of the name."""
 
 NEEDED: Final = (MX, TXT, DMARC)
-"""The look-ups without which there is no score."""
+"""The look-ups that a score needs as facts."""
 
 
 def dkim_lookup(selector: str) -> str:
-    """The name of the look-up of one DKIM selector."""
+    """Return the name of the look-up of one DKIM selector."""
     return _DKIM + selector
 
 
 def selector_of(lookup: str) -> str | None:
-    """The DKIM selector of a look-up's name, or None when it is another look-up."""
+    """Return the DKIM selector in a look-up's name, or None for another look-up."""
     return lookup.removeprefix(_DKIM) if lookup.startswith(_DKIM) else None
 
 
@@ -67,18 +67,18 @@ def selector_of(lookup: str) -> str | None:
 class Lookup:
     """What is known from one look-up of one domain.
 
-    `outcome` and `records` are the last fact; a look-up that never brought one has the outcome of the last
-    attempt, and at most the part of the records that was answered (`spf_nested`, `mx_hosts`, `dmarc_above`
-    take several). `answered_at` (UTC) is when the fact was brought, None without one. `missed` is the outcome
-    of a later attempt that brought no fact; None when the last attempt did. `records` are in presentation
-    form:
+    `outcome` and `records` are the last fact. Without any fact, `outcome` is that of the last attempt, and `records`
+    are the part that was answered (`spf_nested`, `mx_hosts` and `dmarc_above` ask several questions). `answered_at` is
+    the time of the fact in UTC, None without one. `missed` is the outcome of the last attempt if it brought no fact,
+    else None. `targets` are the CNAME targets before the records, in order. `records` are in presentation form:
 
-    * `mx`: `10 mail.example.com`; the null MX is `0` and a blank. `ns`, and CNAMEs: a host.
-    * `txt`, `dmarc`: a TXT record's pieces joined, bytes that are not UTF-8 as `\\xff`.
-    * `dkim:<selector>`: as TXT. `targets` are the CNAME targets on the way there, in order.
-    * `mx_hosts`: a host and the CNAME targets it leads to, blank between. `spf_nested`: a host that the SPF
-      record draws on at some depth. `tenant`: a tenant id (HTTPS, not DNS). `dmarc_above`: a domain above, a
-      blank, its DMARC record.
+    * `mx`: `10 mail.example.com`; a null MX is `0` and a space
+    * `txt`, `dmarc`, `dkim:<selector>`: the joined pieces of a TXT record, bytes that are not UTF-8 as `\\xff`
+    * `ns`, `autodiscover`, `enterpriseregistration`, `lyncdiscover`: a host
+    * `mx_hosts`: an MX host and its CNAME targets, separated by spaces
+    * `spf_nested`: a host that the SPF records of included hosts include, at any depth
+    * `dmarc_above`: a domain above, a space, its DMARC record
+    * `tenant`: a tenant id (over HTTPS, not DNS)
     """
 
     outcome: Outcome
@@ -89,18 +89,18 @@ class Lookup:
 
     @property
     def is_fact(self) -> bool:
-        """Whether there is an answer to go by, however old."""
+        """Whether there is a fact, however old."""
         return self.outcome.is_fact
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One thing that says whose a domain's mail is.
+    """One observation about who handles a domain's mail.
 
-    `kind` is `mx`, `mx_cname`, `dkim`, `spf`, `autodiscover`, `ns` (hints at the mailbox, strongest first),
-    `gateway`, `sender` (a service for programs: never a hint), or `microsoft` (a Microsoft relation that is
-    no mailbox). `detail` is what was seen: a host, with the selector before it for DKIM. `points_to` is a
-    Provider's value; for `gateway` and for a mailbox that scores as Unknown it is the owner's name.
+    `kind` is `mx`, `mx_cname`, `dkim`, `spf`, `autodiscover`, `ns` (for the mailbox, strongest first), `gateway`,
+    `sender` (a service for mail from programs: never a hint) or `microsoft` (the domain uses Microsoft services, not
+    necessarily mail). `detail` is the host; for DKIM the selector is before it. `points_to` is the value of a Provider,
+    or the owner's name when the provider is Unknown.
     """
 
     kind: str
@@ -112,34 +112,31 @@ class Evidence:
 class MailSignals:
     """What DNS said about one domain, and what follows from it.
 
-    domain          the domain asked about, as given, lower-case
-    scanned_at      UTC, when the last scan of it ended
-    provider        who keeps the mailboxes, as the mail records say; a tenant does not change it
-    provider_name   a person's word for it: `Natro`, `consumer Outlook`; None for Local and when nothing is
-                    known
-    gateway         name of the filtering service the MX points at, or None
-    confidence      0 to 100, how sure `provider` is; 0 when nothing names one
-    evidence        what `provider`, `gateway` and `tenant` rest on, strongest first
-    notes           stable codes of what a person may want to know (judge.py lists them)
+    domain          the domain asked about, in lower case
+    scanned_at      UTC, the end of the last scan
+    provider        who keeps the mailboxes, by the mail records; a tenant does not change it
+    provider_name   its name for people: `Natro`, `consumer Outlook`; None for Local and when nothing is known
+    gateway         name of the filtering service that the MX names, or None
+    confidence      0 to 100 percent, how sure `provider` is; 0 when nothing names one
+    evidence        the reasons for `provider`, `gateway` and `tenant`, strongest first, then other observations
+    notes           stable codes of what a person may want to know (`classification` lists them)
     mx              (preference, host) in the order of trying; empty without a record
     mx_outcome      outcome of the MX look-up
-    no_mx_reason    why there is *as a fact* no mail host: `nxdomain`, `nodata`, `null_mx`, `localhost`,
-                    `parking`
+    no_mx_reason    why it is a fact that there is no mail host: `nxdomain`, `nodata`, `null_mx`, `localhost`, `parking`
     spf, dmarc      the records as parsed; dmarc is None when absent or not known
-    dkim_present    True, False only when every selector answered, else None
-    dkim_selectors  selectors that hold a key
-    dkim_targets    (selector, CNAME target) of selectors that are CNAMEs, with or without a key behind
-    tenant          Microsoft tenant, or None; `tenant_source` says from where: `dkim_target` (then it is the
-                    tenant's first name) or `oidc_metadata` (then it is its id)
+    dkim_present    True; False only when every selector answered; else None
+    dkim_selectors  selectors that have a key
+    dkim_targets    (selector, CNAME target) of selectors that are CNAMEs, with or without a key
+    tenant          Microsoft tenant, or None: its name (`tenant_source` is `dkim_target`) or its id (`oidc_metadata`)
     autodiscover    the CNAME target, or None
     ns              name servers
-    verifications   TXT records by which services made the domain's owner prove the domain
+    verifications   TXT records by which the domain's owner proved the ownership to services
     lookups         every look-up by name, see Lookup
     """
 
     domain: str
     scanned_at: datetime
-    provider: Provider = Provider.Unknown
+    provider: Provider = Provider.UNKNOWN
     provider_name: str | None = None
     gateway: str | None = None
     confidence: int = 0
@@ -154,7 +151,7 @@ class MailSignals:
     dkim_selectors: tuple[str, ...] = ()
     dkim_targets: tuple[tuple[str, str], ...] = ()
     tenant: str | None = None
-    tenant_source: str | None = None
+    tenant_source: TenantSource | None = None
     autodiscover: str | None = None
     ns: tuple[str, ...] = ()
     verifications: tuple[str, ...] = ()
@@ -167,34 +164,33 @@ class MailSignals:
 
     @property
     def dmarc_policy(self) -> str | None:
-        """The record's `p`: none, quarantine or reject; None when there is no record or it is not known."""
+        """The record's `p`: none, quarantine or reject; None when there is no record or none is known."""
         return self.dmarc.policy if self.dmarc else None
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
-        """Look-up -> outcome of what is known from it: the last fact, or else the last attempt."""
+        """The outcome of the last fact, or without a fact of the last attempt, by look-up."""
         return {name: lookup.outcome for name, lookup in self.lookups.items()}
 
     @property
     def missed(self) -> dict[str, Outcome]:
-        """Look-up -> outcome of the last attempt, for those where the last attempt brought no fact."""
+        """The outcome of the last attempt by look-up, only where that attempt brought no fact."""
         return {name: lookup.missed for name, lookup in self.lookups.items() if lookup.missed}
 
     @property
     def is_complete(self) -> bool:
-        """Whether MX, SPF and _dmarc are facts, so that there can be a score. Facts may be old: see `facts_from`."""
+        """Whether MX, SPF and _dmarc are facts, so that a score is possible. Facts may be old: see `facts_from`."""
         return all(name in self.lookups and self.lookups[name].is_fact for name in NEEDED)
 
     @property
     def facts_from(self) -> datetime | None:
-        """UTC of the oldest fact that a score rests on; the signals' age counts from here. None when incomplete."""
+        """The time (UTC) of the oldest fact that a score needs: the age of the signals. None when one is missing."""
         times = [self.lookups[name].answered_at for name in NEEDED if name in self.lookups]
         known = [time for time in times if time is not None]
         return min(known) if len(known) == len(NEEDED) else None
 
     def to_row(self) -> dict[str, Any]:
-        """Every field as plain JSON types: instants as ISO 8601 text, tuples as lists, nested records as
-        dicts; and `no_mx`, `dmarc_policy`, `is_complete`, `facts_from`, which `from_row` ignores."""
+        """Return every field and the properties of `_DERIVED` as plain JSON types (instants as ISO 8601 text)."""
         row: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         row["no_mx"] = self.no_mx
         row["dmarc_policy"] = self.dmarc_policy
@@ -205,7 +201,7 @@ class MailSignals:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """The signals that `to_row` made the row from. Raises pydantic.ValidationError for anything else."""
+        """Return the signals of a row that `to_row` made. Raises pydantic.ValidationError for anything else."""
         return _ADAPTER.validate_python({k: v for k, v in row.items() if k not in _DERIVED})  # type: ignore[return-value]  # cls is never subclassed
 
 

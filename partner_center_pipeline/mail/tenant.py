@@ -1,8 +1,6 @@
-"""Whether Microsoft knows a domain, from public OpenID metadata. Off unless HUNTER_TENANT_DISCOVERY_ENABLED
-is on.
+"""Asks Microsoft's public OpenID metadata for the tenant of a domain (mail_signals.md, "Tenant look-up").
 
-The HTTP client is handed in. What does not belong here: what a tenant is worth (`scoring`), and whether the
-switch is on (the caller's).
+Not here: the switch HUNTER_TENANT_DISCOVERY_ENABLED (`defs.resources`), what a tenant is worth (`scoring`).
 """
 
 import re
@@ -15,15 +13,16 @@ import httpx
 
 from partner_center_pipeline.mail.resolver import TokenBucket
 from partner_center_pipeline.mail.signals import TENANT, Lookup, MailSignals, Outcome
+from partner_center_pipeline.vocabulary import TenantSource
 
 REQUESTS_PER_SECOND: Final = 2.0
+"""The highest rate of requests, for all domains together."""
 
 _ISSUER: Final = re.compile(r"https://[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/", re.IGNORECASE)
 
 
 class TenantDiscovery:
-    """Asks for the tenant ids of domains, one request each, spread to REQUESTS_PER_SECOND (mail_signals.md,
-    "Tenant look-up")."""
+    """Asks for the tenant ids of domains, with one request for each, at most REQUESTS_PER_SECOND."""
 
     def __init__(
         self,
@@ -33,8 +32,7 @@ class TenantDiscovery:
         clock: Callable[[], datetime],
         sleep: Callable[[float], None],
     ) -> None:
-        """`authority` is https://login.microsoftonline.com or what stands in for it; `clock` gives UTC,
-        `sleep` takes seconds."""
+        """Ask `authority` (https://login.microsoftonline.com). `clock` gives the time in UTC, `sleep` takes seconds."""
         self._client = client
         self._authority = authority.rstrip("/")
         self._clock = clock
@@ -42,9 +40,11 @@ class TenantDiscovery:
         self._bucket = TokenBucket(REQUESTS_PER_SECOND)
 
     def look_up(self, domain: str) -> Lookup:
-        """What Microsoft says: found with the id in `records`, nxdomain for a domain that no tenant has; else
-        no fact (timeout for silence, refused for 429, malformed, and servfail for any other answer). Never
-        raises for these."""
+        """Return Microsoft's answer: `found` with the tenant id in `records`, or `nxdomain` if no tenant has `domain`.
+
+        Anything else is no fact: `timeout` for no answer, `refused` for status 429, `malformed` for an answer that
+        cannot be read, `servfail` for any other. Never raises for these.
+        """
         if (delay := self._bucket.reserve(self._clock().timestamp())) > 0:
             self._sleep(delay)
         outcome, records = self._ask(domain)
@@ -74,7 +74,7 @@ class TenantDiscovery:
 
 
 def is_due(known: MailSignals | None, now: datetime, ttl_hours: int) -> bool:
-    """Whether to ask for a domain's tenant: one request per domain and TTL, so not while the last fact is fresh."""
+    """Say whether to ask for a domain's tenant: never asked, or the last fact is at least `ttl_hours` old."""
     found = known.lookups.get(TENANT) if known else None
     if found is None or found.answered_at is None:
         return True
@@ -82,12 +82,13 @@ def is_due(known: MailSignals | None, now: datetime, ttl_hours: int) -> bool:
 
 
 def with_tenant(signals: MailSignals, found: Lookup) -> MailSignals:
-    """`signals` with the answer of a tenant look-up. A tenant that a DKIM target names goes before it, and
-    what was
-    known stays when the answer brings none."""
+    """Return `signals` with the answer of a tenant look-up.
+
+    A tenant named by a DKIM target has priority over the answer. Without a tenant in the answer, the known one stays.
+    """
     known = (signals.tenant, signals.tenant_source) if signals.tenant and signals.tenant_source else None
-    tenant = (found.records[0], "oidc_metadata") if found.records else None
-    kept = known if known and (known[1] == "dkim_target" or tenant is None) else tenant
+    tenant = (found.records[0], TenantSource.OIDC_METADATA) if found.records else None
+    kept = known if known and (known[1] is TenantSource.DKIM_TARGET or tenant is None) else tenant
     return replace(
         signals,
         lookups={**signals.lookups, TENANT: found},

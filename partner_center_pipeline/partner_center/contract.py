@@ -11,14 +11,13 @@ breach.
 import json
 import math
 import re
-from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final, TypeGuard
 
 import orjson
 
+from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow
 from partner_center_pipeline.windows import parse_ticks
 
 MAX_KEY_LENGTH: Final = 256
@@ -28,57 +27,8 @@ _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 
 
-class Breach(StrEnum):
-    """How a row breaks the contract."""
-
-    NOT_AN_OBJECT = "not_an_object"
-    NO_ID = "no_id"
-    BAD_ID = "bad_id"
-    NO_UPDATED = "no_updated"
-    BAD_UPDATED = "bad_updated"
-    UNSTORABLE_TEXT = "unstorable_text"
-    """NUL or a lone surrogate, which neither JSONB nor UTF-8 can hold."""
-    UNSTORABLE_NUMBER = "unstorable_number"
-    """NaN, an infinity or an overflowing number, which JSON does not have."""
-    TOO_DEEP = "too_deep"
-    """Nested deeper than the 254 levels that orjson writes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReferralVersion:
-    """One version of one referral, as received.
-
-    `version` tells versions of one referral apart: the eTag, or `sha256:<content_hash>` where the payload has
-    none (a documented list page has none). `updated_ticks` is `updatedDateTime` in 100 ns ticks since 1970,
-    `updated_text` the API's own text. `canonical` is the payload as JSON with sorted keys and no white space,
-    `content_hash` the hex SHA-256 of that.
-    """
-
-    referral_id: str
-    version: str
-    etag: str | None
-    updated_ticks: int
-    updated_text: str
-    payload: dict[str, Any]
-    canonical: str
-    content_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A row that breaks the contract.
-
-    `path` is the field at fault, empty for the row as a whole. `payload_text` is the row as JSON, escaped to
-    ASCII so that any database can hold it (only for TOO_DEEP it may be cut to the top level's plain values).
-    `fingerprint`, the hex SHA-256 of `payload_text`, is the row's identity. `referral_id` is there when it is
-    usable itself.
-    """
-
-    reason: Breach
-    path: str
-    referral_id: str | None
-    fingerprint: str
-    payload_text: str
+NOT_AS_SENT: Final = frozenset({Breach.UNSTORABLE_NUMBER, Breach.TOO_DEEP})
+"""Breaches whose `RejectedRow.payload_text` is not the row itself: a number stands there as text, a depth may be cut."""
 
 
 def decode(body: bytes) -> Any:
@@ -99,7 +49,7 @@ def decode(body: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def read_referral(item: object) -> ReferralVersion | Rejected:
+def read_referral(item: object) -> ReferralVersion | RejectedRow:
     """A row of a page as a version, or why it is none. Never raises for what `decode` gives."""
     try:
         canonical = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
@@ -139,6 +89,22 @@ def read_referral(item: object) -> ReferralVersion | Rejected:
     )
 
 
+def reread(payload_text: str, reason: str) -> ReferralVersion | Breach:
+    """A kept row as a version, or how it breaks the contract today.
+
+    `reason` is why it was kept. A row whose text is not as sent stays rejected for that reason whatever the contract
+    says by now: to store it would be to store what Microsoft never sent, and a reconcile fetches it whole. Raises
+    nothing for a text that `RejectedRow` holds.
+    """
+    if reason in NOT_AS_SENT:
+        return Breach(reason)
+    try:
+        found = read_referral(decode(payload_text.encode()))
+    except ValueError:
+        return Breach.TOO_DEEP
+    return found.reason if isinstance(found, RejectedRow) else found
+
+
 def _is_key(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= MAX_KEY_LENGTH and not value.isspace()
 
@@ -159,14 +125,14 @@ def _why_unwritable(item: object) -> Breach:
     return Breach.TOO_DEEP
 
 
-def _rejected(item: object, reason: Breach, path: str) -> Rejected:
+def _rejected(item: object, reason: Breach, path: str) -> RejectedRow:
     try:
         text = _ascii_json(item)
     except RecursionError:
         top = item if isinstance(item, dict) else {}
         text = _ascii_json({key: value for key, value in top.items() if not isinstance(value, dict | list)})
     referral_id = item.get("id") if isinstance(item, dict) else None
-    return Rejected(
+    return RejectedRow(
         reason=reason,
         path=path,
         referral_id=referral_id if _is_key(referral_id) and referral_id.isprintable() else None,

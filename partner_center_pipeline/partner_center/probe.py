@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 import orjson
 
 from partner_center_pipeline.partner_center.client import Page, ReferralsClient
-from partner_center_pipeline.partner_center.contract import ReferralVersion, read_referral
+from partner_center_pipeline.partner_center.contract import read_referral
 from partner_center_pipeline.partner_center.errors import ApiRefused, ForeignHost
 from partner_center_pipeline.partner_center.odata import REFERRALS_PATH
+from partner_center_pipeline.referral import ReferralVersion
 from partner_center_pipeline.windows import render_ticks
 
 MANY: Final = 1000

@@ -8,10 +8,11 @@ rows go (the caller).
 from collections.abc import Iterator
 
 from partner_center_pipeline.partner_center.client import FilterRefused, ReferralsClient
-from partner_center_pipeline.partner_center.descending import DescendingScan
 from partner_center_pipeline.partner_center.errors import ApiRefused
-from partner_center_pipeline.partner_center.keyset import KeysetScan
-from partner_center_pipeline.partner_center.reading import Reader, ScanPage
+from partner_center_pipeline.partner_center.keyset_scan import KeysetScan
+from partner_center_pipeline.partner_center.page_reader import Reader
+from partner_center_pipeline.partner_center.unfiltered_scan import DescendingScan
+from partner_center_pipeline.referral import ScanPage
 from partner_center_pipeline.windows import BEGINNING
 
 

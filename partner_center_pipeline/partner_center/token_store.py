@@ -115,8 +115,8 @@ class SealedPlace(Protocol):
         """The place, for people."""
         ...
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Be the only one on any machine that renews or writes. Does not nest."""
+    def locked(self, seconds: float) -> AbstractContextManager[None]:
+        """Be the only one on any machine that renews or writes; wait up to `seconds` for it. Does not nest."""
         ...
 
     def read(self) -> bytes | None:
@@ -279,7 +279,7 @@ class SharedTokenStore:
 
     def locked(self) -> AbstractContextManager[None]:
         """Be the only one on any machine that renews or writes. Does not nest."""
-        return self.place.locked()
+        return self.place.locked(LOCK_SECONDS)
 
     def read(self) -> StoredSignIn | None:
         """The stored sign-in, or None."""
@@ -294,7 +294,7 @@ class SharedTokenStore:
     def rotate_key(self) -> None:
         """Encrypt with the variable's first key."""
         keys = self._keys()
-        with self.place.locked():
+        with self.locked():
             sealed = self.place.read()
             if sealed is None:
                 raise _nothing_to_encrypt()

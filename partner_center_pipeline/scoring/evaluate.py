@@ -11,17 +11,15 @@ from typing import Final
 from partner_center_pipeline.scoring.model import (
     PROVIDER_REASON,
     READINESS_MAX,
-    DmarcPolicy,
-    Provider,
     Reason,
     ReasonCode,
     Score,
     ScoreInput,
     ScorePolicy,
     Segment,
-    TenantSource,
 )
 from partner_center_pipeline.scoring.rules import Rules, SignalCode, load_rules
+from partner_center_pipeline.vocabulary import DmarcPolicy, Provider, TenantSource
 
 DEFAULT_POLICY: Final = ScorePolicy()
 """The policy of an installation that sets nothing."""
@@ -78,11 +76,7 @@ def score_domain(inputs: ScoreInput, rules: Rules | None = None, policy: ScorePo
     """
     rules = rules or load_rules()
     provider = Provider.named(inputs.provider)
-    tenant = _tenant_reason(inputs, policy)
     obstacle = _obstacle(inputs)
-    segment: Segment
-    segment_reason: ReasonCode
-
     reasons: list[tuple[ReasonCode, int]] = []
     readiness = 0
     if obstacle is None:
@@ -94,29 +88,32 @@ def score_domain(inputs: ScoreInput, rules: Rules | None = None, policy: ScorePo
     else:
         reasons.append((obstacle, 0))
 
-    if tenant is ReasonCode.TENANT_LOOKUP_IGNORED:
-        reasons.append((tenant, 0))
-        tenant = None
-    if tenant is not None and obstacle is not ReasonCode.INVALID_DOMAIN:
+    tenant = _tenant_reason(inputs, policy)
+    has_tenant = tenant not in (None, ReasonCode.TENANT_LOOKUP_IGNORED) and obstacle is not ReasonCode.INVALID_DOMAIN
+    if tenant is not None and has_tenant:
         baseline = max(readiness, policy.azure_tenant_score)
         reasons.append((tenant, baseline - readiness))
         readiness = baseline
-        segment = Segment.EXISTING
-        segment_reason = obstacle if obstacle is ReasonCode.SIGNALS_PENDING else tenant
-    elif obstacle is ReasonCode.SIGNALS_PENDING:
-        return Score(
-            score=None,
-            readiness=None,
-            segment=Segment.PENDING,
-            segment_reason=obstacle,
-            reasons=_with_evidence(reasons, inputs),
-            rules_version=rules.version,
-        )
-    elif obstacle is not None:
+    elif tenant is ReasonCode.TENANT_LOOKUP_IGNORED:
+        reasons.append((tenant, 0))
+
+    segment: Segment
+    segment_reason: ReasonCode
+    if obstacle is not None and not has_tenant:
+        if obstacle is ReasonCode.SIGNALS_PENDING:
+            return Score(
+                score=None,
+                readiness=None,
+                segment=Segment.PENDING,
+                segment_reason=obstacle,
+                reasons=_with_evidence(reasons, inputs),
+                rules_version=rules.version,
+            )
         segment, segment_reason = Segment.SKIP, obstacle
     else:
-        row = rules.segment_row(provider, readiness)
-        segment, segment_reason = row.segment, row.reason
+        segment, segment_reason = determine_segment(readiness, provider, inputs.tenant if has_tenant else None, rules)
+        if tenant is not None and has_tenant:
+            segment_reason = obstacle if obstacle is ReasonCode.SIGNALS_PENDING else tenant
 
     score = readiness
     if inputs.open_cosell:

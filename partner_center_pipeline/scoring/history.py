@@ -9,11 +9,12 @@ from enum import StrEnum
 from typing import Any, Final
 
 from partner_center_pipeline.scoring.model import EVIDENCE_ONLY
+from partner_center_pipeline.vocabulary import TenantSource
 
 _OF_REFERRALS: Final = frozenset({"open_cosell", "domain_valid"})
 _OF_SETTINGS: Final = frozenset({"cosell_bonus", "azure_tenant_score", "tenant_discovery_enabled"})
 _OF_EITHER: Final = frozenset({"tenant", "tenant_source"})
-_OF_REFERRAL_TENANTS: Final = frozenset({"payload", "email_domain"})
+_OF_REFERRAL_TENANTS: Final = frozenset(source for source in TenantSource if source.is_of_referral)
 
 
 class Cause(StrEnum):

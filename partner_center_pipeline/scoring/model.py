@@ -8,43 +8,10 @@ from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from typing import Final, Protocol
 
+from partner_center_pipeline.vocabulary import DmarcPolicy, Provider, TenantSource
+
 READINESS_MAX: Final = 100
 """Readiness and score are whole numbers from 0 to this (scoring.md, section 1)."""
-
-
-class Provider(StrEnum):
-    """The mail providers that have points of their own (scoring.md, section 1).
-
-    A gateway with nothing known behind it, consumer Outlook and other mailbox providers are UNKNOWN (section 6).
-    """
-
-    M365 = "M365"
-    GOOGLE = "Google"
-    YANDEX = "Yandex"
-    ZOHO = "Zoho"
-    AMAZON = "Amazon"
-    SENDGRID = "SendGrid"
-    MAILGUN = "Mailgun"
-    HOSTING = "Hosting"
-    LOCAL = "Local"
-    UNKNOWN = "Unknown"
-
-    @classmethod
-    def named(cls, name: str) -> "Provider":
-        """The provider of a name, in any case.
-
-        Raises ValueError for any other name. It is not UNKNOWN: a spelling mistake would cost a company 50 points.
-        """
-        found = _PROVIDERS.get(name.casefold())
-        if found is None:
-            raise ValueError(
-                f"{name!r} is no provider that scoring knows; it is one of {', '.join(cls)}, and every other provider "
-                f"is given as {cls.UNKNOWN}"
-            )
-        return found
-
-
-_PROVIDERS: Final = {provider.casefold(): provider for provider in Provider}
 
 
 class Segment(StrEnum):
@@ -93,23 +60,6 @@ class Category(StrEnum):
     P4 = "P4"
     P5 = "P5"
     P6 = "P6"
-
-
-class DmarcPolicy(StrEnum):
-    """The `p` of a DMARC record. No record at all is None, which is not `NONE`."""
-
-    NONE = "none"
-    QUARANTINE = "quarantine"
-    REJECT = "reject"
-
-
-class TenantSource(StrEnum):
-    """Where a Microsoft tenant was read (scoring.md, section 4). Only the last is a public look-up."""
-
-    PAYLOAD = "payload"
-    EMAIL_DOMAIN = "email_domain"
-    DKIM_TARGET = "dkim_target"
-    OIDC_METADATA = "oidc_metadata"
 
 
 class Language(StrEnum):

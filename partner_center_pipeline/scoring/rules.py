@@ -31,11 +31,11 @@ from partner_center_pipeline.scoring.model import (
     CommercialHeat,
     CommercialSegment,
     Language,
-    Provider,
     ReasonCode,
     Segment,
     TechnicalHeat,
 )
+from partner_center_pipeline.vocabulary import Provider
 
 DEFAULT_RULES: Final = Path(__file__).with_name("rules.toml")
 """The rules the product is delivered with."""
@@ -378,11 +378,3 @@ def _refuse_missing(expected: Iterable[str], given: Mapping[Any, object]) -> Non
 
 def _span(numbers: list[int]) -> str:
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-
-
-def reason_text(code: str, language: str = Language.EN, rules: Rules | None = None) -> str:
-    """What a reason's code says, in English (`en`) or Turkish (`tr`).
-
-    Raises ValueError for an unknown code or language.
-    """
-    return (rules or load_rules()).text(code, language)

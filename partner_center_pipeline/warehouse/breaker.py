@@ -1,7 +1,7 @@
-"""The breaker: after some failed runs in a row Partner Center is left alone for a while, and then one page is tried.
+"""The circuit breaker: after several failed runs in a row Partner Center is not called for some time.
 
-Belongs here: counting and when it opens. Not here: what a run does about it (`defs`). It is kept in the database, so a
-restart does not forget it.
+Then one page is tried. The state is kept in the database, so a restart does not forget it. Not here: what schedules and
+runs do about it (`defs.automation`, `defs.assets.raw_referrals`).
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,13 @@ FAILURES: Final = 5
 
 FIRST_REST: Final = timedelta(minutes=15)
 LONGEST_REST: Final = timedelta(hours=4)
-"""A rest is twice as long as the one before it, as long as the page that is tried after it fails, too."""
+"""The first pause and the upper limit. When the page that is tried after a pause fails too, the next pause is twice as
+long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """How things stand: failed runs in a row, what the last failed with, and until when there is a rest (UTC)."""
+    """The breaker's state: failed runs in a row, the error of the last one, and the end of the pause (UTC)."""
 
     failures: int = 0
     reason: str | None = None
@@ -32,15 +33,15 @@ class Breaker:
 
     @property
     def tripped(self) -> bool:
-        """Whether the next run is to try one page before anything else."""
+        """Whether the next run must try one page before anything else."""
         return self.open_until is not None
 
     def rests(self, now: datetime) -> bool:
-        """Whether Partner Center is to be left alone at `now`."""
+        """Say whether Partner Center must not be called at `now` (UTC)."""
         return self.open_until is not None and now < self.open_until
 
     def __str__(self) -> str:
-        """The state in words."""
+        """Return the state as text for people."""
         if self.open_until is None:
             return "runs normally"
         return (
@@ -51,22 +52,22 @@ class Breaker:
 
 
 def load(connection: Connection) -> Breaker:
-    """How the breaker stands."""
+    """Return the breaker's state."""
     row = connection.execute(select(breakers).where(breakers.c.name == NAME)).one_or_none()
     return Breaker() if row is None else Breaker(row.failures, row.reason, row.open_until)
 
 
 def note_failure(connection: Connection, reason: str, now: datetime) -> Breaker:
-    """Count a failed run; from FAILURES on, open the breaker for a while."""
+    """Count a failed run; from FAILURES on, open the breaker. Return the new state."""
     failures = load(connection).failures + 1
-    over = failures - FAILURES
-    rest = min(FIRST_REST * 2 ** min(max(over, 0), 10), LONGEST_REST)
-    after = Breaker(failures, reason[:2000], now + rest if over >= 0 else None)
-    row = {"name": NAME, "failures": failures, "reason": after.reason, "open_until": after.open_until}
+    pauses_before = failures - FAILURES
+    pause = min(FIRST_REST * 2 ** min(max(pauses_before, 0), 10), LONGEST_REST)
+    state = Breaker(failures, reason[:2000], now + pause if pauses_before >= 0 else None)
+    row = {"name": NAME, "failures": failures, "reason": state.reason, "open_until": state.open_until}
     upsert(connection, breakers, [row])
-    return after
+    return state
 
 
 def close(connection: Connection) -> None:
-    """Partner Center answered, or a person signed in anew: forget the failures."""
+    """Forget the failures: Partner Center answered, or a person signed in again."""
     connection.execute(delete(breakers).where(breakers.c.name == NAME))

@@ -1,8 +1,8 @@
-"""Many rows at once: the one way rows are inserted or updated.
+"""Inserts and updates many rows at once. Other modules use it for every write of more than a few rows.
 
 PostgreSQL: COPY to a temporary table, then INSERT ... ON CONFLICT. SQLite: executemany with ON CONFLICT. Never a
 statement per row and never `.values([...])` with many dicts (measured three times slower: architecture.md, "Memory
-and time"). Where the caller knows that no key is there yet, COPY goes to the table itself.
+and time"). Where the caller knows that none of the keys is stored yet, COPY writes to the table itself.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -33,79 +33,75 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 Row = Mapping[str, Any]
 Guard = Callable[[Any], ColumnElement[bool]]
-"""Given the row that was to be inserted (`excluded`), whether the stored one gives way."""
+"""Takes the row that was to be inserted (`excluded`) and says whether it may replace the stored one."""
 
 CHUNK: Final = 1000
-"""Rows or keys taken at a time where a caller walks many."""
+"""Rows or keys per step where a caller goes through many."""
 
 
 def chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The keys, some at a time: a statement takes only so many variables, and a transaction should stay short."""
-    return (keys[at : at + CHUNK] for at in range(0, len(keys), CHUNK))
+    """Yield the keys, CHUNK at a time: a statement takes a limited number of variables; transactions stay short."""
+    return (keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK))
 
 
 def present(connection: Connection, table: Table, keys: Collection[tuple[str, ...]]) -> set[tuple[str, ...]]:
-    """Those of these keys that the table holds; a key has the texts of the primary key's columns, in their order.
+    """Return those of these keys that the table holds. A key has the texts of the primary key's columns, in order.
 
-    The keys are joined, because each is then looked up in the index. Given as `IN (...)`, PostgreSQL reads the whole
-    table for them while it has no statistics of it, which is so until a first load is over.
+    The keys are joined, so that each is looked up in the index. With `IN (...)`, PostgreSQL reads the whole table as
+    long as it has no statistics of it, which is the case until a first load is over.
     """
     if not keys:
         return set()
     statement = _present_in_postgresql if connection.dialect.name == "postgresql" else _present_in_sqlite
-    # As JSON, which the database takes apart faster than the driver puts arrays together.
+    # Sent as JSON: the database parses it faster than the driver builds arrays.
     return {tuple(row) for row in connection.execute(statement(table), {"keys": orjson.dumps(list(keys)).decode()})}
 
 
 @cache
 def _present_in_postgresql(table: Table) -> Select[Any]:
-    given = func.json_array_elements(cast(bindparam("keys", type_=Text), JSON)).table_valued("value", name="given")
-    return _held(table, given, [given.c.value.op("->>")(literal_column(str(n))) for n in range(len(table.primary_key))])
+    keys = func.json_array_elements(cast(bindparam("keys", type_=Text), JSON)).table_valued("value", name="given")
+    texts = [keys.c.value.op("->>")(literal_column(str(index))) for index in range(len(table.primary_key))]
+    return _stored_keys(table, keys, texts)
 
 
 @cache
 def _present_in_sqlite(table: Table) -> Select[Any]:
-    given = func.json_each(bindparam("keys")).table_valued("value")
-    return _held(table, given, [func.json_extract(given.c.value, f"$[{n}]") for n in range(len(table.primary_key))])
+    keys = func.json_each(bindparam("keys")).table_valued("value")
+    texts = [func.json_extract(keys.c.value, f"$[{index}]") for index in range(len(table.primary_key))]
+    return _stored_keys(table, keys, texts)
 
 
-def _held(table: Table, given: FromClause, texts: Sequence[ColumnElement[Any]]) -> Select[Any]:
-    """The keys of the table that stand in `given` as these texts."""
+def _stored_keys(table: Table, keys: FromClause, texts: Sequence[ColumnElement[Any]]) -> Select[Any]:
     columns = list(table.primary_key.columns)
-    same = and_(*(one == text for one, text in zip(columns, texts, strict=True)))
-    return select(*columns).join_from(given, table, same)
+    same = and_(*(key_column == text for key_column, text in zip(columns, texts, strict=True)))
+    return select(*columns).join_from(keys, table, same)
 
 
-def insert_absent(
-    connection: Connection, table: Table, rows: Sequence[Row], meanwhile: Callable[[], None] = lambda: None
-) -> None:
-    """Insert rows of which the caller found out, in this transaction of `begin_writing`, that no key is `present`.
+def insert_absent(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows after the caller checked with `present`, in this transaction of `begin_writing`, that all are new.
 
-    `meanwhile` is called once, without the connection, while PostgreSQL is at work on what it was sent. A key that is
-    there after all fails the transaction.
+    A key that is stored after all fails the transaction.
     """
     if not rows:
-        meanwhile()
         return
     names = list(rows[0])
     if connection.dialect.name == "postgresql":
-        _copy(connection, table, table.name, names, rows, meanwhile)
+        _copy(connection, table, table.name, names, rows)
     else:
-        marks = ", ".join("?" for _ in names)
+        placeholders = ", ".join("?" for _ in names)
         connection.exec_driver_sql(
-            f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})",  # noqa: S608  names of our own columns
+            f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({placeholders})",  # noqa: S608  names of our own columns
             list(_bound(connection, table, names, rows)),
         )
-        meanwhile()
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows whose key is not there yet; the others stay as they are."""
+    """Insert the rows with keys that are not stored yet; stored rows stay as they are."""
     _write(connection, table, rows, update=None, guard=None)
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row], guard: Guard | None = None) -> None:
-    """Insert rows, each of another key, or bring the row of the same key up to date where `guard` allows."""
+    """Insert rows of distinct keys; where a key is stored already, update that row if `guard` allows it."""
     keys = {key.name for key in table.primary_key}
     update = [name for name in (rows[0] if rows else ()) if name not in keys]
     _write(connection, table, rows, update=update, guard=guard)
@@ -143,7 +139,7 @@ def _write(
 
 
 def _stage(connection: Connection, table: Table, names: list[str], rows: Sequence[Row]) -> str:
-    """COPY the rows to this session's temporary twin of the table, emptied at each commit; its name."""
+    """Copy the rows to a temporary table with the same columns, emptied at each commit, and return its name."""
     stage = f"stage_{table.name}"
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} (LIKE {table.name} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
@@ -153,25 +149,17 @@ def _stage(connection: Connection, table: Table, names: list[str], rows: Sequenc
     return stage
 
 
-def _copy(
-    connection: Connection,
-    table: Table,
-    target: str,
-    names: list[str],
-    rows: Sequence[Row],
-    meanwhile: Callable[[], None] = lambda: None,
-) -> None:
+def _copy(connection: Connection, table: Table, target: str, names: list[str], rows: Sequence[Row]) -> None:
     driver = connection.connection.driver_connection
     if driver is None:
         raise RuntimeError("the connection to PostgreSQL was closed")
     with driver.cursor() as cursor, cursor.copy(f"COPY {target} ({', '.join(names)}) FROM STDIN") as copy:
         for values in _bound(connection, table, names, rows):
             copy.write_row(values)
-        meanwhile()
 
 
 def _bound(connection: Connection, table: Table, names: list[str], rows: Sequence[Row]) -> Iterator[tuple[Any, ...]]:
-    """The rows' values as the driver takes them, without SQLAlchemy's work on each parameter of each row."""
+    """Yield each row's values as the driver takes them, without SQLAlchemy's work on every single parameter."""
     return zip(*(_bound_column(connection, table.c[name], [row[name] for row in rows]) for name in names), strict=True)
 
 
@@ -181,6 +169,6 @@ def _bound_column(connection: Connection, column: Column[Any], values: list[Any]
     if bind is None:
         return values
     first = values[0]
-    if all(value is first for value in values):  # the time of a page, say
+    if all(value is first for value in values):  # for example the time of a page
         return [bind(first)] * len(values)
     return [bind(value) for value in values]

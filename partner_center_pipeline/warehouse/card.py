@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, exists, func, or_, select
 
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse.schema import (
-    Asset,
     companies,
     company_scores,
     domain_signals,

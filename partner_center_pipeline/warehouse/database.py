@@ -15,7 +15,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
-from partner_center_pipeline.settings import PROJECT_ROOT
+from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 
 _BEGIN: Final = "sqlite_begin"
@@ -116,6 +116,11 @@ class Warehouse:
 
     def __init__(self, url: str) -> None:
         self.url: Final = url
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the warehouse that HUNTER_DATABASE_URL names, whether its schema fits or not."""
+        return cls(settings.database_url.get_secret_value())
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -238,3 +243,13 @@ class Warehouse:
             raise WarehouseError(
                 f"{self.shown} cannot be used ({reason}); check HUNTER_DATABASE_URL and that the server runs"
             ) from None
+
+
+@contextmanager
+def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
+    """Open the warehouse that HUNTER_DATABASE_URL names, and close it at the end. Raises what `Warehouse.open` does."""
+    warehouse = Warehouse.open(settings.database_url.get_secret_value())
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()

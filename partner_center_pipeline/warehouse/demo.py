@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, select
 
+from partner_center_pipeline.settings import is_loopback
 from partner_center_pipeline.warehouse.database import WarehouseError
 from partner_center_pipeline.warehouse.schema import demo_world, sync_windows
 
@@ -48,15 +48,8 @@ def found(connection: Connection, world: DemoWorld) -> None:
 def refuse_mixing(connection: Connection, base_url: str) -> None:
     """Raises WarehouseError when a real API is about to be copied into the demo's warehouse."""
     host = urlsplit(base_url).hostname or ""
-    if not _is_loopback(host) and connection.execute(select(demo_world.c.id)).first() is not None:
+    if not is_loopback(host) and connection.execute(select(demo_world.c.id)).first() is not None:
         raise WarehouseError(
             "this warehouse holds the demo's invented referrals; name a new one in HUNTER_DATABASE_URL "
             "(or delete .hunter/hunter.db), then run again"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,28 +1,17 @@
 """payload_drift: fields and values that are news, once each, with the first referral that showed them.
 
-Belongs here: keeping and reading them. Not here: what is news (`partner_center.drift`).
+Belongs here: keeping and reading them. Not here: what is news (`partner_center.schema_drift`).
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from sqlalchemy import Connection, select
 
+from partner_center_pipeline.referral import NewDrift
 from partner_center_pipeline.warehouse.bulk import insert_new
 from partner_center_pipeline.warehouse.schema import payload_drift
-
-
-class Drift(Protocol):
-    """A field or value that is news, as `partner_center.drift` finds it."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def value(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +25,7 @@ class Seen:
     first_seen: datetime
 
 
-def record(connection: Connection, found: Iterable[tuple[Drift, str]], now: datetime) -> None:
+def record(connection: Connection, found: Iterable[NewDrift], now: datetime) -> None:
     """Keep drift with the id of the referral that showed it; what is known already stays as it was first seen."""
     rows: dict[tuple[str, str, str], dict[str, object]] = {}
     for item, referral_id in found:

@@ -1,11 +1,12 @@
 """leads: writing them in any order, and which domains a window's leads touch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, select, tuple_
 
+from partner_center_pipeline.leads import LeadFacts
 from partner_center_pipeline.warehouse.bulk import CHUNK, upsert
 from partner_center_pipeline.warehouse.referrals import Newest, brought_in
 from partner_center_pipeline.warehouse.schema import CENT, columns_of, leads, raw_referrals, row_dict
@@ -13,13 +14,6 @@ from partner_center_pipeline.windows import parse_ticks
 
 SOURCE: Final = "partnercenter"
 """Where these leads come from; other sources may join later."""
-
-
-_BOOKKEEPING: Final = {
-    "referral_id", "source", "version", "updated_ticks", "updated_text", "former_domains", "expires_ticks",
-}  # fmt: skip
-_FACTS: Final = tuple(name for name in columns_of(leads) if name not in _BOOKKEEPING)
-"""The columns that come from the payload; `leads.LeadFacts` has a field of each name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +37,25 @@ class Written:
         return Written(self.new + other.new, self.changed + other.changed, self.unchanged + other.unchanged)
 
 
-def row_of(found: Newest, facts: object) -> dict[str, Any]:
-    """The row of a lead: `facts` (the dataclass that `leads.read_lead` gives) beside the version it was read from.
+def row_of(found: Newest, facts: LeadFacts) -> dict[str, Any]:
+    """The row of a lead: `facts` beside the version that they were read from.
 
     An expiry that is no instant stays readable as text and has no ticks. A deal value is cut to the column's cents,
     so that a row read back equals the row written.
     """
-    row = {name: getattr(facts, name) for name in _FACTS}
-    if row["deal_value"] is not None:
-        row["deal_value"] = row["deal_value"].quantize(CENT)
     try:
-        expires = parse_ticks(row["expires_text"]) if row["expires_text"] else None
+        expires = parse_ticks(facts.expires_text) if facts.expires_text else None
     except ValueError:
         expires = None
     return {
-        **row,
+        **asdict(facts),
+        "deal_value": facts.deal_value if facts.deal_value is None else facts.deal_value.quantize(CENT),
         "referral_id": found.referral_id,
         "version": found.version,
         "updated_ticks": found.updated_ticks,
         "updated_text": found.updated_text,
         "expires_ticks": expires,
-        "products": list(row["products"]),
+        "products": list(facts.products),
     }
 
 

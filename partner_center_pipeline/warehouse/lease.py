@@ -1,7 +1,7 @@
 """One fetch at a time per installation, and which runs are alive.
 
 Belongs here: the lease that a run holds while it fetches, on whatever machine, and the signs of life of runs under way.
-Not here: what a run does (`recorder`), and what becomes of a dead one in Dagster (`defs.recovery`).
+Not here: what a run does (`ingest`), and what becomes of a dead one in Dagster (`defs.recovery`).
 
 Dagster's pool keeps fetches of one instance apart. The lease keeps those of several instances apart, and it cannot be
 kept by a killed run: it ends by itself unless it is renewed, and each page's transaction confirms it, so a run that was
@@ -56,7 +56,7 @@ class Lease:
     Machines disagree about the time, so on PostgreSQL the server's clock decides; a SQLite file has one machine.
     """
 
-    house: Warehouse
+    warehouse: Warehouse
     holder: str
     clock: Callable[[], datetime]
     name: str = FETCH
@@ -78,7 +78,7 @@ class Lease:
 
     def _try(self) -> str | None:
         """The run that holds the lease, None when it is ours now."""
-        with self.house.write() as connection:
+        with self.warehouse.write() as connection:
             now = _now(connection, self.clock)
             row = connection.execute(select(leases).where(leases.c.name == self.name)).one_or_none()
             if row is not None and row.holder != self.holder and row.expires_at > now:
@@ -108,12 +108,14 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease back, if it is still ours."""
-        with self.house.write() as connection:
+        with self.warehouse.write() as connection:
             connection.execute(delete(leases).where(leases.c.name == self.name, leases.c.holder == self.holder))
 
 
 @contextmanager
-def alive(house: Warehouse, run_id: str, clock: Callable[[], datetime], lease: Lease | None = None) -> Iterator[None]:
+def alive(
+    warehouse: Warehouse, run_id: str, clock: Callable[[], datetime], lease: Lease | None = None
+) -> Iterator[None]:
     """Give signs of life for a run, from a thread of its own, and renew its lease with each.
 
     A sign that cannot be given (the database is away) is left out: what the run itself writes will say so.
@@ -121,7 +123,7 @@ def alive(house: Warehouse, run_id: str, clock: Callable[[], datetime], lease: L
     over = Event()
 
     def beat() -> None:
-        with house.write() as connection:
+        with warehouse.write() as connection:
             _beat(connection, run_id, clock)
             if lease is not None:
                 lease.confirm(connection)
@@ -133,7 +135,7 @@ def alive(house: Warehouse, run_id: str, clock: Callable[[], datetime], lease: L
             except WarehouseError as error:
                 _log.warning("no sign of life from run %s: %s", run_id, error)
 
-    with house.write() as connection:
+    with warehouse.write() as connection:
         now = _beat(connection, run_id, clock)
         connection.execute(delete(run_heartbeats).where(run_heartbeats.c.seen_at < now - _FORGET))
     thread = Thread(target=beat_on, name="sign-of-life", daemon=True)
@@ -151,14 +153,14 @@ def _beat(connection: Connection, run_id: str, clock: Callable[[], datetime]) ->
     return now
 
 
-def watch(house: Warehouse, run_ids: Collection[str], clock: Callable[[], datetime]) -> None:
+def watch(warehouse: Warehouse, run_ids: Collection[str], clock: Callable[[], datetime]) -> None:
     """Count from now on the silence of those of these runs that never gave a sign of life."""
-    with house.read() as connection:
+    with warehouse.read() as connection:
         heard = set(
             connection.execute(select(run_heartbeats.c.run_id).where(run_heartbeats.c.run_id.in_(run_ids))).scalars()
         )
     if silent := sorted(set(run_ids) - heard):
-        with house.write() as connection:
+        with warehouse.write() as connection:
             now = _now(connection, clock)
             insert_new(connection, run_heartbeats, [{"run_id": run_id, "seen_at": now} for run_id in silent])
 

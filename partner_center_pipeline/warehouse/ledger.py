@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Update, and_, bindparam, case, func, or_, select, true, update
 
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.schema import (
-    Asset,
     AttemptState,
     raw_referrals,
     sync_attempts,
@@ -165,7 +165,7 @@ def resolve(connection: Connection, windows: Sequence[SyncWindow], first: int) -
 # Attempts -------------------------------------------------------------------------------------------------------------
 
 
-def begin(connection: Connection, windows: Sequence[SyncWindow], run_id: str, now: datetime) -> int | None:
+def start_attempts(connection: Connection, windows: Sequence[SyncWindow], run_id: str, now: datetime) -> int | None:
     """Note that a run begins on these windows; the position (ticks) where an earlier attempt at them stopped, or None.
 
     A window that now reaches back further than when it was begun is open again, with nothing scanned. Attempts at the
@@ -177,7 +177,7 @@ def begin(connection: Connection, windows: Sequence[SyncWindow], run_id: str, no
         .values(
             state=AttemptState.FAILED,
             finished_at=now,
-            error="the run ended without a word (killed or restarted)",
+            error="the run was killed or restarted before it ended",
         )
     )
     untouched = {"position": None, **{f"{asset}_at": None for asset in CHAIN}}
@@ -253,7 +253,7 @@ def _record(
     )
 
 
-def note_progress(
+def save_position(
     connection: Connection,
     window: SyncWindow,
     run_id: str,
@@ -288,7 +288,7 @@ def _given(name: str) -> str:
     return name if name.startswith("the_") else f"the_{name}"
 
 
-def close(connection: Connection, closed: Mapping[SyncWindow, Figures], run_id: str, now: datetime) -> None:
+def complete_windows(connection: Connection, closed: Mapping[SyncWindow, Figures], run_id: str, now: datetime) -> None:
     """Close windows whose scan is proven complete: nothing of theirs is missing in raw_referrals.
 
     `distinct_ids` is counted here, in the database: a set of ids in memory would grow with the window.
@@ -349,7 +349,7 @@ def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset
     return [replace(window, covers_from=ready[window.start]) for window in windows]
 
 
-def built_on(connection: Connection, windows: Sequence[SyncWindow], before: Asset) -> dict[int, datetime]:
+def upstream_completed_at(connection: Connection, windows: Sequence[SyncWindow], before: Asset) -> dict[int, datetime]:
     """When `before` had each of these windows (by start): what an asset that begins now builds on."""
     rows = connection.execute(select(sync_windows.c.window_start, _at(before)).where(_named(windows)))
     return {start: at for start, at in rows if at is not None}
@@ -366,8 +366,8 @@ def mark(
 ) -> None:
     """Note that an asset has all of these windows; when it `changed` something, the later assets no longer do.
 
-    With `seen` (from `built_on`, read before the asset read its rows), a window that was reopened meanwhile is left
-    open: another run put something new under it that this one cannot have met.
+    `seen` is from `upstream_completed_at`, read before the asset read its rows. With it, a window that was reopened
+    meanwhile is left open: another run stored something new under it, which this one cannot have read.
     """
     marks = {f"{asset}_at": now, **(_undone_after(asset) if changed else {})}
     if seen is None:

@@ -7,16 +7,17 @@ A row stays until a replay takes it in. A newer version of the same referral tha
 version that broke the contract is still missing in raw_referrals, and a person decides what that means.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
+from partner_center_pipeline.referral import Breach, NewDrift, ReferralVersion
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import drift, ledger, referrals
-from partner_center_pipeline.warehouse.recorder import DriftOf
-from partner_center_pipeline.warehouse.schema import Asset, quarantined_referrals, sync_windows
+from partner_center_pipeline.warehouse.schema import quarantined_referrals, sync_windows
 from partner_center_pipeline.windows import KEY_FORMAT, SyncWindow, datetime_of
 
 
@@ -83,13 +84,6 @@ def counts(connection: Connection) -> dict[str, int]:
 # Replay ---------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Why a kept payload still is no version."""
-
-    reason: str
-
-
 @dataclass(slots=True)
 class Replayed:
     """What became of rows: taken in, known in raw_referrals already, refused still; and windows opened for it."""
@@ -107,33 +101,50 @@ class Replayed:
         self.windows_reopened += other.windows_reopened
 
 
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A kept payload as JSON in ASCII, which may hold personal data, and the reason why it is kept."""
+
+    fingerprint: str
+    reason: str
+    text: str
+
+
+def payloads(connection: Connection, fingerprints: Sequence[str]) -> list[Payload]:
+    """Return the payloads of these rows, the first seen first."""
+    columns = (_TABLE.c.fingerprint, _TABLE.c.reason, _TABLE.c.payload_text)
+    rows = connection.execute(
+        select(*columns).where(_TABLE.c.fingerprint.in_(fingerprints)).order_by(_TABLE.c.first_seen)
+    )
+    return [Payload(*row) for row in rows]
+
+
 def replay(
     connection: Connection,
-    fingerprints: Sequence[str],
-    reread: Callable[[str, str], referrals.Version | Refused],
-    drift_of: DriftOf,
+    reread: Mapping[str, ReferralVersion | Breach],
+    found_drift: Iterable[NewDrift],
     now: datetime,
 ) -> Replayed:
-    """Read these rows anew (`reread` is given the payload's text and the reason) and take in those that pass now.
+    """Take in the rows that pass the contract by now: `reread` says by fingerprint what each reads as today.
 
     What passes is stored under the window that fetched it, and leaves the quarantine; the window is open again for the
     later assets, so that a lead comes of it. A version that raw_referrals knows is not written again. What does not
-    pass stays, with today's reason; `attempts` counts scans, so it stays too. All of it is in the caller's transaction.
+    pass stays, with today's reason; `attempts` counts scans, so it stays too. `found_drift` is what the rows that pass
+    show. All of it is in the caller's transaction, which also read the `payloads`.
     """
     taken: list[str] = []
     placed: list[referrals.Placed] = []
     windows: set[SyncWindow] = set()
-    rows = connection.execute(
-        select(_TABLE).where(_TABLE.c.fingerprint.in_(fingerprints)).order_by(_TABLE.c.first_seen)
-    )
+    columns = (_TABLE.c.fingerprint, _TABLE.c.reason, _TABLE.c.window_start)
+    rows = connection.execute(select(*columns).where(_TABLE.c.fingerprint.in_(reread)).order_by(_TABLE.c.first_seen))
     done = Replayed()
     for row in rows.all():
-        found = reread(row.payload_text, row.reason)
-        if isinstance(found, Refused):
+        found = reread[row.fingerprint]
+        if isinstance(found, Breach):
             done.still_refused += 1
-            if found.reason != row.reason:
+            if found != row.reason:
                 connection.execute(
-                    update(_TABLE).where(_TABLE.c.fingerprint == row.fingerprint).values(reason=found.reason)
+                    update(_TABLE).where(_TABLE.c.fingerprint == row.fingerprint).values(reason=str(found))
                 )
             continue
         fetched_by = _windows_from(connection, row.window_start)
@@ -142,7 +153,7 @@ def replay(
         placed.append(referrals.Placed(found, row.window_start, late=found.updated_ticks < begins))
         taken.append(row.fingerprint)
     fresh = referrals.store(connection, placed, now)
-    drift.record(connection, drift_of([(it.row.referral_id, it.row.payload) for it in fresh]), now)
+    drift.record(connection, found_drift, now)
     changed = {item.window_start for item in fresh}
     for window in windows:
         if window.start in changed:

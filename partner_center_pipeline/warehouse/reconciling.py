@@ -1,7 +1,7 @@
 """Compares what Partner Center has with raw_referrals, loads what is missing, and keeps the outcome in reconciliations.
 
 Belongs here: comparing a page, which window should have brought a missing version, the record of a comparison. Not
-here: fetching (`partner_center.scan`), when and how often (`defs.reconcile`), the windows' own scans (`recorder`).
+here: fetching (`partner_center.scan`), when and how often (`defs.reconcile`), the windows' own scans (`ingest`).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
+from partner_center_pipeline.referral import ReferralVersion, ScanPage
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import drift, ledger, referrals
 from partner_center_pipeline.warehouse.bulk import present
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease
-from partner_center_pipeline.warehouse.recorder import DriftOf, Page
 from partner_center_pipeline.warehouse.schema import (
-    Asset,
     leads,
     raw_referrals,
     reconciliations,
@@ -115,15 +115,12 @@ class Reconciler:
 
     warehouse: Warehouse
     lease: Lease
-    drift_of: DriftOf
     clock: Callable[[], datetime]
     number: int
     done: Reconciled
 
     @classmethod
-    def begin(
-        cls, warehouse: Warehouse, lease: Lease, end: int, drift_of: DriftOf, clock: Callable[[], datetime]
-    ) -> "Reconciler":
+    def begin(cls, warehouse: Warehouse, lease: Lease, end: int, clock: Callable[[], datetime]) -> "Reconciler":
         """Note that a comparison of everything updated before `end` (ticks) begins; the lease names the run."""
         done = Reconciled(end)
         with warehouse.write() as connection:
@@ -133,10 +130,10 @@ class Reconciler:
                 .values(run_id=lease.holder, started_at=clock(), until=end, **_figures(done))
                 .returning(reconciliations.c.id)
             ).scalar_one()
-        return cls(warehouse, lease, drift_of, clock, number, done)
+        return cls(warehouse, lease, clock, number, done)
 
-    def take(self, page: Page) -> None:
-        """Compare a page, and load what is missing. A page of known rows is read only.
+    def take(self, page: ScanPage) -> None:
+        """Compare a page, and load what is missing. A page of known rows without new drift is read only.
 
         Each missing version is stored under the window whose interval holds it, one that claimed to be complete before
         others; that window is open again for the later assets. No window is made, and none is closed.
@@ -150,16 +147,17 @@ class Reconciler:
         )
         with self.warehouse.read() as connection:
             missing = _unknown(connection, page.versions)
-        if missing or page.rejected:
+        if missing or page.rejected or page.drift:
             with self.warehouse.write() as connection:
                 self.lease.confirm(connection)
                 self._load(connection, missing, after)
+                drift.record(connection, page.drift, self.clock())
                 if page.rejected:
                     referrals.quarantine(connection, page.rejected, _window_near(connection, page), self.clock())
                 self._keep(connection, after)
         self.done = after
 
-    def _load(self, connection: Connection, missing: Sequence[referrals.Version], after: Reconciled) -> None:
+    def _load(self, connection: Connection, missing: Sequence[ReferralVersion], after: Reconciled) -> None:
         now = self.clock()
         owners = _owners(connection, [row.updated_ticks for row in missing])
         placed = [
@@ -174,7 +172,6 @@ class Reconciler:
             after.gaps[owner] = after.gaps.get(owner, 0) + 1
         for window in {owners[item.row.updated_ticks][0] for item in fresh}:
             ledger.reopen(connection, window, Asset.RAW_REFERRALS, now)
-        drift.record(connection, self.drift_of([(it.row.referral_id, it.row.payload) for it in fresh]), now)
 
     def finish(self) -> None:
         """Everything was compared."""
@@ -202,7 +199,7 @@ def _figures(done: Reconciled) -> dict[str, Any]:
     }
 
 
-def _unknown(connection: Connection, versions: Sequence[referrals.Version]) -> list[referrals.Version]:
+def _unknown(connection: Connection, versions: Sequence[ReferralVersion]) -> list[ReferralVersion]:
     """Those that raw_referrals does not hold, by (id, eTag)."""
     known = present(connection, raw_referrals, {(row.referral_id, row.version) for row in versions})
     return [row for row in versions if (row.referral_id, row.version) not in known]
@@ -234,7 +231,7 @@ def _owners(connection: Connection, instants: Sequence[int]) -> dict[int, _Owner
     return found
 
 
-def _window_near(connection: Connection, page: Page) -> int:
+def _window_near(connection: Connection, page: ScanPage) -> int:
     """Under which window a page's broken rows are kept, whose own instant may be unreadable: that of its position."""
     table = sync_windows
     after = select(func.min(table.c.window_start)).where(table.c.window_end >= page.position)

@@ -1,72 +1,29 @@
 """raw_referrals and quarantined_referrals: what a page brings, and what a window brought."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
+from partner_center_pipeline.referral import ReferralVersion, RejectedRow
 from partner_center_pipeline.warehouse.bulk import CHUNK, insert_absent, present, upsert
 from partner_center_pipeline.warehouse.database import JsonText
 from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals
-
-
-class Version(Protocol):
-    """One version of a referral, as `partner_center.contract` reads it."""
-
-    @property
-    def referral_id(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def etag(self) -> str | None: ...
-    @property
-    def updated_ticks(self) -> int: ...
-    @property
-    def updated_text(self) -> str: ...
-    @property
-    def payload(self) -> dict[str, Any]: ...
-    @property
-    def canonical(self) -> str: ...
-    @property
-    def content_hash(self) -> str: ...
-
-
-class Rejected(Protocol):
-    """A payload that breaks the contract, as `partner_center.contract` reads it."""
-
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def referral_id(self) -> str | None: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def payload_text(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
     """A version and the window it is stored under."""
 
-    row: Version
+    row: ReferralVersion
     window_start: int
     late: bool
 
 
-def store(
-    connection: Connection,
-    placed: Sequence[Placed],
-    now: datetime,
-    meanwhile: Callable[[list[Placed]], None] = lambda _: None,
-) -> list[Placed]:
-    """Store the versions that are not known yet by (id, eTag); those that were new.
-
-    `meanwhile` is given them while the database is at work on them; it has no use of the connection.
-    """
+def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> list[Placed]:
+    """Store the versions that are not known yet by (id, eTag); return those that were new."""
     fresh: dict[tuple[str, ...], Placed] = {}
     for item in placed:
         fresh.setdefault((item.row.referral_id, item.row.version), item)
@@ -91,12 +48,11 @@ def store(
             }
             for item in new
         ],
-        meanwhile=lambda: meanwhile(new),
     )
     return new
 
 
-def quarantine(connection: Connection, rejected: Sequence[Rejected], window_start: int, now: datetime) -> None:
+def quarantine(connection: Connection, rejected: Sequence[RejectedRow], window_start: int, now: datetime) -> None:
     """Keep payloads that break the contract; one met before counts another attempt."""
     if not rejected:
         return

@@ -31,6 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from partner_center_pipeline.vocabulary import Asset
+
 metadata: Final = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -93,18 +95,8 @@ _RowNumber: Final = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only where the key is INTEGER."""
 
 
-class Asset(StrEnum):
-    """The chain, in flow order."""
-
-    RAW_REFERRALS = "raw_referrals"
-    NORMALIZED_LEADS = "normalized_leads"
-    COMPANIES = "companies"
-    DOMAIN_SIGNALS = "domain_signals"
-    SCORED_SEGMENTS = "scored_segments"
-
-
 class AttemptState(StrEnum):
-    """How an attempt at a window stands (architecture.md, "What a window promises", 5)."""
+    """How an attempt at a window stands (windows.md, "What a window promises", 5)."""
 
     RUNNING = "running"
     COMPLETE = "complete"

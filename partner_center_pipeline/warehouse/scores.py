@@ -1,28 +1,16 @@
-"""company_scores and score_changes: the current score of each company, why it changed, and the sales list."""
+"""company_scores and score_changes: the current score of each company, and why it changed."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from partner_center_pipeline.scoring.history import change_between
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.leads import Written
-from partner_center_pipeline.warehouse.schema import companies, company_scores, row_dict, score_changes
-
-
-class Change(Protocol):
-    """Why a score changed, as `scoring.history` tells it."""
-
-    @property
-    def cause(self) -> str: ...
-    @property
-    def detail(self) -> dict[str, Any]: ...
-
-
-ChangeBetween = Callable[[Mapping[str, Any] | None, Mapping[str, Any]], Change | None]
-"""Given a stored score (None: there is none) and the new one, why it changed; None where there is nothing to tell."""
+from partner_center_pipeline.warehouse.schema import company_scores, row_dict, score_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +43,18 @@ def count(connection: Connection) -> int:
     return connection.execute(select(func.count()).select_from(company_scores)).scalar_one()
 
 
-def write(
-    connection: Connection,
-    rows: Sequence[Mapping[str, Any]],
-    change_between: ChangeBetween,
-) -> ScoresWritten:
+def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> ScoresWritten:
     """Write the scores that differ from the stored ones, with a history row for each changed score or segment.
 
     `scored_at` alone is no difference: it says when the stored score was made.
     """
-    return rewrite(connection, load(connection, [row["domain"] for row in rows]), rows, change_between)
+    return rewrite(connection, load(connection, [row["domain"] for row in rows]), rows)
 
 
 def rewrite(
     connection: Connection,
     stored: Mapping[str, Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
-    change_between: ChangeBetween,
 ) -> ScoresWritten:
     """As `write`, where the transaction has read the stored scores (by domain) already."""
     changed: list[Mapping[str, Any]] = []
@@ -102,22 +85,3 @@ def rewrite(
     return ScoresWritten(
         Written(new, len(changed) - new, len(rows) - len(changed)), Counter(row["cause"] for row in history)
     )
-
-
-def best(connection: Connection, limit: int) -> list[Mapping[str, Any]]:
-    """The first `limit` companies of the sales list: those with open referrals, in the rank order of scoring.md,
-    section 6 (category, score descending, next expiry, deal value descending)."""
-    rows = connection.execute(
-        select(company_scores, companies.c.name, companies.c.domain_unicode, companies.c.next_expiry_ticks)
-        .join(companies, companies.c.domain == company_scores.c.domain)
-        .where(companies.c.open_referrals > 0)
-        .order_by(
-            company_scores.c.category.asc().nulls_last(),
-            company_scores.c.score.desc().nulls_last(),
-            companies.c.next_expiry_ticks.asc().nulls_last(),
-            companies.c.deal_value.desc().nulls_last(),
-            company_scores.c.domain,
-        )
-        .limit(limit)
-    )
-    return [row_dict(row) for row in rows]

@@ -1,11 +1,12 @@
 """domain_signals: what DNS said, and which domains are to be asked again."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from partner_center_pipeline.mail.history import change_between
 from partner_center_pipeline.warehouse.bulk import CHUNK, chunks, upsert
 from partner_center_pipeline.warehouse.schema import companies, domain_signals, row_dict, signal_changes
 
@@ -13,12 +14,12 @@ from partner_center_pipeline.warehouse.schema import companies, domain_signals, 
 def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[str]:
     """Those of `domains` that were never asked, or whose time to be asked again has come; companies only."""
     found: list[str] = []
-    for some in chunks(domains):
+    for chunk in chunks(domains):
         rows = connection.execute(
             select(companies.c.domain)
             .outerjoin(domain_signals, domain_signals.c.domain == companies.c.domain)
             .where(
-                companies.c.domain.in_(some),
+                companies.c.domain.in_(chunk),
                 domain_signals.c.domain.is_(None) | (domain_signals.c.next_scan_at <= now),
             )
             .order_by(companies.c.domain)
@@ -58,11 +59,7 @@ def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[st
     return {row.domain: row_dict(row) for row in rows}
 
 
-def write(
-    connection: Connection,
-    rows: Sequence[Mapping[str, Any]],
-    change_between: Callable[[Mapping[str, Any] | None, Mapping[str, Any]], Mapping[str, Any] | None],
-) -> int:
+def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
     """Write signals, with a history row for each set-up that changed; how many did.
 
     An answer that came earlier than the stored one gives way.

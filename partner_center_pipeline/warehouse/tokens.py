@@ -14,11 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
 
 from partner_center_pipeline.settings import Settings, SettingsError, TokenPlace
-from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError, open_warehouse
 from partner_center_pipeline.warehouse.schema import token_caches
-
-LOCK_SECONDS: Final = 90
-"""How long to wait for another machine that is renewing; longer than it may spend on that."""
 
 _NAME: Final = "sign_in"
 _RENEWERS: Final = 0x73_69_67_6E_5F_69_6E
@@ -37,14 +34,14 @@ class SharedSignIn:
         return f"in the table {token_caches.name} of {self._warehouse.shown}"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Be the only one on any machine that renews or writes. Does not nest.
+    def locked(self, seconds: float) -> Iterator[None]:
+        """Be the only one on any machine that renews or writes; wait up to `seconds` for it. Does not nest.
 
         The lock is a transaction's on a connection of its own: PostgreSQL frees it when the process or its machine
-        dies, and a pooler in between does not hand it to somebody else. Raises WarehouseError after `LOCK_SECONDS`.
+        dies, and a pooler in between does not hand it to somebody else. Raises WarehouseError when the wait is over.
         """
         with self._warehouse.read() as connection:
-            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+            connection.execute(text(f"SET LOCAL lock_timeout = '{seconds * 1000:.0f}ms'"))
             try:
                 connection.execute(select(func.pg_advisory_xact_lock(_RENEWERS)))
             except OperationalError as error:
@@ -52,7 +49,7 @@ class SharedSignIn:
                     raise
                 raise WarehouseError(
                     f"another process, here or on another machine, has held the sign-in {self.where} for "
-                    f"{LOCK_SECONDS} s; let it finish, or end it"
+                    f"{seconds:.0f} s; let it finish, or end it"
                 ) from None
             yield
 
@@ -85,15 +82,11 @@ def shared_sign_in(settings: Settings) -> Iterator[SharedSignIn | None]:
     if settings.partner_center_token_store is TokenPlace.FILE:
         yield None
         return
-    url = settings.database_url.get_secret_value()
-    if Warehouse(url).is_sqlite:
+    if Warehouse.of(settings).is_sqlite:
         raise SettingsError(
             "HUNTER_PARTNER_CENTER_TOKEN_STORE",
             "database needs a PostgreSQL warehouse in HUNTER_DATABASE_URL; beside a SQLite file, keep the sign-in in "
             "a file too",
         )
-    warehouse = Warehouse.open(url)
-    try:
+    with open_warehouse(settings) as warehouse:
         yield SharedSignIn(warehouse)
-    finally:
-        warehouse.close()

@@ -28,9 +28,9 @@ from partner_center_pipeline.mail.resolver import Resolver, StubResolver
 from partner_center_pipeline.mail.scanner import Scanner
 from partner_center_pipeline.mail.wire import Answer, RdataType
 from partner_center_pipeline.settings import DEFAULT_DKIM_SELECTORS
-from partner_center_pipeline.simulator.companies import Companies
-from partner_center_pipeline.simulator.dns import DnsServer
-from partner_center_pipeline.simulator.mail_setups import Mailbox, WorldZone
+from partner_center_simulator.companies import Companies
+from partner_center_simulator.dns import DnsServer
+from partner_center_simulator.mail_setups import Mailbox, WorldZone
 
 SEED: Final = 2026
 """The world whose companies are looked up."""
@@ -118,11 +118,11 @@ def questions_of(names: Sequence[str], address: tuple[str, int]) -> list[tuple[s
 
     async def record() -> list[tuple[str, RdataType]]:
         async with StubResolver([address]) as stub:
-            recorder = _Recorder(stub)
-            scanner = Scanner(recorder, DEFAULT_DKIM_SELECTORS, _now)
+            ingest = _Recorder(stub)
+            scanner = Scanner(ingest, DEFAULT_DKIM_SELECTORS, _now)
             for name in names:
                 await scanner.scan(name)
-            return recorder.asked
+            return ingest.asked
 
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         return runner.run(record())

@@ -1,6 +1,6 @@
 """How long referrals take into `raw_referrals`, beside a bare loop that fetches and stores the same pages.
 
-Ours is the product's client, scan, lease and recorder, over HTTPS from `pages`, as the asset puts them together;
+Ours is the product's client, scan, lease and ingest, over HTTPS from `pages`, as the asset puts them together;
 Dagster itself is left out, as it adds the same seconds to a run of any size. Each case is a process of its own, so that
 its peak memory is its own. PostgreSQL is the tests' server, which does not wait for the disk; SQLite is as the product
 opens it.
@@ -37,12 +37,11 @@ from rich.table import Table
 from sqlalchemy import make_url
 
 from partner_center_pipeline.partner_center import ReferralsClient, build_http, scan
-from partner_center_pipeline.partner_center.drift import DriftWatch
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease, alive
-from partner_center_pipeline.warehouse.recorder import Recorder
 from partner_center_pipeline.warehouse.schema import columns_of, raw_referrals
+from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow
 from partner_center_pipeline_tests.benchmarks.pages import CHANGES, GRID, Address, served_elsewhere
 from partner_center_pipeline_tests.postgres import running_server
@@ -190,50 +189,50 @@ def _opened(case: Case) -> Iterator[tuple[Warehouse, ReferralsClient, Lease]]:
     """What the asset opens before it begins."""
     gc.collect()
     gc.freeze()  # as `definitions` does
-    house = Warehouse.open(case.database_url)
+    db = Warehouse.open(case.database_url)
     settings = Settings(partner_center_base_url=case.base_url, partner_center_ca_bundle=Path(case.ca_bundle))
-    lease = Lease(house, f"run {time.time_ns()}", _now)
+    lease = Lease(db, f"run {time.time_ns()}", _now)
     lease.acquire(0.0, time.sleep)
-    with build_http(settings) as http, alive(house, lease.holder, _now, lease):
-        yield house, ReferralsClient(http, _token, case.base_url, case.page_size, deadline_seconds=3 * 3600.0), lease
+    with build_http(settings) as http, alive(db, lease.holder, _now, lease):
+        yield db, ReferralsClient(http, _token, case.base_url, case.page_size, deadline_seconds=3 * 3600.0), lease
     lease.release()
-    house.close()
+    db.close()
 
 
 def _fetch(
-    house: Warehouse, client: ReferralsClient, lease: Lease, window: SyncWindow, run_id: str
+    db: Warehouse, client: ReferralsClient, lease: Lease, window: SyncWindow, run_id: str
 ) -> tuple[float, float, int]:
     """Do what the asset does with one window."""
     start = time.perf_counter()
-    recorder = Recorder.begin(house, [window], run_id, _now, first=_FIRST, lease=lease, drift_of=DriftWatch().news)
+    ingest = WindowIngest.begin(db, [window], run_id, _now, first=_FIRST, lease=lease)
     storing = time.perf_counter() - start
-    first, end = recorder.windows[0], window.end
+    first, end = ingest.windows[0], window.end
     pages = scan(
         client,
         start=None if first.is_genesis else first.covers_from - 900 * TICKS_PER_SECOND,
         end=end,
-        resume_from=recorder.resume_from,
+        resume_from=ingest.resume_from,
         not_before=end + GRID.lag * TICKS_PER_SECOND,
     )
     for page in pages:
         arrived = time.perf_counter()
-        recorder.write(page)
+        ingest.write(page)
         storing += time.perf_counter() - arrived
-    return time.perf_counter() - start, storing, recorder.total().new_versions
+    return time.perf_counter() - start, storing, ingest.total().new_versions
 
 
 def ours(case: Case) -> tuple[float, float, int]:
     """Fetch everything that there is before the changes, in one window, as a new installation does."""
-    with _opened(case) as (house, client, lease):
-        return _fetch(house, client, lease, GRID.window(_FIRST), lease.holder)
+    with _opened(case) as (db, client, lease):
+        return _fetch(db, client, lease, GRID.window(_FIRST), lease.holder)
 
 
 def windows(case: Case) -> tuple[float, float, int]:
     """Fetch one window of changes after the other; the medians, and the rows of all."""
-    with _opened(case) as (house, client, lease):
+    with _opened(case) as (db, client, lease):
         start = (GRID.first or 0) + case.part * WINDOWS * GRID.width
         each = [
-            _fetch(house, client, lease, window, f"{lease.holder} {window.key}")
+            _fetch(db, client, lease, window, f"{lease.holder} {window.key}")
             for window in GRID.between(start, start + WINDOWS * GRID.width)
         ]
     return median(one[0] for one in each), median(one[1] for one in each), sum(one[2] for one in each)

@@ -23,8 +23,8 @@ import orjson
 import trustme
 import uvicorn
 
-from partner_center_pipeline.simulator.world import World
 from partner_center_pipeline.windows import TICKS_PER_SECOND, WindowGrid, parse_ticks, render_ticks, ticks_of
+from partner_center_simulator.world import World
 
 ANCHOR: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """When the first window begins; what is stored before was updated in the year before."""

@@ -23,10 +23,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from partner_center_pipeline.mail import MailSignals, Provider, scan
+from partner_center_pipeline.mail import MailSignals, scan
 from partner_center_pipeline.settings import DEFAULT_DKIM_SELECTORS
-from partner_center_pipeline.simulator.dns import DnsServer
-from partner_center_pipeline.simulator.zone import Zone
+from partner_center_pipeline.vocabulary import Provider
+from partner_center_simulator.dns import DnsServer
+from partner_center_simulator.zone import Zone
 
 SURE: Final = 80
 """The peer is sure from this confidence on, in percent."""
@@ -34,7 +35,7 @@ SURE: Final = 80
 PIECES_NEEDED: Final = 2
 """Independent pieces of evidence that back Microsoft without a Microsoft MX."""
 
-_BIG: Final = {Provider.M365: "microsoft", Provider.Google: "google", Provider.Amazon: "aws"}
+_BIG: Final = {Provider.M365: "microsoft", Provider.GOOGLE: "google", Provider.AMAZON: "aws"}
 _OTHER: Final = "other"
 _UNFIT: Final = re.compile(r'[\s";()@]')
 
@@ -126,7 +127,7 @@ class Verdicts:
     @property
     def is_hidden(self) -> bool:
         """A known gateway stands in front and nothing shows the mailbox behind it."""
-        return self.ours.gateway is not None and self.ours.provider is Provider.Unknown and not self.ours.provider_name
+        return self.ours.gateway is not None and self.ours.provider is Provider.UNKNOWN and not self.ours.provider_name
 
     @property
     def disagree(self) -> bool:

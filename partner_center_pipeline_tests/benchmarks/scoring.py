@@ -12,15 +12,9 @@ from typing import Final
 
 import click
 
-from partner_center_pipeline.scoring import (
-    DmarcPolicy,
-    Provider,
-    ScoreInput,
-    TenantSource,
-    score_domain,
-    score_frame,
-)
+from partner_center_pipeline.scoring import ScoreInput, score_domain, score_frame
 from partner_center_pipeline.scoring.frame import inputs_frame
+from partner_center_pipeline.vocabulary import DmarcPolicy, Provider, TenantSource
 
 COMPANIES: Final = 1_000_000
 """Companies of the frame."""

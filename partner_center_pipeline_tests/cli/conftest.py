@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from partner_center_pipeline.cli import main
-from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline_tests.defs.conftest import microsoft, running_microsoft, signed_in, sync_start
+from partner_center_simulator import Simulator
 
 __all__ = ["microsoft", "running_microsoft", "signed_in", "sync_start"]  # fixtures of both folders
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from partner_center_pipeline.partner_center import TokenStore
+from partner_center_pipeline.partner_center.token_store import TokenStore
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import HttpFault, Simulator
-from partner_center_pipeline.simulator.odata import DateLiteral as Takes
 from partner_center_pipeline_tests.cli.commands import free_port
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.conftest import PostgresServer
+from partner_center_simulator import HttpFault, Simulator
+from partner_center_simulator.odata import DateLiteral as Takes
 
 
 def findings(home: Home) -> dict[str, tuple[str, str]]:

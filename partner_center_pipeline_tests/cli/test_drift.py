@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from partner_center_pipeline.partner_center.drift import Drift, DriftKind
+from partner_center_pipeline.referral import Drift, DriftKind
 from partner_center_pipeline.warehouse import drift
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.cli.conftest import Home

@@ -16,23 +16,24 @@ from sqlalchemy import insert
 
 from partner_center_pipeline.cli import inspect_page
 from partner_center_pipeline.leads.company import company_of
-from partner_center_pipeline.mail import MailSignals, judge, mx, scan
-from partner_center_pipeline.scoring import TenantSource, reason_text
+from partner_center_pipeline.mail import MailSignals, classification, mx, scan
+from partner_center_pipeline.scoring import load_rules
 from partner_center_pipeline.scoring.history import Cause
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator.dns import DnsServer
-from partner_center_pipeline.simulator.faults import DnsFault
-from partner_center_pipeline.simulator.zone import Zone
+from partner_center_pipeline.vocabulary import Asset, TenantSource
 from partner_center_pipeline.warehouse import companies, leads, schema, views
 from partner_center_pipeline.warehouse.bulk import insert_new
 from partner_center_pipeline.warehouse.card import Card, look_up
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.reading import row_counts
+from partner_center_pipeline.warehouse.row_counts import row_counts
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.defs.conftest import instance, project
 from partner_center_pipeline_tests.defs.project import Project
 from partner_center_pipeline_tests.warehouse.test_card import WINDOW, fetched
 from partner_center_pipeline_tests.warehouse.test_leads import lead_row
+from partner_center_simulator.dns import DnsServer
+from partner_center_simulator.faults import DnsFault
+from partner_center_simulator.zone import Zone
 
 __all__ = ["instance", "project"]  # fixtures
 
@@ -122,7 +123,7 @@ def empty(home: Path, warehouse: Warehouse) -> Filled:
 @pytest.fixture
 def filled(empty: Filled, heard: Mapping[datetime, list[MailSignals]]) -> Filled:
     """Three companies of real referrals, looked up and scored on two days."""
-    from partner_center_pipeline.defs.scan_and_score import Scoring, keep
+    from partner_center_pipeline.defs.enrichment import Scoring, keep
 
     with empty.warehouse.write() as connection:
         leads.write(
@@ -211,8 +212,8 @@ class TestCard:
         assert {"provider_google", "dmarc_reject", "co_sell"} <= {reason["code"] for reason in score["reasons"]}
         for reason in score["reasons"]:
             points = f"{reason['points']:+}" if reason["points"] else ""
-            assert squeezed(points + reason_text(reason["code"], language) + (reason["evidence"] or "")) in lines
-        assert f"segmentMigration:{squeezed(reason_text('ready_to_migrate', language))}" in lines
+            assert squeezed(points + load_rules().text(reason["code"], language) + (reason["evidence"] or "")) in lines
+        assert f"segmentMigration:{squeezed(load_rules().text('ready_to_migrate', language))}" in lines
 
     def test_the_company_and_its_place_in_the_sales_list_stand_first(self, filled: Filled) -> None:
         shown = filled.shown(OZTURK)
@@ -279,9 +280,7 @@ class TestCard:
             told,
         )
 
-    def test_history_tells_each_change_its_cause_and_the_inputs_that_differ_the_newest_first(
-        self, filled: Filled
-    ) -> None:
+    def test_history_lists_each_change_with_cause_and_differing_inputs_newest_first(self, filled: Filled) -> None:
         told = filled.shown(OZTURK).partition("\nChanges of the score\n")[2]
         scores, _, set_ups = told.partition("\nChanges of the mail set-up\n")
         assert re.search(
@@ -347,10 +346,8 @@ class TestNotKnownYet:
         assert (document["score"], document["mail"], document["sales"]["rank"]) == (None, None, None)
         assert document["waiting"] == [{"window": "2026-03-01-11:50", "asset": "raw_referrals"}]
 
-    def test_without_a_score_though_every_window_is_through_the_window_to_run_again_is_named(
-        self, empty: Filled
-    ) -> None:
-        through = {f"{asset}_at": NOW for asset in schema.Asset}
+    def test_when_all_windows_are_done_but_no_score_exists_the_window_to_rerun_is_named(self, empty: Filled) -> None:
+        through = {f"{asset}_at": NOW for asset in Asset}
         with empty.warehouse.write() as connection:
             leads.write(connection, [referral("r1", "info@öztürk.com.tr")])
             insert_new(connection, schema.raw_referrals, [fetched("r1")])
@@ -409,10 +406,10 @@ class TestDocument:
         assert company["response_due"] == f"{NOW + timedelta(days=5):%Y-%m-%d}T00:00:00Z"
         assert document["sales"] == {"rank": 2, "of": 3}
         assert (score["segment"], score["score"], score["readiness"]) == ("Migration", 100, 90)
-        assert score["segment_reason_text"] == reason_text("ready_to_migrate", "tr")
+        assert score["segment_reason_text"] == load_rules().text("ready_to_migrate", "tr")
         assert sum(reason["points"] for reason in score["reasons"]) == score["score"]
         for reason in score["reasons"]:
-            assert reason["text"] == reason_text(reason["code"], "tr")
+            assert reason["text"] == load_rules().text(reason["code"], "tr")
         assert {"code": "provider_google", "points": 50, "evidence": "aspmx.l.google.com"}.items() <= score["reasons"][
             0
         ].items()
@@ -467,8 +464,8 @@ def stored(warehouse: Warehouse) -> list[Any]:
 def test_every_code_that_is_put_into_words_has_words() -> None:
     from partner_center_pipeline.leads.suggestions import MatchReason
 
-    assert judge.__doc__ is not None
-    notes = re.findall(r"^    ([a-z_]+(?:, [a-z_]+)*)  ", judge.__doc__, re.MULTILINE)
+    assert classification.__doc__ is not None
+    notes = re.findall(r"^    ([a-z_]+(?:, [a-z_]+)*)  ", classification.__doc__, re.MULTILINE)
     assert "mx_tie" in notes
     for note in ", ".join(notes).split(", "):
         assert note in inspect_page.NOTES
@@ -491,5 +488,5 @@ def test_after_a_sync_the_best_lead_accounts_for_its_score(project: Project) -> 
     shown = squeezed(place.invoke("inspect", best["domain_unicode"]).stdout)
     assert best["reasons"]
     for reason in best["reasons"]:
-        assert squeezed(reason_text(reason["code"]) + (reason["evidence"] or "")) in shown
+        assert squeezed(load_rules().text(reason["code"]) + (reason["evidence"] or "")) in shown
     assert best["contact_email"] is None or best["contact_email"] not in shown

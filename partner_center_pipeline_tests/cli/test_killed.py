@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import func, select
 
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.cli.commands import run, running
 from partner_center_pipeline_tests.cli.conftest import Home
+from partner_center_simulator import Simulator
 
 pytestmark = pytest.mark.slow
 

@@ -11,12 +11,12 @@ import pytest
 from click.testing import Result
 from cryptography.fernet import Fernet
 
-from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline_tests.cli.commands import running
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.conftest import PostgresServer
 from partner_center_pipeline_tests.partner_center.browser import browse
 from partner_center_pipeline_tests.ui.running import wait_until
+from partner_center_simulator import Simulator
 
 
 def log_in(home: Home, microsoft: Simulator, decide: Callable[[str], None]) -> Result:

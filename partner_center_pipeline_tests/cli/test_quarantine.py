@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from partner_center_pipeline.partner_center import Rejected, decode, read_referral
+from partner_center_pipeline.partner_center.contract import decode, read_referral
+from partner_center_pipeline.referral import RejectedRow
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.schema import Asset, quarantined_referrals, raw_referrals
+from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals
 from partner_center_pipeline_tests.cli.conftest import Home
-from partner_center_pipeline_tests.warehouse.test_recording import Page, begin, finish, windows
+from partner_center_pipeline_tests.warehouse.pages import make_page
+from partner_center_pipeline_tests.warehouse.test_window_ingest import begin, finish, windows
 
 ROW = '{"id": "%s", "eTag": "v1", "updatedDateTime": "%s", "name": "%s"}'
 NUL = ROW % ("r1", "2026-03-01T00:01:00Z", r"Deniz Örnek[/]\u0000\ud83d\u009b")
@@ -26,9 +29,9 @@ def place(home: Path) -> Home:
     place.edit_env(HUNTER_DATABASE_URL=f"sqlite:///{home / 'hunter.db'}")
     warehouse = opened(place)
     rows = [read_referral(item) for item in decode(f"[{NUL}, {LATER_GOOD}]".encode())]
-    rejected = [row for row in rows if isinstance(row, Rejected)]
-    recorder = begin(warehouse, windows(1))
-    recorder.write(Page([], windows(1)[0].end, rejected, last=True))  # type: ignore[arg-type]
+    rejected = [row for row in rows if isinstance(row, RejectedRow)]
+    ingest = begin(warehouse, windows(1))
+    ingest.write(make_page([], windows(1)[0].end, rejected, last=True))
     finish(warehouse, windows(1))
     warehouse.close()
     return place
@@ -71,7 +74,7 @@ def test_the_list_says_what_where_when_and_nothing_of_a_person(place: Home) -> N
     assert "Örnek" not in shown.output + place.invoke("quarantine", "list", "--json").output
 
 
-def test_show_prints_the_payload_with_letters_as_letters_and_nothing_that_moves_a_terminal(place: Home) -> None:
+def test_show_prints_the_payload_with_plain_letters_and_no_terminal_control(place: Home) -> None:
     shown = place.invoke("quarantine", "show", rows(place)["r1"][:8])
     assert shown.exit_code == 0
     assert r'"name": "Deniz Örnek[/]\u0000\ud83d\u009b"' in shown.output

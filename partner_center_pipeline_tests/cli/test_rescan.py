@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from partner_center_pipeline.mail.history import change_between
-from partner_center_pipeline.simulator.dns import DnsServer
-from partner_center_pipeline.simulator.zone import Zone
 from partner_center_pipeline.warehouse import companies, signals
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.cli.commands import run
 from partner_center_pipeline_tests.warehouse.rows import company
 from partner_center_pipeline_tests.warehouse.test_results import signal
+from partner_center_simulator.dns import DnsServer
+from partner_center_simulator.zone import Zone
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +25,7 @@ def test_what_is_due_is_asked_and_scored_without_a_sign_in(home: Path) -> None:
         from partner_center_pipeline.mail import MailSignals
 
         known = MailSignals("a.com.tr", longer_ago).to_row()
-        signals.write(connection, [signal("a.com.tr", longer_ago, signals=known)], change_between)
+        signals.write(connection, [signal("a.com.tr", longer_ago, signals=known)])
     warehouse.close()
     zone = Zone.from_records({"a.com.tr": {"MX": [(1, "smtp.google.com")], "TXT": ["v=spf1 -all"]}})
     with DnsServer(zone) as server:

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import Row, select, update
 
 from partner_center_pipeline.cli import rescore as command
-from partner_center_pipeline.scoring import DEFAULT_POLICY, load_rules, score_columns, score_domain
-from partner_center_pipeline.scoring.history import change_between
+from partner_center_pipeline.scoring import load_rules, score_domain
+from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY
+from partner_center_pipeline.scoring.row import score_columns
 from partner_center_pipeline.scoring.rules import DEFAULT_RULES
 from partner_center_pipeline.warehouse import companies, scores
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -55,7 +56,7 @@ class Installation(Home):
         ]
         with self.warehouse.write() as connection:
             companies.write(connection, [company(domain) for domain in COMPANIES])
-            scores.write(connection, rows, change_between)
+            scores.write(connection, rows)
 
     def rules(self, *edits: tuple[str, str]) -> str:
         """A rules file in the home folder: the delivered one, edited."""

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import select
 
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import HttpFault, Simulator
 from partner_center_pipeline.warehouse import ledger, schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.cli.commands import run, running
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.ui.running import wait_until
+from partner_center_simulator import HttpFault, Simulator
 
 pytestmark = pytest.mark.slow
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 from cryptography.fernet import Fernet
 
-from partner_center_pipeline.partner_center import TokenStore
+from partner_center_pipeline.partner_center.token_store import TokenStore
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.cli.test_login import log_in
 from partner_center_pipeline_tests.conftest import PostgresServer
+from partner_center_simulator import Simulator
 
 KEY_VARIABLE = "HUNTER_PARTNER_CENTER_TOKEN_KEY"
 

@@ -13,12 +13,12 @@ from sqlalchemy import select
 
 from partner_center_pipeline.cli.local_microsoft import local_microsoft
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.cli.commands import run
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.ui.running import Tick, Ui, running_ui, wait_until
+from partner_center_simulator import Simulator
 
 
 def processes_of(home: Path) -> list[int]:

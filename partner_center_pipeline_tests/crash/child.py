@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import dagster as dg
 import pandas  # noqa: F401  imported once, ahead of the fork
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sqlalchemy import update
 
 from partner_center_pipeline.cli.base import enter_home
+from partner_center_pipeline.defs.dagster_private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import bulk, lease, ledger, matches, referrals, schema, signals
@@ -62,30 +62,30 @@ class Place:
 
 def work(place: Place, failpoint: str | None) -> None:
     """Do all that is not done yet; die at the failpoint of this name, if one is given."""
-    with _entered(place) as (settings, house):
+    with _entered(place) as (settings, db):
         load_definitions(settings.grid)
         if failpoint is not None:
             next(point for point in FAILPOINTS if point.name == failpoint).arm()
-        if not house.is_current():
-            house.migrate()
+        if not db.is_current():
+            db.migrate()
         with dg.DagsterInstance.get() as instance:
-            _bury_the_dead(instance, house)
+            _end_dead_runs(instance, db)
             with connect_sign_in(settings) as sign_in:
                 sign_in.token(renew=True)
             for first, last in STRETCHES:
                 start, end = _interval(settings, first, last)
-                with house.read() as connection:
+                with db.read() as connection:
                     done = ledger.covered(connection)
                 if not any(low <= start and end <= high for low, high in done):
                     _sync(instance, settings, first, last)
-            _rescan(instance, settings, house)
+            _rescan(instance, settings, db)
 
 
 def go_on(place: Place) -> None:
     """Do what is not done yet, leave what the warehouse then holds in `place.before`, and run all windows once more."""
     work(place, None)
-    with _entered(place) as (settings, house), dg.DagsterInstance.get() as instance:
-        place.before.write_text(json.dumps(contents(house, MET_AGAIN)))
+    with _entered(place) as (settings, db), dg.DagsterInstance.get() as instance:
+        place.before.write_text(json.dumps(contents(db, MET_AGAIN)))
         _sync(instance, settings, STRETCHES[0][0], STRETCHES[-1][-1])
 
 
@@ -104,19 +104,19 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
     # A dead process holds its lease for no longer than the next one needs to start, so that the sweep need not wait.
     lease.LEASE_SECONDS, lease.BEAT_SECONDS, lease.DEAD_SECONDS = 0.5, 0.1, 0.0  # type: ignore[misc]
     settings = Settings.load()
-    house = Warehouse(settings.database_url.get_secret_value())
+    db = Warehouse(settings.database_url.get_secret_value())
     try:
-        yield settings, house
+        yield settings, db
     finally:
-        house.close()
+        db.close()
         sys.stdout.flush()
 
 
-def _bury_the_dead(instance: dg.DagsterInstance, house: Warehouse) -> None:
+def _end_dead_runs(instance: dg.DagsterInstance, db: Warehouse) -> None:
     from partner_center_pipeline.defs.recovery import end_dead_runs
 
     for _ in range(2):  # a run that never gave a sign of life is watched from the first look on
-        end_dead_runs(instance, house, lambda: datetime.now(UTC))
+        end_dead_runs(instance, db, lambda: datetime.now(UTC))
 
 
 def _interval(settings: Settings, first: int, last: int) -> tuple[int, int]:
@@ -136,8 +136,8 @@ def _sync(instance: dg.DagsterInstance, settings: Settings, first: int, last: in
     _run(instance, settings, "partner_center_sync", **which)
 
 
-def _rescan(instance: dg.DagsterInstance, settings: Settings, house: Warehouse) -> None:
-    with house.write() as connection:
+def _rescan(instance: dg.DagsterInstance, settings: Settings, db: Warehouse) -> None:
+    with db.write() as connection:
         long_ago = datetime.now(UTC) - timedelta(days=1)
         connection.execute(update(schema.domain_signals).values(next_scan_at=long_ago))
     _run(instance, settings, "partner_center_rescan")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Table, select
 
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.reading import CONTENT
+from partner_center_pipeline.warehouse.row_counts import CONTENT
 from partner_center_pipeline.warehouse.schema import quarantined_referrals
 
 Contents = dict[str, list[str]]

@@ -94,8 +94,8 @@ def at_commit(where: str, nth: int = 1, *, done: bool = False) -> Arm:
 
 def _dying_after_exit(original: Callable[..., Any], due: Callable[[], bool]) -> Callable[..., Any]:
     @contextmanager
-    def writing(house: Any) -> Iterator[Any]:
-        with original(house) as connection:
+    def writing(db: Any) -> Iterator[Any]:
+        with original(db) as connection:
             yield connection
         if due():
             _die()
@@ -156,23 +156,23 @@ FAILPOINTS: Final = (
     Failpoint("lease: before it is given back", before("warehouse.lease:Lease.release")),
     Failpoint("lease: given back", after("warehouse.lease:Lease.release")),
     # The first window's scan
-    Failpoint("attempt: noted, not committed", after("warehouse.ledger:begin")),
+    Failpoint("attempt: noted, not committed", after("warehouse.ledger:start_attempts")),
     Failpoint("attempt: noted", before("warehouse.demo:refuse_mixing")),
     Failpoint("scan: before the first page is asked for", before("partner_center.client:ReferralsClient.get_page")),
     Failpoint("scan: between two pages", before("partner_center.client:ReferralsClient.get_page", 4)),
     Failpoint("page 1: rows stored, not committed", after("warehouse.referrals:store")),
     Failpoint("page 3: rows stored, not committed", after("warehouse.referrals:store", 3)),
     Failpoint("page 2: bad rows quarantined, not committed", after("warehouse.referrals:quarantine", 2)),
-    Failpoint("page 2: position noted, not committed", after("warehouse.ledger:note_progress", 2)),
-    Failpoint("page 2: about to commit", at_commit("warehouse.recorder:Recorder.write", 2)),
-    Failpoint("page 2: committed", before("warehouse.recorder:Recorder._close_until", 2)),
-    Failpoint("closing: written, not committed", after("warehouse.ledger:close")),
-    Failpoint("closing: committed", at_commit("warehouse.ledger:close", done=True)),
+    Failpoint("page 2: position noted, not committed", after("warehouse.ledger:save_position", 2)),
+    Failpoint("page 2: about to commit", at_commit("warehouse.window_ingest:WindowIngest.write", 2)),
+    Failpoint("page 2: committed", before("warehouse.window_ingest:WindowIngest._complete_until", 2)),
+    Failpoint("closing: written, not committed", after("warehouse.ledger:complete_windows")),
+    Failpoint("closing: committed", at_commit("warehouse.ledger:complete_windows", done=True)),
     # A range, where one page may pass several windows
-    Failpoint("range: attempts noted, not committed", after("warehouse.ledger:begin", 2)),
-    Failpoint("range: some windows closed, not committed", after("warehouse.ledger:close", 3)),
-    Failpoint("range: some windows closed", at_commit("warehouse.ledger:close", 3, done=True)),
-    Failpoint("range: a page of the third window stored, not committed", after("warehouse.ledger:note_progress", 12)),
+    Failpoint("range: attempts noted, not committed", after("warehouse.ledger:start_attempts", 2)),
+    Failpoint("range: some windows closed, not committed", after("warehouse.ledger:complete_windows", 3)),
+    Failpoint("range: some windows closed", at_commit("warehouse.ledger:complete_windows", 3, done=True)),
+    Failpoint("range: a page of the third window stored, not committed", after("warehouse.ledger:save_position", 12)),
     # Between and inside the later assets
     Failpoint("leads: a chunk written, not committed", after("warehouse.leads:write")),
     Failpoint("leads: a chunk committed", before("warehouse.leads:write", 2)),

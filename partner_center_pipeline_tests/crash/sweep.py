@@ -24,8 +24,6 @@ from sqlalchemy import func, select
 
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import Simulator
-from partner_center_pipeline.simulator.clock import SimulatorClock
 from partner_center_pipeline.warehouse import ledger, schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.windows import BEGINNING, WindowGrid, uncovered
@@ -34,6 +32,8 @@ from partner_center_pipeline_tests.crash import child
 from partner_center_pipeline_tests.crash.child import STRETCHES, Place
 from partner_center_pipeline_tests.crash.content import MET_AGAIN, Contents, contents, differences
 from partner_center_pipeline_tests.crash.failpoints import FAILPOINTS, Failpoint
+from partner_center_simulator import Simulator
+from partner_center_simulator.clock import SimulatorClock
 
 _PATIENCE: Final = 60.0
 """Seconds after which a process counts as hanging."""
@@ -147,8 +147,8 @@ class _Sweep:
     def _undisturbed(self) -> Contents:
         place, url = self._place(self.databases.migrated())
         assert self._run(child.work, place, None) == 0, _end_of(place)
-        with _opened(url) as house:
-            return contents(house)
+        with _opened(url) as db:
+            return contents(db)
 
     def _one(self, failpoint: Failpoint, expected: Contents) -> list[str]:
         place, url = self._place(self.databases.empty() if failpoint.empty else self.databases.migrated())
@@ -157,18 +157,18 @@ class _Sweep:
             return [f"it was not killed there, but ended with {ended}: {_end_of(place)}"]
         if (ended := self._run(child.go_on, place)) != 0:
             return [f"started again, it ended with {ended}: {_end_of(place)}"]
-        with _opened(url) as house:
-            problems = [*differences(expected, contents(house)), *self._left_open(house)]
+        with _opened(url) as db:
+            problems = [*differences(expected, contents(db)), *self._left_open(db)]
             before = json.loads(place.before.read_text())
-            problems += [f"the replay wrote: {said}" for said in differences(before, contents(house, MET_AGAIN))]
+            problems += [f"the replay wrote: {said}" for said in differences(before, contents(db, MET_AGAIN))]
         shutil.rmtree(place.home)
         return problems
 
-    def _left_open(self, house: Warehouse) -> Iterator[str]:
+    def _left_open(self, db: Warehouse) -> Iterator[str]:
         """What the ledger misses, and attempts that nobody ended."""
         grid = self.here.grid
         assert grid.first is not None
-        with house.read() as connection:
+        with db.read() as connection:
             gaps = uncovered(BEGINNING, grid.first + (_LAST + 1) * grid.width, ledger.covered(connection))
             running = connection.execute(
                 select(func.count()).where(schema.sync_attempts.c.state == schema.AttemptState.RUNNING)
@@ -199,11 +199,11 @@ class _Sweep:
 
 @contextmanager
 def _opened(url: str) -> Iterator[Warehouse]:
-    house = Warehouse(url)
+    db = Warehouse(url)
     try:
-        yield house
+        yield db
     finally:
-        house.close()
+        db.close()
 
 
 def _end_of(place: Place) -> str:

@@ -11,8 +11,8 @@ import pytest
 
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline_tests.defs.project import Project
+from partner_center_simulator import Simulator
 
 
 @pytest.fixture(scope="session")

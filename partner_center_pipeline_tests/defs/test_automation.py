@@ -18,8 +18,8 @@ from dagster._core.storage.tags import (
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger
-from partner_center_pipeline.warehouse.schema import Asset
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, datetime_of, ticks_of
 from partner_center_pipeline_tests.defs.project import JOB, Project, asked_for
 

@@ -9,11 +9,11 @@ import pytest
 from dagster._core.storage.tags import SENSOR_NAME_TAG
 from sqlalchemy import update
 
-from partner_center_pipeline.simulator import HttpFault, Simulator
 from partner_center_pipeline.warehouse import breaker, schema
 from partner_center_pipeline.warehouse.breaker import FAILURES
 from partner_center_pipeline.windows import datetime_of
 from partner_center_pipeline_tests.defs.project import JOB, Project
+from partner_center_simulator import HttpFault, Simulator
 
 
 @pytest.fixture

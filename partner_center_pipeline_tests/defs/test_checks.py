@@ -6,12 +6,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from partner_center_pipeline.simulator import CorruptRow, Simulator
 from partner_center_pipeline.warehouse import reconciling
 from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline_tests.defs.project import Project
 from partner_center_pipeline_tests.defs.test_materializing import _personal
-from partner_center_pipeline_tests.warehouse.test_recording import Page, Row
+from partner_center_pipeline_tests.warehouse.pages import make_page, make_version
+from partner_center_simulator import CorruptRow, Simulator
 
 QUARANTINE, MISSED = "quarantine_is_empty", "complete_windows_missed_nothing"
 RAW = ["raw_referrals"]
@@ -50,8 +50,10 @@ def compared(project: Project, missing: int) -> None:
     lease = Lease(project.warehouse, "a test", utc_now)
     lease.acquire(0, lambda _: None)
     window = project.window(0)
-    reconciler = reconciling.Reconciler.begin(project.warehouse, lease, window.end, lambda _: (), utc_now)
-    reconciler.take(Page([Row(f"lost-{number}", window.start + number) for number in range(missing)], window.end))
+    reconciler = reconciling.Reconciler.begin(project.warehouse, lease, window.end, utc_now)
+    reconciler.take(
+        make_page([make_version(f"lost-{number}", window.start + number) for number in range(missing)], window.end)
+    )
     reconciler.finish()
     lease.release()
 
@@ -86,7 +88,7 @@ def test_materializing_raw_referrals_alone_evaluates_them(project: Project, micr
         }
 
 
-def test_the_quarantine_above_zero_is_yellow_with_the_count_by_reason_and_the_next_step(
+def test_a_filled_quarantine_is_yellow_with_counts_by_reason_and_the_next_step(
     project: Project, microsoft: Simulator
 ) -> None:
     microsoft.faults.corrupt_rows = frozenset({CorruptRow.NO_ID, CorruptRow.NUL, CorruptRow.LONE_SURROGATE})

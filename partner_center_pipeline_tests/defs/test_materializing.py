@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import select, text
 
 from partner_center_pipeline.scoring.rules import DEFAULT_RULES
-from partner_center_pipeline.simulator import CorruptRow, DnsFault, HttpFault, Simulator
 from partner_center_pipeline.warehouse import demo, schema
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, datetime_of, parse_ticks, render_ticks
 from partner_center_pipeline_tests.defs.project import Project
+from partner_center_simulator import CorruptRow, DnsFault, HttpFault, Simulator
 
 CHAIN = ["raw_referrals", "normalized_leads", "companies", "domain_signals", "scored_segments"]
 RAW = ["raw_referrals"]
@@ -98,7 +98,7 @@ def test_a_domain_whose_dns_does_not_answer_is_pending_not_skipped(project: Proj
     assert scores == {None}
 
 
-def test_hundreds_of_referrals_of_one_company_are_one_scan_and_none_while_the_answer_is_fresh(
+def test_many_referrals_of_one_company_are_one_scan_and_none_while_it_is_fresh(
     project: Project, microsoft: Simulator
 ) -> None:
     customer = {"customerProfile/team": [{"email": "satin.alma@tek-firma.com.tr"}]}

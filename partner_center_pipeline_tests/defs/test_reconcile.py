@@ -9,13 +9,13 @@ import dagster as dg
 import pytest
 from sqlalchemy import delete, select
 
-from partner_center_pipeline.simulator import CorruptRow, HttpFault, Simulator
 from partner_center_pipeline.warehouse import breaker, demo, ledger, schema
 from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline.windows import TICKS_PER_SECOND, datetime_of
 from partner_center_pipeline_tests.defs.project import Outcome, Project
 from partner_center_pipeline_tests.defs.test_checks import MISSED, QUARANTINE, checks
 from partner_center_pipeline_tests.defs.test_materializing import _personal
+from partner_center_simulator import CorruptRow, HttpFault, Simulator
 
 JOB = "partner_center_reconcile"
 RAW = ["raw_referrals"]

@@ -36,9 +36,7 @@ def ended(project: Project, at: datetime) -> list[str]:
 
 
 @pytest.mark.parametrize("pool", ["partner_center_api", "mail_dns"])
-def test_a_run_that_got_a_slot_and_never_gave_a_sign_of_life_is_ended_and_the_next_one_goes_on(
-    pool: str, project: Project
-) -> None:
+def test_a_run_with_a_slot_and_no_heartbeat_is_ended_and_the_next_one_continues(pool: str, project: Project) -> None:
     dead, waiting = started(project, pool), started(project, pool)
     assert ended(project, NOW) == []
     assert ended(project, LATER) == [dead]

@@ -9,12 +9,12 @@ import dagster as dg
 import pytest
 from sqlalchemy import select, update
 
-from partner_center_pipeline.simulator import DnsFault
-from partner_center_pipeline.simulator.dns import DnsServer
-from partner_center_pipeline.simulator.zone import Zone
 from partner_center_pipeline.warehouse import companies, schema
 from partner_center_pipeline_tests.defs.project import Project
 from partner_center_pipeline_tests.warehouse.rows import company
+from partner_center_simulator import DnsFault
+from partner_center_simulator.dns import DnsServer
+from partner_center_simulator.zone import Zone
 
 JOB = "partner_center_rescan"
 GOOGLE = {"MX": [(1, "smtp.google.com")], "TXT": ["v=spf1 include:_spf.google.com -all"]}
@@ -47,8 +47,8 @@ def known(project: Project, zone: Zone) -> Iterator[Project]:
 
 def first_asked(project: Project) -> None:
     """What the chain does with companies that are new."""
+    from partner_center_pipeline.defs.enrichment import Scoring, ask, keep
     from partner_center_pipeline.defs.resources import MailResource, utc_now
-    from partner_center_pipeline.defs.scan_and_score import Scoring, ask, keep
     from partner_center_pipeline.settings import Settings
 
     settings, names = Settings.load(), ["a.com.tr", "b.com.tr"]

@@ -17,8 +17,6 @@ from sqlalchemy import select
 
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import Simulator
-from partner_center_pipeline.simulator.clock import SimulatorClock
 from partner_center_pipeline.warehouse import ledger, schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.windows import BEGINNING, ticks_of
@@ -26,6 +24,8 @@ from partner_center_pipeline_tests.conftest import PostgresServer, SqliteFiles
 from partner_center_pipeline_tests.crash.content import BOOKKEEPING, Contents, contents, differences
 from partner_center_pipeline_tests.defs.project import Project
 from partner_center_pipeline_tests.differential.ways import WAYS, Order, Way, sync
+from partner_center_simulator import Simulator
+from partner_center_simulator.clock import SimulatorClock
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("differential")]
 
@@ -143,34 +143,34 @@ def test_all_ways_end_in_equal_tables(
         ]
         for part, live in ((history.first_part, history.live_first), (history.second_part, history.live_second)):
             live()
-            for way, house in warehouses.values():
+            for way, db in warehouses.values():
                 settings = history.settings(way)
                 for windows in way.runs(list(settings.grid.between(ticks_of(part[0]), ticks_of(part[1])))):
-                    sync(house, settings, windows)
+                    sync(db, settings, windows)
             for project, way in through_dagster:
                 project.edit_env()
                 for windows in way.runs(list(project.grid.between(ticks_of(part[0]), ticks_of(part[1])))):
                     outcome = project.run(windows[0], windows[-1] if len(windows) > 1 else None)
                     assert outcome.success, outcome.failure
-    found = {name: _content(house) for name, (_, house) in warehouses.items()}
+    found = {name: _content(db) for name, (_, db) in warehouses.items()}
     found |= {f"Dagster, {way}, {n}": _content(one.warehouse) for n, (one, way) in enumerate(through_dagster)}
     reference = next(iter(found.values()))
     assert {name: said for name, one in found.items() if (said := differences(reference, one))} == {}
     assert all(len(reference[table.name]) > 1 for table in COMPARED[2:6])
     assert len(reference["quarantined_referrals"]) == 1
-    everything = [house for _, house in warehouses.values()] + [one.warehouse for one, _ in through_dagster]
-    for house in everything:
-        with house.read() as connection:
+    everything = [db for _, db in warehouses.values()] + [one.warehouse for one, _ in through_dagster]
+    for db in everything:
+        with db.read() as connection:
             assert ledger.covered(connection) == [(BEGINNING, ticks_of(history.second_part[1]))]
             brought = connection.execute(
                 select(schema.raw_referrals.c.late).where(schema.raw_referrals.c.referral_id == history.late)
             )
             assert list(brought.scalars()) == [True]
-        house.close()
+        db.close()
 
 
-def _content(house: Warehouse) -> Contents:
-    return contents(house, BOOKKEEPING | OF_THE_WINDOWS, *COMPARED)
+def _content(db: Warehouse) -> Contents:
+    return contents(db, BOOKKEEPING | OF_THE_WINDOWS, *COMPARED)
 
 
 def _project(

@@ -19,7 +19,7 @@ from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import companies, leads, ledger, referrals, signals
 from partner_center_pipeline.warehouse.bulk import chunks
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.recorder import Recorder
+from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow
 
 
@@ -80,57 +80,57 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def sync(house: Warehouse, settings: Settings, windows: Sequence[SyncWindow]) -> None:
+def sync(db: Warehouse, settings: Settings, windows: Sequence[SyncWindow]) -> None:
     """What the five assets do with these windows, in one run."""
     grid, run_id = settings.grid, f"run {next(_runs)}"
     assert grid.first is not None
-    recorder = Recorder.begin(house, windows, run_id, now, first=grid.first)
-    first, end = recorder.windows[0], recorder.windows[-1].end
+    ingest = WindowIngest.begin(db, windows, run_id, now, first=grid.first)
+    first, end = ingest.windows[0], ingest.windows[-1].end
     overlap = settings.partner_center_overlap_seconds * TICKS_PER_SECOND
     with connect(settings, deadline=60.0) as client:
         for page in scan(
             client,
             start=None if first.is_genesis else first.covers_from - overlap,
             end=end,
-            resume_from=recorder.resume_from,
+            resume_from=ingest.resume_from,
             not_before=end + grid.lag * TICKS_PER_SECOND,
         ):
-            recorder.write(page)
-    _later_assets(house, settings, recorder.windows, first.covers_from, end)
+            ingest.write(page)
+    _later_assets(db, settings, ingest.windows, first.covers_from, end)
 
 
-def _later_assets(house: Warehouse, settings: Settings, windows: Sequence[SyncWindow], start: int, end: int) -> None:
-    from partner_center_pipeline.defs.scan_and_score import Scoring, ask, keep
-    from partner_center_pipeline.defs.suggesting import suggest_matches
+def _later_assets(db: Warehouse, settings: Settings, windows: Sequence[SyncWindow], start: int, end: int) -> None:
+    from partner_center_pipeline.defs.enrichment import Scoring, ask, keep
+    from partner_center_pipeline.defs.match_suggestions import suggest_matches
 
     at = now()
-    with house.read() as reading:
+    with db.read() as reading:
         for newest in referrals.newest_of_span(reading, start, end):
             rows = [leads.row_of(one, read_lead(one.payload, frozenset(settings.own_domains))) for one in newest]
-            with house.write() as connection:
+            with db.write() as connection:
                 leads.write(connection, rows)
-    with house.read() as connection:
+    with db.read() as connection:
         domains = leads.domains_of_span(connection, start, end)
     for some in chunks(domains):
-        with house.write() as connection:
+        with db.write() as connection:
             companies.write(connection, [company_of(*pair) for pair in leads.of_domains(connection, some).items()])
-    suggest_matches(house, start, end, domains, at)
-    with house.read() as connection:
+    suggest_matches(db, start, end, domains, at)
+    with db.read() as connection:
         due = signals.due(connection, domains, at)
     for some in chunks(due):
         answers = ask(
-            house,
+            db,
             lambda asked, _: scan_dns(
                 asked, resolvers=settings.dns_resolvers, selectors=settings.dkim_selectors, clock=now
             ),
             some,
         )
-        with house.write() as connection:
+        with db.write() as connection:
             keep(connection, answers, settings.signals_ttl_hours)
     scoring = Scoring(settings, at)
     for some in chunks(domains):
-        with house.write() as connection:
+        with db.write() as connection:
             scoring.score(connection, some)
-    with house.write() as connection:
+    with db.write() as connection:
         for asset in ledger.CHAIN[1:]:
             ledger.mark(connection, windows, asset, at, changed=False)

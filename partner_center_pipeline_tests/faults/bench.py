@@ -6,7 +6,6 @@ here: which faults there are (`table`), and how they are listed (`document`).
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,17 +17,17 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, event, select, update
 
+from partner_center_pipeline.defs import asset_run
+from partner_center_pipeline.defs.assets import raw_referrals
 from partner_center_pipeline.mail import resolver, scanner
 from partner_center_pipeline.partner_center import connect_sign_in, http, token_store
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import Faults, Simulator
 from partner_center_pipeline.warehouse import database, schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.windows import SyncWindow, parse_ticks
 from partner_center_pipeline_tests.defs.project import Outcome, Project
+from partner_center_simulator import Faults, Simulator
 
-_RAW: Final = "partner_center_pipeline.defs.assets.raw_referrals"
-_RUN: Final = "partner_center_pipeline.defs.run"
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _IN_THE_WORLD: Final = 40
 _AT_ONE_INSTANT: Final = 25
@@ -73,9 +72,9 @@ def surroundings(folder: Path) -> Iterator[Surroundings]:
                 microsoft.approve(code.user_code)
                 sign_in.finish(code)
         template = folder / "template.db"
-        house = Warehouse(f"sqlite:///{template}")
-        house.migrate()
-        house.close()
+        db = Warehouse(f"sqlite:///{template}")
+        db.migrate()
+        db.close()
         yield Surroundings(folder, microsoft, cache, template, start)
 
 
@@ -95,14 +94,14 @@ class Bench:
 
     def hurry(self) -> None:
         """Let a run give up after three seconds instead of minutes or hours, and a sign-in after two."""
-        self.patch.setattr(sys.modules[_RAW], "_deadline", lambda _: 3.0)
-        self.patch.setattr(sys.modules[_RAW], "PATIENCE", 1.0)
+        self.patch.setattr(raw_referrals, "_deadline", lambda *_: 3.0)
+        self.patch.setattr(raw_referrals, "PATIENCE", 1.0)
         self.patch.setattr(http, "MAX_SIGN_IN_WAIT", 2.0)
         self.patch.setattr(token_store, "LOCK_SECONDS", 1.0)
 
     def wait_for_no_lease(self) -> None:
         """Do not wait for another run's lease to end."""
-        self.patch.setattr(sys.modules[_RUN], "LEASE_SECONDS", -14.0)
+        self.patch.setattr(asset_run, "LEASE_SECONDS", -14.0)
 
     @contextmanager
     def each_connection(self, pragma: str) -> Iterator[None]:

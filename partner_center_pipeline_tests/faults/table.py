@@ -18,12 +18,12 @@ from filelock import FileLock
 from sqlalchemy import insert, text
 
 from partner_center_pipeline.partner_center import PartnerCenterError
-from partner_center_pipeline.simulator import CorruptRow, DnsFault, HttpFault, TokenFault
-from partner_center_pipeline.simulator.faults import DateHeader, IdsShape
-from partner_center_pipeline.simulator.odata import DateLiteral
 from partner_center_pipeline.warehouse import breaker, schema
 from partner_center_pipeline.warehouse.lease import FETCH
 from partner_center_pipeline_tests.faults.bench import Bench
+from partner_center_simulator import CorruptRow, DnsFault, HttpFault, TokenFault
+from partner_center_simulator.faults import DateHeader, IdsShape
+from partner_center_simulator.odata import DateLiteral
 
 Act = Callable[[Bench], str]
 """Bring the fault about, do what a person or the schedule does, and say what is seen."""

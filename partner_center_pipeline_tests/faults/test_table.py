@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from partner_center_pipeline.settings import PROJECT_ROOT
-from partner_center_pipeline.simulator import Faults, HttpFault, TokenFault
 from partner_center_pipeline_tests.faults import table
 from partner_center_pipeline_tests.faults.bench import surroundings
 from partner_center_pipeline_tests.faults.document import run_all, written
 from partner_center_pipeline_tests.faults.table import FAULTS, ONLY_THE_BROWSER, ONLY_WRITING
+from partner_center_simulator import Faults, HttpFault, TokenFault
 
 DOCUMENT = PROJECT_ROOT / "docs" / "faults.md"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_center_pipeline.leads import CategoryRule, ReferralCategory, categorize
+from partner_center_pipeline.leads.category import CategoryRule, ReferralCategory, categorize
 from partner_center_pipeline_tests.leads.strategies import payloads
 
 OWN = "2f0b9d4a-77aa-4e52-b7a6-9f3c6d2e0001"

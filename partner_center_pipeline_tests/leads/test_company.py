@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_center_pipeline.leads import ReferralCategory, TenantSource, read_lead
+from partner_center_pipeline.leads import read_lead
+from partner_center_pipeline.leads.category import ReferralCategory
 from partner_center_pipeline.leads.company import company_of
 from partner_center_pipeline.leads.suggestions import name_block
+from partner_center_pipeline.vocabulary import TenantSource
 from partner_center_pipeline.warehouse.schema import columns_of, companies
 
 DOMAIN = "xn--nkoullar-m4a76h.com.tr"

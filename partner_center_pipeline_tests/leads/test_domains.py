@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tldextract import TLDExtract
 
-from partner_center_pipeline.leads import Platform, ascii_key, find_hosts, normalize_domain, unicode_domain
+from partner_center_pipeline.leads import ascii_key, normalize_domain, unicode_domain
+from partner_center_pipeline.leads.domains import Platform, find_hosts
 from partner_center_pipeline_tests.leads.strategies import any_text, texts, turkish_labels
 
 _UNDER_TR = "av bbs bel biz com dr edu gen gov info k12 mil name net org pol tel tsk tv web nc gov.nc"

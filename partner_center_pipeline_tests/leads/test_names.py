@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_center_pipeline.leads import CompanyName, company_name, fold_key
-from partner_center_pipeline.leads.lists import LEGAL_FORMS
+from partner_center_pipeline.leads.folding import fold_key
+from partner_center_pipeline.leads.known_domains import LEGAL_FORMS
+from partner_center_pipeline.leads.names import CompanyName, company_name
 from partner_center_pipeline_tests.leads.strategies import any_text
 
 

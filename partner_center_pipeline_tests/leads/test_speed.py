@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from partner_center_pipeline.leads import find_hosts, normalize_domain
+from partner_center_pipeline.leads import normalize_domain
+from partner_center_pipeline.leads.domains import find_hosts
 from partner_center_pipeline_tests.benchmarks.domains import main, mixed_texts
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tldextract import TLDExtract
 
-from partner_center_pipeline.leads.lists import SOLD_PRIVATE_SUFFIXES
+from partner_center_pipeline.leads.known_domains import SOLD_PRIVATE_SUFFIXES
 from partner_center_pipeline.leads.suffixes import Registrable, registrable
 
 _extract = TLDExtract(suffix_list_urls=(), cache_dir=None)

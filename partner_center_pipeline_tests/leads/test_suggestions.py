@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_center_pipeline.leads import ascii_key, company_name, normalize_domain
+from partner_center_pipeline.leads import ascii_key, normalize_domain
+from partner_center_pipeline.leads.names import company_name
 from partner_center_pipeline.leads.suggestions import (
     ALIKE_NAMES,
     BLOCK_LETTERS,
@@ -18,8 +19,8 @@ from partner_center_pipeline.leads.suggestions import (
     name_block,
     suggest,
 )
-from partner_center_pipeline.simulator.companies import VOCABULARY
 from partner_center_pipeline_tests.leads.strategies import any_text, texts
+from partner_center_simulator.companies import VOCABULARY
 
 COMPANY, LEAD = MatchKind.COMPANY, MatchKind.LEAD
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from partner_center_pipeline.mail import Provider
+from partner_center_pipeline.vocabulary import Provider
 from partner_center_pipeline_tests.benchmarks.providers import Comparison, Row, compare
 
 FILE = Path(__file__).parent / "data" / "mail_dns_at.jsonl"

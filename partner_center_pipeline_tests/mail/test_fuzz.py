@@ -20,11 +20,11 @@ from dns.rdatatype import CNAME, MX, NS, TXT, RdataType
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from partner_center_pipeline.mail import MailSignals, Outcome, Provider, scan
+from partner_center_pipeline.mail import MailSignals, scan
 from partner_center_pipeline.mail.row import row_of
+from partner_center_pipeline.mail.signals import Outcome
 from partner_center_pipeline.mail.wire import Question, decode_text, question, read_answer
-from partner_center_pipeline.simulator.dns import DnsServer
-from partner_center_pipeline.simulator.zone import Zone
+from partner_center_pipeline.vocabulary import Provider
 from partner_center_pipeline_tests.mail.hostile import (
     HEADER,
     HostileServer,
@@ -36,6 +36,8 @@ from partner_center_pipeline_tests.mail.hostile import (
     spoiled,
     stream,
 )
+from partner_center_simulator.dns import DnsServer
+from partner_center_simulator.zone import Zone
 
 NAME: Final = "firma.com.tr"
 NOT_FACTS: Final = {outcome for outcome in Outcome if not outcome.is_fact}
@@ -427,7 +429,7 @@ def test_a_server_that_never_answers_brings_no_fact_and_takes_none(
     _check(known, hostile, dict.fromkeys(KINDS, name))
     for scanned in _scan(hostile).values():
         assert not [lookup for lookup in scanned.lookups.values() if lookup.is_fact]
-        assert (scanned.provider, scanned.confidence, scanned.is_complete) == (Provider.Unknown, 0, False)
+        assert (scanned.provider, scanned.confidence, scanned.is_complete) == (Provider.UNKNOWN, 0, False)
 
 
 @pytest.mark.parametrize("name", HARMLESS)
@@ -453,7 +455,7 @@ def test_whatever_a_server_does_facts_stay_facts_and_the_provider_stays_known(
 @pytest.mark.slow
 @settings(ANY_SERVER, max_examples=400)
 @given(plan=PLANS)
-def test_whatever_a_server_does_facts_stay_facts_and_the_provider_stays_known_at_length(
+def test_whatever_a_server_does_facts_and_the_provider_stay_known_in_a_long_run(
     known: dict[str, MailSignals], hostile: HostileServer, plan: Plan
 ) -> None:
     _check(known, hostile, plan)

@@ -4,14 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_center_pipeline.mail.providers import (
-    Kind,
-    Place,
-    Provider,
-    ProviderTable,
-    ProviderTableError,
-    owner_of,
-)
+from partner_center_pipeline.mail.providers import Kind, Place, ProviderTable, ProviderTableError, owner_of
+from partner_center_pipeline.vocabulary import Provider
 
 # mail_signals.md, "Provider table", written out once more so that a lost line of the data file is noticed.
 MAILBOXES = {
@@ -24,13 +18,13 @@ MAILBOXES = {
         "contoso.mail.eo.outlook.com",
         "contoso.mail.messaging.microsoft.com",
     ),
-    Provider.Google: ("smtp.google.com", "aspmx.l.google.com", "aspmx2.googlemail.com"),
-    Provider.Yandex: ("mx.yandex.net", "mx.yandex.ru", "mx.yandex.com.tr"),
-    Provider.Zoho: ("mx.zoho.com", "mx.zoho.eu", "mx2.zoho.in", "mx.zohomail.com", "mx.zohomail.com.au"),
-    Provider.Amazon: ("mx.amazonses.com", "inbound-smtp.eu-west-1.amazonaws.com", "firma.awsapps.com"),
-    Provider.SendGrid: ("mx.sendgrid.net",),
-    Provider.Mailgun: ("mxa.mailgun.org", "mxa.mailgun.com"),
-    Provider.Hosting: (
+    Provider.GOOGLE: ("smtp.google.com", "aspmx.l.google.com", "aspmx2.googlemail.com"),
+    Provider.YANDEX: ("mx.yandex.net", "mx.yandex.ru", "mx.yandex.com.tr"),
+    Provider.ZOHO: ("mx.zoho.com", "mx.zoho.eu", "mx2.zoho.in", "mx.zohomail.com", "mx.zohomail.com.au"),
+    Provider.AMAZON: ("mx.amazonses.com", "inbound-smtp.eu-west-1.amazonaws.com", "firma.awsapps.com"),
+    Provider.SENDGRID: ("mx.sendgrid.net",),
+    Provider.MAILGUN: ("mxa.mailgun.org", "mxa.mailgun.com"),
+    Provider.HOSTING: (
         "smtp.secureserver.net",
         "mx00.ionos.de",
         "mx01.ionos.co.uk",
@@ -172,14 +166,14 @@ def test_every_suffix_of_the_table_names_its_provider(provider: Provider, host: 
 def test_other_mailbox_providers_are_named_and_are_unknown(host: str, name: str) -> None:
     owner = owner_of(host)
     assert owner is not None
-    assert (owner.name, owner.kind, owner.provider) == (name, Kind.MAILBOX, Provider.Unknown)
+    assert (owner.name, owner.kind, owner.provider) == (name, Kind.MAILBOX, Provider.UNKNOWN)
 
 
 @pytest.mark.parametrize(("host", "name"), GATEWAYS.items())
 def test_a_gateway_is_named_and_is_never_a_mailbox(host: str, name: str) -> None:
     owner = owner_of(host)
     assert owner is not None
-    assert (owner.name, owner.kind, owner.provider) == (name, Kind.GATEWAY, Provider.Unknown)
+    assert (owner.name, owner.kind, owner.provider) == (name, Kind.GATEWAY, Provider.UNKNOWN)
 
 
 @pytest.mark.parametrize("host", ["mx.sedoparking.com", "mx.parkmail.com", "mail.bodis.com"])
@@ -224,7 +218,7 @@ def test_only_whole_labels_at_the_end_match(host: str) -> None:
 def test_case_and_final_dot_do_not_matter(host: str) -> None:
     owner = owner_of(host)
     assert owner is not None
-    assert owner.provider is Provider.Google
+    assert owner.provider is Provider.GOOGLE
 
 
 def test_an_spf_include_and_a_dkim_target_have_suffixes_of_their_own() -> None:

@@ -10,11 +10,11 @@ import pytest
 from partner_center_pipeline.mail.resolver import CachingResolver, ResolverError, StubResolver, TokenBucket
 from partner_center_pipeline.mail.signals import Outcome
 from partner_center_pipeline.mail.wire import CNAME, MX, TXT, Answer, RdataType
-from partner_center_pipeline.simulator.dns import DnsServer
-from partner_center_pipeline.simulator.faults import DnsFault, Faults
-from partner_center_pipeline.simulator.zone import Answer as ZoneAnswer
-from partner_center_pipeline.simulator.zone import Zone
 from partner_center_pipeline_tests.mail.hostile import HostileServer, Reply, framed, truncated
+from partner_center_simulator.dns import DnsServer
+from partner_center_simulator.faults import DnsFault, Faults
+from partner_center_simulator.zone import Answer as ZoneAnswer
+from partner_center_simulator.zone import Zone
 
 RESOLVER = "partner_center_pipeline.mail.resolver"
 
@@ -249,7 +249,7 @@ def seconds_for(names: int, rate: float, *servers: DnsServer | HostileServer) ->
 
 
 def test_each_resolver_gets_its_own_number_of_questions_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{RESOLVER}._is_loopback", lambda host: False)
+    monkeypatch.setattr(f"{RESOLVER}.is_loopback", lambda host: False)
     # 60 questions at 50 a second, the first five of each resolver at once.
     with DnsServer(Zone()) as only:
         assert seconds_for(60, 50, only) > 1.05
@@ -259,7 +259,7 @@ def test_each_resolver_gets_its_own_number_of_questions_per_second(monkeypatch: 
 
 
 def test_a_question_that_is_asked_again_over_tcp_counts_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{RESOLVER}._is_loopback", lambda host: False)
+    monkeypatch.setattr(f"{RESOLVER}.is_loopback", lambda host: False)
     with DnsServer(Zone(), Faults(dns=DnsFault.TRUNCATE)) as server:
         assert seconds_for(30, 100, server) > 0.45
         assert server.questions == 60

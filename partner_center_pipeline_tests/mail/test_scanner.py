@@ -10,11 +10,14 @@ from typing import Any
 import dns.message
 import pytest
 
-from partner_center_pipeline.mail import MailSignals, Outcome, Provider, next_scan_after, scan
+from partner_center_pipeline.mail import MailSignals, scan
 from partner_center_pipeline.mail.resolver import ResolverError
-from partner_center_pipeline.simulator.dns import DnsServer
-from partner_center_pipeline.simulator.faults import DnsFault, Faults
-from partner_center_pipeline.simulator.zone import Zone
+from partner_center_pipeline.mail.retention import next_scan_after
+from partner_center_pipeline.mail.signals import Outcome
+from partner_center_pipeline.vocabulary import Provider
+from partner_center_simulator.dns import DnsServer
+from partner_center_simulator.faults import DnsFault, Faults
+from partner_center_simulator.zone import Zone
 
 NOW = datetime(2026, 4, 1, 12, tzinfo=UTC)
 SELECTORS = ("selector1", "selector2", "google", "default", "s1", "s2", "k1", "mail", "zoho", "zmail")
@@ -134,19 +137,19 @@ def signals(server: DnsServer) -> dict[str, MailSignals]:
     [
         ("eski.com.tr", Provider.M365, "Microsoft 365", None),
         ("yeni.com.tr", Provider.M365, "Microsoft 365", None),
-        ("google.com.tr", Provider.Google, "Google Workspace", None),
-        ("yandex.firma.tr", Provider.Yandex, "Yandex 360", None),
-        ("zoho.firma.tr", Provider.Zoho, "Zoho Mail", None),
-        ("natro.firma.tr", Provider.Hosting, "Natro", None),
-        ("turhost.firma.tr", Provider.Hosting, "Turhost", None),
-        ("kendi.com.tr", Provider.Local, None, None),
-        ("evil.com.tr", Provider.Local, None, None),
-        ("dongu.com.tr", Provider.Local, None, None),
-        ("gizli.com.tr", Provider.Unknown, None, "Proofpoint Essentials"),
+        ("google.com.tr", Provider.GOOGLE, "Google Workspace", None),
+        ("yandex.firma.tr", Provider.YANDEX, "Yandex 360", None),
+        ("zoho.firma.tr", Provider.ZOHO, "Zoho Mail", None),
+        ("natro.firma.tr", Provider.HOSTING, "Natro", None),
+        ("turhost.firma.tr", Provider.HOSTING, "Turhost", None),
+        ("kendi.com.tr", Provider.LOCAL, None, None),
+        ("evil.com.tr", Provider.LOCAL, None, None),
+        ("dongu.com.tr", Provider.LOCAL, None, None),
+        ("gizli.com.tr", Provider.UNKNOWN, None, "Proofpoint Essentials"),
         ("icice.com.tr", Provider.M365, "Microsoft 365", "Proofpoint Essentials"),
         ("posta.com.tr", Provider.M365, "Microsoft 365", None),
-        ("uzun.com.tr", Provider.Unknown, None, "Proofpoint Essentials"),
-        ("truncate.com.tr", Provider.Yandex, "Yandex 360", None),
+        ("uzun.com.tr", Provider.UNKNOWN, None, "Proofpoint Essentials"),
+        ("truncate.com.tr", Provider.YANDEX, "Yandex 360", None),
     ],
 )
 def test_the_mailbox_provider_is_found(
@@ -170,7 +173,7 @@ def test_no_mail_host_is_told_as_a_fact(signals: dict[str, MailSignals], name: s
 def test_dns_that_does_not_answer_is_no_fact_and_no_absence(signals: dict[str, MailSignals], outcome: Outcome) -> None:
     found = signals[f"{outcome}.com.tr"]
     assert (found.mx_outcome, found.no_mx, found.is_complete) == (outcome, False, False)
-    assert (found.provider, found.confidence) == (Provider.Unknown, 0)
+    assert (found.provider, found.confidence) == (Provider.UNKNOWN, 0)
     assert next_scan_after(found, failures=1, ttl_hours=168) == 600
 
 
@@ -281,7 +284,7 @@ def test_no_more_domains_are_under_way_than_the_rate_can_serve_before_their_dead
 
 
 def test_a_scan_keeps_to_the_rate_of_its_resolvers(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("partner_center_pipeline.mail.resolver._is_loopback", lambda host: False)
+    monkeypatch.setattr("partner_center_pipeline.mail.resolver.is_loopback", lambda host: False)
     before, began = server.questions, time.monotonic()
     (found,) = scan(
         ["eski.com.tr"], resolvers=[server.address], selectors=SELECTORS, clock=lambda: NOW, queries_per_second=20

@@ -15,7 +15,7 @@ import pytest
 from partner_center_pipeline.mail.signals import TENANT, Lookup, MailSignals, Outcome
 from partner_center_pipeline.mail.tenant import TenantDiscovery, is_due
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import Simulator
+from partner_center_simulator import Simulator
 
 START = datetime(2026, 4, 1, tzinfo=UTC)
 

@@ -188,7 +188,7 @@ STRANGERS = ('other.example. 300 IN TXT "x"', "other.example. 300 IN CNAME c.exa
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
-def test_records_that_nobody_asked_for_are_passed_over_beside_the_answer_and_prove_no_absence(stranger: str) -> None:
+def test_unrequested_records_are_ignored_beside_the_answer_and_prove_no_absence(stranger: str) -> None:
     assert _read(_question(), f'{stranger}\n{NAME}. 300 IN TXT "asked"').records == ("asked",)
     for rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         assert _read(_question(), stranger, SOA, rcode).outcome is Outcome.MALFORMED

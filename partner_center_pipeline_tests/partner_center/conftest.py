@@ -8,9 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from partner_center_pipeline.partner_center import ReferralsClient, SignIn, TokenStore, build_http
+from partner_center_pipeline.partner_center import ReferralsClient, SignIn, build_http
+from partner_center_pipeline.partner_center.token_store import TokenStore
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import Simulator
+from partner_center_simulator import Simulator
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 """The local Microsoft's time when a test begins."""

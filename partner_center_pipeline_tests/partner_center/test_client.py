@@ -8,25 +8,26 @@ import httpx
 import pytest
 
 from partner_center_pipeline.partner_center import (
-    AccessDenied,
-    ApiRefused,
     Capability,
     DateLiteral,
-    ForeignHost,
-    Page,
     PageQuery,
     PartnerCenterError,
     ReferralsClient,
+)
+from partner_center_pipeline.partner_center.client import FilterRefused, Page
+from partner_center_pipeline.partner_center.errors import (
+    AccessDenied,
+    ApiRefused,
+    ForeignHost,
     SignInRequired,
     Throttled,
     Unreachable,
 )
-from partner_center_pipeline.partner_center.client import FilterRefused
-from partner_center_pipeline.simulator import Simulator
-from partner_center_pipeline.simulator.faults import HttpFault
-from partner_center_pipeline.simulator.odata import DateLiteral as Takes
 from partner_center_pipeline.windows import BEGINNING, ticks_of
 from partner_center_pipeline_tests.partner_center.conftest import START, PatientClock
+from partner_center_simulator import Simulator
+from partner_center_simulator.faults import HttpFault
+from partner_center_simulator.odata import DateLiteral as Takes
 
 EVERYTHING = PageQuery(5, BEGINNING, ticks_of(START))
 

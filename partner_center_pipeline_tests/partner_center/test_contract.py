@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_center_pipeline.partner_center import Breach, ReferralVersion, Rejected, decode, read_referral
+from partner_center_pipeline.partner_center.contract import decode, read_referral
+from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow
 from partner_center_pipeline.windows import parse_ticks
 
 SAMPLES = Path(__file__).parents[1] / "data" / "referral_samples"
@@ -36,9 +37,9 @@ def version(**changes: Any) -> ReferralVersion:
     return read
 
 
-def rejected(item: object) -> Rejected:
+def rejected(item: object) -> RejectedRow:
     read = read_referral(item)
-    assert isinstance(read, Rejected)
+    assert isinstance(read, RejectedRow)
     return read
 
 
@@ -51,7 +52,7 @@ def test_microsofts_own_samples_are_read(name: str) -> None:
     assert read.updated_ticks == parse_ticks(payload["updatedDateTime"])
 
 
-def test_the_documented_list_page_without_etags_is_read_and_versions_are_told_by_their_content() -> None:
+def test_a_list_page_without_etags_is_read_and_versions_differ_by_content() -> None:
     page = decode((SAMPLES / "list_page.json").read_bytes())
     for item in page["value"]:
         read = read_referral(item)

@@ -5,12 +5,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from partner_center_pipeline.partner_center import PageQuery, ReferralsClient, Throttled, Unreachable, build_http
+from partner_center_pipeline.partner_center import PageQuery, ReferralsClient, build_http
+from partner_center_pipeline.partner_center.errors import Throttled, Unreachable
 from partner_center_pipeline.partner_center.http import MsalHttp, raise_if_busy
 from partner_center_pipeline.settings import Settings, SettingsError
-from partner_center_pipeline.simulator import Simulator
-from partner_center_pipeline.simulator.faults import HttpFault
 from partner_center_pipeline_tests.partner_center.conftest import PatientClock
+from partner_center_simulator import Simulator
+from partner_center_simulator.faults import HttpFault
 
 TRUST_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 

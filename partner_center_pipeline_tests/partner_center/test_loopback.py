@@ -14,7 +14,7 @@ def post(listener: Loopback, **fields: str) -> httpx.Response:
     return httpx.post(listener.redirect_uri, data=fields, trust_env=False)
 
 
-def test_the_answer_of_this_sign_in_is_handed_over_and_the_person_may_close_the_window() -> None:
+def test_the_answer_of_this_sign_in_is_returned_and_the_person_may_close_the_window() -> None:
     with Loopback(STATE) as listener:
         shown = post(listener, code="a-code", state=STATE)
         assert "You can close this window" in shown.text

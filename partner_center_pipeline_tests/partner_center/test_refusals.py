@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from partner_center_pipeline.partner_center import Flow, SignInRequired, Unreachable
+from partner_center_pipeline.partner_center.errors import SignInRequired, Unreachable
 from partner_center_pipeline.partner_center.refusals import refusal
+from partner_center_pipeline.partner_center.token_store import Flow
 
 
 def entra_error(error: str, number: int | None = None) -> dict[str, Any]:

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from partner_center_pipeline.partner_center import Breach, ReferralVersion, Rejected, decode, read_referral
-from partner_center_pipeline.partner_center.reread import reread
+from partner_center_pipeline.partner_center.contract import decode, read_referral, reread
+from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow
 
 GOOD = '{"id": "r1", "eTag": "v1", "updatedDateTime": "2026-03-01T00:00:00Z", "status": "New"'
 
 
-def kept(body: str) -> Rejected:
+def kept(body: str) -> RejectedRow:
     """What the contract makes of a row with this JSON."""
     row = read_referral(decode(body.encode()))
-    assert isinstance(row, Rejected)
+    assert isinstance(row, RejectedRow)
     return row
 
 

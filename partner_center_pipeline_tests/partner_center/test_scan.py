@@ -9,27 +9,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from partner_center_pipeline.partner_center import (
-    ApiRefused,
-    ForeignHost,
-    Page,
-    PageQuery,
-    ReferralsClient,
-    ScanIncomplete,
-    ScanPage,
-    Throttled,
-    TooEarly,
-    Unreachable,
-    scan,
-)
+from partner_center_pipeline.partner_center import PageQuery, ReferralsClient, ScanIncomplete, TooEarly, scan
 from partner_center_pipeline.partner_center.capability import Capability
-from partner_center_pipeline.partner_center.contract import Breach
-from partner_center_pipeline.partner_center.keyset import MAX_RESTARTS
-from partner_center_pipeline.simulator import Simulator
-from partner_center_pipeline.simulator.faults import CorruptRow, HttpFault
-from partner_center_pipeline.simulator.odata import DateLiteral as Takes
+from partner_center_pipeline.partner_center.client import Page
+from partner_center_pipeline.partner_center.errors import ApiRefused, ForeignHost, Throttled, Unreachable
+from partner_center_pipeline.partner_center.keyset_scan import MAX_RESTARTS
+from partner_center_pipeline.referral import Breach, ScanPage
 from partner_center_pipeline.windows import BEGINNING, TICKS_PER_SECOND, parse_ticks, render_ticks, ticks_of
 from partner_center_pipeline_tests.partner_center.conftest import START, PatientClock
+from partner_center_simulator import Simulator
+from partner_center_simulator.faults import CorruptRow, HttpFault
+from partner_center_simulator.odata import DateLiteral as Takes
 
 NOW = ticks_of(START)
 HOUR = 3600 * TICKS_PER_SECOND
@@ -241,7 +231,7 @@ def test_the_servers_clock_is_waited_for(sim: Simulator, http: httpx.Client) -> 
 
 
 @pytest.mark.parametrize("missing", [31, 29])
-def test_a_server_whose_clock_does_not_get_there_is_too_early_and_nothing_is_delivered(
+def test_a_scan_is_too_early_and_delivers_nothing_while_the_server_clock_is_behind(
     sim: Simulator, http: httpx.Client, missing: int
 ) -> None:
     sim.clock.freeze()
@@ -316,7 +306,7 @@ def test_a_quoted_date_literal_is_found_and_used_for_the_whole_scan(sim: Simulat
     assert sim.api.requests - before == len(pages) + 2  # the other literal first; a look behind the first page
 
 
-def test_an_api_without_a_filter_on_dates_is_read_from_the_newest_down_until_two_passes_agree(
+def test_without_a_date_filter_the_list_is_read_newest_first_until_two_passes_agree(
     sim: Simulator, http: httpx.Client
 ) -> None:
     sim.faults.date_literal = Takes.REFUSED
@@ -466,7 +456,7 @@ def test_a_server_that_takes_top_as_the_end_of_the_query_is_read_to_the_end(
     leaving=st.dictionaries(st.integers(1, 12), st.integers(0, 30), max_size=2),
 )
 @example(times={f"r{number}": ORIGIN for number in range(3)}, page_size=4, cap=2, leaving={})
-def test_a_server_that_sends_fewer_rows_than_asked_for_and_no_link_is_read_on_by_skip(
+def test_a_server_that_sends_short_pages_without_a_link_is_read_on_by_skip(
     times: dict[str, int], page_size: int, cap: int, leaving: dict[int, int]
 ) -> None:
     server = OffsetServer(times, page_size, cap=cap, skips=True, leaving=leaving)

@@ -13,24 +13,21 @@ import httpx
 import pytest
 
 from partner_center_pipeline.partner_center import (
-    Flow,
     PageQuery,
     PartnerCenterError,
     ReferralsClient,
     SignIn,
-    SignInRequired,
     SignInStatus,
-    StoredSignIn,
-    TokenStore,
-    Unreachable,
     build_http,
 )
+from partner_center_pipeline.partner_center.errors import SignInRequired, Unreachable
+from partner_center_pipeline.partner_center.token_store import Flow, StoredSignIn, TokenStore
 from partner_center_pipeline.settings import Settings, SettingsError
-from partner_center_pipeline.simulator import Simulator
-from partner_center_pipeline.simulator.faults import TokenFault
 from partner_center_pipeline_tests.partner_center.browser import browse, form_of
 from partner_center_pipeline_tests.partner_center.conftest import START, PatientClock
 from partner_center_pipeline_tests.partner_center.machines import renewing_at_once
+from partner_center_simulator import Simulator
+from partner_center_simulator.faults import TokenFault
 
 
 def log_in(sign_in: SignIn, sim: Simulator) -> SignInStatus:
@@ -363,7 +360,7 @@ def test_a_renewal_that_needs_a_person_names_the_way_in_which_they_signed_in(sim
 
 
 @pytest.mark.parametrize(("age", "warned"), [(0, False), (74.9, False), (75, True), (89, True), (120, True)])
-def test_from_day_75_without_a_renewal_people_are_warned_in_the_status_and_in_the_log(
+def test_from_day_75_without_a_renewal_the_status_and_the_log_warn(
     sim: Simulator, sign_in: SignIn, clock: PatientClock, caplog: pytest.LogCaptureFixture, age: float, warned: bool
 ) -> None:
     log_in(sign_in, sim)

@@ -14,8 +14,8 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
-from partner_center_pipeline.partner_center import SignInRequired, StoredSignIn, TokenStore, TokenStoreError
-from partner_center_pipeline.partner_center.token_store import KeyFit
+from partner_center_pipeline.partner_center.errors import SignInRequired, TokenStoreError
+from partner_center_pipeline.partner_center.token_store import KeyFit, StoredSignIn, TokenStore
 from partner_center_pipeline.settings import SettingsError
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -179,7 +179,7 @@ def test_a_rotation_with_the_variable_encrypts_with_its_first_key(folder: Path) 
     assert not opens(old, folder)
 
 
-def test_a_variable_with_one_key_has_nothing_to_rotate_to_and_says_how_to_give_it_two(folder: Path) -> None:
+def test_rotating_a_variable_with_one_key_is_refused_and_says_how_to_set_two(folder: Path) -> None:
     key = new_key()
     write(TokenStore(folder, SecretStr(key)))
     with pytest.raises(TokenStoreError, match=r"NEW,OLD .*generate_key.* again, then take OLD out") as refused:

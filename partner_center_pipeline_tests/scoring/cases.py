@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from partner_center_pipeline.scoring import DmarcPolicy, Provider, ScoreInput, ScorePolicy, TenantSource
+from partner_center_pipeline.scoring import ScoreInput, ScorePolicy
+from partner_center_pipeline.vocabulary import DmarcPolicy, Provider, TenantSource
 
 BARE: Final = ScoreInput(
     domain="firma.com.tr",

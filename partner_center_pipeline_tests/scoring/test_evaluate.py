@@ -9,19 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partner_center_pipeline.scoring import (
-    DEFAULT_POLICY,
-    Provider,
-    Reason,
-    ReasonCode,
     ScoreInput,
     ScorePolicy,
     Segment,
-    TenantSource,
     determine_segment,
     load_rules,
     score_domain,
 )
+from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY
+from partner_center_pipeline.scoring.model import Reason, ReasonCode
 from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.vocabulary import Provider, TenantSource
 
 from .cases import companies, company, policies, tenants
 
@@ -227,7 +225,7 @@ def test_while_dns_is_silent_a_tenant_stands_at_the_baseline_whatever_is_half_kn
     assert score_domain(half_known, policy=ScorePolicy(azure_tenant_score=30)).readiness == 30
 
 
-def test_a_tenant_known_only_from_a_public_look_up_counts_only_where_that_is_switched_on() -> None:
+def test_a_tenant_only_from_the_public_look_up_counts_only_if_that_is_switched_on() -> None:
     found = company("Google", spf_present=True, tenant="contoso", tenant_source="oidc_metadata")
     ignored = score_domain(found)
     assert (ignored.segment, ignored.readiness) == ("Cold", 45)

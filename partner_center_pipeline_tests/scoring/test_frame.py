@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_center_pipeline.scoring import Score, ScoreInput, ScorePolicy, load_rules, score_domain, score_frame
+from partner_center_pipeline.scoring import ScoreInput, ScorePolicy, load_rules, score_domain, score_frame
 from partner_center_pipeline.scoring.frame import inputs_frame
-from partner_center_pipeline.scoring.model import EVIDENCE_ONLY, FACTS
+from partner_center_pipeline.scoring.model import EVIDENCE_ONLY, FACTS, Score
 
 from .cases import BARE, companies, company, policies
 

@@ -99,7 +99,7 @@ def test_a_change_tells_every_input_that_differs_before_and_after() -> None:
     )
 
 
-def test_of_several_causes_the_first_is_named_rules_then_signals_then_referral_then_settings() -> None:
+def test_of_several_causes_the_first_of_rules_signals_referral_settings_is_named() -> None:
     before = row(company(**GOOGLE))
     changes: list[tuple[Cause, dict[str, Any], dict[str, Any]]] = [
         (Cause.SETTINGS, {}, {"cosell_bonus": 20}),

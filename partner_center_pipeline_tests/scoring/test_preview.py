@@ -8,17 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_center_pipeline.scoring import (
-    DEFAULT_POLICY,
-    Rules,
-    ScoreInput,
-    ScorePolicy,
-    load_rules,
-    score_columns,
-    score_domain,
-    score_frame,
-)
+from partner_center_pipeline.scoring import Rules, ScoreInput, ScorePolicy, load_rules, score_domain, score_frame
+from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY
 from partner_center_pipeline.scoring.preview import Mover, Preview, ReasonChange, compare, sides
+from partner_center_pipeline.scoring.row import score_columns
 
 from .cases import companies, company, policies
 from .test_frame import frame_of

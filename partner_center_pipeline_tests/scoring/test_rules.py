@@ -12,17 +12,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from partner_center_pipeline.scoring import (
-    CommercialSegment,
-    Language,
-    Provider,
-    ReasonCode,
-    RulesError,
-    Segment,
-    load_rules,
-    reason_text,
-)
+from partner_center_pipeline.scoring import Language, RulesError, Segment, load_rules
+from partner_center_pipeline.scoring.model import CommercialSegment, ReasonCode
 from partner_center_pipeline.scoring.rules import DEFAULT_RULES, Rules
+from partner_center_pipeline.vocabulary import Provider
 
 DELIVERED = DEFAULT_RULES.read_text(encoding="utf-8")
 LAST_SEGMENT_ROW = '[[segments]]\nsegment = "Skip"\nreadiness_max = 39\nreason = "low_readiness"\n'
@@ -92,18 +85,18 @@ def test_every_reachable_company_has_exactly_one_commercial_view() -> None:
 
 @pytest.mark.parametrize("code", ReasonCode)
 def test_every_reason_has_a_text_in_each_language(code: ReasonCode) -> None:
-    english, turkish = (reason_text(code, language) for language in Language)
+    english, turkish = (load_rules().text(code, language) for language in Language)
     assert english
     assert turkish
     assert english != turkish
-    assert reason_text(code) == english
+    assert load_rules().text(code) == english
 
 
 def test_a_text_is_asked_for_by_a_known_code_and_language() -> None:
     with pytest.raises(ValueError, match="no_such_code"):
-        reason_text("no_such_code")
+        load_rules().text("no_such_code")
     with pytest.raises(ValueError, match="de"):
-        reason_text("no_mx", "de")
+        load_rules().text("no_mx", "de")
 
 
 def test_the_delivered_rules_are_read_once_and_a_named_file_each_time(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from partner_center_pipeline.simulator import Simulator, SimulatorClock
+from partner_center_simulator import Simulator, SimulatorClock
 
 ANCHOR = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 """Where the world's past ends, and the server's time when a test begins."""

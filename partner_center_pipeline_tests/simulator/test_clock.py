@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_center_pipeline.simulator import SimulatorClock
 from partner_center_pipeline.windows import ticks_of
+from partner_center_simulator import SimulatorClock
 
 MOMENT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 

@@ -17,10 +17,10 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from partner_center_pipeline.simulator import HttpFault, Simulator, SimulatorClock
-from partner_center_pipeline.simulator.odata import parse_filter
 from partner_center_pipeline_tests.simulator.conftest import ANCHOR, PATH, Api, client_of, onward
 from partner_center_pipeline_tests.simulator.definition import DATA, DEFINITION, DEVIATIONS, Deviation, amended
+from partner_center_simulator import HttpFault, Simulator, SimulatorClock
+from partner_center_simulator.odata import parse_filter
 
 LIST: Final = "/referrals"
 ONE: Final = "/referrals/{id}"

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from partner_center_pipeline.simulator import Faults, Simulator, TokenFault
 from partner_center_pipeline_tests.simulator.conftest import ANCHOR, Api
+from partner_center_simulator import Faults, Simulator, TokenFault
 
 
 def post(http: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from partner_center_pipeline.simulator import DnsFault, DnsServer, Faults, Simulator, Zone
-from partner_center_pipeline.simulator.zone import Records
+from partner_center_simulator import DnsFault, DnsServer, Faults, Simulator, Zone
+from partner_center_simulator.zone import Records
 
 RECORDS: Records = {
     "firma.com.tr": {

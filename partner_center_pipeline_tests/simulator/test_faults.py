@@ -9,7 +9,9 @@ import httpx
 import orjson
 import pytest
 
-from partner_center_pipeline.simulator import (
+from partner_center_pipeline.windows import parse_ticks
+from partner_center_pipeline_tests.simulator.conftest import PATH, Api, onward
+from partner_center_simulator import (
     CorruptRow,
     DateHeader,
     DateLiteral,
@@ -19,8 +21,6 @@ from partner_center_pipeline.simulator import (
     IdsShape,
     TokenFault,
 )
-from partner_center_pipeline.windows import parse_ticks
-from partner_center_pipeline_tests.simulator.conftest import PATH, Api, onward
 
 ASKED = {"orderby": "updatedDateTime asc", "top": "10"}
 

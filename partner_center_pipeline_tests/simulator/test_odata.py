@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partner_center_pipeline.simulator.odata import (
+from partner_center_pipeline.windows import parse_ticks, render_ticks
+from partner_center_simulator.odata import (
     DateLiteral,
     Filter,
     Order,
@@ -15,7 +16,6 @@ from partner_center_pipeline.simulator.odata import (
     parse_filter,
     parse_orderby,
 )
-from partner_center_pipeline.windows import parse_ticks, render_ticks
 
 ROW: dict[str, Any] = {
     "id": "1",

@@ -6,9 +6,9 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from partner_center_pipeline.simulator import Simulator, SimulatorClock
 from partner_center_pipeline.windows import parse_ticks
 from partner_center_pipeline_tests.simulator.conftest import ANCHOR, PATH, REFERRALS, Api, client_of, onward
+from partner_center_simulator import Simulator, SimulatorClock
 
 ASKED = {"orderby": "updatedDateTime asc", "top": "10"}
 WINDOW = ASKED | {"filter": "updatedDateTime ge 2026-03-02T00:30:00Z and updatedDateTime lt 2026-03-02T09:30:00Z"}

@@ -9,9 +9,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from partner_center_pipeline.simulator import Simulator, SimulatorClock
 from partner_center_pipeline.windows import parse_ticks, ticks_of
 from partner_center_pipeline_tests.simulator.conftest import ANCHOR, PATH, REFERRALS, Api, client_of, onward
+from partner_center_simulator import Simulator, SimulatorClock
 
 WINDOW = "updatedDateTime ge 2026-03-02T00:00:00Z and updatedDateTime lt 2026-03-02T09:00:00Z"
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import Simulator, SimulatorError
 from partner_center_pipeline_tests.simulator.conftest import ANCHOR, PATH, Api, client_of
+from partner_center_simulator import Simulator, SimulatorError
 
 
 def test_its_environment_is_a_working_configuration(

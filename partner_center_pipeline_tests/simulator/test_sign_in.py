@@ -10,9 +10,9 @@ import httpx
 import msal
 import pytest
 
-from partner_center_pipeline.simulator import Simulator, TokenFault
-from partner_center_pipeline.simulator.entra import AUDIENCE
 from partner_center_pipeline_tests.simulator.conftest import PATH
+from partner_center_simulator import Simulator, TokenFault
+from partner_center_simulator.entra import AUDIENCE
 
 SCOPES = [f"{AUDIENCE}/.default"]
 

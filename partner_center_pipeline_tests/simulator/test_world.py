@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_center_pipeline.simulator.odata import EVERYTHING, Filter, Order, parse_filter
-from partner_center_pipeline.simulator.payloads import Payload, expiration_of, samples
-from partner_center_pipeline.simulator.world import LIVE_PERIOD, Position, World
 from partner_center_pipeline.windows import TICKS_PER_SECOND, parse_ticks, render_ticks, ticks_of
+from partner_center_simulator.odata import EVERYTHING, Filter, Order, parse_filter
+from partner_center_simulator.payloads import Payload, expiration_of, samples
+from partner_center_simulator.world import LIVE_PERIOD, Position, World
 
 ANCHOR = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 NOW = ticks_of(ANCHOR)

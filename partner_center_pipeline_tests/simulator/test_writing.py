@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from partner_center_pipeline.simulator import Simulator, SimulatorClock
-from partner_center_pipeline.simulator.edits import FOLLOWS, SUBSTATUSES
 from partner_center_pipeline.windows import parse_ticks
 from partner_center_pipeline_tests.simulator.conftest import ANCHOR, PATH, client_of
+from partner_center_simulator import Simulator, SimulatorClock
+from partner_center_simulator.edits import FOLLOWS, SUBSTATUSES
 
 BODY: dict[str, Any] = {
     "name": "Azure landing zone",

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_center_pipeline.simulator import DnsFault, Zone
-from partner_center_pipeline.simulator.companies import Companies
-from partner_center_pipeline.simulator.mail_setups import WITH_TENANT, Mailbox, WorldZone
-from partner_center_pipeline.simulator.world import World
-from partner_center_pipeline.simulator.zone import Rcode
+from partner_center_simulator import DnsFault, Zone
+from partner_center_simulator.companies import Companies
+from partner_center_simulator.mail_setups import WITH_TENANT, Mailbox, WorldZone
+from partner_center_simulator.world import World
+from partner_center_simulator.zone import Rcode
 
 COMPANIES = Companies(11)
 ZONE = WorldZone(11, COMPANIES)

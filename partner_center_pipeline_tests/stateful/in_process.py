@@ -1,6 +1,6 @@
 """The local Microsoft and the pipeline in one thread: no socket, no waiting, and deaths at any transaction.
 
-The client, the scan, the recorder, the ledger, the leads and the SQLite file are the real ones. Replaced are only the
+The client, the scan, the ingest, the ledger, the leads and the SQLite file are the real ones. Replaced are only the
 wire (the simulator's own application is called as a function) and the clock (pauses move the simulator's).
 """
 
@@ -21,15 +21,14 @@ from partner_center_pipeline.partner_center import (
     ScanIncomplete,
     scan,
 )
-from partner_center_pipeline.partner_center.drift import DriftWatch
-from partner_center_pipeline.simulator import Simulator
-from partner_center_pipeline.simulator.clock import SimulatorClock
-from partner_center_pipeline.simulator.server import SimulatorError
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import capabilities, leads, ledger, referrals
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.recorder import Recorder
-from partner_center_pipeline.warehouse.schema import Asset
+from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, WindowGrid
+from partner_center_simulator import Simulator
+from partner_center_simulator.clock import SimulatorClock
+from partner_center_simulator.server import SimulatorError
 
 BASE_URL = "https://localhost"
 OVERLAP = 900 * TICKS_PER_SECOND
@@ -132,7 +131,7 @@ class MortalWarehouse(Warehouse):
 
 
 def client_of(
-    microsoft: Simulator, wire: Wire, clock: SharedClock, house: Warehouse, page_size: int, bad_tokens: int = 0
+    microsoft: Simulator, wire: Wire, clock: SharedClock, db: Warehouse, page_size: int, bad_tokens: int = 0
 ) -> ReferralsClient:
     """A client that knows what the warehouse remembers of the API; its first `bad_tokens` tokens have expired."""
     left = bad_tokens
@@ -142,7 +141,7 @@ def client_of(
         left -= 1
         return microsoft.entra.issue(exp=1) if left >= 0 else microsoft.entra.issue()
 
-    with house.read() as connection:
+    with db.read() as connection:
         found = capabilities.load(connection, BASE_URL)
     literal = DateLiteral(found.date_literal) if found and found.date_literal else None
     return ReferralsClient(
@@ -157,42 +156,40 @@ def client_of(
 
 
 def fetch(
-    house: Warehouse, client: ReferralsClient, grid: WindowGrid, windows: Sequence[SyncWindow], run_id: str
-) -> Recorder:
+    db: Warehouse, client: ReferralsClient, grid: WindowGrid, windows: Sequence[SyncWindow], run_id: str
+) -> WindowIngest:
     """What the asset raw_referrals does with its windows, without Dagster, lease and breaker."""
-    recorder = Recorder.begin(
-        house, windows, run_id, client.clock.utc, first=grid.first or 0, drift_of=DriftWatch().news
-    )
-    first, end = recorder.windows[0], recorder.windows[-1].end
+    ingest = WindowIngest.begin(db, windows, run_id, client.clock.utc, first=grid.first or 0)
+    first, end = ingest.windows[0], ingest.windows[-1].end
     try:
         for page in scan(
             client,
             start=None if first.is_genesis else first.covers_from - OVERLAP,
             end=end,
-            resume_from=recorder.resume_from,
+            resume_from=ingest.resume_from,
             not_before=end + grid.lag * TICKS_PER_SECOND,
             patience=PATIENCE,
         ):
-            recorder.write(page)
+            ingest.write(page)
     except PartnerCenterError as error:
-        recorder.fail(str(error), incomplete=isinstance(error, ScanIncomplete))
+        ingest.fail(str(error), incomplete=isinstance(error, ScanIncomplete))
         raise
     if client.capability is not None:
-        with house.write() as connection:
+        with db.write() as connection:
             capabilities.store(connection, BASE_URL, client.capability.date_literal, client.capability.found_at)
-    return recorder
+    return ingest
 
 
-def make_leads(house: Warehouse, windows: Sequence[SyncWindow], now: datetime) -> int:
+def make_leads(db: Warehouse, windows: Sequence[SyncWindow], now: datetime) -> int:
     """What the asset normalized_leads does with its windows; the rows it wrote."""
-    with house.read() as connection:
+    with db.read() as connection:
         known = ledger.require(connection, windows, Asset.RAW_REFERRALS)
     written = leads.Written()
-    with house.read() as reading:
+    with db.read() as reading:
         for newest in referrals.newest_of_span(reading, known[0].covers_from, known[-1].end):
             rows = [leads.row_of(found, read_lead(found.payload, frozenset())) for found in newest]
-            with house.write() as connection:
+            with db.write() as connection:
                 written += leads.write(connection, rows)
-    with house.write() as connection:
+    with db.write() as connection:
         ledger.mark(connection, windows, Asset.NORMALIZED_LEADS, now, changed=written.rows > 0)
     return written.rows

@@ -27,20 +27,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select
 
-from partner_center_pipeline.partner_center import (
-    PartnerCenterError,
-    ReferralVersion,
-    Rejected,
-    TooEarly,
-    read_referral,
-)
-from partner_center_pipeline.simulator import HttpFault, Simulator
-from partner_center_pipeline.simulator.clock import SimulatorClock
-from partner_center_pipeline.simulator.faults import CorruptRow
-from partner_center_pipeline.simulator.odata import DateLiteral as Takes
+from partner_center_pipeline.partner_center import PartnerCenterError, TooEarly
+from partner_center_pipeline.partner_center.contract import read_referral
+from partner_center_pipeline.referral import ReferralVersion, RejectedRow
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.schema import (
-    Asset,
     AttemptState,
     leads,
     metadata,
@@ -68,6 +60,10 @@ from partner_center_pipeline_tests.stateful.in_process import (
     fetch,
     make_leads,
 )
+from partner_center_simulator import HttpFault, Simulator
+from partner_center_simulator.clock import SimulatorClock
+from partner_center_simulator.faults import CorruptRow
+from partner_center_simulator.odata import DateLiteral as Takes
 
 LONG = os.environ.get("HYPOTHESIS_STATEFUL") == "long"
 EXAMPLES = 5000 if LONG else 500
@@ -160,15 +156,15 @@ troubles = st.one_of(
 
 
 class PartnerCenterPipeline(RuleBasedStateMachine):
-    """The pipeline and what it copies. `house`, and how the API begins, are set by the test."""
+    """The pipeline and what it copies. `db`, and how the API begins, are set by the test."""
 
-    house: MortalWarehouse
+    db: MortalWarehouse
     refuses_filter = False
     offsets = False
 
     def __init__(self) -> None:
         super().__init__()
-        with self.house.write() as connection:
+        with self.db.write() as connection:
             for table in metadata.sorted_tables:
                 connection.execute(table.delete())
         self.microsoft = Simulator(3, START, 0, clock=SimulatorClock(START, frozen=True))
@@ -232,8 +228,8 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         window = done[which % len(done)]
         if again:
             self._fetch([window], 3, CLEAN)
-        make_leads(self.house, [window], self.clock.utc())
-        assert make_leads(self.house, [window], self.clock.utc()) == 0
+        make_leads(self.db, [window], self.clock.utc())
+        assert make_leads(self.db, [window], self.clock.utc()) == 0
 
     def teardown(self) -> None:
         """After one clean catch-up the tables are the server's, from the beginning to now without a gap."""
@@ -245,15 +241,15 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         for start, end in catch_up(GRID, now, self._covered(Asset.RAW_REFERRALS, Asset.NORMALIZED_LEADS), []):
             windows = list(GRID.between(start, end))
             self._fetch(windows, 4, CLEAN)
-            make_leads(self.house, windows, now)
+            make_leads(self.db, windows, now)
         until = GRID.due_end(now)
         assert self._covered(Asset.RAW_REFERRALS, Asset.NORMALIZED_LEADS) == [(BEGINNING, until)]
-        with self.house.read() as connection:
+        with self.db.read() as connection:
             made = {row.referral_id: row.version for row in connection.execute(select(leads))}
             kept = set(connection.execute(select(quarantined_referrals.c.fingerprint)).scalars())
         expected = {}
         for row in self._server():
-            if isinstance(row, Rejected):
+            if isinstance(row, RejectedRow):
                 assert row.fingerprint in kept
             else:
                 assert row.updated_ticks < until
@@ -306,13 +302,13 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
                     self._do(deed, which)
 
         self.wire.before = do
-        self.house.dies, self.house.inside = trouble.dies, trouble.dies_inside
+        self.db.dies, self.db.inside = trouble.dies, trouble.dies_inside
         before = self._stored()
         self.runs += 1
         run_id = f"run-{self.runs}"
-        client = client_of(self.microsoft, self.wire, self.clock, self.house, size, trouble.bad_tokens)
+        client = client_of(self.microsoft, self.wire, self.clock, self.db, size, trouble.bad_tokens)
         try:
-            recorder = fetch(self.house, client, GRID, windows, run_id)
+            ingest = fetch(self.db, client, GRID, windows, run_id)
         except PartnerCenterError as error:
             self._check_states(run_id, set(AttemptState) - {AttemptState.RUNNING})
             if trouble == CLEAN and not isinstance(error, TooEarly):  # the server's clock may be behind
@@ -322,13 +318,13 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         else:
             self._check_states(run_id, {AttemptState.COMPLETE, AttemptState.EMPTY})
             if trouble == CLEAN:
-                first, end = recorder.windows[0], recorder.windows[-1].end
+                first, end = ingest.windows[0], ingest.windows[-1].end
                 low = BEGINNING if first.is_genesis else first.covers_from - OVERLAP
-                low = max(low, recorder.resume_from or low)
+                low = max(low, ingest.resume_from or low)
                 assert self._stored() - before == self._shown(low, end) - before
-                assert recorder.total().new_versions == len(self._stored() - before)
+                assert ingest.total().new_versions == len(self._stored() - before)
         finally:
-            self.house.dies = None
+            self.db.dies = None
             self.wire.before = lambda _: None
             self._be_honest()
             for _ in range(trouble.after + 1):  # what was planned and not met
@@ -369,20 +365,20 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
 
     def _done(self) -> list[SyncWindow]:
         """The windows that claim to be complete."""
-        with self.house.read() as connection:
+        with self.db.read() as connection:
             rows = connection.execute(select(sync_windows).where(sync_windows.c.raw_referrals_at.is_not(None)))
             return [SyncWindow(row.window_start, row.window_end, row.covers_from) for row in rows]
 
     def _covered(self, *assets: Asset) -> list[tuple[int, int]]:
-        with self.house.read() as connection:
+        with self.db.read() as connection:
             return ledger.covered(connection, assets)
 
     def _stored(self) -> set[tuple[str, str]]:
-        with self.house.read() as connection:
+        with self.db.read() as connection:
             rows = connection.execute(select(raw_referrals.c.referral_id, raw_referrals.c.version))
             return {(row.referral_id, row.version) for row in rows}
 
-    def _server(self) -> Iterator[ReferralVersion | Rejected]:
+    def _server(self) -> Iterator[ReferralVersion | RejectedRow]:
         return map(read_referral, self.microsoft.world.all())
 
     def _shown(self, low: int, end: int) -> set[tuple[str, str]]:
@@ -399,7 +395,7 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         if faults.late_visible_seconds + faults.date_skew_seconds > GRID.lag:
             return  # later than the lag covers: the next window's overlap brings it, see `teardown`
         stored, covered = self._stored(), self._covered(Asset.RAW_REFERRALS)
-        with self.house.read() as connection:
+        with self.db.read() as connection:
             kept = set(connection.execute(select(quarantined_referrals.c.fingerprint)).scalars())
         for payload in self.microsoft.world.all():
             row = read_referral(payload)
@@ -414,7 +410,7 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
                 assert known, f"{updated} is covered by {[(_text(low), _text(high)) for low, high in covered]}"
 
     def _check_states(self, run_id: str, allowed: set[AttemptState]) -> None:
-        with self.house.read() as connection:
+        with self.db.read() as connection:
             states = set(
                 connection.execute(select(sync_attempts.c.state).where(sync_attempts.c.run_id == run_id)).scalars()
             )
@@ -426,7 +422,7 @@ def _text(ticks: int) -> str:
 
 
 @pytest.fixture
-def house(sqlite_template: Path, tmp_path: Path) -> Iterator[MortalWarehouse]:
+def db(sqlite_template: Path, tmp_path: Path) -> Iterator[MortalWarehouse]:
     path = tmp_path / "warehouse.db"
     path.write_bytes(sqlite_template.read_bytes())
     opened = MortalWarehouse(f"sqlite:///{path}")
@@ -437,12 +433,12 @@ def house(sqlite_template: Path, tmp_path: Path) -> Iterator[MortalWarehouse]:
 @pytest.mark.slow
 @pytest.mark.parametrize("offsets", [False, True], ids=["tokens", "offsets"])
 @pytest.mark.parametrize("refuses_filter", [False, True], ids=["filter", "no-filter"])
-def test_nothing_is_lost(house: MortalWarehouse, refuses_filter: bool, offsets: bool) -> None:
+def test_nothing_is_lost(db: MortalWarehouse, refuses_filter: bool, offsets: bool) -> None:
     """`Lie` and `Trouble` say what may happen; the module's docstring says what holds nevertheless."""
     machine = type(
         "PartnerCenterPipeline",
         (PartnerCenterPipeline,),
-        {"house": house, "refuses_filter": refuses_filter, "offsets": offsets},
+        {"db": db, "refuses_filter": refuses_filter, "offsets": offsets},
     )
     run_state_machine_as_test(
         machine,

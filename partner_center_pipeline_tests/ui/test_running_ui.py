@@ -9,11 +9,11 @@ import pytest
 
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.simulator import Simulator
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.windows import BEGINNING, uncovered
 from partner_center_pipeline_tests.ui.running import Tick, Ui, running_ui, wait_until
+from partner_center_simulator import Simulator
 
 CHAIN = ["raw_referrals", "normalized_leads", "companies", "domain_signals", "scored_segments"]
 ENABLED = "HUNTER_PARTNER_CENTER_ENABLED"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Table, select, text
 from sqlalchemy.exc import StatementError
 
-from partner_center_pipeline.partner_center.contract import Breach, Rejected, decode, read_referral
+from partner_center_pipeline.partner_center.contract import decode, read_referral
+from partner_center_pipeline.referral import Breach, RejectedRow
 from partner_center_pipeline.warehouse import referrals
 from partner_center_pipeline.warehouse.bulk import chunks, insert_absent, insert_new, present, upsert
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -129,7 +130,7 @@ def test_enums_are_stored_as_their_text_by_either_way_in(warehouse: Warehouse) -
     assert type(row["content_hash"]) is str
 
 
-def test_a_known_key_is_left_as_it_is_by_an_insert_and_brought_up_to_date_by_an_upsert(warehouse: Warehouse) -> None:
+def test_an_insert_leaves_a_known_key_unchanged_and_an_upsert_updates_it(warehouse: Warehouse) -> None:
     with warehouse.write() as connection:
         insert_new(connection, raw_referrals, [raw("a", content_hash="one"), raw("b", content_hash="one")])
         insert_new(connection, raw_referrals, [raw("a", content_hash="two"), raw("c", content_hash="two")])
@@ -169,7 +170,7 @@ def test_nothing_is_nothing(warehouse: Warehouse) -> None:
     assert stored(warehouse, raw_referrals) == []
 
 
-def test_one_transaction_may_write_a_table_many_times_and_a_failed_one_leaves_nothing(warehouse: Warehouse) -> None:
+def test_a_transaction_may_write_a_table_many_times_and_leaves_nothing_if_it_fails(warehouse: Warehouse) -> None:
     def break_off() -> None:
         with warehouse.write() as connection:
             for name in "abc":
@@ -228,24 +229,6 @@ def test_a_plan_made_while_the_table_was_small_is_none_for_a_large_one(postgres:
     warehouse.close()
 
 
-def test_what_is_to_be_done_meanwhile_is_done_once_whether_there_are_rows_or_none(warehouse: Warehouse) -> None:
-    done: list[int] = []
-    with warehouse.write() as connection:
-        for rows in ([], [raw("a"), raw("b")]):
-            insert_absent(connection, raw_referrals, rows, meanwhile=lambda: done.append(1))
-    assert done == [1, 1]
-    assert [row["referral_id"] for row in stored(warehouse, raw_referrals)] == ["a", "b"]
-
-
-def test_a_failure_meanwhile_keeps_nothing(warehouse: Warehouse) -> None:
-    def fail() -> None:
-        raise InterruptedError
-
-    with pytest.raises(InterruptedError), warehouse.write() as connection:
-        insert_absent(connection, raw_referrals, [raw("a")], meanwhile=fail)
-    assert stored(warehouse, raw_referrals) == []
-
-
 def test_rows_said_to_be_absent_that_are_there_fail_the_transaction_whole(warehouse: Warehouse) -> None:
     with warehouse.write() as connection:
         insert_absent(connection, raw_referrals, [raw("a")])
@@ -264,13 +247,13 @@ def test_chunks_hold_every_key_once_in_order() -> None:
 
 
 @pytest.mark.parametrize("escape", ["\\u0000", "\\ud800"])
-def test_text_that_no_database_holds_never_reaches_the_referrals_but_quarantine_keeps_it(
+def test_text_that_no_database_stores_is_kept_in_quarantine_and_not_in_referrals(
     warehouse: Warehouse, escape: str
 ) -> None:
     row = read_referral(
         decode(b'{"id": "a", "updatedDateTime": "2026-01-01T00:00:00Z", "name": "x%s"}' % escape.encode())
     )
-    assert isinstance(row, Rejected)
+    assert isinstance(row, RejectedRow)
     assert row.reason is Breach.UNSTORABLE_TEXT
     with warehouse.write() as connection:
         referrals.quarantine(connection, [row], 0, NOW)

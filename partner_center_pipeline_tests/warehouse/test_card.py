@@ -10,18 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, insert
 
-from partner_center_pipeline.mail.history import change_between as mail_change
-from partner_center_pipeline.scoring.history import change_between
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import card, companies, leads, ledger, scores, signals
 from partner_center_pipeline.warehouse.bulk import insert_new
 from partner_center_pipeline.warehouse.card import Absent, Card, Waiting, look_up
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.schema import (
-    Asset,
-    columns_of,
-    raw_referrals,
-    suggested_matches,
-)
+from partner_center_pipeline.warehouse.schema import columns_of, raw_referrals, suggested_matches
 from partner_center_pipeline.warehouse.schema import leads as leads_table
 from partner_center_pipeline.windows import SyncWindow, parse_ticks
 from partner_center_pipeline_tests.warehouse.rows import company
@@ -65,11 +59,11 @@ def test_a_card_is_every_row_about_one_company_and_none_about_another(warehouse:
     with warehouse.write() as connection:
         companies.write(connection, [company(name, referrals=1) for name in ("a.com", "b.com")])
         for name in ("a.com", "b.com"):
-            signals.write(connection, [signal(name)], mail_change)
-            scores.write(connection, [score(name)], change_between)
+            signals.write(connection, [signal(name)])
+            scores.write(connection, [score(name)])
             moved = signal(name, later, provider="Google", signals={"provider": "Google"})
-            signals.write(connection, [moved], mail_change)
-            scores.write(connection, [score(name, 60, inputs={}, scored_at=later)], change_between)
+            signals.write(connection, [moved])
+            scores.write(connection, [score(name, 60, inputs={}, scored_at=later)])
         leads.write(connection, [lead_row("r1"), lead_row("r2", domain="b.com")])
         stored = scores.load(connection, ["a.com"])["a.com"]
     found = reading(warehouse, "a.com")
@@ -109,7 +103,7 @@ def test_no_contact_and_no_free_text_is_read(warehouse: Warehouse) -> None:
         assert (row["contact_email"], row["domain"]) == (PERSON["email"], "a.com")
         leads.write(connection, [row])
         companies.write(connection, [company("a.com")])
-        scores.write(connection, [score("a.com")], change_between)
+        scores.write(connection, [score("a.com")])
     told = repr(asdict(reading(warehouse, "a.com")))
     assert "r1" in told
     for private in PERSON.values():
@@ -160,8 +154,8 @@ class TestNotThroughYet:
             companies.write(connection, [company("a.com"), company("b.com")])
             leads.write(connection, [lead_row("r1"), lead_row("r2", domain="b.com")])
             insert_new(connection, raw_referrals, [fetched("r1"), fetched("r2", WINDOW - WIDTH)])
-            ledger.begin(connection, [window], "run", NOW)
-            ledger.close(connection, {window: ledger.Figures()}, "run", NOW)
+            ledger.start_attempts(connection, [window], "run", NOW)
+            ledger.complete_windows(connection, {window: ledger.Figures()}, "run", NOW)
         return window
 
     def test_a_window_waits_for_the_first_asset_that_has_not_done_it(
@@ -178,8 +172,8 @@ class TestNotThroughYet:
     def test_a_window_of_another_width_that_covers_it_counts(self, warehouse: Warehouse, window: SyncWindow) -> None:
         wider = SyncWindow(WINDOW + WIDTH, WINDOW + 4 * WIDTH, WINDOW)
         with warehouse.write() as connection:
-            ledger.begin(connection, [wider], "run", NOW)
-            ledger.close(connection, {wider: ledger.Figures()}, "run", NOW)
+            ledger.start_attempts(connection, [wider], "run", NOW)
+            ledger.complete_windows(connection, {wider: ledger.Figures()}, "run", NOW)
             for asset in list(Asset)[1:]:
                 ledger.mark(connection, [wider], asset, NOW, changed=False)
         assert reading(warehouse, "a.com").waiting == ()
@@ -192,7 +186,7 @@ class TestNotThroughYet:
             for asset in list(Asset)[1:]:
                 ledger.mark(connection, [window], asset, NOW, changed=False)
             insert_new(connection, raw_referrals, [fetched("r1", following.start, "v2")])
-            ledger.begin(connection, [following], "run", NOW)
+            ledger.start_attempts(connection, [following], "run", NOW)
         assert reading(warehouse, "a.com").waiting == (Waiting(following.start, Asset.RAW_REFERRALS),)
 
 
@@ -233,11 +227,11 @@ def after_the_first_question(connection: Connection, do: Callable[[], None]) -> 
 def test_all_of_it_is_of_one_moment_whatever_is_written_meanwhile(warehouse: Warehouse) -> None:
     with warehouse.write() as connection:
         companies.write(connection, [company("a.com", referrals=1)])
-        scores.write(connection, [score("a.com", 50)], change_between)
+        scores.write(connection, [score("a.com", 50)])
 
     def rescore() -> None:
         with warehouse.write() as writer:
-            scores.write(writer, [score("a.com", 80, inputs={}, scored_at=NOW)], change_between)
+            scores.write(writer, [score("a.com", 80, inputs={}, scored_at=NOW)])
 
     with warehouse.read() as connection, after_the_first_question(connection, rescore):
         found = card_of(connection, "a.com")

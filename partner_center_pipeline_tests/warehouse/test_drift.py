@@ -1,8 +1,8 @@
 """Drift is kept once each, as it was first seen."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from partner_center_pipeline.referral import Drift, DriftKind
 from partner_center_pipeline.warehouse import drift
 from partner_center_pipeline.warehouse.database import Warehouse
 
@@ -10,15 +10,8 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 
 
-@dataclass(frozen=True)
-class Found:
-    kind: str
-    path: str
-    value: str = ""
-
-
-FIELD = Found("field", "team[].nickname")
-PAUSED, HELD = Found("value", "status", "Paused"), Found("value", "status", "Held")
+FIELD = Drift(DriftKind.FIELD, "team[].nickname")
+PAUSED, HELD = Drift(DriftKind.VALUE, "status", "Paused"), Drift(DriftKind.VALUE, "status", "Held")
 
 
 def test_each_is_kept_once_with_the_first_referral_that_showed_it(warehouse: Warehouse) -> None:

@@ -18,6 +18,7 @@ from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.leads import Written
 from partner_center_pipeline.warehouse.referrals import Newest, newest_of_span
 from partner_center_pipeline.warehouse.schema import leads, raw_referrals, row_dict
+from partner_center_pipeline_tests.warehouse.pages import make_version
 from partner_center_pipeline_tests.warehouse.rows import undone
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -212,7 +213,10 @@ class TestDomains:
 class TestStore:
     def test_versions_are_stored_once_and_only_the_new_ones_are_told(self, warehouse: Warehouse) -> None:
         def placed(*versions: tuple[str, str]) -> list[referrals.Placed]:
-            return [referrals.Placed(_Received(*each), 0, late=False) for each in versions]
+            return [
+                referrals.Placed(make_version(referral_id, 0, version), 0, late=False)
+                for referral_id, version in versions
+            ]
 
         with warehouse.write() as connection:
             fresh = referrals.store(connection, placed(("a", "1"), ("a", "2"), ("b", "1"), ("a", "1")), NOW)
@@ -220,24 +224,6 @@ class TestStore:
             fresh = referrals.store(connection, placed(("b", "1"), ("b", "2"), ("a", "2")), NOW)
             assert [(each.row.referral_id, each.row.version) for each in fresh] == [("b", "2")]
             assert referrals.store(connection, [], NOW) == []
-
-
-@dataclass(frozen=True)
-class _Received:
-    referral_id: str
-    version: str
-    etag: str | None = None
-    updated_ticks: int = 0
-    updated_text: str = "1970-01-01T00:00:00Z"
-    content_hash: str = ""
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        return {"id": self.referral_id}
-
-    @property
-    def canonical(self) -> str:
-        return f'{{"id":"{self.referral_id}"}}'
 
 
 def _raw(version: Version) -> dict[str, Any]:

@@ -102,9 +102,9 @@ def test_a_run_killed_on_another_machine_frees_it_within_a_minute(warehouse: War
         "import sys, time; from datetime import UTC, datetime;"
         "from partner_center_pipeline.warehouse.database import Warehouse;"
         "from partner_center_pipeline.warehouse.lease import Lease, alive;"
-        "house = Warehouse.open(sys.argv[1]); clock = lambda: datetime.now(UTC);"
-        "lease = Lease(house, 'killed', clock); lease.acquire(0, time.sleep)\n"
-        "with alive(house, 'killed', clock, lease):\n    print('held', flush=True); time.sleep(600)"
+        "db = Warehouse.open(sys.argv[1]); clock = lambda: datetime.now(UTC);"
+        "lease = Lease(db, 'killed', clock); lease.acquire(0, time.sleep)\n"
+        "with alive(db, 'killed', clock, lease):\n    print('held', flush=True); time.sleep(600)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, warehouse.url], stdout=subprocess.PIPE, cwd=PROJECT_ROOT, text=True

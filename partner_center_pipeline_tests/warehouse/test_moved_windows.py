@@ -9,11 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
+from partner_center_pipeline.referral import ReferralVersion
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.recorder import Recorder
 from partner_center_pipeline.warehouse.referrals import newest_of_span
-from partner_center_pipeline.warehouse.schema import Asset, raw_referrals, sync_attempts, sync_windows
+from partner_center_pipeline.warehouse.schema import raw_referrals, sync_attempts, sync_windows
+from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import (
     BEGINNING,
     TICKS_PER_SECOND,
@@ -24,17 +26,8 @@ from partner_center_pipeline.windows import (
     merge,
     ticks_of,
 )
-from partner_center_pipeline_tests.warehouse.test_recording import (
-    FIRST,
-    NOW,
-    Page,
-    Row,
-    W,
-    begin,
-    finish,
-    whole,
-    windows,
-)
+from partner_center_pipeline_tests.warehouse.pages import make_page, make_version
+from partner_center_pipeline_tests.warehouse.test_window_ingest import FIRST, NOW, W, begin, finish, whole, windows
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = DAY + timedelta(hours=6)
@@ -56,17 +49,17 @@ class KilledError(Exception):
     """The process ends here."""
 
 
-class Mortal(Recorder):
-    """A recorder whose process dies between a page's transaction and the one that closes what the page passed."""
+class Mortal(WindowIngest):
+    """A ingest whose process dies between a page's transaction and the one that closes what the page passed."""
 
-    def _close_until(self, ticks: int) -> None:
+    def _complete_until(self, ticks: int) -> None:
         raise KilledError
 
 
 class Installation:
     """A warehouse, the server it copies, and which referrals became leads."""
 
-    def __init__(self, warehouse: Warehouse, server: Sequence[Row]) -> None:
+    def __init__(self, warehouse: Warehouse, server: Sequence[ReferralVersion]) -> None:
         self.warehouse = warehouse
         self.server = sorted(server, key=lambda row: row.updated_ticks)
         self.leads: set[str] = set()
@@ -81,30 +74,30 @@ class Installation:
 
     def run(self, grid: WindowGrid, start: int, end: int, stop: Stop = Stop.NOWHERE) -> None:
         """One run of the chain, as defs/ does it."""
-        kind = Mortal if stop is Stop.BEFORE_CLOSING else Recorder
+        kind = Mortal if stop is Stop.BEFORE_CLOSING else WindowIngest
         wanted = list(grid.between(start, end))
-        recorder = kind.begin(self.warehouse, wanted, "run", lambda: NOW, first=grid.first or 0)
-        if not self._scan(recorder, stop) or stop is Stop.AFTER_RAW_REFERRALS:
+        ingest = kind.begin(self.warehouse, wanted, "run", lambda: NOW, first=grid.first or 0)
+        if not self._scan(ingest, stop) or stop is Stop.AFTER_RAW_REFERRALS:
             return
         with self.warehouse.write() as connection:
-            known = ledger.require(connection, recorder.windows, Asset.RAW_REFERRALS)
+            known = ledger.require(connection, ingest.windows, Asset.RAW_REFERRALS)
             for some in newest_of_span(connection, known[0].covers_from, known[-1].end):
                 self.leads |= {found.referral_id for found in some}
             ledger.mark(connection, known, Asset.NORMALIZED_LEADS, NOW, changed=False)
         if stop is not Stop.AFTER_NORMALIZED_LEADS:
             finish(self.warehouse, known)
 
-    def _scan(self, recorder: Recorder, stop: Stop) -> bool:
-        first, end = recorder.windows[0], recorder.windows[-1].end
+    def _scan(self, ingest: WindowIngest, stop: Stop) -> bool:
+        first, end = ingest.windows[0], ingest.windows[-1].end
         low = BEGINNING if first.is_genesis else first.covers_from - OVERLAP
-        if recorder.resume_from is not None:
-            low = max(low, recorder.resume_from)
+        if ingest.resume_from is not None:
+            low = max(low, ingest.resume_from)
         rows = [row for row in self.server if low <= row.updated_ticks < end]
         for at in range(0, len(rows) + 1, PAGE):
             some, last = rows[at : at + PAGE], at + PAGE > len(rows)
             position = end if last else some[-1].updated_ticks
             try:
-                recorder.write(Page(some, position, last=last))
+                ingest.write(make_page(some, position, last=last))
             except KilledError:
                 return False
             if stop is Stop.AFTER_A_PAGE:
@@ -129,7 +122,7 @@ times = st.integers(-4 * 24 * 6, 6 * 6).map(lambda steps: ticks_of(DAY) + steps 
 def test_after_any_past_one_clean_sync_has_every_referral_and_then_nothing_is_due(
     warehouse: Warehouse, updated: list[int], past: list[tuple[WindowGrid, list[Stop]]], last: WindowGrid
 ) -> None:
-    installation = Installation(warehouse, [Row(f"r{number}", ticks) for number, ticks in enumerate(updated)])
+    installation = Installation(warehouse, [make_version(f"r{number}", ticks) for number, ticks in enumerate(updated)])
     for grid, stops in past:
         for stop in stops:
             for start, end in installation.due(grid)[:1]:
@@ -149,13 +142,13 @@ class TestFirstWindow:
             whole(warehouse, some, [], "past")
             finish(warehouse, some)
         moved = FIRST + 5 * W
-        recorder = Recorder.begin(warehouse, windows(1, first=5), "moved", lambda: NOW, first=moved)
-        assert recorder.windows[0].covers_from == FIRST + 2 * W
-        assert recorder.resume_from is None
+        ingest = WindowIngest.begin(warehouse, windows(1, first=5), "moved", lambda: NOW, first=moved)
+        assert ingest.windows[0].covers_from == FIRST + 2 * W
+        assert ingest.resume_from is None
         with warehouse.read() as connection:
             assert ledger.covered(connection) == [(BEGINNING, FIRST + 2 * W), (FIRST + 6 * W, FIRST + 7 * W)]
-        recorder.write(Page([Row("gap", FIRST + 3 * W)], FIRST + 6 * W, last=True))
-        finish(warehouse, recorder.windows)
+        ingest.write(make_page([make_version("gap", FIRST + 3 * W)], FIRST + 6 * W, last=True))
+        finish(warehouse, ingest.windows)
         with warehouse.read() as connection:
             assert ledger.covered(connection) == [(BEGINNING, FIRST + 7 * W)]
             stored = connection.execute(select(raw_referrals.c.window_start, raw_referrals.c.late)).one()
@@ -164,10 +157,10 @@ class TestFirstWindow:
     def test_rows_of_a_genesis_that_was_given_up_become_leads_under_the_new_first_window(
         self, warehouse: Warehouse
     ) -> None:
-        begin(warehouse, windows(1)).write(Page([Row("old", FIRST - 5)], FIRST - 5))
+        begin(warehouse, windows(1)).write(make_page([make_version("old", FIRST - 5)], FIRST - 5))
         moved = FIRST + 3 * W
-        recorder = Recorder.begin(warehouse, windows(1, first=3), "moved", lambda: NOW, first=moved)
-        recorder.write(Page([Row("old", FIRST - 5)], moved + W, last=True))
+        ingest = WindowIngest.begin(warehouse, windows(1, first=3), "moved", lambda: NOW, first=moved)
+        ingest.write(make_page([make_version("old", FIRST - 5)], moved + W, last=True))
         with warehouse.read() as connection:
             (known,) = ledger.require(connection, windows(1, first=3), Asset.RAW_REFERRALS)
             brought = list(newest_of_span(connection, known.covers_from, known.end))
@@ -182,27 +175,27 @@ class TestFirstWindow:
 
 class TestPosition:
     def test_a_range_goes_on_behind_the_windows_it_closed(self, warehouse: Warehouse) -> None:
-        recorder = begin(warehouse, windows(4))
-        recorder.write(Page([Row("a", FIRST), Row("b", FIRST + 2 * W + 5)], FIRST + 2 * W + 5))
+        ingest = begin(warehouse, windows(4))
+        ingest.write(make_page([make_version("a", FIRST), make_version("b", FIRST + 2 * W + 5)], FIRST + 2 * W + 5))
         assert begin(warehouse, windows(4), "again").resume_from == FIRST + 2 * W + 5
 
     def test_a_run_that_dies_between_a_page_and_closing_what_it_passed_goes_on_too(self, warehouse: Warehouse) -> None:
-        recorder = Mortal.begin(warehouse, windows(4), "run", lambda: NOW, first=FIRST)
+        ingest = Mortal.begin(warehouse, windows(4), "run", lambda: NOW, first=FIRST)
         with pytest.raises(KilledError):
-            recorder.write(Page([Row("a", FIRST), Row("b", FIRST + 2 * W + 5)], FIRST + 2 * W + 5))
+            ingest.write(make_page([make_version("a", FIRST), make_version("b", FIRST + 2 * W + 5)], FIRST + 2 * W + 5))
         again = begin(warehouse, windows(4), "again")
         assert again.resume_from == FIRST + 2 * W + 5
-        again.write(Page([], FIRST + 4 * W, last=True))
+        again.write(make_page([], FIRST + 4 * W, last=True))
         with warehouse.read() as connection:
             assert ledger.covered(connection, (Asset.RAW_REFERRALS,)) == [(BEGINNING, FIRST + 4 * W)]
 
     def test_a_window_before_the_position_that_nobody_scanned_is_scanned(self, warehouse: Warehouse) -> None:
-        begin(warehouse, windows(1, first=1)).write(Page([], FIRST + W + 5))
+        begin(warehouse, windows(1, first=1)).write(make_page([], FIRST + W + 5))
         assert begin(warehouse, windows(2), "both").resume_from is None
 
     def test_a_window_that_holds_referrals_of_an_earlier_attempt_is_not_empty(self, warehouse: Warehouse) -> None:
-        begin(warehouse, windows(1)).write(Page([Row("a", FIRST + 1)], FIRST + 1))
-        begin(warehouse, windows(1), "again").write(Page([], FIRST + W, last=True))
+        begin(warehouse, windows(1)).write(make_page([make_version("a", FIRST + 1)], FIRST + 1))
+        begin(warehouse, windows(1), "again").write(make_page([], FIRST + W, last=True))
         with warehouse.read() as connection:
             states = connection.execute(select(sync_attempts.c.state).order_by(sync_attempts.c.id)).scalars().all()
         assert states == ["failed", "complete"]
@@ -217,7 +210,7 @@ class TestPosition:
     ),
     asked=st.sets(st.sampled_from(Asset), min_size=1),
 )
-def test_covered_is_the_union_of_what_each_row_answers_for_rows_of_one_interval_included(
+def test_covered_is_the_union_of_all_rows_intervals_including_equal_ones(
     warehouse: Warehouse, rows: list[tuple[int, int, int, set[Asset]]], asked: set[Asset]
 ) -> None:
     with warehouse.engine.connect() as connection, connection.begin() as transaction:
@@ -245,10 +238,10 @@ def test_progress_counts_what_is_done_since_a_run_began_and_says_what_is_going_o
             return ledger.progress(connection, FIRST, FIRST + 2 * W, since)
 
     assert seen() == ledger.Progress(0, "raw_referrals: 0 rows")
-    recorder = begin(warehouse, windows(2))
-    recorder.write(Page([Row("a", FIRST), Row("b", FIRST)], FIRST))
+    ingest = begin(warehouse, windows(2))
+    ingest.write(make_page([make_version("a", FIRST), make_version("b", FIRST)], FIRST))
     assert seen() == ledger.Progress(0, "raw_referrals: 2 rows")
-    recorder.write(Page([], FIRST + 2 * W, last=True))
+    ingest.write(make_page([], FIRST + 2 * W, last=True))
     assert seen() == ledger.Progress(2, "normalized_leads")
     finish(warehouse, windows(2))
     assert seen() == ledger.Progress(10, "finishing")

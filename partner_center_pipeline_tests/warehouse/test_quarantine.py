@@ -7,18 +7,20 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from partner_center_pipeline.partner_center import Breach, ReferralVersion, Rejected, decode, read_referral
-from partner_center_pipeline.partner_center.drift import DriftWatch
-from partner_center_pipeline.partner_center.reread import reread
+from partner_center_pipeline.partner_center.contract import decode, read_referral, reread
+from partner_center_pipeline.partner_center.schema_drift import DriftWatch
+from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import drift, ledger, quarantine, referrals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
-from partner_center_pipeline.warehouse.quarantine import Kept, Refused, Replayed
-from partner_center_pipeline.warehouse.recorder import Recorder
-from partner_center_pipeline.warehouse.schema import Asset, quarantined_referrals, raw_referrals
-from partner_center_pipeline_tests.warehouse.test_recording import FIRST, NOW, Page, Row, W, begin, finish, windows
+from partner_center_pipeline.warehouse.quarantine import Kept, Replayed
+from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals
+from partner_center_pipeline.warehouse.window_ingest import WindowIngest
+from partner_center_pipeline_tests.warehouse.pages import make_page, make_version
+from partner_center_pipeline_tests.warehouse.test_window_ingest import FIRST, NOW, W, begin, finish, windows
 
 LATER = NOW + timedelta(hours=1)
-Reread = Callable[[str, str], referrals.Version | Refused]
+Reread = Callable[[str, str], ReferralVersion | Breach]
 
 
 def text_of(number: int, **values: str) -> str:
@@ -41,20 +43,20 @@ BROKEN = {
 }
 
 
-def read_page(body: str) -> tuple[list[ReferralVersion], list[Rejected]]:
+def read_page(body: str) -> tuple[list[ReferralVersion], list[RejectedRow]]:
     rows = [read_referral(item) for item in decode(body.encode())]
     return (
         [row for row in rows if isinstance(row, ReferralVersion)],
-        [row for row in rows if isinstance(row, Rejected)],
+        [row for row in rows if isinstance(row, RejectedRow)],
     )
 
 
-def write_page(warehouse: Warehouse, body: str, run_id: str = "run") -> Recorder:
+def write_page(warehouse: Warehouse, body: str, run_id: str = "run") -> WindowIngest:
     """What a run over the first window does with one page."""
     versions, rejected = read_page(body)
-    recorder = begin(warehouse, windows(1), run_id)
-    recorder.write(Page(versions, windows(1)[0].end, rejected, last=True))  # type: ignore[arg-type]
-    return recorder
+    ingest = begin(warehouse, windows(1), run_id)
+    ingest.write(make_page(versions, windows(1)[0].end, rejected, last=True))
+    return ingest
 
 
 def kept(warehouse: Warehouse) -> list[Kept]:
@@ -67,22 +69,18 @@ def stored(warehouse: Warehouse) -> dict[str, Any]:
         return {row.referral_id: row for row in connection.execute(select(raw_referrals))}
 
 
-def today(text: str, reason: str) -> ReferralVersion | Refused:
-    """Today's contract."""
-    found = reread(text, reason)
-    return Refused(str(found)) if isinstance(found, Breach) else found
-
-
-def relaxed(text: str, _reason: str) -> ReferralVersion | Refused:
+def relaxed(text: str, _reason: str) -> ReferralVersion | Breach:
     """A contract that takes a day without a time, too."""
     found = read_referral(decode(text.replace('"2026-03-01"', '"2026-03-01T00:02:00Z"').encode()))
-    return Refused(str(found.reason)) if isinstance(found, Rejected) else found
+    return found.reason if isinstance(found, RejectedRow) else found
 
 
 def replay(warehouse: Warehouse, rule: Reread = relaxed) -> Replayed:
     names = [row.fingerprint for row in kept(warehouse)]
     with warehouse.write() as connection:
-        return quarantine.replay(connection, names, rule, DriftWatch().news, LATER)
+        found = {one.fingerprint: rule(one.text, one.reason) for one in quarantine.payloads(connection, names)}
+        passed = [(row.referral_id, row.payload) for row in found.values() if isinstance(row, ReferralVersion)]
+        return quarantine.replay(connection, found, DriftWatch().news(passed), LATER)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in BROKEN.values()], ids=list(BROKEN))
@@ -114,7 +112,7 @@ def test_a_row_is_named_by_any_beginning_of_its_fingerprint(warehouse: Warehouse
         assert quarantine.named(connection, "") == rows
         assert quarantine.named(connection, rows[3].fingerprint[:12].upper()) == [rows[3]]
         assert quarantine.named(connection, "%") == quarantine.named(connection, "zz") == []
-        assert quarantine.payload_text(connection, rows[0].fingerprint).isascii()
+        assert all(one.text.isascii() for one in quarantine.payloads(connection, [row.fingerprint for row in rows]))
 
 
 def test_a_row_that_passes_by_now_is_stored_under_its_window_which_is_open_again(warehouse: Warehouse) -> None:
@@ -133,9 +131,9 @@ def test_a_row_that_passes_by_now_is_stored_under_its_window_which_is_open_again
 
 def test_a_row_from_the_overlap_is_late_as_any_other(warehouse: Warehouse) -> None:
     write_page(warehouse, "[]")
-    recorder = begin(warehouse, windows(1, first=1), "second")
+    ingest = begin(warehouse, windows(1, first=1), "second")
     _, rejected = read_page(f"[{A_DAY}]")
-    recorder.write(Page([], FIRST + 2 * W, rejected, last=True))  # type: ignore[arg-type]
+    ingest.write(make_page([], FIRST + 2 * W, rejected, last=True))
     assert replay(warehouse).loaded == 1
     row = stored(warehouse)["r1"]
     assert (row.window_start, row.late) == (FIRST + W, True)
@@ -147,7 +145,7 @@ def test_a_row_that_still_breaks_the_contract_stays_with_todays_reason(warehouse
     with warehouse.write() as connection:
         connection.execute(update(quarantined_referrals).values(reason="a reason of long ago"))
     (before,) = kept(warehouse)
-    assert replay(warehouse, today) == Replayed(still_refused=1)
+    assert replay(warehouse, reread) == Replayed(still_refused=1)
     (after,) = kept(warehouse)
     assert after.reason == "bad_updated"
     assert (after.attempts, after.last_seen, after.fingerprint) == (1, before.last_seen, before.fingerprint)
@@ -178,8 +176,8 @@ def test_a_replay_that_fails_leaves_everything_as_it_was(warehouse: Warehouse) -
     write_page(warehouse, f"[{A_DAY}]")
     finish(warehouse, windows(1))
 
-    def unstorable(_text: str, _reason: str) -> Row:
-        return Row("r1", FIRST + 1, content_hash=None)  # type: ignore[arg-type]
+    def unstorable(_text: str, _reason: str) -> ReferralVersion:
+        return make_version("r1", FIRST + 1, content_hash=None)  # type: ignore[arg-type]
 
     with pytest.raises(WarehouseError):
         replay(warehouse, unstorable)

@@ -1,31 +1,31 @@
 """A comparison finds what is missing, loads it where it belongs, and says whether a complete window had missed it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import delete
 
-from partner_center_pipeline.partner_center.drift import DriftWatch
+from partner_center_pipeline.partner_center.schema_drift import DriftWatch
+from partner_center_pipeline.referral import ReferralVersion
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease, LeaseLostError
 from partner_center_pipeline.warehouse.reconciling import Gap, Reconciled, Reconciler
 from partner_center_pipeline.warehouse.schema import (
-    Asset,
     payload_drift,
     quarantined_referrals,
     raw_referrals,
     reconciliations,
 )
 from partner_center_pipeline.windows import SyncWindow
-from partner_center_pipeline_tests.warehouse.test_recording import (
+from partner_center_pipeline_tests.warehouse.pages import make_page, make_rejected, make_version
+from partner_center_pipeline_tests.warehouse.test_window_ingest import (
     FIRST,
     NOW,
-    Broken,
-    Page,
-    Row,
     W,
     begin,
     covered,
@@ -36,7 +36,12 @@ from partner_center_pipeline_tests.warehouse.test_recording import (
 )
 
 LATER = NOW + timedelta(days=1)
-THERE = [Row("old", FIRST - 10**12), Row("a", FIRST + 1), Row("b", FIRST + W + 1), Row("c", FIRST + 2 * W + 1)]
+THERE = [
+    make_version("old", FIRST - 10**12),
+    make_version("a", FIRST + 1),
+    make_version("b", FIRST + W + 1),
+    make_version("c", FIRST + 2 * W + 1),
+]
 
 
 def started(warehouse: Warehouse, run_id: str = "sweep") -> Reconciler:
@@ -45,15 +50,16 @@ def started(warehouse: Warehouse, run_id: str = "sweep") -> Reconciler:
     with warehouse.read() as connection:
         end = reconciling.until(connection)
     assert end is not None
-    return Reconciler.begin(warehouse, lease, end, DriftWatch().news, lambda: LATER)
+    return Reconciler.begin(warehouse, lease, end, lambda: LATER)
 
 
-def compare(warehouse: Warehouse, rows: Sequence[Row], per_page: int = 2) -> Reconciled:
+def compare(warehouse: Warehouse, rows: Sequence[ReferralVersion], per_page: int = 2) -> Reconciled:
     """A whole comparison with a server that has these rows."""
     reconciler = started(warehouse)
     for at in range(0, len(rows), per_page):
-        some = rows[at : at + per_page]
-        reconciler.take(Page(some, some[-1].updated_ticks))
+        chunk = rows[at : at + per_page]
+        found = DriftWatch().news([(row.referral_id, row.payload) for row in chunk])
+        reconciler.take(replace(make_page(chunk, chunk[-1].updated_ticks), drift=tuple(found)))
     reconciler.finish()
     reconciler.lease.release()
     return reconciler.done
@@ -91,7 +97,7 @@ def test_a_warehouse_that_has_everything_is_read_and_not_written(warehouse: Ware
     assert (row["started_at"], row["finished_at"], row["error"]) == (LATER, LATER, None)
 
 
-def test_what_a_complete_window_missed_is_loaded_under_it_and_the_window_is_open_again(warehouse: Warehouse) -> None:
+def test_what_a_complete_window_missed_is_loaded_under_it_and_the_window_reopens(warehouse: Warehouse) -> None:
     synced(warehouse)
     lose(warehouse, "b", "old")
     done = compare(warehouse, THERE)
@@ -122,7 +128,7 @@ def test_the_next_comparison_finds_nothing_and_is_the_one_that_counts(warehouse:
 
 def test_another_version_of_a_known_referral_is_missing_too(warehouse: Warehouse) -> None:
     synced(warehouse)
-    done = compare(warehouse, [Row("a", FIRST + 1, "v2")])
+    done = compare(warehouse, [make_version("a", FIRST + 1, "v2")])
     assert done.missed == 1
     assert {row["version"] for row in rows_of(warehouse, raw_referrals) if row["referral_id"] == "a"} == {"v1", "v2"}
 
@@ -148,24 +154,26 @@ def test_a_window_that_was_not_done_had_not_claimed_anything(warehouse: Warehous
     assert covered(warehouse, Asset.RAW_REFERRALS)[-1][0] == FIRST + 2 * W, "the window is not taken for done"
 
 
-def test_of_two_windows_that_answer_for_a_row_one_that_claimed_to_be_complete_is_named(warehouse: Warehouse) -> None:
+def test_of_two_windows_that_cover_a_row_the_one_that_claimed_completeness_is_named(warehouse: Warehouse) -> None:
     synced(warehouse, 1)
     wide = SyncWindow(FIRST, FIRST + 6 * W, FIRST)
     whole(warehouse, [wide], [])
     narrow = begin(warehouse, windows(1, first=3), "narrow").windows[0]
-    done = compare(warehouse, [Row("d", FIRST + 3 * W + 1)])
+    done = compare(warehouse, [make_version("d", FIRST + 3 * W + 1)])
     assert done.windows() == [Gap(wide.key, str(wide), 1, True)]
     with warehouse.write() as connection:
-        ledger.close(connection, {narrow: ledger.Figures()}, "narrow", NOW)
-    assert compare(warehouse, [Row("e", FIRST + 3 * W + 1)]).windows() == [Gap(narrow.key, str(narrow), 1, True)]
+        ledger.complete_windows(connection, {narrow: ledger.Figures()}, "narrow", NOW)
+    assert compare(warehouse, [make_version("e", FIRST + 3 * W + 1)]).windows() == [
+        Gap(narrow.key, str(narrow), 1, True)
+    ]
 
 
 def test_rows_that_break_the_contract_are_kept_aside_with_the_window_of_their_page(warehouse: Warehouse) -> None:
     synced(warehouse)
     reconciler = started(warehouse)
-    reconciler.take(Page([], FIRST - 10**12, rejected=[Broken("f1")]))
-    reconciler.take(Page([THERE[2]], FIRST + W + 1, rejected=[Broken("f2")]))
-    reconciler.take(Page([], FIRST + 3 * W, rejected=[Broken("f1"), Broken("f3")], last=True))
+    reconciler.take(make_page([], FIRST - 10**12, rejected=[make_rejected("f1")]))
+    reconciler.take(make_page([THERE[2]], FIRST + W + 1, rejected=[make_rejected("f2")]))
+    reconciler.take(make_page([], FIRST + 3 * W, rejected=[make_rejected("f1"), make_rejected("f3")], last=True))
     assert reconciler.done.quarantined == 4
     rows = rows_of(warehouse, quarantined_referrals, quarantined_referrals.c.fingerprint)
     assert [(row["window_start"], row["attempts"]) for row in rows] == [(FIRST, 2), (FIRST + W, 1), (FIRST + 2 * W, 1)]
@@ -173,7 +181,7 @@ def test_rows_that_break_the_contract_are_kept_aside_with_the_window_of_their_pa
 
 def test_what_is_news_in_a_missing_version_is_drift(warehouse: Warehouse) -> None:
     synced(warehouse)
-    compare(warehouse, [Row("d", FIRST + 2, payload={"status": "Paused"})])
+    compare(warehouse, [make_version("d", FIRST + 2, payload={"status": "Paused"})])
     (row,) = rows_of(warehouse, payload_drift)
     assert (row["path"], row["value"], row["referral_id"]) == ("status", "Paused", "d")
 
@@ -182,7 +190,7 @@ def test_a_comparison_that_breaks_off_keeps_what_it_loaded_and_says_why(warehous
     synced(warehouse)
     lose(warehouse, "a", "b")
     reconciler = started(warehouse)
-    reconciler.take(Page(THERE[:2], FIRST + 1))
+    reconciler.take(make_page(THERE[:2], FIRST + 1))
     (row,) = kept(warehouse)
     assert (row["missing"], row["finished_at"]) == (1, None), "a killed one shows what it found"
     reconciler.fail("no answer")
@@ -203,7 +211,7 @@ def test_a_failure_without_a_finding_proves_nothing_and_hides_nothing(
     for name, lost, ends_well in (("first", first, bool(first)), ("second", then or [], then == [])):
         lose(warehouse, *lost)
         reconciler = started(warehouse, name)
-        reconciler.take(Page(THERE, FIRST + 3 * W))
+        reconciler.take(make_page(THERE, FIRST + 3 * W))
         reconciler.finish() if ends_well else reconciler.fail("no answer")
         reconciler.lease.release()
     with warehouse.read() as connection:
@@ -220,7 +228,7 @@ def test_a_run_that_lost_its_lease_loads_nothing(warehouse: Warehouse) -> None:
     reconciler.lease.release()
     Lease(warehouse, "another", lambda: LATER).acquire(0, lambda _: None)
     with pytest.raises(LeaseLostError):
-        reconciler.take(Page(THERE, FIRST + 3 * W))
+        reconciler.take(make_page(THERE, FIRST + 3 * W))
     assert "b" not in window_of(warehouse)
     assert reconciler.done.missing == 0
 

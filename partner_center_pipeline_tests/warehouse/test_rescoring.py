@@ -10,15 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select, text
 
-from partner_center_pipeline.scoring import (
-    DEFAULT_POLICY,
-    Rules,
-    ScorePolicy,
-    load_rules,
-    score_columns,
-    score_domain,
-)
-from partner_center_pipeline.scoring.history import change_between
+from partner_center_pipeline.scoring import Rules, ScorePolicy, load_rules, score_domain
+from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY
+from partner_center_pipeline.scoring.row import score_columns
 from partner_center_pipeline.scoring.rules import DEFAULT_RULES
 from partner_center_pipeline.warehouse import companies, scores
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -49,7 +43,7 @@ def score_row(
 
 def fill(connection: Connection, *rows: Mapping[str, Any]) -> None:
     companies.write(connection, [company(row["domain"]) for row in rows])
-    scores.write(connection, list(rows), change_between)
+    scores.write(connection, list(rows))
 
 
 def walked(connection: Connection, size: int) -> list[dict[str, Any]]:
@@ -103,8 +97,8 @@ def test_scores_that_were_read_already_are_written_as_if_they_were_read_again(
             score_row("moved.com", edited, at=LATER),
             score_row("evidence.com", spf_present=False, mx_host="mx.example", at=LATER),
         ]
-        outcome = scores.rewrite(connection, stored, rows, change_between)
-        again = scores.write(connection, rows, change_between)
+        outcome = scores.rewrite(connection, stored, rows)
+        again = scores.write(connection, rows)
     assert (outcome.written, outcome.causes) == (Written(changed=2, unchanged=1), Counter({"rules": 1}))
     assert (again.written, again.causes) == (Written(unchanged=3), Counter())
     with warehouse.read() as connection:

@@ -10,12 +10,10 @@ import pytest
 from sqlalchemy import Connection, delete, select
 
 from partner_center_pipeline.leads.company import company_of
-from partner_center_pipeline.mail.history import change_between as mail_change
-from partner_center_pipeline.scoring.history import change_between
 from partner_center_pipeline.warehouse import companies, leads, scores, signals, views
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.leads import Written
-from partner_center_pipeline.warehouse.reading import row_counts
+from partner_center_pipeline.warehouse.row_counts import row_counts
 from partner_center_pipeline.warehouse.schema import companies as companies_table
 from partner_center_pipeline.warehouse.schema import company_scores, row_dict, score_changes, signal_changes
 from partner_center_pipeline_tests.warehouse.rows import company
@@ -94,8 +92,8 @@ class TestCompanies:
     def test_what_is_known_about_a_company_goes_with_it(self, warehouse: Warehouse) -> None:
         with warehouse.write() as connection:
             companies.write(connection, [company("a.com")])
-            signals.write(connection, [signal("a.com")], mail_change)
-            scores.write(connection, [score("a.com")], change_between)
+            signals.write(connection, [signal("a.com")])
+            scores.write(connection, [score("a.com")])
             connection.execute(delete(companies_table))
             assert set(row_counts(connection).values()) == {0}
 
@@ -105,7 +103,7 @@ class TestSignals:
         names = ["fresh.com", "new.com", "old.com", "unknown.com"]
         with warehouse.write() as connection:
             companies.write(connection, [company(name) for name in names[:3]])
-            signals.write(connection, [signal("fresh.com"), signal("old.com", NOW - timedelta(hours=1))], mail_change)
+            signals.write(connection, [signal("fresh.com"), signal("old.com", NOW - timedelta(hours=1))])
             assert signals.due(connection, names, NOW) == ["new.com", "old.com"]
             assert signals.due(connection, names, NOW - timedelta(microseconds=1)) == ["new.com"]
 
@@ -118,12 +116,10 @@ class TestSignals:
     def test_an_answer_that_came_earlier_gives_way(self, warehouse: Warehouse) -> None:
         with warehouse.write() as connection:
             companies.write(connection, [company("a.com")])
-            signals.write(connection, [signal("a.com", provider="M365")], mail_change)
-            signals.write(
-                connection, [signal("a.com", NOW - timedelta(microseconds=1), provider="Google")], mail_change
-            )
+            signals.write(connection, [signal("a.com", provider="M365")])
+            signals.write(connection, [signal("a.com", NOW - timedelta(microseconds=1), provider="Google")])
             assert signals.load(connection, ["a.com"])["a.com"]["provider"] == "M365"
-            signals.write(connection, [signal("a.com", NOW, provider="Hosting")], mail_change)
+            signals.write(connection, [signal("a.com", NOW, provider="Hosting")])
             assert signals.load(connection, ["a.com"]) == {"a.com": signal("a.com", NOW, provider="Hosting")}
 
     def test_a_set_up_that_changed_is_history_and_one_that_did_not_is_none(self, warehouse: Warehouse) -> None:
@@ -131,10 +127,10 @@ class TestSignals:
         google = {"provider": "Google", "signals": {"provider": "Google", "mx": [[1, "smtp.google.com"]]}}
         with warehouse.write() as connection:
             companies.write(connection, [company("a.com")])
-            assert signals.write(connection, [signal("a.com")], mail_change) == 1
-            assert signals.write(connection, [signal("a.com", later)], mail_change) == 0
-            assert signals.write(connection, [signal("a.com", NOW, **google)], mail_change) == 0  # came too late
-            assert signals.write(connection, [signal("a.com", later, **google)], mail_change) == 1
+            assert signals.write(connection, [signal("a.com")]) == 1
+            assert signals.write(connection, [signal("a.com", later)]) == 0
+            assert signals.write(connection, [signal("a.com", NOW, **google)]) == 0  # came too late
+            assert signals.write(connection, [signal("a.com", later, **google)]) == 1
             first, second = [
                 row_dict(row) for row in connection.execute(select(signal_changes).order_by(signal_changes.c.id))
             ]
@@ -151,7 +147,7 @@ class TestSignals:
         with warehouse.write() as connection:
             companies.write(connection, [company(name, referrals=int(name != "left.com")) for name in names])
             old = [signal(name, NOW - timedelta(hours=1)) for name in ("b.com", "a.com", "left.com")]
-            signals.write(connection, [*old, signal("fresh.com")], mail_change)
+            signals.write(connection, [*old, signal("fresh.com")])
             assert signals.due_again(connection, NOW) == ["a.com", "b.com"]
             assert signals.due_again(connection, NOW, after="a.com") == ["b.com"]
             assert signals.count_due_again(connection, NOW) == 2
@@ -159,16 +155,16 @@ class TestSignals:
 
     def test_signals_of_no_company_are_refused(self, warehouse: Warehouse) -> None:
         with pytest.raises(WarehouseError, match=r"(?i)foreign.?key"), warehouse.write() as connection:
-            signals.write(connection, [signal("nobody.com")], mail_change)
+            signals.write(connection, [signal("nobody.com")])
 
 
 class TestScores:
     def test_a_first_score_is_a_change_and_the_same_again_is_none(self, warehouse: Warehouse) -> None:
         with warehouse.write() as connection:
             companies.write(connection, [company("a.com")])
-            first = scores.write(connection, [score("a.com")], change_between)
+            first = scores.write(connection, [score("a.com")])
             assert (first.written, first.causes) == (Written(new=1), Counter({"first": 1}))
-            again = scores.write(connection, [score("a.com", scored_at=NOW + timedelta(hours=1))], change_between)
+            again = scores.write(connection, [score("a.com", scored_at=NOW + timedelta(hours=1))])
             assert (again.written, again.causes) == (Written(unchanged=1), Counter())
             assert scores.load(connection, ["a.com"]) == {"a.com": score("a.com")}
             assert [row["cause"] for row in history_of(connection)] == ["first"]
@@ -177,9 +173,9 @@ class TestScores:
         later = NOW + timedelta(hours=1)
         with warehouse.write() as connection:
             companies.write(connection, [company("a.com")])
-            scores.write(connection, [score("a.com")], change_between)
+            scores.write(connection, [score("a.com")])
             changed = score("a.com", 65, inputs={"provider": "Hosting", "cosell_bonus": 30}, scored_at=later)
-            outcome = scores.write(connection, [changed], change_between)
+            outcome = scores.write(connection, [changed])
             assert (outcome.written, outcome.causes) == (Written(changed=1), Counter({"settings": 1}))
             assert scores.load(connection, ["a.com"]) == {"a.com": changed}
             row = history_of(connection)[-1]
@@ -190,8 +186,8 @@ class TestScores:
     def test_other_evidence_for_the_same_score_is_written_without_a_history_row(self, warehouse: Warehouse) -> None:
         with warehouse.write() as connection:
             companies.write(connection, [company("a.com")])
-            scores.write(connection, [score("a.com")], change_between)
-            outcome = scores.write(connection, [score("a.com", referral_ids=["r2"])], change_between)
+            scores.write(connection, [score("a.com")])
+            outcome = scores.write(connection, [score("a.com", referral_ids=["r2"])])
             assert (outcome.written, outcome.causes) == (Written(changed=1), Counter())
             assert scores.load(connection, ["a.com"])["a.com"]["referral_ids"] == ["r2"]
             assert len(history_of(connection)) == 1
@@ -211,18 +207,14 @@ class TestScores:
         with warehouse.write() as connection:
             rows = [company(name, open_referrals=1, referrals=1, **values) for name, _, values in reversed(listed)]
             companies.write(connection, [*rows, company("closed.com", referrals=1)])
-            scores.write(
-                connection,
-                [*(score(name, **values) for name, values, _ in listed), score("closed.com", 100)],
-                change_between,
-            )
+            scores.write(connection, [*(score(name, **values) for name, values, _ in listed), score("closed.com", 100)])
             assert [row["domain"] for row in views.best(connection, 100)] == [name for name, _, _ in listed]
             (best,) = views.best(connection, 1)
         assert (best["domain"], best["domain_unicode"]) == ("a-soon.com", "a-soon.com")
 
     def test_a_score_belongs_to_a_company(self, warehouse: Warehouse) -> None:
         with pytest.raises(WarehouseError, match=r"(?i)foreign.?key"), warehouse.write() as connection:
-            scores.write(connection, [score("nobody.com")], change_between)
+            scores.write(connection, [score("nobody.com")])
         with warehouse.read() as connection:
             assert connection.execute(select(company_scores)).all() == []
 

@@ -13,17 +13,17 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from partner_center_pipeline.partner_center import TokenStoreError, connect_sign_in, sign_in_store
+from partner_center_pipeline.partner_center import connect_sign_in, sign_in_store
+from partner_center_pipeline.partner_center.errors import TokenStoreError
 from partner_center_pipeline.partner_center.token_store import SharedTokenStore
 from partner_center_pipeline.settings import Settings, SettingsError
-from partner_center_pipeline.simulator import Simulator
-from partner_center_pipeline.simulator.faults import TokenFault
-from partner_center_pipeline.warehouse import tokens
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.tokens import SharedSignIn, shared_sign_in
 from partner_center_pipeline_tests.conftest import PostgresServer, SqliteFiles
 from partner_center_pipeline_tests.partner_center.conftest import microsoft, sim
 from partner_center_pipeline_tests.partner_center.machines import renewing_at_once
+from partner_center_simulator import Simulator
+from partner_center_simulator.faults import TokenFault
 
 __all__ = ["microsoft", "sim"]  # fixtures of the other folder
 
@@ -66,45 +66,41 @@ def signed_in(shared: None, sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_is_written_is_read_and_replaces_what_was_there(place: SharedSignIn) -> None:
     assert place.read() is None
     for sealed in (b"first\x00", b"second\xff"):
-        with place.locked():
+        with place.locked(20):
             place.write(sealed)
         assert place.read() == sealed
 
 
 def test_one_machine_at_a_time_renews_and_the_other_is_told_when_it_takes_too_long(
-    place: SharedSignIn, url: str, monkeypatch: pytest.MonkeyPatch
+    place: SharedSignIn, url: str
 ) -> None:
-    monkeypatch.setattr(tokens, "LOCK_SECONDS", 1)
     other = Warehouse.open(url)
-    with place.locked():
+    with place.locked(20):
         place.write(b"meanwhile")
         assert SharedSignIn(other).read() == b"meanwhile"
         late = pytest.raises(WarehouseError, match=r"another machine, has held the sign-in .*token_caches.* for 1 s")
-        with late, SharedSignIn(other).locked():
+        with late, SharedSignIn(other).locked(1):
             pytest.fail("both have the lock")
-    with SharedSignIn(other).locked():
+    with SharedSignIn(other).locked(20):
         pass
     other.close()
 
 
 def test_a_renewal_does_not_wait_for_a_run_that_writes_rows(place: SharedSignIn, url: str) -> None:
     recording = Warehouse.open(url)
-    with recording.write(), place.locked():
+    with recording.write(), place.locked(20):
         place.write(b"renewed")
         assert place.read() == b"renewed"
     recording.close()
 
 
 def _hold(url: str, holding: Event) -> None:
-    with SharedSignIn(Warehouse(url)).locked():
+    with SharedSignIn(Warehouse(url)).locked(20):
         holding.set()
         signal.pause()
 
 
-def test_a_machine_that_dies_while_it_renews_holds_nobody_up(
-    place: SharedSignIn, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tokens, "LOCK_SECONDS", 20)
+def test_a_machine_that_dies_while_it_renews_holds_nobody_up(place: SharedSignIn, url: str) -> None:
     context = multiprocessing.get_context("spawn")
     holding = context.Event()
     process = context.Process(target=_hold, args=(url, holding))
@@ -112,7 +108,7 @@ def test_a_machine_that_dies_while_it_renews_holds_nobody_up(
     assert holding.wait(30)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    with place.locked():
+    with place.locked(20):
         place.write(b"renewed")
     process.join()
     assert place.read() == b"renewed"

@@ -11,7 +11,6 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from alembic import command
-from partner_center_pipeline.mail.history import change_between as mail_change
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline.warehouse import companies, signals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -65,7 +64,7 @@ def test_a_table_may_be_rebuilt_without_emptying_those_that_refer_to_it(database
     warehouse = Warehouse(databases.migrated())
     with warehouse.write() as connection:
         companies.write(connection, [company("a.com", country="TR")])
-        signals.write(connection, [signal("a.com")], mail_change)
+        signals.write(connection, [signal("a.com")])
     config = with_a_later_migration(warehouse, tmp_path, REBUILD)
     command.upgrade(config, "head")
     with warehouse.read() as connection:
@@ -79,7 +78,7 @@ def test_a_table_may_be_rebuilt_without_emptying_those_that_refer_to_it(database
         pytest.raises(WarehouseError, match=r"(?i)foreign.?key"),
         warehouse.write() as connection,
     ):  # and references are checked again
-        signals.write(connection, [signal("nobody.com")], mail_change)
+        signals.write(connection, [signal("nobody.com")])
     warehouse.close()
 
 

@@ -7,8 +7,6 @@ from typing import Any
 from sqlalchemy import text
 
 from partner_center_pipeline.leads.company import company_of
-from partner_center_pipeline.mail.history import change_between as mail_change
-from partner_center_pipeline.scoring.history import change_between
 from partner_center_pipeline.warehouse import companies, leads, scores, signals, views
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import row_dict
@@ -56,8 +54,8 @@ def test_a_company_stands_once_with_its_newest_open_referral(warehouse: Warehous
         made = [company_of(name, of_it) for name, of_it in leads.of_domains(connection, ["ozturk.com.tr"]).items()]
         companies.write(connection, made)
         answered = signal("ozturk.com.tr", gateway="Proofpoint", tenant="ozturk", tenant_source="dkim_target")
-        signals.write(connection, [answered], mail_change)
-        scores.write(connection, [score("ozturk.com.tr", explanation_tr="Google posta (+50)")], change_between)
+        signals.write(connection, [answered])
+        scores.write(connection, [score("ozturk.com.tr", explanation_tr="Google posta (+50)")])
         (row,) = [row_dict(row) for row in connection.execute(views.leads_ready.select())]
     assert (row["rank"], row["domain"], row["company_name"]) == (1, "ozturk.com.tr", "Öztürk Yazılım A.Ş.")
     assert (row["referral_id"], row["contact_email"]) == ("open-newer", "b@ozturk.com.tr")
@@ -78,7 +76,7 @@ def test_without_an_open_referral_the_newest_speaks_for_the_company(warehouse: W
         leads.write(connection, closed)
         made = [company_of(name, of_it) for name, of_it in leads.of_domains(connection, ["ozturk.com.tr"]).items()]
         companies.write(connection, made)
-        scores.write(connection, [score("ozturk.com.tr")], change_between)
+        scores.write(connection, [score("ozturk.com.tr")])
         (row,) = [row_dict(row) for row in connection.execute(views.leads_ready.select())]
         assert views.best(connection, 10) == []
     assert (row["referral_id"], row["open_referrals"]) == ("newer", 0)
@@ -96,7 +94,7 @@ def test_rank_follows_category_score_deadline_and_deal_and_counts_every_company(
     ]
     with warehouse.write() as connection:
         companies.write(connection, [{**row, "referrals": 1} for row, _ in reversed(listed)] + [company("left.com")])
-        scores.write(connection, [*(row for _, row in listed), score("left.com")], change_between)
+        scores.write(connection, [*(row for _, row in listed), score("left.com")])
         found = connection.execute(views.leads_ready.select().order_by(views.leads_ready.c.rank)).all()
     assert [(row.rank, row.domain) for row in found] == [
         (place, row["domain"]) for place, (row, _) in enumerate(listed, start=1)

@@ -1,1 +1,1 @@
-"""One file per asset, named after it, each in flow order: read, transform, write, report."""
+"""The assets of the chain: one file each, named after it, in the order read, transform, write, report."""

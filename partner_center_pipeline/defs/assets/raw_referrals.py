@@ -5,31 +5,37 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 
 import dagster as dg
-from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
-from partner_center_pipeline.defs.automation import gate
-from partner_center_pipeline.defs.grid import GRID, POOL, chain_asset
-from partner_center_pipeline.defs.resources import PartnerCenterResource, WarehouseResource, utc_now
-from partner_center_pipeline.defs.run import counts_table, failing_for_people, fetching, permanent, result, windows_of
+from partner_center_pipeline.defs.asset_run import (
+    as_dagster_failure,
+    counts_table,
+    fetching,
+    permanent,
+    result,
+    windows_of,
+)
+from partner_center_pipeline.defs.dagster_private import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
+from partner_center_pipeline.defs.gate import GateClosedError, gate
+from partner_center_pipeline.defs.partitions import POOL, chain_asset
+from partner_center_pipeline.defs.resources import GridParam, PartnerCenterResource, WarehouseResource, utc_now
 from partner_center_pipeline.partner_center import (
     PageQuery,
     PartnerCenterError,
     ReferralsClient,
     ScanIncomplete,
-    ScanPage,
     TooEarly,
     scan,
 )
-from partner_center_pipeline.partner_center.drift import DriftWatch
+from partner_center_pipeline.referral import ScanPage
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse import breaker, demo, ledger, schema
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.lease import Lease, LeaseLostError
-from partner_center_pipeline.warehouse.recorder import Recorder
-from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow
+from partner_center_pipeline.warehouse.window_ingest import WindowIngest
+from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, WindowGrid
 
 RANGE_DEADLINE: Final = 3 * 3600.0
-"""Seconds that genesis or a range may take; it commits page by page and goes on where it stopped."""
+"""Seconds that the genesis window or a range may take. It commits page by page; the next run continues there."""
 
 PATIENCE: Final = 45.0
 """Seconds to wait for a server clock that is not past the window yet."""
@@ -37,106 +43,103 @@ PATIENCE: Final = 45.0
 
 @chain_asset(schema.raw_referrals, kinds={"python", "http"}, pool=POOL)
 def raw_referrals(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, partner_center: PartnerCenterResource
+    context: dg.AssetExecutionContext,
+    grid: GridParam,
+    warehouse: WarehouseResource,
+    partner_center: PartnerCenterResource,
 ) -> dg.MaterializeResult[None]:
-    """Every version of every referral that these windows saw."""
-    windows = windows_of(context, utc_now())
-    with failing_for_people(), warehouse.open() as house:
-        opened = gate()
-        if opened.settings is None:
-            with house.write() as connection:
+    """Fetch every version of every referral that belongs to these windows, and store it as received."""
+    windows = windows_of(context, grid, utc_now())
+    with as_dagster_failure(), warehouse.open() as db:
+        try:
+            settings = gate(grid)
+        except GateClosedError:
+            with db.write() as connection:
                 ledger.record_disabled(connection, windows, context.run.run_id, utc_now())
-            raise permanent(opened.reason)
-        with _one_fetch(context, house, windows) as lease:
-            recorder = Recorder.begin(
-                house,
-                windows,
-                context.run.run_id,
-                utc_now,
-                first=GRID.first or 0,
-                lease=lease,
-                drift_of=DriftWatch().news,
-            )
-            with _attempts_end(recorder):
-                with house.read() as connection:
-                    demo.refuse_mixing(connection, opened.settings.partner_center_base_url)
-                    broken = breaker.load(connection)
-                with partner_center.open(opened.settings, deadline=_deadline(recorder)) as client:
-                    if broken.tripped:
+            raise
+        with _one_fetch(context, db, windows) as lease:
+            ingest = WindowIngest.begin(db, windows, context.run.run_id, utc_now, first=grid.first or 0, lease=lease)
+            with _failing_attempts(ingest):
+                with db.read() as connection:
+                    demo.refuse_mixing(connection, settings.partner_center_base_url)
+                    state = breaker.load(connection)
+                with partner_center.open(settings, deadline=_deadline(ingest, grid)) as client:
+                    if state.tripped:
                         client.get_page(PageQuery(1))
-                    for page in _pages(client, opened.settings, recorder):
-                        recorder.write(page)
-            if broken.failures:
-                with house.write() as connection:
+                    for page in _pages(client, settings, grid, ingest):
+                        ingest.write(page)
+            if state.failures:
+                with db.write() as connection:
                     breaker.close(connection)
-    return _report(context, recorder)
+    return _report(context, ingest)
 
 
 @contextmanager
-def _one_fetch(context: dg.AssetExecutionContext, house: Warehouse, windows: Sequence[SyncWindow]) -> Iterator[Lease]:
-    """Hold the lease, unless Partner Center is to be left alone or another run holds it: then the attempts say so.
+def _one_fetch(context: dg.AssetExecutionContext, db: Warehouse, windows: Sequence[SyncWindow]) -> Iterator[Lease]:
+    """Hold the lease while the block runs.
 
-    A person who starts a run by hand is not turned away by the breaker.
+    Raises, after recording failed attempts, when the circuit breaker is open or another run holds the lease. A run that
+    a person started by hand passes the breaker.
     """
     run_id = context.run.run_id
-    with house.read() as connection:
-        broken = breaker.load(connection)
-    if broken.rests(utc_now()) and context.run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}:
-        with house.write() as connection:
-            ledger.record_failed(connection, windows, run_id, utc_now(), str(broken))
-        raise permanent(str(broken))
+    with db.read() as connection:
+        state = breaker.load(connection)
+    if state.rests(utc_now()) and context.run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}:
+        with db.write() as connection:
+            ledger.record_failed(connection, windows, run_id, utc_now(), str(state))
+        raise permanent(str(state))
     with ExitStack() as stack:
         try:
-            lease = stack.enter_context(fetching(house, run_id))
+            lease = stack.enter_context(fetching(db, run_id))
         except LeaseLostError as error:
-            with house.write() as connection:
+            with db.write() as connection:
                 ledger.record_failed(connection, windows, run_id, utc_now(), str(error))
             raise
         yield lease
 
 
-def _pages(client: ReferralsClient, settings: Settings, recorder: Recorder) -> Iterator[ScanPage]:
-    first, end = recorder.windows[0], recorder.windows[-1].end
+def _pages(client: ReferralsClient, settings: Settings, grid: WindowGrid, ingest: WindowIngest) -> Iterator[ScanPage]:
+    first, end = ingest.windows[0], ingest.windows[-1].end
     overlap = settings.partner_center_overlap_seconds * TICKS_PER_SECOND
     return scan(
         client,
         start=None if first.is_genesis else first.covers_from - overlap,
         end=end,
-        resume_from=recorder.resume_from,
-        not_before=end + GRID.lag * TICKS_PER_SECOND,
+        resume_from=ingest.resume_from,
+        not_before=end + grid.lag * TICKS_PER_SECOND,
         patience=PATIENCE,
     )
 
 
-def _deadline(recorder: Recorder) -> float:
-    """Seconds a run may take: less than the interval for one ordinary window, so that runs never pile up."""
-    if len(recorder.windows) > 1 or recorder.windows[0].is_genesis:
+def _deadline(ingest: WindowIngest, grid: WindowGrid) -> float:
+    """Return the seconds a run may take: for one ordinary window less than the interval, so that runs never pile up."""
+    if len(ingest.windows) > 1 or ingest.windows[0].is_genesis:
         return RANGE_DEADLINE
-    return max(0.8 * GRID.interval, 55.0)
+    return max(0.8 * grid.interval, 55.0)
 
 
 @contextmanager
-def _attempts_end(recorder: Recorder) -> Iterator[None]:
-    """Whatever ends a run early, its attempts say so; a failure for people becomes Dagster's."""
+def _failing_attempts(ingest: WindowIngest) -> Iterator[None]:
+    """Record what ends a run early in its attempts, and turn an error of Partner Center into Dagster's Failure."""
     try:
         yield
     except PartnerCenterError as error:
-        recorder.fail(str(error), incomplete=isinstance(error, ScanIncomplete))
+        ingest.fail(str(error), incomplete=isinstance(error, ScanIncomplete))
         if not isinstance(error, TooEarly):
-            with recorder.warehouse.write() as connection:
+            with ingest.warehouse.write() as connection:
                 breaker.note_failure(connection, str(error), utc_now())
         raise dg.Failure(str(error), allow_retries=error.transient) from error
     except (SettingsError, WarehouseError) as error:
-        recorder.fail(str(error), incomplete=False)
+        ingest.fail(str(error), incomplete=False)
         raise
     except BaseException as error:
-        recorder.fail(f"{type(error).__name__}; the run's log has more", incomplete=False)
+        ingest.fail(f"{type(error).__name__}; the run's log has more", incomplete=False)
         raise
 
 
-def _report(context: dg.AssetExecutionContext, recorder: Recorder) -> dg.MaterializeResult[None]:
-    if len(recorder.windows) > 1:
-        for window, figures in recorder.figures.items():
+def _report(context: dg.AssetExecutionContext, ingest: WindowIngest) -> dg.MaterializeResult[None]:
+    if len(ingest.windows) > 1:
+        for window, figures in ingest.figures.items():
             context.add_asset_metadata(
                 {
                     "window": window.key,
@@ -146,11 +149,11 @@ def _report(context: dg.AssetExecutionContext, recorder: Recorder) -> dg.Materia
                 },
                 partition_key=window.key,
             )
-    total = recorder.total()
+    total = ingest.total()
     return result(
-        recorder.windows,
+        ingest.windows,
         total.new_versions,
-        {**_shown(total), "new_versions_by_status": counts_table("status", recorder.statuses)},
+        {**_shown(total), "new_versions_by_status": counts_table("status", ingest.statuses)},
     )
 
 

@@ -28,8 +28,8 @@ from dns.rdtypes.ANY.TXT import TXT
 
 from partner_center_pipeline.mail import MailSignals, scan
 from partner_center_pipeline.scoring import ScoreInput, score_domain
-from partner_center_pipeline.simulator.dns import DnsServer
-from partner_center_pipeline.simulator.zone import Zone
+from partner_center_simulator.dns import DnsServer
+from partner_center_simulator.zone import Zone
 
 NOW: Final = datetime(2026, 4, 1, 12, tzinfo=UTC)
 SELECTORS: Final = ("selector1", "selector2", "google", "default", "s1", "s2", "k1", "mail", "zoho", "zmail")

@@ -1,0 +1,29 @@
+"""The names that Dagster keeps private and this project needs, in one place.
+
+Dagster may move them in any release. A test for each says what stops working then (`test_dagster_private`).
+"""
+
+from dagster._core.definitions.partitions.subset import TimeWindowPartitionsSubset
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+    SCHEDULE_NAME_TAG,
+    SENSOR_NAME_TAG,
+)
+
+__all__ = [
+    "ASSET_PARTITION_RANGE_END_TAG",
+    "ASSET_PARTITION_RANGE_START_TAG",
+    "NOT_FINISHED_STATUSES",
+    "PARTITION_NAME_TAG",
+    "SCHEDULE_NAME_TAG",
+    "SENSOR_NAME_TAG",
+    "BulkActionStatus",
+    "BulkActionsFilter",
+    "DagsterExecutionInterruptedError",
+    "TimeWindowPartitionsSubset",
+]

@@ -1,0 +1,108 @@
+"""Asking DNS about companies and scoring them, a chunk at a time: shared by the last two assets and the rescan.
+
+Not here: which domains (the assets, `rescan`), and any rule (`mail`, `scoring`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from partner_center_pipeline.mail import MailSignals
+from partner_center_pipeline.mail.row import row_of
+from partner_center_pipeline.scoring import ScoreInput, ScorePolicy, load_rules, score_domain
+from partner_center_pipeline.scoring.row import score_columns
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.warehouse import companies, scores, signals
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.windows import datetime_of
+
+Row = Mapping[str, Any]
+Scan = Callable[[Sequence[str], Mapping[str, MailSignals]], Iterator[MailSignals]]
+"""Given domains and what is known of them, each one's signals as they come."""
+
+
+def ask(db: Warehouse, scan: Scan, domains: Sequence[str]) -> list[MailSignals]:
+    """Ask DNS about each of the domains. No transaction is open meanwhile."""
+    with db.read() as connection:
+        before = signals.load(connection, domains)
+    return list(scan(domains, {domain: MailSignals.from_row(row["signals"]) for domain, row in before.items()}))
+
+
+def keep(connection: Connection, answers: Sequence[MailSignals], ttl_hours: int) -> tuple[list[Row], int]:
+    """Store the answers beside the known facts; return the rows of `domain_signals` and how many set-ups changed."""
+    stored = signals.load(connection, [answer.domain for answer in answers])
+    rows: list[Row] = [row_of(answer, stored.get(answer.domain), ttl_hours) for answer in answers]
+    return rows, signals.write(connection, rows)
+
+
+class Scoring:
+    """Scores companies under the rules and settings of one moment."""
+
+    def __init__(self, settings: Settings, now: datetime) -> None:
+        """Load the rules. Raises RulesError for a rules file (HUNTER_SCORING_RULES) that cannot be used."""
+        self._rules = load_rules(settings.scoring_rules)
+        self._policy = ScorePolicy.of(settings)
+        self._now = now
+
+    def score(self, connection: Connection, domains: Sequence[str]) -> tuple[list[Row], scores.ScoresWritten]:
+        """Score the companies of these domains; return the rows of `company_scores` and what changed."""
+        heard = signals.load(connection, domains)
+        found = companies.load(connection, domains)
+        rows = [self._row(company, heard.get(domain)) for domain, company in found.items()]
+        return rows, scores.write(connection, rows)
+
+    def _row(self, company: Row, heard: Row | None) -> Row:
+        # A domain that was never asked has signals too: none that is a fact.
+        known = MailSignals.from_row(heard["signals"]) if heard else MailSignals(company["domain"], self._now)
+        inputs = _inputs(company, known)
+        return {
+            "domain": company["domain"],
+            **score_columns(score_domain(inputs, self._rules, self._policy), self._rules),
+            "inputs": {**asdict(inputs), **asdict(self._policy)},
+            "referral_ids": company["referral_ids"],
+            "signals_at": heard["facts_at"] if heard else None,
+            "scored_at": self._now,
+        }
+
+
+def _inputs(company: Row, known: MailSignals) -> ScoreInput:
+    """Return a company's row and its signals as the input of scoring.
+
+    The domain is valid: a company has no other. Tenant evidence of a referral goes before that of DNS: a referral names
+    the tenant, DNS only hints at it.
+    """
+    of_referral = bool(company["tenant"])
+    due = company["next_expiry_ticks"]
+    return ScoreInput(
+        domain=company["domain"],
+        domain_valid=True,
+        provider=known.provider,
+        no_mx=known.no_mx,
+        signals_complete=known.is_complete,
+        spf_present=known.spf.present,
+        spf_multiple=known.spf.multiple,
+        spf_includes=known.spf.include_count,
+        dkim_present=known.dkim_present,
+        dmarc_policy=known.dmarc_policy,
+        tenant=company["tenant"] if of_referral else known.tenant,
+        tenant_source=company["tenant_source"] if of_referral else known.tenant_source,
+        open_cosell=company["open_cosell"],
+        cosell_referral=company["cosell_referral"],
+        response_due=None if due is None else f"{datetime_of(due):%Y-%m-%dT%H:%M:%SZ}",
+        mx_host=_deciding_host(known),
+        dkim_selector=known.dkim_selectors[0] if known.dkim_selectors else None,
+    )
+
+
+def _deciding_host(known: MailSignals) -> str | None:
+    """Return what shows the provider, or that there is no mail host.
+
+    This is not always the first MX host: of several with the same preference, one of a known mailbox provider decides.
+    """
+    if known.no_mx_reason is not None and not known.mx:
+        return known.no_mx_reason
+    seen = next((one.detail for one in known.evidence if one.kind in ("mx", "mx_cname", "gateway")), None)
+    return seen or (known.mx[0][1] if known.mx else None)

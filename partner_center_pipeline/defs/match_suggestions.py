@@ -1,0 +1,59 @@
+"""Suggesting matches for the companies and leads of a span of windows: the last part of the asset companies.
+
+Not here: what makes two names alike (`leads.suggestions`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from partner_center_pipeline.leads.suggestions import Candidate, MatchKind, Suggestion, name_block, suggest
+from partner_center_pipeline.warehouse import matches
+from partner_center_pipeline.warehouse.bulk import chunks
+from partner_center_pipeline.warehouse.database import Warehouse
+
+Row = Mapping[str, Any]
+
+
+def suggest_matches(db: Warehouse, start: int, end: int, domains: Sequence[str], now: datetime) -> int:
+    """Replace the suggestions for the companies of `domains` and the leads of the windows in `[start, end)` (ticks).
+
+    Both sides of a pair are looked at when they change, so the order in which windows run does not matter. Returns how
+    many suggestions are new.
+    """
+    new = 0
+    for chunk in chunks(domains):
+        with db.write() as connection:
+            subjects = [_of_company(row) for row in matches.companies_of(connection, chunk)]
+            found = suggest(subjects, _near(connection, subjects))
+            new += matches.replace_of_companies(connection, chunk, _rows(found), now)
+    with db.read() as reading:
+        for rows in matches.leads_of_span(reading, start, end):
+            with db.write() as connection:
+                subjects = [_of_lead(row) for row in rows if row["domain"] is None]
+                found = suggest(subjects, _near(connection, subjects))
+                new += matches.replace_of_leads(connection, [row["referral_id"] for row in rows], _rows(found), now)
+    return new
+
+
+def _near(connection: Connection, subjects: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that the subjects are to be compared with."""
+    blocks = sorted({block for one in subjects if (block := name_block(one.name_key)) is not None})
+    keys = sorted({one.domain_ascii_key for one in subjects if one.domain_ascii_key is not None})
+    near = [_of_company(row) for row in matches.companies_near(connection, blocks, keys)]
+    return near + [_of_lead(row) for row in matches.leads_near(connection, blocks)]
+
+
+def _of_company(row: Row) -> Candidate:
+    return Candidate(MatchKind.COMPANY, row["domain"], row["domain_ascii_key"], row["name_key"], row["country"])
+
+
+def _of_lead(row: Row) -> Candidate:
+    return Candidate(MatchKind.LEAD, row["referral_id"], None, row["company_name_key"], row["country"])
+
+
+def _rows(found: Sequence[Suggestion]) -> list[Row]:
+    return [{**asdict(one), "kind": str(one.kind), "reason": str(one.reason)} for one in found]

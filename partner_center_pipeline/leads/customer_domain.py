@@ -1,0 +1,191 @@
+"""Which domain is the customer's, and which Microsoft tenant.
+
+Belongs here: where in a payload to look and whose a domain is: identity.md, "Where a domain can come from"
+and "Not a company's domain"; scoring.md, section 4, for tenants. Not here: what a domain is (`domains`), the
+lists (`lists`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+from partner_center_pipeline.leads.domains import (
+    Host,
+    Platform,
+    find_hosts,
+    parents,
+)
+from partner_center_pipeline.leads.known_domains import (
+    CONSUMER_MAIL,
+    DISPOSABLE_MAIL,
+    MICROSOFT_MAIL,
+    PLACEHOLDERS,
+    RELAY_MAIL,
+    TENANT_SUFFIXES,
+)
+from partner_center_pipeline.leads.payload import at, items, mapping, text
+from partner_center_pipeline.vocabulary import TenantSource
+
+_PARENTS: Final[tuple[tuple[str, ...], ...]] = ((), ("customerProfile",), ("details",))
+_WEBSITE_PATHS: Final = tuple((*parent, name) for parent in _PARENTS for name in ("website", "companyWebsite"))
+_TENANT_PATHS: Final = tuple(
+    (*parent, name) for parent in _PARENTS for name in ("azureTenantId", "azure_tenant_id", "tenantId")
+)
+
+
+class DomainReason(StrEnum):
+    """Why a referral has no domain.
+
+    Of several, the first in this order is told: it leads a person nearest to the customer's company.
+    """
+
+    TENANT_ONLY = "tenant_only"
+    KEP_ONLY = "kep_only"
+    SOCIAL_HOST = "social_host"
+    OWN_DOMAIN = "own_domain"
+    MICROSOFT = "microsoft"
+    CONSUMER_ONLY = "consumer_only"
+    RELAY_ONLY = "relay_only"
+    DISPOSABLE_ONLY = "disposable_only"
+    INVALID = "invalid"
+    NO_EMAIL = "no_email"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainFinding:
+    """The customer's domain and tenant, as far as a referral tells.
+
+    `domain` is the registrable one in punycode, `host` what the field named with its sub-domain (punycode), `source`
+    the field's path, e.g. `customerProfile.team[0].email`; all None without a domain, and then `reason` says why.
+    `tenant` is an id or a name such as `firma.onmicrosoft.com`.
+    """
+
+    domain: str | None
+    host: str | None
+    source: str | None
+    reason: DomainReason | None
+    tenant: str | None
+    tenant_source: TenantSource | None
+
+
+_REASON_OF_PLATFORM: Final = {
+    Platform.TENANT: DomainReason.TENANT_ONLY,
+    Platform.KEP: DomainReason.KEP_ONLY,
+    Platform.SOCIAL: DomainReason.SOCIAL_HOST,
+}
+_REASON_OF_MAIL: Final = (
+    (MICROSOFT_MAIL, DomainReason.MICROSOFT),
+    (DISPOSABLE_MAIL, DomainReason.DISPOSABLE_ONLY),
+    (RELAY_MAIL, DomainReason.RELAY_ONLY),
+    (CONSUMER_MAIL, DomainReason.CONSUMER_ONLY),
+)
+_TELLING_ORDER: Final = list(DomainReason)
+
+
+def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> DomainFinding:
+    """The customer's domain and tenant in a Referral (partner_center_api.md, section 3).
+
+    Looked at in order: the e-mail addresses of `customerProfile.team`, website fields, `External` ids that
+    are a URL or an e-mail address; never the top-level `team`. The first host that is a company's wins.
+    `own_domains` are the partner's own, in any spelling. Never raises, whatever the payload's shape.
+    """
+    own = _own_names(own_domains)
+    tenant, tenant_source = _find_tenant(payload, own)
+    reasons = {DomainReason.NO_EMAIL}
+    for source, value in _candidates(payload):
+        hosts = list(find_hosts(value))
+        if not hosts:
+            reasons.add(DomainReason.INVALID)
+        for host in hosts:
+            reason = _refusal(host, own)
+            if reason is None:
+                return DomainFinding(
+                    domain=host.domain,
+                    host=host.name,
+                    source=source,
+                    reason=None,
+                    tenant=tenant,
+                    tenant_source=tenant_source,
+                )
+            reasons.add(reason)
+    told = min(reasons, key=_TELLING_ORDER.index)
+    return DomainFinding(None, None, None, told, tenant, tenant_source)
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether a text is one of those that people write for "nothing"."""
+    return value.strip().lower() in PLACEHOLDERS
+
+
+def _candidates(payload: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """The fields' paths and texts, in the order of identity.md, "Where a domain can come from"."""
+    for source, value in _places(payload):
+        found = text(value)
+        if found is not None and not is_placeholder(found):
+            yield source, found
+
+
+def _places(payload: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    yield from _contact_emails(payload)
+    for path in _WEBSITE_PATHS:
+        yield ".".join(path), at(payload, *path)
+    ids = at(payload, "customerProfile", "ids")
+    numbered = [(f"[{index}]", item) for index, item in enumerate(items(ids))]
+    for place, item in numbered or [("", ids)]:  # a list, but an object has been seen too
+        entry = mapping(item)
+        value = entry.get("id")
+        if entry.get("profileType") == "External" and isinstance(value, str) and _is_address(value):
+            yield f"customerProfile.ids{place}.id", value
+
+
+def _contact_emails(payload: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for index, member in enumerate(items(at(payload, "customerProfile", "team"))):
+        yield f"customerProfile.team[{index}].email", mapping(member).get("email")
+
+
+def _is_address(value: str) -> bool:
+    """Whether an id is a URL or an e-mail address; a customer number such as `CRM.NET` is not."""
+    return "@" in value or "://" in value or value.strip().lower().startswith("www.")
+
+
+def _refusal(host: Host, own: frozenset[str]) -> DomainReason | None:
+    """Why a host is not the customer's, or None."""
+    # Names above the registrable domain are a registry's: that somebody gives mail away at za.com says nothing here.
+    above = {name for name in parents(host.name) if len(name) >= len(host.domain)}
+    if not own.isdisjoint(above):
+        return DomainReason.OWN_DOMAIN
+    if host.platform is not None:
+        return _REASON_OF_PLATFORM[host.platform]
+    return next((reason for names, reason in _REASON_OF_MAIL if not names.isdisjoint(above)), None)
+
+
+@lru_cache(maxsize=16)
+def _own_names(own_domains: frozenset[str]) -> frozenset[str]:
+    """The partner's names, normalised: registrable domains, but whole hosts on a platform."""
+    hosts = (host for value in own_domains for host in find_hosts(value))
+    return frozenset(host.domain if host.platform is None else host.name for host in hosts)
+
+
+def _find_tenant(payload: Mapping[str, object], own: frozenset[str]) -> tuple[str | None, TenantSource | None]:
+    """The customer's tenant: an undocumented field should one appear, else a contact's address."""
+    for path in _TENANT_PATHS:
+        value = text(at(payload, *path))
+        if value is not None and not is_placeholder(value):
+            return value.lower(), TenantSource.PAYLOAD
+    emails = (value for _, value in _contact_emails(payload) if isinstance(value, str))
+    name = next(_tenant_names(emails, own), None)
+    return (name, TenantSource.EMAIL_DOMAIN) if name else (None, None)
+
+
+def _tenant_names(emails: Iterable[str], own: frozenset[str]) -> Iterator[str]:
+    """`firma.onmicrosoft.com` for addresses there and at firma.mail.onmicrosoft.com (Exchange hybrid)."""
+    for email in emails:
+        for host in find_hosts(email):
+            if host.platform is not Platform.TENANT or _refusal(host, own) is DomainReason.OWN_DOMAIN:
+                continue
+            suffix = next(name for name in parents(host.name) if name in TENANT_SUFFIXES)
+            label = host.name.removesuffix(suffix).rstrip(".").removesuffix(".mail").rpartition(".")[2]
+            if label:
+                yield f"{label}.{suffix}"

@@ -1,0 +1,75 @@
+"""Closed sets that several packages share. A value is stored and compared as its text.
+
+Not here: sets of one package alone, and Microsoft's open sets, which stay strings.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Asset(StrEnum):
+    """The assets of the chain, in flow order."""
+
+    RAW_REFERRALS = "raw_referrals"
+    NORMALIZED_LEADS = "normalized_leads"
+    COMPANIES = "companies"
+    DOMAIN_SIGNALS = "domain_signals"
+    SCORED_SEGMENTS = "scored_segments"
+
+
+class Provider(StrEnum):
+    """Who hosts a domain's mailboxes, as far as scoring tells them apart (scoring.md, section 1).
+
+    A gateway with nothing known behind it, consumer Outlook and other mailbox providers are UNKNOWN (section 6).
+    """
+
+    M365 = "M365"
+    GOOGLE = "Google"
+    YANDEX = "Yandex"
+    ZOHO = "Zoho"
+    AMAZON = "Amazon"
+    SENDGRID = "SendGrid"
+    MAILGUN = "Mailgun"
+    HOSTING = "Hosting"
+    LOCAL = "Local"
+    UNKNOWN = "Unknown"
+
+    @classmethod
+    def named(cls, name: str) -> "Provider":
+        """Return the provider of a name in any case.
+
+        Raises ValueError for any other name. It is not UNKNOWN: a spelling mistake would cost a company 50 points.
+        """
+        found = _PROVIDERS.get(name.casefold())
+        if found is None:
+            raise ValueError(
+                f"{name!r} is no provider that scoring knows; it is one of {', '.join(cls)}, and every other provider "
+                f"is given as {cls.UNKNOWN}"
+            )
+        return found
+
+
+_PROVIDERS: Final = {provider.casefold(): provider for provider in Provider}
+
+
+class TenantSource(StrEnum):
+    """Where a Microsoft tenant was read (scoring.md, section 4): a referral's own first, the stronger before."""
+
+    PAYLOAD = "payload"
+    EMAIL_DOMAIN = "email_domain"
+    DKIM_TARGET = "dkim_target"
+    OIDC_METADATA = "oidc_metadata"
+    """A public look-up, which proves a relationship with Microsoft, not a mailbox."""
+
+    @property
+    def is_of_referral(self) -> bool:
+        """Whether a referral named the tenant, and not DNS or a public look-up."""
+        return self in (TenantSource.PAYLOAD, TenantSource.EMAIL_DOMAIN)
+
+
+class DmarcPolicy(StrEnum):
+    """The `p` of a DMARC record. No record at all is None, which is not `NONE`."""
+
+    NONE = "none"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"

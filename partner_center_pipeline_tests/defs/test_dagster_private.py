@@ -1,0 +1,130 @@
+"""Dagster's private names do what the project needs of them. Each failure says what stops working."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from partner_center_pipeline.defs import dagster_private
+from partner_center_pipeline.windows import WindowGrid
+
+GRID = WindowGrid.of(datetime(2026, 3, 1, tzinfo=UTC), 600, 120)
+FIRST, LAST = "2026-03-01-00:00", "2026-03-01-00:20"
+
+
+@pytest.fixture
+def seen() -> dict[str, object]:
+    return {}
+
+
+@pytest.fixture
+def job(seen: dict[str, object]) -> dg.JobDefinition:
+    """A job of one partitioned asset, which notes what range it is asked for."""
+
+    @dg.asset(partitions_def=GRID.partitions(), backfill_policy=dg.BackfillPolicy.single_run())
+    def probe(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        seen["range"] = (context.partition_key_range.start, context.partition_key_range.end)
+        return dg.MaterializeResult()
+
+    @dg.asset
+    def interrupted() -> None:
+        raise dagster_private.DagsterExecutionInterruptedError
+
+    definitions = dg.Definitions(
+        assets=[probe, interrupted],
+        jobs=[
+            dg.define_asset_job("probing", selection=[probe]),
+            dg.define_asset_job("ending", selection=[interrupted]),
+        ],
+        executor=dg.in_process_executor,
+    )
+    seen["definitions"] = definitions
+    return definitions.resolve_job_def("probing")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def test_every_private_name_has_a_test_here() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    for name in dagster_private.__all__:
+        assert f"dagster_private.{name}" in source, name
+
+
+def test_range_tags_make_one_run_of_many_windows(
+    job: dg.JobDefinition, seen: dict[str, object], instance: dg.DagsterInstance
+) -> None:
+    """Without them the sensor and `sync` cannot request a range, and `_busy` does not see the range of a run."""
+    tags = {
+        dagster_private.ASSET_PARTITION_RANGE_START_TAG: FIRST,
+        dagster_private.ASSET_PARTITION_RANGE_END_TAG: LAST,
+    }
+    assert job.execute_in_process(instance=instance, tags=tags).success
+    assert seen["range"] == (FIRST, LAST)
+
+
+def test_a_run_of_one_window_has_the_partition_tag(job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
+    """Without it `_busy` does not see which window a run works on, and the sensor requests it twice."""
+    run_id = job.execute_in_process(instance=instance, partition_key=FIRST).run_id
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    assert run.tags[dagster_private.PARTITION_NAME_TAG] == FIRST
+
+
+def test_unfinished_statuses_are_those_of_runs_that_may_still_write(instance: dg.DagsterInstance) -> None:
+    """Without them a window that a run works on is requested again, and a periodic job starts twice."""
+    unfinished = set(dagster_private.NOT_FINISHED_STATUSES)
+    status = dg.DagsterRunStatus
+    assert {status.QUEUED, status.NOT_STARTED, status.STARTING, status.STARTED, status.CANCELING} <= unfinished
+    assert unfinished.isdisjoint({status.SUCCESS, status.FAILURE, status.CANCELED})
+    create_run_for_test(instance, job_name="probing", status=dg.DagsterRunStatus.STARTED)
+    found = instance.get_runs(dg.RunsFilter(job_name="probing", statuses=dagster_private.NOT_FINISHED_STATUSES))
+    assert len(found) == 1
+
+
+def test_runs_of_schedules_and_sensors_are_told_by_their_tags() -> None:
+    """Without them the circuit breaker also turns away a person who starts a run by hand."""
+
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def some_job() -> None:
+        nothing()
+
+    schedule = dg.ScheduleDefinition(name="a_schedule", job=some_job, cron_schedule="0 0 * * *")
+
+    @dg.sensor(name="a_sensor", job=some_job)
+    def a_sensor() -> dg.RunRequest:
+        return dg.RunRequest()
+
+    assert dg.DagsterRun.tags_for_schedule(schedule) == {dagster_private.SCHEDULE_NAME_TAG: "a_schedule"}
+    assert dg.DagsterRun.tags_for_sensor(a_sensor) == {dagster_private.SENSOR_NAME_TAG: "a_sensor"}
+
+
+def test_requested_backfills_can_be_listed_with_their_windows(instance: dg.DagsterInstance) -> None:
+    """Without them the sensor requests windows that a backfill is about to run."""
+    requested = dagster_private.BulkActionsFilter(statuses=[dagster_private.BulkActionStatus.REQUESTED])
+    assert instance.get_backfills(filters=requested) == []
+    subset = GRID.partitions().empty_subset().with_partition_keys([FIRST, LAST])
+    assert isinstance(subset, dagster_private.TimeWindowPartitionsSubset)
+    assert [window.start.strftime("%H:%M") for window in subset.included_time_windows] == ["00:00", "00:20"]
+
+
+def test_an_interrupted_step_fails_under_the_name_of_the_interruption(
+    job: dg.JobDefinition, seen: dict[str, object], instance: dg.DagsterInstance
+) -> None:
+    """Without it Ctrl-C in `sync` shows as a defect."""
+    definitions = seen["definitions"]
+    assert isinstance(definitions, dg.Definitions)
+    result = definitions.resolve_job_def("ending").execute_in_process(instance=instance, raise_on_error=False)
+    (event,) = result.get_step_failure_events()
+    error = event.step_failure_data.error
+    assert error is not None
+    assert error.cls_name == dagster_private.DagsterExecutionInterruptedError.__name__

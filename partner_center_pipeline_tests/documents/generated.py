@@ -1,0 +1,143 @@
+"""Makes `.env.example`, docs/settings.md and docs/tables.md from the settings and the warehouse's schema.
+
+Not here: docs/faults.md, which takes minutes, as each fault is brought about (`faults.document`).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import fill, wrap
+from typing import Final
+
+from sqlalchemy import Table
+
+from partner_center_pipeline.settings import PROJECT_ROOT, DocumentedSetting, documented_settings
+from partner_center_pipeline.warehouse.schema import companies, company_scores, domain_signals, leads, metadata
+from partner_center_pipeline.warehouse.views import leads_ready
+
+COMMAND: Final = "python -m partner_center_pipeline_tests.documents"
+WIDTH: Final = 118
+
+GROUPS: Final[Mapping[str, str]] = {
+    "HUNTER_PARTNER_CENTER_ENABLED": "Partner Center",
+    "HUNTER_PARTNER_CENTER_COSELL_BONUS": "Scoring",
+    "HUNTER_DATABASE_URL": "Warehouse and windows",
+    "HUNTER_DNS_RESOLVERS": "Mail signals",
+}
+"""The heading of a group of settings, by the setting that begins it."""
+
+_ENV_HEAD: Final = f"""\
+# Settings of the pipeline. Copy to .env and change what you need; every name that exists is here, with its default.
+# What is in .env wins over the environment, as it does in Dagster, and an edit counts at the next tick, without a
+# restart (except where it says so). Relative paths start at the project's root, or at the folder HUNTER_HOME.
+# Written by `{COMMAND}` from settings.py.
+"""
+
+_SETTINGS_HEAD: Final = f"""\
+# Settings
+
+Every setting is a `HUNTER_*` variable. [.env.example](../.env.example) lists all with their defaults; copy it to `.env`
+and change what you need. This page is written by `{COMMAND}` from `settings.py`.
+
+* Values come from, first wins: `.env` in the home folder, then the environment. An edit of `.env` counts at the next
+  tick, without a restart, except where the table says so.
+* The home folder is the project's root, or what `HUNTER_HOME` names. Relative paths start there.
+* `HUNTER_EXTRA_ENV_FILE` names a file that is read ahead of `.env`; `partner-center demo` uses it.
+* A value that cannot be used stops a command at the start and names the variable, the problem and a value that works.
+  So does a `HUNTER_` name that means nothing.
+* Three settings shape the windows and are fixed while a code location is loaded: `HUNTER_SYNC_START`,
+  `HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS` and `HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS`. Coverage is kept by
+  interval, so another width or start never makes history look missing. Dagster's UI stays fast up to about 80,000
+  windows (a year and a half at ten minutes); then move `HUNTER_SYNC_START` forward: what is synced stays synced.
+* Dagster's own storage is configured apart, in [dagster.yaml](../dagster.yaml).
+"""
+
+_TABLES_HEAD: Final = f"""\
+# Tables
+
+The warehouse's tables and their columns. This page is written by `{COMMAND}` from `warehouse/schema.py`.
+
+* A *tick* is 100 nanoseconds since 1970 (UTC). Times are UTC. JSON is text on SQLite and JSONB on PostgreSQL.
+* `leads` and `leads_ready` hold personal data of contacts (name, e-mail, telephone): give access as KVKK and GDPR ask.
+  Logs, run metadata and error messages hold none.
+* For Excel and Power BI: the view `leads_ready`, one row per company with its `rank` in the sales list. A sales list
+  takes the rows with `open_referrals > 0`.
+"""
+
+
+def pages() -> dict[Path, str]:
+    """Return the content of each generated page, by its path."""
+    return {
+        PROJECT_ROOT / ".env.example": env_example(),
+        PROJECT_ROOT / "docs/settings.md": settings_page(),
+        PROJECT_ROOT / "docs/tables.md": tables_page(),
+    }
+
+
+def env_example() -> str:
+    """Return `.env.example`: each setting commented out, under its description."""
+    blocks = [_ENV_HEAD]
+    for setting in documented_settings():
+        if setting.names[0] in GROUPS:
+            blocks.append(f"# --- {GROUPS[setting.names[0]]} ---\n")
+        comment = fill(_described(setting), WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+        blocks.append(f"{comment}\n#{setting.names[0]}={setting.default}\n")
+    return "\n".join(blocks)
+
+
+def _described(setting: DocumentedSetting) -> str:
+    parts = [setting.description]
+    if setting.example not in (None, setting.default):
+        parts.append(f"Example: {setting.example}")
+    if setting.names[1:]:
+        parts.append(f"Old name: {', '.join(setting.names[1:])}.")
+    return " ".join(parts)
+
+
+def settings_page() -> str:
+    """Return docs/settings.md: a table of settings for each group."""
+    lines = [_SETTINGS_HEAD]
+    for setting in documented_settings():
+        if setting.names[0] in GROUPS:
+            lines.append(f"\n## {GROUPS[setting.names[0]]}\n\n| setting | default | what it is |\n|---|---|---|\n")
+        default = f"`{setting.default}`" if setting.default else ""
+        lines.append(f"| `{setting.names[0]}` | {default} | {_cell(_described(setting))} |\n")
+    return "".join(lines)
+
+
+def tables_page() -> str:
+    """Return docs/tables.md: each table with what it holds, its key and its columns; then the view."""
+    return _TABLES_HEAD + "".join(map(_table_section, [*metadata.tables.values(), leads_ready]))
+
+
+def _table_section(table: Table) -> str:
+    comment = "\n".join(wrap(f"{_sentence(table.comment or '')}", 120, break_on_hyphens=False))
+    rows = [
+        f"| `{column.name}` | {_type(column.type)}{'' if column.nullable else ', not null'} | "
+        f"{_cell(column.comment or _comment_of_source(column.name))} |\n"
+        for column in table.columns
+    ]
+    key = ", ".join(f"`{column.name}`" for column in table.primary_key)
+    return (
+        f"\n## {table.name}\n\n{comment}\n"
+        + (f"\nKey: {key}\n" if key else "")
+        + "\n| column | type | what it is |\n|---|---|---|\n"
+        + "".join(rows)
+    )
+
+
+def _comment_of_source(name: str) -> str:
+    """Return what a column of the view is in the table that it comes from."""
+    sources = (companies, company_scores, domain_signals, leads)
+    return next((table.c[name].comment or "" for table in sources if name in table.c), "")
+
+
+def _type(column_type: object) -> str:
+    return type(column_type).__name__.replace("UtcDateTime", "time").replace("LargeBinary", "bytes").lower()
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,190 @@
+"""What stays after a scan, and when to ask again."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from partner_center_pipeline.mail import Lookup, MailSignals
+from partner_center_pipeline.mail.classification import conclude
+from partner_center_pipeline.mail.retention import keep_facts, next_scan_after
+from partner_center_pipeline.mail.signals import Outcome
+from partner_center_pipeline.mail.tenant import with_tenant
+from partner_center_pipeline.vocabulary import Provider
+
+THEN = datetime(2026, 4, 1, tzinfo=UTC)
+NOW = THEN + timedelta(days=7)
+GATEWAY = "10 mx1-eu1.ppe-hosted.com"
+DKIM_M365 = "selector1-firma-com-tr._domainkey.firmaas.onmicrosoft.com"
+NO_FACTS = st.sampled_from([outcome for outcome in Outcome if not outcome.is_fact])
+
+
+def missed(outcome: Outcome = Outcome.TIMEOUT) -> Lookup:
+    return Lookup(outcome, missed=outcome)
+
+
+def found(*records: str, at: datetime = THEN, targets: tuple[str, ...] = ()) -> Lookup:
+    return Lookup(Outcome.FOUND, records, targets, at)
+
+
+def nothing(at: datetime = THEN) -> Lookup:
+    return Lookup(Outcome.NXDOMAIN, answered_at=at)
+
+
+def scanned(at: datetime = THEN, /, **lookups: Lookup) -> MailSignals:
+    names = ("mx", "txt", "dmarc", "dkim:selector1", "autodiscover", "ns")
+    return conclude("firma.com.tr", dict.fromkeys(names, nothing(at)) | lookups, at)
+
+
+def silent(outcome: Outcome = Outcome.TIMEOUT) -> MailSignals:
+    names = ("mx", "txt", "dmarc", "dkim:selector1", "autodiscover", "ns")
+    return conclude("firma.com.tr", dict.fromkeys(names, missed(outcome)), NOW)
+
+
+BEFORE = scanned(
+    mx=found(GATEWAY),
+    txt=found("v=spf1 include:spf.firma.com.tr -all"),
+    dmarc=found("v=DMARC1; p=reject"),
+    spf_nested=found("spf.protection.outlook.com"),
+    autodiscover=found("autodiscover.outlook.com"),
+    **{"dkim:selector1": found("v=DKIM1; p=A", targets=(DKIM_M365,))},
+)
+
+
+def test_the_first_scan_is_kept_as_it_is() -> None:
+    assert keep_facts(None, BEFORE) is BEFORE
+
+
+@given(NO_FACTS)
+def test_a_scan_without_any_fact_changes_nothing_but_what_was_missed(outcome: Outcome) -> None:
+    kept = keep_facts(BEFORE, silent(outcome))
+    assert kept.missed == dict.fromkeys(("mx", "txt", "dmarc", "dkim:selector1", "autodiscover", "ns"), outcome)
+    assert (kept.scanned_at, kept.facts_from) == (NOW, THEN)
+    unmissed = {name: replace(lookup, missed=None) for name, lookup in kept.lookups.items()}
+    assert replace(kept, scanned_at=THEN, lookups=unmissed) == BEFORE
+
+
+def test_new_facts_replace_old_ones_also_when_they_are_worse() -> None:
+    kept = keep_facts(BEFORE, scanned(NOW))
+    assert (kept.provider, kept.spf.present, kept.dmarc_policy) == (Provider.UNKNOWN, False, None)
+    assert (kept.no_mx_reason, kept.facts_from) == ("nxdomain", NOW)
+
+
+@given(st.sets(st.sampled_from(["mx", "txt", "dmarc", "dkim:selector1", "autodiscover", "ns"]), min_size=1), NO_FACTS)
+def test_a_known_provider_is_never_downgraded_by_a_transient_error(silenced: set[str], outcome: Outcome) -> None:
+    today = dict.fromkeys(silenced, missed(outcome))
+    rest = {"mx": found(GATEWAY, at=NOW)} if "mx" not in silenced else {}
+    kept = keep_facts(BEFORE, scanned(NOW, **rest, **today))
+    if silenced == {"dmarc"}:
+        assert kept.provider is Provider.UNKNOWN
+    else:
+        assert kept.provider is Provider.M365
+
+
+def test_a_provider_that_is_kept_is_noted() -> None:
+    new_mx = found("10 mail.firma.com.tr", at=NOW)
+    kept = keep_facts(BEFORE, scanned(NOW, mx=new_mx, autodiscover=missed()))
+    assert (kept.provider, "provider_kept" in kept.notes) == (Provider.M365, True)
+    assert keep_facts(kept, scanned(NOW, mx=new_mx)).provider is Provider.LOCAL
+
+
+def test_a_domain_that_in_fact_has_no_mail_host_loses_its_provider() -> None:
+    kept = keep_facts(BEFORE, scanned(NOW, mx=nothing(NOW), autodiscover=missed()))
+    assert (kept.no_mx, kept.provider) == (True, Provider.UNKNOWN)
+
+
+def test_a_nested_answer_is_kept_only_for_the_spf_record_it_belongs_to() -> None:
+    same = scanned(NOW, mx=found(GATEWAY, at=NOW), txt=BEFORE.lookups["txt"], spf_nested=missed(Outcome.SERVFAIL))
+    assert keep_facts(BEFORE, same).lookups["spf_nested"].records == ("spf.protection.outlook.com",)
+    other = scanned(
+        NOW, mx=found(GATEWAY, at=NOW), txt=found("v=spf1 include:new.example -all", at=NOW), spf_nested=missed()
+    )
+    assert keep_facts(BEFORE, other).lookups["spf_nested"].records == ()
+
+
+def test_tenant_evidence_is_never_erased() -> None:
+    kept = keep_facts(BEFORE, scanned(NOW))
+    assert (kept.tenant, kept.tenant_source) == ("firmaas", "dkim_target")
+    assert keep_facts(kept, silent()).tenant == "firmaas"
+
+
+def test_a_newer_dkim_target_replaces_an_older_one() -> None:
+    target = DKIM_M365.replace("firmaas", "yenifirma")
+    kept = keep_facts(BEFORE, scanned(NOW, **{"dkim:selector1": found("v=DKIM1; p=A", targets=(target,), at=NOW)}))
+    assert kept.tenant == "yenifirma"
+
+
+def test_a_dkim_target_goes_before_openid_metadata() -> None:
+    id_ = "00000000-0000-0000-0000-000000000001"
+    only_id = with_tenant(scanned(), found(id_))
+    assert (only_id.tenant, only_id.tenant_source) == (id_, "oidc_metadata")
+    assert with_tenant(BEFORE, found(id_)).tenant_source == "dkim_target"
+    assert with_tenant(only_id, nothing(NOW)).tenant == id_
+    assert keep_facts(only_id, scanned(NOW)).tenant == id_
+    assert keep_facts(BEFORE, with_tenant(scanned(NOW), found(id_))).tenant_source == "dkim_target"
+
+
+def test_after_facts_a_domain_waits_for_the_ttl_whatever_happened_before() -> None:
+    assert next_scan_after(BEFORE, failures=0, ttl_hours=168) == 168 * 3600
+    assert next_scan_after(BEFORE, failures=5, ttl_hours=168) == 168 * 3600
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(0, 600), (1, 600), (2, 1200), (3, 2400), (8, 76_800), (9, 86_400), (10_000, 86_400)]
+)
+def test_the_wait_after_no_fact_is_ten_minutes_doubling_to_a_day(failures: int, seconds: int) -> None:
+    assert next_scan_after(silent(), failures, ttl_hours=168) == seconds
+
+
+def test_a_retry_is_never_later_than_the_ttl() -> None:
+    assert next_scan_after(silent(), failures=9, ttl_hours=1) == 3600
+
+
+def test_old_facts_do_not_end_the_retries() -> None:
+    assert next_scan_after(keep_facts(BEFORE, silent()), failures=1, ttl_hours=168) == 600
+
+
+@pytest.mark.parametrize("lookup", ["mx", "txt", "dmarc", "dmarc_above", "dkim:selector1", "autodiscover"])
+def test_every_look_up_that_could_change_the_score_is_tried_again(lookup: str) -> None:
+    today = scanned(**({"mx": found(GATEWAY)} | {lookup: missed()}))
+    assert next_scan_after(today, failures=1, ttl_hours=168) == 600
+
+
+def test_what_cannot_change_the_score_waits_for_the_ttl() -> None:
+    m365 = found("10 firma-com-tr.mail.protection.outlook.com")
+    key = found("v=DKIM1; p=A")
+    today = scanned(mx=m365, autodiscover=missed(), ns=missed(), **{"dkim:selector1": key, "dkim:mail": missed()})
+    assert next_scan_after(today, failures=1, ttl_hours=168) == 168 * 3600
+
+
+FACTS = st.one_of(
+    st.just(nothing(NOW)),
+    st.builds(missed, NO_FACTS),
+    st.builds(found, st.text(max_size=30), at=st.just(NOW), targets=st.sampled_from([(), (DKIM_M365,)])),
+)
+SCANS = st.builds(
+    lambda others, mx: scanned(NOW, **others, mx=mx),
+    st.dictionaries(st.sampled_from(["txt", "dmarc", "dkim:selector1", "autodiscover", "ns", "spf_nested"]), FACTS),
+    st.sampled_from([nothing(NOW), missed(), found(GATEWAY, at=NOW), found("10 mail.a.com", at=NOW)]),
+)
+
+
+@given(SCANS, SCANS)
+def test_keeping_is_idempotent_and_never_loses_a_fact_or_a_tenant(first: MailSignals, second: MailSignals) -> None:
+    kept = keep_facts(first, second)
+    assert keep_facts(kept, second) == kept
+    for name in ("mx", "txt", "dmarc", "dkim:selector1", "autodiscover", "ns"):
+        if first.lookups[name].is_fact or second.lookups[name].is_fact:
+            assert kept.lookups[name].is_fact
+    if first.tenant or second.tenant:
+        assert kept.tenant
+
+
+@given(SCANS)
+def test_a_row_is_plain_json_and_comes_back_as_the_same_signals(signals: MailSignals) -> None:
+    row = json.loads(json.dumps(signals.to_row()))
+    assert MailSignals.from_row(row) == signals
+    assert (row["no_mx"], row["is_complete"], row["domain"]) == (signals.no_mx, signals.is_complete, "firma.com.tr")

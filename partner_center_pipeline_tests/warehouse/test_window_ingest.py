@@ -1,0 +1,350 @@
+"""A scan in the warehouse: pages and positions commit together, windows close when passed, every try is told."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, select
+
+from partner_center_pipeline.referral import ReferralVersion
+from partner_center_pipeline.vocabulary import Asset
+from partner_center_pipeline.warehouse import demo, ledger, referrals
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.schema import (
+    quarantined_referrals,
+    raw_referrals,
+    row_dict,
+    sync_attempts,
+    sync_windows,
+)
+from partner_center_pipeline.warehouse.window_ingest import WindowIngest
+from partner_center_pipeline.windows import BEGINNING, SyncWindow, WindowGrid, merge
+from partner_center_pipeline_tests.warehouse.pages import make_page, make_rejected, make_version
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+GRID = WindowGrid.of(datetime(2026, 3, 1, tzinfo=UTC), 600, 120)
+FIRST = GRID.first or 0
+W = GRID.width
+
+
+def windows(count: int, first: int = 0) -> list[SyncWindow]:
+    return list(GRID.between(FIRST + first * W, FIRST + (first + count) * W))
+
+
+def begin(warehouse: Warehouse, wanted: list[SyncWindow], run_id: str = "run") -> WindowIngest:
+    return WindowIngest.begin(warehouse, wanted, run_id, lambda: NOW, first=FIRST)
+
+
+def whole(
+    warehouse: Warehouse, wanted: list[SyncWindow], rows: Sequence[ReferralVersion], run_id: str = "run"
+) -> WindowIngest:
+    ingest = begin(warehouse, wanted, run_id)
+    ingest.write(make_page(rows, wanted[-1].end, last=True))
+    return ingest
+
+
+def rows_of(warehouse: Warehouse, table: Any, *order: Any) -> list[dict[str, Any]]:
+    with warehouse.read() as connection:
+        return [row_dict(row) for row in connection.execute(select(table).order_by(*order))]
+
+
+def attempts(warehouse: Warehouse) -> list[dict[str, Any]]:
+    return rows_of(warehouse, sync_attempts, sync_attempts.c.id)
+
+
+def covered(warehouse: Warehouse, *assets: Asset) -> list[tuple[int, int]]:
+    with warehouse.read() as connection:
+        return ledger.covered(connection, assets or ledger.CHAIN)
+
+
+def finish(warehouse: Warehouse, wanted: Sequence[SyncWindow]) -> None:
+    with warehouse.write() as connection:
+        for asset in ledger.CHAIN[1:]:
+            ledger.mark(connection, wanted, asset, NOW, changed=False)
+
+
+class TestPages:
+    def test_the_first_window_of_all_answers_for_everything_before_it(self, warehouse: Warehouse) -> None:
+        ingest = whole(warehouse, windows(1), [make_version("old", FIRST - 10**15), make_version("new", FIRST + 5)])
+        assert ingest.windows[0].is_genesis
+        assert ingest.total().late == 0
+        assert covered(warehouse, Asset.RAW_REFERRALS) == [(BEGINNING, FIRST + W)]
+
+    def test_a_page_is_stored_under_the_windows_of_its_rows(self, warehouse: Warehouse) -> None:
+        whole(
+            warehouse,
+            windows(3),
+            [make_version("a", FIRST), make_version("b", FIRST + W), make_version("c", FIRST + 3 * W - 1)],
+        )
+        stored = rows_of(warehouse, raw_referrals, raw_referrals.c.referral_id)
+        assert [row["window_start"] for row in stored] == [FIRST, FIRST + W, FIRST + 2 * W]
+        assert [attempt["new_versions"] for attempt in attempts(warehouse)] == [1, 1, 1]
+        assert {attempt["state"] for attempt in attempts(warehouse)} == {"complete"}
+
+    def test_a_late_row_belongs_to_the_window_that_fetched_it_and_is_counted(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(2), [])
+        ingest = whole(warehouse, windows(1, first=2), [make_version("late", FIRST + W + 1)], "second")
+        (row,) = rows_of(warehouse, raw_referrals)
+        assert (row["window_start"], row["late"]) == (FIRST + 2 * W, True)
+        assert ingest.total().late == 1
+
+    def test_known_rows_cost_no_write_and_are_counted_as_unchanged(self, warehouse: Warehouse) -> None:
+        page = [make_version("a", FIRST + 1), make_version("b", FIRST + 2)]
+        whole(warehouse, windows(1), page)
+        before = rows_of(warehouse, raw_referrals, raw_referrals.c.referral_id)
+        again = whole(warehouse, windows(1), page, "again").total()
+        assert (again.new_versions, again.unchanged, again.fetched) == (0, 2, 2)
+        assert rows_of(warehouse, raw_referrals, raw_referrals.c.referral_id) == before
+
+    def test_every_version_is_kept(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(1), [make_version("a", FIRST + 1, "v1"), make_version("a", FIRST + 2, "v2")])
+        assert [row["version"] for row in rows_of(warehouse, raw_referrals, raw_referrals.c.version)] == ["v1", "v2"]
+
+    def test_an_empty_window_is_empty_and_not_a_failure(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(1), [])
+        (attempt,) = attempts(warehouse)
+        assert (attempt["state"], attempt["fetched"], attempt["error"]) == ("empty", 0, None)
+
+    def test_what_breaks_the_contract_is_kept_aside_and_counts_its_meetings(self, warehouse: Warehouse) -> None:
+        for run_id in ("one", "two"):
+            ingest = begin(warehouse, windows(1), run_id)
+            ingest.write(
+                make_page([make_version("a", FIRST)], windows(1)[0].end, rejected=[make_rejected("f1")], last=True)
+            )
+            assert ingest.total().quarantined == 1
+        (row,) = rows_of(warehouse, quarantined_referrals)
+        assert (row["attempts"], row["reason"], row["path"]) == (2, "no_id", "id")
+
+    def test_figures_add_up(self, warehouse: Warehouse) -> None:
+        ingest = begin(warehouse, windows(2))
+        ingest.write(make_page([make_version("a", FIRST)], FIRST, rejected=[make_rejected("f")]))
+        ingest.write(make_page([make_version("b", FIRST + W), make_version("b2", FIRST + W)], FIRST + 2 * W, last=True))
+        total = ingest.total()
+        assert (total.pages, total.fetched, total.new_versions, total.distinct_ids) == (2, 4, 3, 3)
+        assert total.seconds_waited == 4.0
+        assert sum(attempt["pages"] for attempt in attempts(warehouse)) == 2
+
+
+class TestCrash:
+    def test_an_attempt_that_stopped_goes_on_from_its_position(self, warehouse: Warehouse) -> None:
+        ingest = begin(warehouse, windows(1))
+        ingest.write(make_page([make_version("a", FIRST + 1)], FIRST + 1))
+        again = begin(warehouse, windows(1), "again")
+        assert again.resume_from == FIRST + 1
+        assert covered(warehouse, Asset.RAW_REFERRALS) == []
+        states = [(attempt["run_id"], attempt["state"]) for attempt in attempts(warehouse)]
+        assert states == [("run", "failed"), ("again", "running")]
+        assert "killed" in attempts(warehouse)[0]["error"]
+
+    def test_windows_that_a_scan_has_passed_are_done_even_if_it_stops_later(self, warehouse: Warehouse) -> None:
+        ingest = begin(warehouse, windows(4))
+        ingest.write(make_page([make_version("a", FIRST), make_version("b", FIRST + 2 * W + 5)], FIRST + 2 * W + 5))
+        ingest.fail("the line went dead", incomplete=False)
+        assert covered(warehouse, Asset.RAW_REFERRALS) == [(BEGINNING, FIRST + 2 * W)]
+        assert [attempt["state"] for attempt in attempts(warehouse)] == ["complete", "empty", "failed", "failed"]
+        assert {attempt["error"] for attempt in attempts(warehouse)[2:]} == {"the line went dead"}
+        assert begin(warehouse, windows(2, first=2), "rest").resume_from == FIRST + 2 * W + 5
+
+    def test_a_scan_killed_before_it_closes_its_window_keeps_the_overlap_for_the_next(
+        self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def killed(*_: object) -> None:
+            raise InterruptedError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "complete_windows", killed)
+            with pytest.raises(InterruptedError):
+                whole(warehouse, windows(1), [make_version("a", FIRST)])
+        assert begin(warehouse, windows(1), "same").resume_from == FIRST + W
+        assert begin(warehouse, windows(2), "longer").resume_from is None
+
+    def test_a_closed_window_is_read_from_its_start_again(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(1), [make_version("a", FIRST)])
+        assert begin(warehouse, windows(1), "again").resume_from is None
+
+    def test_a_scan_without_proof_is_incomplete(self, warehouse: Warehouse) -> None:
+        begin(warehouse, windows(1)).fail("pages contradict each other", incomplete=True)
+        assert [attempt["state"] for attempt in attempts(warehouse)] == ["incomplete"]
+
+    def test_a_page_whose_transaction_fails_leaves_nothing(self, warehouse: Warehouse) -> None:
+        ingest = begin(warehouse, windows(1))
+        bad = make_version("b", FIRST + 2, content_hash=None)  # type: ignore[arg-type]  the column takes no NULL
+        with pytest.raises(WarehouseError):
+            ingest.write(make_page([make_version("a", FIRST + 1), bad], FIRST + 2))
+        assert rows_of(warehouse, raw_referrals) == []
+        assert rows_of(warehouse, sync_windows)[0]["position"] is None
+
+
+class TestChain:
+    def test_a_window_is_done_when_every_asset_has_it(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(2), [make_version("a", FIRST)])
+        assert covered(warehouse) == []
+        finish(warehouse, windows(2))
+        assert covered(warehouse) == [(BEGINNING, FIRST + 2 * W)]
+
+    def test_a_new_version_makes_what_later_assets_have_out_of_date(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(2), [make_version("a", FIRST)])
+        finish(warehouse, windows(2))
+        whole(warehouse, windows(2), [make_version("a", FIRST), make_version("b", FIRST + W)], "again")
+        assert covered(warehouse) == [(BEGINNING, FIRST + W)]
+        assert covered(warehouse, Asset.RAW_REFERRALS) == [(BEGINNING, FIRST + 2 * W)]
+
+    def test_a_replay_without_news_leaves_the_chain_done(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(1), [make_version("a", FIRST)])
+        finish(warehouse, windows(1))
+        whole(warehouse, windows(1), [make_version("a", FIRST)], "again")
+        assert covered(warehouse) == [(BEGINNING, FIRST + W)]
+
+    def test_an_asset_that_changed_something_leaves_the_later_ones_to_be_done(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(1), [])
+        finish(warehouse, windows(1))
+        with warehouse.write() as connection:
+            ledger.mark(connection, windows(1), Asset.COMPANIES, NOW, changed=True)
+        assert covered(warehouse) == []
+        assert covered(warehouse, Asset.RAW_REFERRALS, Asset.NORMALIZED_LEADS, Asset.COMPANIES) != []
+
+    def test_an_asset_leaves_a_window_open_that_got_something_new_while_it_was_at_work(
+        self, warehouse: Warehouse
+    ) -> None:
+        one, other = windows(2)
+        whole(warehouse, [one, other], [])
+        with warehouse.write() as connection:
+            seen = ledger.upstream_completed_at(connection, [one, other], Asset.RAW_REFERRALS)
+            ledger.reopen(connection, other, Asset.RAW_REFERRALS, NOW + timedelta(microseconds=1))
+            ledger.mark(connection, [one, other], Asset.NORMALIZED_LEADS, NOW, changed=False, seen=seen)
+        assert covered(warehouse, Asset.NORMALIZED_LEADS) == [(BEGINNING, FIRST + W)]
+        assert covered(warehouse, Asset.RAW_REFERRALS) == [(BEGINNING, FIRST + 2 * W)]
+
+    def test_an_asset_may_not_run_before_the_one_before_it(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(1), [])
+        with (
+            warehouse.read() as connection,
+            pytest.raises(ledger.WindowNotReadyError, match=r"raw_referrals has not done window 2026-03-01-00:10"),
+        ):
+            ledger.require(connection, windows(2), Asset.RAW_REFERRALS)
+
+    def test_tries_are_counted_until_the_window_is_done(self, warehouse: Warehouse) -> None:
+        def tried() -> ledger.Tries:
+            with warehouse.read() as connection:
+                return ledger.tries(connection, FIRST, FIRST + W)
+
+        assert tried() == ledger.Tries(0, None)
+        for run_id in ("one", "two"):
+            begin(warehouse, windows(1), run_id).fail("no", incomplete=False)
+        assert tried() == ledger.Tries(2, NOW)
+        whole(warehouse, windows(1), [], "three")
+        finish(warehouse, windows(1))
+        assert tried().count == 0
+
+    def test_an_attempt_that_the_gate_turned_away_is_told(self, warehouse: Warehouse) -> None:
+        with warehouse.write() as connection:
+            ledger.record_disabled(connection, windows(2), "run", NOW)
+        assert {attempt["state"] for attempt in attempts(warehouse)} == {"disabled"}
+        assert all(attempt["finished_at"] == NOW for attempt in attempts(warehouse))
+        assert covered(warehouse, Asset.RAW_REFERRALS) == []
+
+
+class TestCoverage:
+    def test_another_width_does_not_make_history_look_missing(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(6), [])
+        hours = WindowGrid.of(datetime(2026, 3, 1, tzinfo=UTC), 3600, 120)
+        WindowIngest.begin(warehouse, [hours.window(FIRST + 6 * W)], "hour", lambda: NOW, first=FIRST).write(
+            make_page([], FIRST + 12 * W, last=True)
+        )
+        assert covered(warehouse, Asset.RAW_REFERRALS) == [(BEGINNING, FIRST + 12 * W)]
+
+    def test_a_start_moved_forward_over_a_gap_makes_its_first_window_answer_for_the_gap(
+        self, warehouse: Warehouse
+    ) -> None:
+        whole(warehouse, windows(2), [])
+        finish(warehouse, windows(2))
+        moved = FIRST + 10 * W
+        with warehouse.read() as connection:
+            (window,) = ledger.resolve(connection, windows(1, first=10), moved)
+        assert window.covers_from == FIRST + 2 * W
+
+    def test_what_the_chain_left_undone_before_it_is_the_first_windows_too(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(2), [make_version("a", FIRST + 1)])
+        finish(warehouse, windows(1))
+        moved = FIRST + 10 * W
+        WindowIngest.begin(warehouse, windows(1, first=10), "moved", lambda: NOW, first=moved).write(
+            make_page([], FIRST + 11 * W, last=True)
+        )
+        with warehouse.read() as connection:
+            (window,) = ledger.require(connection, windows(1, first=10), Asset.RAW_REFERRALS)
+        assert window.covers_from == FIRST + W
+
+    def test_a_start_moved_back_owes_no_second_genesis(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(2), [])
+        finish(warehouse, windows(2))
+        earlier = FIRST - 5 * W
+        with warehouse.read() as connection:
+            (window,) = ledger.resolve(connection, [GRID.window(earlier)], earlier)
+        assert window.covers_from == earlier
+
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @given(spans=st.lists(st.tuples(st.integers(-20, 60), st.integers(1, 12), st.booleans()), max_size=15))
+    def test_what_is_covered_is_the_union_of_what_is_done(
+        self, warehouse: Warehouse, spans: list[tuple[int, int, bool]]
+    ) -> None:
+        rows = {(start, start + length): done for start, length, done in spans}
+        with warehouse.write() as connection:
+            connection.execute(delete(sync_windows))
+            for (start, end), done in rows.items():
+                moment = NOW if done else None
+                connection.execute(
+                    sync_windows.insert().values(
+                        window_start=start,
+                        window_end=end,
+                        covers_from=start,
+                        **{f"{asset}_at": moment for asset in Asset},
+                    )
+                )
+            assert ledger.covered(connection) == merge(span for span, done in rows.items() if done)
+
+
+class TestBrought:
+    def test_a_window_brought_the_newest_version_of_each_of_its_referrals(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(1), [make_version("a", FIRST + 1, "v1"), make_version("b", FIRST + 2, "v1")])
+        whole(warehouse, windows(1, first=1), [make_version("a", FIRST + W + 1, "v2")], "second")
+        with warehouse.read() as connection:
+            first = [each for some in referrals.newest_of_span(connection, FIRST, FIRST + W) for each in some]
+            second = [each for some in referrals.newest_of_span(connection, FIRST + W, FIRST + 2 * W) for each in some]
+        assert [(each.referral_id, each.version) for each in first] == [("a", "v2"), ("b", "v1")]
+        assert [(each.referral_id, each.version) for each in second] == [("a", "v2")]
+
+    def test_many_come_in_chunks_and_none_is_left_out(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(1), [make_version(f"r{number:05}", FIRST + number) for number in range(2500)])
+        with warehouse.read() as connection:
+            brought = list(referrals.newest_of_span(connection, FIRST, FIRST + W))
+        assert [len(some) for some in brought] == [1000, 1000, 500]
+        assert len({each.referral_id for some in brought for each in some}) == 2500
+
+
+class TestDemo:
+    WORLD = demo.DemoWorld(1, NOW, NOW - timedelta(hours=1), 100)
+
+    def test_the_demo_keeps_its_world_with_the_warehouse(self, warehouse: Warehouse) -> None:
+        with warehouse.write() as connection:
+            assert demo.load(connection) is None
+            demo.found(connection, self.WORLD)
+        with warehouse.read() as connection:
+            assert demo.load(connection) == self.WORLD
+
+    def test_the_demo_does_not_mix_with_a_real_tenants_referrals(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(1), [])
+        with warehouse.write() as connection, pytest.raises(WarehouseError, match="real tenant's referrals"):
+            demo.found(connection, self.WORLD)
+
+    @pytest.mark.parametrize("url", ["https://api.partner.microsoft.com", "https://localhost.example.com"])
+    def test_a_real_tenant_does_not_mix_with_the_demo(self, warehouse: Warehouse, url: str) -> None:
+        with warehouse.write() as connection:
+            demo.refuse_mixing(connection, url)
+            demo.found(connection, self.WORLD)
+            demo.refuse_mixing(connection, "https://localhost:8443")
+            demo.refuse_mixing(connection, "https://127.0.0.1:8443")
+            with pytest.raises(WarehouseError, match="invented referrals"):
+                demo.refuse_mixing(connection, url)

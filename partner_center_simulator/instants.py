@@ -1,0 +1,46 @@
+"""Instants as the Referrals API prints them, counted in ticks of 100 nanoseconds since 1970 (UTC).
+
+Written for the simulator alone: were it to read instants with the pipeline's own code, it would share its mistakes.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+TICKS_PER_SECOND: Final = 10_000_000
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK_DIGITS: Final = 7
+_PRINTED: Final = re.compile(
+    r"(?P<seconds>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,7}))?(?:Z|[+-]00:00)", re.ASCII | re.IGNORECASE
+)
+
+
+def parse_ticks(text: str) -> int:
+    """Read an instant such as `2026-01-31T09:30:00.1234567Z`.
+
+    Returns its ticks. Raises ValueError for any other text, one with an offset other than UTC included.
+    """
+    printed = _PRINTED.fullmatch(text)
+    if printed is None:
+        raise ValueError(f"not an instant in UTC: {text[:40]!r}")
+    seconds = datetime.strptime(printed["seconds"].upper(), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    return ticks_of(seconds) + int((printed["fraction"] or "0").ljust(_TICK_DIGITS, "0"))
+
+
+def render_ticks(ticks: int) -> str:
+    """Print ticks as the API does: without a fraction that is zero, and without zeros at its end."""
+    seconds, rest = divmod(ticks, TICKS_PER_SECOND)
+    whole = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
+    fraction = f"{rest:0{_TICK_DIGITS}d}".rstrip("0")
+    return f"{whole}.{fraction}Z" if fraction else f"{whole}Z"
+
+
+def ticks_of(moment: datetime) -> int:
+    """Count the ticks up to an aware datetime."""
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 10
+
+
+def datetime_of(ticks: int) -> datetime:
+    """Return the aware UTC datetime of ticks, cut to microseconds."""
+    return _EPOCH + timedelta(microseconds=ticks // 10)

@@ -1,0 +1,334 @@
+"""The part of OData that `GET /referrals` understands: $filter, $orderby (partner_center_api.md, sections 2 and 9).
+
+What belongs here: parsing the query text, and matching one referral against it. What does not: finding referrals
+(`world`), HTTP (`referrals`).
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any, Final, Protocol
+
+from partner_center_simulator.instants import parse_ticks
+
+
+class QueryError(ValueError):
+    """A query option that the server refuses with 400 invalidRequest. The message goes into the error body."""
+
+
+class DateLiteral(StrEnum):
+    """Which form of a date in $filter the server takes. Microsoft documents none (section 2, "Date literal")."""
+
+    EITHER = "either"
+    BARE = "bare"
+    QUOTED = "quoted"
+    REFUSED = "refused"
+    """No filter on `updatedDateTime` or another date at all."""
+
+
+class Order(StrEnum):
+    """The two fields that $orderby knows."""
+
+    CREATED = "createdDateTime"
+    UPDATED = "updatedDateTime"
+
+
+_DATE_FIELDS: Final = (
+    "createdDateTime", "updatedDateTime", "expirationDateTime", "acceptedDateTime", "closedDateTime",
+    "details/closingDateTime",
+)  # fmt: skip
+_TEXT_FIELDS: Final = (
+    "id", "engagementId", "name", "organizationId", "organizationName", "externalReferenceId", "status", "substatus",
+    "statusReason", "qualification", "type", "direction", "quality", "campaignId", "referralProgram", "mpnId",
+    "salesStage", "referralSource", "callToAction", "dealSensitivity", "registrationStatus", "eTag",
+    "customerProfile/name", "customerProfile/size", "customerProfile/address/city", "customerProfile/address/state",
+    "customerProfile/address/postalCode", "customerProfile/address/country", "customerProfile/address/region",
+    "details/currency", "details/notes", "inviteContext/assistanceRequestCode",
+    "inviteContext/invitedBy/organizationId",
+)  # fmt: skip
+_FLAG_FIELDS: Final = ("isSpam", "favorite", "details/customerRequestedContact")
+_NUMBER_FIELDS: Final = ("details/dealValue",)
+_FIELDS: Final = frozenset((*_DATE_FIELDS, *_TEXT_FIELDS, *_FLAG_FIELDS, *_NUMBER_FIELDS))
+_MEMBER_FIELDS: Final = ("email", "firstName", "lastName", "phoneNumber")
+_COLLECTIONS: Final = ("team", "customerProfile/team")
+
+_OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "eq": eq, "ne": ne, "gt": gt, "ge": ge, "lt": lt, "le": le,
+}  # fmt: skip
+
+_TOKEN: Final = re.compile(
+    r"""\s*(?:
+      (?P<date>\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,7})?(?:Z|[+-]00:00))
+    | (?P<number>-?\d+(?:\.\d+)?)
+    | (?P<text>'(?:[^']|'')*')
+    | (?P<word>[A-Za-z_][A-Za-z0-9_]*(?:/[A-Za-z_][A-Za-z0-9_]*)*)
+    | (?P<sign>[():])
+    )""",
+    re.VERBOSE,
+)
+
+
+class Condition(Protocol):
+    """A node of a parsed $filter."""
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether one referral (or one member of a collection) fulfils the condition."""
+        ...
+
+
+def _value_at(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = row
+    for step in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(step)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`path operator value`; the value of a date field is in ticks."""
+
+    path: tuple[str, ...]
+    operator: str
+    value: str | int | float | bool | None
+    is_date: bool = False
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """OData's null rules: null equals only null, and no other comparison with null holds."""
+        found = _value_at(row, self.path)
+        if found is None or self.value is None:
+            return _OPERATORS[self.operator](found, self.value) if self.operator in ("eq", "ne") else False
+        if self.is_date:
+            found = parse_ticks(found)
+        return _OPERATORS[self.operator](found, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """`not condition`."""
+
+    inner: Condition
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether the inner condition does not hold."""
+        return not self.inner.matches(row)
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """`a and b and ...`; of nothing: true."""
+
+    parts: tuple[Condition, ...]
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether every part holds."""
+        return all(part.matches(row) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """`a or b or ...`."""
+
+    parts: tuple[Condition, ...]
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether some part holds."""
+        return any(part.matches(row) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """`collection/any(x: condition on x)`."""
+
+    path: tuple[str, ...]
+    inner: Condition
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether some member of the collection fulfils the condition."""
+        members = _value_at(row, self.path)
+        return isinstance(members, list) and any(self.inner.matches(member) for member in members)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A $filter taken apart for an indexed search.
+
+    `lower` (inclusive) and `upper` (exclusive) bound `updatedDateTime` in ticks, None where open. `ids` and
+    `engagement_ids` are the values a match must have, None where any. `rest` is what remains to be matched.
+    """
+
+    lower: int | None
+    upper: int | None
+    id: str | None
+    engagement_id: str | None
+    rest: All
+
+
+def parse_filter(text: str, dates: DateLiteral = DateLiteral.EITHER, refused: Collection[str] = ()) -> Filter:
+    """Parse a $filter. Raises QueryError for what the server does not understand, `refused` properties included."""
+    condition = _Parser(text, dates, refused).parse()
+    parts = condition.parts if isinstance(condition, All) else (condition,)
+    lower: int | None = None
+    upper: int | None = None
+    keys: dict[str, str] = {}
+    rest: list[Condition] = []
+    for part in parts:
+        match part:
+            case Comparison(("updatedDateTime",), "ge" | "gt" as operator, int(value)):
+                bound = value + (operator == "gt")
+                lower = bound if lower is None else max(lower, bound)
+            case Comparison(("updatedDateTime",), "lt" | "le" as operator, int(value)):
+                bound = value + (operator == "le")
+                upper = bound if upper is None else min(upper, bound)
+            case Comparison((("id" | "engagementId") as field,), "eq", str(value)) if field not in keys:
+                keys[field] = value
+            case _:
+                rest.append(part)
+    return Filter(lower, upper, keys.get("id"), keys.get("engagementId"), All(tuple(rest)))
+
+
+EVERYTHING: Final = Filter(None, None, None, None, All(()))
+"""No $filter."""
+
+
+def parse_orderby(text: str) -> tuple[Order, bool]:
+    """The field and whether it is descending. Raises QueryError for any other field (section 2)."""
+    words = text.split()
+    if not 1 <= len(words) <= 2 or (len(words) == 2 and words[1].lower() not in ("asc", "desc")):
+        raise QueryError(f"The $orderby expression '{text}' is not valid.")
+    try:
+        order = Order(words[0])
+    except ValueError:
+        raise QueryError(f"Ordering by '{words[0]}' is not supported.") from None
+    return order, len(words) == 2 and words[1].lower() == "desc"
+
+
+class _Parser:
+    """Recursive descent over the tokens: or, and, not, (), comparison, any."""
+
+    def __init__(self, text: str, dates: DateLiteral, refused: Collection[str]) -> None:
+        self._dates = dates
+        self._refused = refused
+        self._tokens: list[tuple[str, str]] = []
+        position = 0
+        text = text.rstrip()
+        while position < len(text):
+            found = _TOKEN.match(text, position)
+            if found is None or found.lastgroup is None:
+                raise QueryError(f"Syntax error at position {position} in the $filter expression.")
+            self._tokens.append((found.lastgroup, found[found.lastgroup]))
+            position = found.end()
+        self._at = 0
+        self._variable: str | None = None
+
+    def parse(self) -> Condition:
+        condition = self._or()
+        if self._at != len(self._tokens):
+            raise QueryError(f"Unexpected '{self._peek()[1]}' in the $filter expression.")
+        return condition
+
+    def _peek(self) -> tuple[str, str]:
+        return self._tokens[self._at] if self._at < len(self._tokens) else ("end", "")
+
+    def _next(self) -> tuple[str, str]:
+        token = self._peek()
+        self._at += 1
+        return token
+
+    def _accept(self, token: str) -> bool:
+        if self._peek()[1] == token and self._peek()[0] in ("word", "sign"):
+            self._at += 1
+            return True
+        return False
+
+    def _expect(self, token: str) -> None:
+        if not self._accept(token):
+            raise QueryError(f"Expected '{token}' in the $filter expression.")
+
+    def _or(self) -> Condition:
+        parts = [self._and()]
+        while self._accept("or"):
+            parts.append(self._and())
+        return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
+
+    def _and(self) -> Condition:
+        parts = [self._unary()]
+        while self._accept("and"):
+            parts.append(self._unary())
+        flat = tuple(inner for part in parts for inner in (part.parts if isinstance(part, All) else (part,)))
+        return flat[0] if len(flat) == 1 else All(flat)
+
+    def _unary(self) -> Condition:
+        if self._accept("not"):
+            return Not(self._unary())
+        if self._accept("("):
+            inner = self._or()
+            self._expect(")")
+            return inner
+        return self._comparison()
+
+    def _comparison(self) -> Condition:
+        kind, word = self._next()
+        if kind != "word":
+            raise QueryError("Expected a property name in the $filter expression.")
+        if self._variable is None and word.endswith("/any"):
+            return self._any(word.removesuffix("/any"))
+        path = self._path(word)
+        operator = self._next()[1]
+        if operator not in _OPERATORS:
+            raise QueryError(f"Unknown operator '{operator}' in the $filter expression.")
+        is_date = self._variable is None and word in _DATE_FIELDS
+        return Comparison(path, operator, self._literal(word, is_date=is_date), is_date)
+
+    def _any(self, collection: str) -> Condition:
+        if collection not in _COLLECTIONS:
+            raise QueryError(f"'{collection}' is not a collection that can be filtered.")
+        self._expect("(")
+        self._variable = self._next()[1]
+        self._expect(":")
+        inner = self._or()
+        self._variable = None
+        self._expect(")")
+        return Exists(tuple(collection.split("/")), inner)
+
+    def _path(self, word: str) -> tuple[str, ...]:
+        if self._variable is not None:
+            variable, _, field = word.partition("/")
+            if variable == self._variable and field in _MEMBER_FIELDS:
+                return (field,)
+        elif word in _FIELDS and word not in self._refused:
+            return tuple(word.split("/"))
+        raise QueryError(f"Could not find a filterable property named '{word}' on type 'Referral'.")
+
+    def _literal(self, field: str, *, is_date: bool) -> str | int | float | bool | None:
+        kind, text = self._next()
+        if kind == "word" and text == "null":
+            return None
+        if is_date:
+            return self._date(field, kind, text)
+        if field in _FLAG_FIELDS:
+            if text in ("true", "false"):
+                return text == "true"
+        elif field in _NUMBER_FIELDS:
+            if kind == "number":
+                return float(text)
+        elif kind == "text":
+            return text[1:-1].replace("''", "'")
+        raise QueryError(f"The value '{text}' does not fit the property '{field}'.")
+
+    def _date(self, field: str, kind: str, text: str) -> int:
+        taken = {
+            DateLiteral.EITHER: ("date", "text"),
+            DateLiteral.BARE: ("date",),
+            DateLiteral.QUOTED: ("text",),
+            DateLiteral.REFUSED: (),
+        }[self._dates]
+        if kind not in taken:
+            raise QueryError(f"The value '{text}' cannot be compared with the property '{field}'.")
+        try:
+            return parse_ticks(text.strip("'"))
+        except ValueError:
+            raise QueryError(f"The value '{text}' is not a date.") from None

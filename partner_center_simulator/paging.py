@@ -1,0 +1,252 @@
+"""A list of referrals, page by page: query options, $skiptoken, @odata.nextLink (partner_center_api.md, section 2).
+
+What belongs here: which rows a page has and where the next one is. What does not: who may ask (`referrals`), how a
+row is printed (`dressing`).
+
+Assumptions, where Microsoft documents nothing, are the first switches of `faults.Faults`. Without $orderby rows come
+newest first.
+"""
+
+import base64
+import binascii
+import hmac
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import quote
+
+from partner_center_simulator.clock import SimulatorClock
+from partner_center_simulator.faults import CorruptRow, Faults
+from partner_center_simulator.instants import TICKS_PER_SECOND, parse_ticks
+from partner_center_simulator.odata import (
+    EVERYTHING,
+    All,
+    Condition,
+    Filter,
+    Order,
+    QueryError,
+    parse_filter,
+    parse_orderby,
+)
+from partner_center_simulator.payloads import Payload
+from partner_center_simulator.responses import invalid
+from partner_center_simulator.row_variants import corrupt, dressed
+from partner_center_simulator.world import Position, World
+
+PATH: Final = "/v1.0/engagements/referrals"
+DEFAULT_PAGE_SIZE: Final = 50
+MAX_PAGE_SIZE: Final = 100
+
+_OPTIONS: Final = frozenset({"$filter", "$orderby", "$top", "$skip", "$select", "$count", "$skiptoken"})
+_CONTEXT: Final = "http://api.partner.microsoft.com/v1.0/$metadata#Referrals"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a list request asks, and from where; it travels in the $skiptoken.
+
+    `left` is how many rows may still come, None for all. `after` and `skip` are where the page begins, `last_id` the
+    last row before it, `held_id` a row held back for it. `followed` says that a link led here, `again` that the page
+    was sent once already. `started` (the first request) and `issued` (the link) are ticks.
+    """
+
+    filter: str | None
+    order: Order
+    descending: bool
+    size: int
+    left: int | None
+    skip: int
+    select: tuple[str, ...]
+    after: Position | None = None
+    last_id: str | None = None
+    held_id: str | None = None
+    followed: bool = False
+    again: bool = False
+    started: int = 0
+    issued: int = 0
+
+
+class Pages:
+    """The lists of one world."""
+
+    def __init__(
+        self, world: World, clock: SimulatorClock, faults: Faults, *, default_size: int, max_size: int
+    ) -> None:
+        self._world = world
+        self._clock = clock
+        self._faults = faults
+        self._default_size = default_size
+        self._max_size = max_size
+        self._key = f"skiptoken {world.seed}".encode()
+
+    def page(self, options: Mapping[str, str], host: str, visible: tuple[Condition, ...]) -> dict[str, Any]:
+        """The body of the answer to query options, for a caller who sees what is `visible`.
+
+        `host` is the request's own. Raises ApiError (400).
+        """
+        query = self._query(options)
+        faults = self._faults
+        if query.followed and faults.touch_between_pages:
+            self._touch(query)
+        condition = self._condition(query, visible)
+        size = query.size if query.left is None else min(query.size, query.left)
+        found = self._world.select(
+            condition,
+            query.order,
+            descending=query.descending,
+            after=query.after,
+            skip=query.skip,
+            limit=size + 1,
+        )
+        more = len(found) > size and (query.left is None or query.left > size)
+        found = found[:size]
+        rows = [row for _, row in found]
+        holds = faults.out_of_order_row and more and not faults.next_link_missing  # there is a page to hold it for
+        held = rows.pop(0) if holds and len(rows) > 1 else None
+        before = self._world.get(query.last_id) if faults.duplicate_rows and query.last_id else None
+        late = None if query.held_id is None else self._world.get(query.held_id)
+        rows = [row for row in (before, *rows, late) if row is not None]
+        if faults.reordered_rows:
+            rows.reverse()
+        value = [dressed(row, faults) for row in rows]
+        if found and not faults.next_link_missing:  # a reader that counts rows for $skip would count these, too
+            value += [corrupt(found[0][1], kind) for kind in CorruptRow if kind in faults.corrupt_rows]
+        if query.select:
+            value = [_selected(row, query.select) for row in value]
+        total = len(self._world.select(condition, query.order)) if faults.count_is_total else len(value)
+        body: dict[str, Any] = {"@odata.context": _CONTEXT, "@odata.count": total, "value": value}
+        onward = None if not more else self._onward(query, found, None if held is None else held["id"])
+        onward = self._strayed(query, onward)
+        if onward is not None and not faults.next_link_missing:
+            body["@odata.nextLink"] = self._next_link(host, replace(onward, issued=self._clock.ticks()))
+        return body
+
+    def _onward(self, query: Query, found: list[tuple[Position, Payload]], held_id: str | None) -> Query:
+        """The page behind the rows that were found: behind the last one's place, or at an offset."""
+        by_offset = self._faults.offset_paging
+        return replace(
+            query,
+            skip=query.skip + len(found) if by_offset else 0,
+            after=query.after if by_offset else found[-1][0],
+            left=None if query.left is None else query.left - len(found),
+            last_id=found[-1][1]["id"],
+            held_id=held_id,
+            followed=True,
+            again=False,
+        )
+
+    def _strayed(self, query: Query, onward: Query | None) -> Query | None:
+        """Where the link leads instead, while a switch says so."""
+        faults = self._faults
+        if faults.duplicate_pages and not query.again:
+            return replace(query, followed=True, again=True)
+        if onward is None or faults.next_link_loop:
+            return query if onward else None
+        if faults.next_link_back and query.followed:
+            return replace(query, skip=0, after=None, last_id=None, held_id=None, followed=False)
+        return onward
+
+    def _touch(self, query: Query) -> None:
+        last = None if query.last_id is None else self._world.get(query.last_id)
+        if last is not None and parse_ticks(last["updatedDateTime"]) < query.started:
+            self._world.change(last["id"], self._clock.ticks(), {})
+
+    def _condition(self, query: Query, visible: tuple[Condition, ...]) -> Filter:
+        faults = self._faults
+        refused = ("updatedDateTime",) if faults.filter_updated_refused else ()
+        try:
+            condition = EVERYTHING if query.filter is None else parse_filter(query.filter, faults.date_literal, refused)
+        except QueryError as error:
+            raise invalid(str(error)) from None
+        condition = replace(condition, rest=All((*condition.rest.parts, *visible)))
+        if faults.late_visible_seconds:
+            seen = self._clock.ticks() - int(faults.late_visible_seconds * TICKS_PER_SECOND) + 1
+            condition = replace(condition, upper=seen if condition.upper is None else min(seen, condition.upper))
+        return condition
+
+    def _query(self, options: Mapping[str, str]) -> Query:
+        for name in options:
+            if name not in _OPTIONS:
+                raise invalid(f"The query option '{name}' is not supported.")
+        token = options.get("$skiptoken")
+        if token is not None:
+            return self._read_skiptoken(token)
+        order, descending = Order.UPDATED, True
+        if "$orderby" in options:
+            try:
+                order, descending = parse_orderby(options["$orderby"])
+            except QueryError as error:
+                raise invalid(str(error)) from None
+            if order is Order.UPDATED and self._faults.orderby_updated_refused:
+                raise invalid(f"Ordering by '{order}' is not supported.")
+        if options.get("$count", "false") not in ("true", "false"):
+            raise invalid("The value of '$count' is not a boolean.")
+        top = _whole(options.get("$top"), "$top")
+        total = self._faults.top_is_total
+        size = self._default_size if top is None or total else min(top, self._max_size)
+        select = tuple(name.strip() for name in options.get("$select", "").split(",") if name.strip())
+        if any("/" in name for name in select):
+            raise invalid("Only top-level properties can be selected.")
+        return Query(
+            options.get("$filter"),
+            order,
+            descending,
+            min(size, self._faults.largest_page or size),
+            top if total else None,
+            _whole(options.get("$skip"), "$skip") or 0,
+            select,
+            started=self._clock.ticks(),
+        )
+
+    # Links
+
+    def _next_link(self, host: str, query: Query) -> str:
+        # Microsoft's own tokens carry lower-case escapes (%2f, %2b), which a client must not rewrite.
+        token = re.sub("%..", lambda escape: escape[0].lower(), quote(self._write_skiptoken(query), safe=""))
+        faults = self._faults
+        if faults.next_link_foreign:
+            host = "referrals.example.net"
+        scheme = "https" if faults.next_link_plain or faults.next_link_https else "http"
+        path = PATH if faults.next_link_plain or faults.next_link_engagements else "/v1.0/referrals"
+        return f"{scheme}://{host}{path}?$skiptoken={token}"
+
+    def _write_skiptoken(self, query: Query) -> str:
+        state = json.dumps([getattr(query, name) for name in Query.__slots__])
+        packed = zlib.compress(state.encode())
+        return base64.b64encode(hmac.digest(self._key, packed, "sha512") + packed).decode()
+
+    def _read_skiptoken(self, token: str) -> Query:
+        try:
+            raw = base64.b64decode(token, validate=True)
+        except (ValueError, binascii.Error):
+            raise invalid("The $skiptoken is not valid.") from None
+        signature, packed = raw[:64], raw[64:]
+        if not hmac.compare_digest(signature, hmac.digest(self._key, packed, "sha512")):
+            raise invalid("The $skiptoken is not valid.")
+        state: dict[str, Any] = dict(zip(Query.__slots__, json.loads(zlib.decompress(packed)), strict=True))
+        age = timedelta(microseconds=(self._clock.ticks() - state["issued"]) // 10)
+        if age > timedelta(seconds=self._faults.skiptoken_lifetime_seconds):
+            raise invalid("The $skiptoken has expired.")
+        after = state["after"]
+        state |= {
+            "order": Order(state["order"]),
+            "select": tuple(state["select"]),
+            "after": None if after is None else (after[0], after[1], after[2]),
+        }
+        return Query(**state)
+
+
+def _selected(row: Any, names: tuple[str, ...]) -> Any:
+    return {name: row[name] for name in names if name in row} if isinstance(row, dict) else row
+
+
+def _whole(text: str | None, name: str) -> int | None:
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > 10 or (name == "$top" and int(text) == 0):
+        raise invalid(f"The value of '{name}' is not a positive integer.")
+    return int(text)

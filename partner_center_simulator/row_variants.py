@@ -1,0 +1,96 @@
+"""How rows are printed while a switch is on: forms that differ, values that nobody documents, broken rows.
+
+What belongs here: changing a row on its way out. What does not: choosing rows (`paging`), the switches (`faults`).
+"""
+
+import html
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from partner_center_simulator.faults import CorruptRow, Faults, IdsShape
+from partner_center_simulator.payloads import Payload
+from partner_center_simulator.seeded_random import guid
+
+_INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,7}))?Z")
+_DEPTH: Final = 400
+_HUGE: Final = 10**400
+
+
+def dressed(row: Payload, faults: Faults) -> Payload:
+    """The row as it is sent. The world's own row is not changed."""
+    if faults.unknown_values:
+        odd = {"substatus": "Paused", "qualification": "AssistantQualified"} if row["id"][0] in "02468ace" else {}
+        row = row | odd | {"forecastCategory": {"id": "fc-1", "confidence": 0.5}}
+    if faults.ids_shape is not None:
+        row = _within(row, "customerProfile", "ids", _ids(row, faults.ids_shape))
+    if faults.html_names:
+        customer = row.get("customerProfile") or {}
+        row = _within(row, "customerProfile", "name", _entities(customer.get("name")))
+        row = row | {"name": _entities(row["name"])} if "name" in row else row
+    if faults.padded_fractions:
+        row = _each_text(row, _padded)
+    return row
+
+
+def corrupt(row: Payload, kind: CorruptRow) -> Any:
+    """A neighbour of the row that breaks the contract in one way."""
+    broken = row | {"id": guid("corrupt", kind, row["id"])}
+    match kind:
+        case CorruptRow.NO_ID:
+            del broken["id"]
+        case CorruptRow.NUMBER_ID:
+            broken["id"] = 4711
+        case CorruptRow.NO_DATE:
+            del broken["updatedDateTime"]
+        case CorruptRow.BAD_DATE:
+            broken["updatedDateTime"] = "yesterday"
+        case CorruptRow.NUL:
+            return _within(broken, "customerProfile", "name", "Bozuk\x00Kayıt")
+        case CorruptRow.LONE_SURROGATE:
+            return _within(broken, "customerProfile", "name", "Bozuk \ud83d Kayıt")
+        case CorruptRow.HUGE_NUMBER:
+            return _within(broken, "details", "dealValue", _HUGE)
+        case CorruptRow.TOO_DEEP:
+            deep: Payload = {}
+            for _ in range(_DEPTH):
+                deep = {"inner": deep}
+            return _within(broken, "details", "requirements", deep)
+        case CorruptRow.NOT_AN_OBJECT:
+            return f"referral {broken['id']}"
+    return broken
+
+
+def _within(row: Payload, part: str, field: str, value: object) -> Payload:
+    return row | {part: (row.get(part) or {}) | {field: value}}
+
+
+def _ids(row: Payload, shape: IdsShape) -> object:
+    match shape:
+        case IdsShape.EMPTY_OBJECT:
+            return {}
+        case IdsShape.EMPTY_LIST:
+            return []
+        case IdsShape.NULL:
+            return None
+        case IdsShape.LIST:
+            return [{"profileType": "External", "id": f"EX-{row['id'][:8]}"}, {"profileType": "Duns", "id": ""}]
+
+
+def _entities(text: str | None) -> str | None:
+    if text is None:
+        return None
+    return html.escape(html.unescape(text)).encode("ascii", "xmlcharrefreplace").decode()
+
+
+def _padded(text: str) -> str:
+    found = _INSTANT.fullmatch(text)
+    return text if found is None else f"{found[1]}.{(found[2] or '').ljust(7, '0')}Z"
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _each_text(inner, change) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_each_text(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value
