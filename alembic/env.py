@@ -1,7 +1,7 @@
-"""Alembic's entry: the warehouse's address from the settings, one transaction for all migrations.
+"""Runs the migrations in one transaction, on the database of HUNTER_DATABASE_URL or of the caller's `url` attribute.
 
-Foreign keys are off on SQLite while tables are rebuilt: a batch operation drops the old table, and ON DELETE CASCADE
-would empty its children (measured: dagster.md, "SQLite warehouse").
+Foreign keys are off on SQLite meanwhile: a batch operation drops the old table, and ON DELETE CASCADE would delete the
+rows that refer to it (measured: dagster.md, "SQLite warehouse").
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Referrals as plain data on their way from the API into the warehouse.
 
-Not here: reading and judging a payload (`partner_center`), storing it (`warehouse`), what it means (`leads`).
+Not here: reading and checking a payload (`partner_center`), storing it (`warehouse`), what it means (`leads`).
 """
 
 from dataclasses import dataclass
@@ -48,9 +48,9 @@ class ReferralVersion:
 class RejectedRow:
     """A row that breaks the contract.
 
-    `path` is the field at fault, empty for the row as a whole. `payload_text` is the row as JSON, escaped to ASCII so
-    that any database can hold it (only for TOO_DEEP it may be cut to the top level's plain values). `fingerprint`, the
-    hex SHA-256 of `payload_text`, is the row's identity. `referral_id` is there when it is usable itself.
+    `path` is the field with the error, empty for the row as a whole. `payload_text` is the row as JSON, escaped to
+    ASCII so that any database can hold it; for TOO_DEEP it may be cut to the plain values of the top level.
+    `fingerprint`, the hex SHA-256 of `payload_text`, identifies the row. `referral_id` is set when it is usable.
     """
 
     reason: Breach
@@ -61,7 +61,7 @@ class RejectedRow:
 
 
 class DriftKind(StrEnum):
-    """What is unknown."""
+    """What is unknown: a field, or a value of an enumeration."""
 
     FIELD = "field"
     VALUE = "value"
@@ -69,11 +69,12 @@ class DriftKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Drift:
-    """Something that no document of Microsoft names: a field's name, or the value of a watched enumeration.
+    """A field's name, or a value of a watched enumeration, that no document of Microsoft names.
 
-    `path` is where, e.g. `details.requirements.solutions[].price`; `[]` stands for any item of a list. `value` is the
-    code at that path, empty for a field, whose content is never taken. Neither holds text that a person wrote: what is
-    not of the form of a name or a code is `(other)`, what is no text its JSON type in brackets.
+    `path` is its place, such as `details.requirements.solutions[].price`; `[]` is any item of a list. `value` is the
+    value at that path, empty for a field: its content is never kept. Neither holds text that a person wrote. Text that
+    does not have the form of a name or a code is replaced by `(other)`, and anything else by its JSON type, such as
+    `(number)`.
     """
 
     kind: DriftKind
@@ -82,19 +83,19 @@ class Drift:
 
 
 NewDrift = tuple[Drift, str]
-"""Drift that was not seen before, and the id of the first referral that showed it."""
+"""Drift that was not seen before, and the id of the first referral that shows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanPage:
-    """What one page of the API brought to a scan.
+    """What one page of the API adds to a scan.
 
-    `versions` and `rejected` hold what this scan had not delivered before (without a filter: what neither the same nor
-    the last whole pass had), `drift` what those versions were the first of the scan to show. Every row of the interval
-    with `updated_ticks < position` has been delivered once this page is stored, so committing `position` (ticks) with
-    the page's rows lets a later scan go on with `resume_from=position`. `fetched` is the number of rows the page held,
-    `server_ticks` and `skew_seconds` are the page's (`client.Page`), `seconds_waited` is how long the client paused
-    between tries since the page before. On the `last` page the interval is complete and `position` is its end.
+    `versions` and `rejected` hold what this scan did not deliver before (in a scan without a filter: not in this pass
+    or the last whole one), `drift` what those versions are the first in this scan to show. With this page, every row of
+    the interval with `updated_ticks < position` is delivered; when `position` (ticks) is committed with the page's
+    rows, a later scan can go on with `resume_from=position`. `fetched` is the number of rows in the page,
+    `server_ticks` and `skew_seconds` are those of `client.Page`, `seconds_waited` is the sum of the client's pauses
+    between tries since the previous page. On the `last` page the interval is complete and `position` is its end.
     """
 
     versions: tuple[ReferralVersion, ...]

@@ -1,6 +1,6 @@
-"""Closed sets that several packages share. A value is stored and compared as its text.
+"""Closed sets of values that several packages share. A value is stored and compared as its text.
 
-Not here: sets of one package alone, and Microsoft's open sets, which stay strings.
+Not here: sets that one package uses, Microsoft's open sets (they stay strings).
 """
 
 from enum import StrEnum
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Asset(StrEnum):
-    """The assets of the chain, in flow order."""
+    """The assets of the chain, in the order in which they run."""
 
     RAW_REFERRALS = "raw_referrals"
     NORMALIZED_LEADS = "normalized_leads"
@@ -18,9 +18,9 @@ class Asset(StrEnum):
 
 
 class Provider(StrEnum):
-    """Who hosts a domain's mailboxes, as far as scoring tells them apart (scoring.md, section 1).
+    """Who hosts a domain's mailboxes, as far as scoring distinguishes them (scoring.md, section 1).
 
-    A gateway with nothing known behind it, consumer Outlook and other mailbox providers are UNKNOWN (section 6).
+    UNKNOWN are a gateway with an unknown provider behind it, consumer Outlook, and all other providers.
     """
 
     M365 = "M365"
@@ -36,9 +36,9 @@ class Provider(StrEnum):
 
     @classmethod
     def named(cls, name: str) -> "Provider":
-        """Return the provider of a name in any case.
+        """Return the provider with this name, in upper or lower case.
 
-        Raises ValueError for any other name. It is not UNKNOWN: a spelling mistake would cost a company 50 points.
+        Raises ValueError for any other name, instead of UNKNOWN: a spelling mistake would cost a company 50 points.
         """
         found = _PROVIDERS.get(name.casefold())
         if found is None:
@@ -53,17 +53,17 @@ _PROVIDERS: Final = {provider.casefold(): provider for provider in Provider}
 
 
 class TenantSource(StrEnum):
-    """Where a Microsoft tenant was read (scoring.md, section 4): a referral's own first, the stronger before."""
+    """Where a Microsoft tenant was found, the strongest evidence first (scoring.md, section 4)."""
 
     PAYLOAD = "payload"
     EMAIL_DOMAIN = "email_domain"
     DKIM_TARGET = "dkim_target"
     OIDC_METADATA = "oidc_metadata"
-    """A public look-up, which proves a relationship with Microsoft, not a mailbox."""
+    """A public look-up. It proves a relationship with Microsoft, not a mailbox."""
 
     @property
     def is_of_referral(self) -> bool:
-        """Whether a referral named the tenant, and not DNS or a public look-up."""
+        """Whether a referral names the tenant, not DNS or a public look-up."""
         return self in (TenantSource.PAYLOAD, TenantSource.EMAIL_DOMAIN)
 
 

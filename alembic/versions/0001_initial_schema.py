@@ -1,4 +1,4 @@
-"""The first house
+"""Initial schema: referrals, windows, leads, companies, mail signals and scores
 
 Revision: 0001
 Follows:

@@ -1,4 +1,4 @@
-"""Suggested matches, the history of signals, explanations, and the sales list
+"""Suggested matches, history of mail signals, explanations of scores, sales list
 
 Revision: 0002
 Follows: 0001

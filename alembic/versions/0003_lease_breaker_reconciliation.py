@@ -1,4 +1,4 @@
-"""Lease, breaker, drift, reconciliation, capabilities, a shared sign-in
+"""Lease, heartbeats, circuit breaker, drift, reconciliation, API capabilities, shared sign-in
 
 Revision: 0003
 Follows: 0002

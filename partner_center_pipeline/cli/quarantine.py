@@ -116,7 +116,7 @@ def replay(fingerprints: tuple[str, ...], everything: bool, as_json: bool) -> No
                 kept = stored_rows.payloads(connection, chunk)
                 results = {row.fingerprint: reread(row.text, row.reason) for row in kept}
                 versions = [result for result in results.values() if isinstance(result, ReferralVersion)]
-                drift = watch.news([(version.referral_id, version.payload) for version in versions])
+                drift = watch.new_drift([(version.referral_id, version.payload) for version in versions])
                 total.add(stored_rows.replay(connection, results, drift, datetime.now(UTC)))
     if as_json:
         emit(asdict(total))

@@ -1,8 +1,4 @@
-"""What kind of lead a referral is.
-
-Belongs here: identity.md, "Referral category" (partner_center_api.md, section 3.3), one rule per line of its
-table.
-"""
+"""What kind of lead a referral is: identity.md, "Referral category", one rule per line of its table."""
 
 import re
 from collections.abc import Mapping
@@ -61,9 +57,9 @@ _NAMED_TYPES: Final = {
 
 
 def categorize(payload: Mapping[str, object]) -> CategoryFinding:
-    """The category of a Referral: the first rule that fits. Never raises.
+    """Return the category of a referral by the first rule that fits. Never raises.
 
-    Values compare without case. A missing `qualification` is the API's `None`.
+    Values are compared without case. A missing `qualification` is the API's `None`.
     """
     kind = _lower(payload.get("type"))
     qualification = _lower(payload.get("qualification")) or "none"

@@ -1,6 +1,6 @@
-"""A company out of its leads: one per registrable domain (identity.md, "Company names"; scoring.md, section 5).
+"""Making a company of its leads: one per registrable domain (identity.md, "What a company takes from its leads").
 
-Belongs here: which lead decides what about its company. Not here: reading a lead from a payload (`lead`), or storing.
+Not here: reading a lead from a payload (`lead`), storing (`warehouse`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ _TENANT_STRENGTH: Final = list(TenantSource)
 
 
 def company_of(domain: str, leads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The row of table `companies` for a domain, from all its leads (rows of table `leads`), the newest first.
+    """Make the row of table `companies` for a domain from all its leads (rows of table `leads`), the newest first.
 
-    The name is the newest lead's that has one. Open means not closed. The two referrals of a co-sell deal share an
-    engagement, which counts once. The deal value is the largest among the open leads, with its currency. A domain
-    that no lead names any more gives a company without referrals.
+    The name is that of the newest lead with a name. Open means not closed. The two referrals of a co-sell deal share an
+    engagement, which counts once. The deal value is the largest of the open leads, with its currency. A domain without
+    leads gives a company without referrals.
     """
     open_leads = [lead for lead in leads if lead["is_open"]]
     valued = [lead for lead in open_leads if lead["deal_value"] is not None]

@@ -1,8 +1,7 @@
-"""Which domain is the customer's, and which Microsoft tenant.
+"""Which domain and which Microsoft tenant are the customer's: where in a payload to look, and who owns a domain.
 
-Belongs here: where in a payload to look and whose a domain is: identity.md, "Where a domain can come from"
-and "Not a company's domain"; scoring.md, section 4, for tenants. Not here: what a domain is (`domains`), the
-lists (`lists`).
+See identity.md, "Where a domain can come from" and "Not a company's domain"; scoring.md, section 4, for tenants. Not
+here: what a domain is (`domains`), the lists (`known_domains`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +37,7 @@ _TENANT_PATHS: Final = tuple(
 class DomainReason(StrEnum):
     """Why a referral has no domain.
 
-    Of several, the first in this order is told: it leads a person nearest to the customer's company.
+    Of several reasons the first in this order counts: it helps most to find the customer's company.
     """
 
     TENANT_ONLY = "tenant_only"
@@ -81,14 +80,14 @@ _REASON_OF_MAIL: Final = (
     (RELAY_MAIL, DomainReason.RELAY_ONLY),
     (CONSUMER_MAIL, DomainReason.CONSUMER_ONLY),
 )
-_TELLING_ORDER: Final = list(DomainReason)
+_REASON_ORDER: Final = list(DomainReason)
 
 
 def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> DomainFinding:
-    """The customer's domain and tenant in a Referral (partner_center_api.md, section 3).
+    """Find the customer's domain and tenant in a referral (partner_center_api.md, section 3).
 
-    Looked at in order: the e-mail addresses of `customerProfile.team`, website fields, `External` ids that
-    are a URL or an e-mail address; never the top-level `team`. The first host that is a company's wins.
+    Looks in this order at the e-mail addresses of `customerProfile.team`, website fields, and `External` ids that are a
+    URL or an e-mail address; never at the top-level `team`. The first host that belongs to a company counts.
     `own_domains` are the partner's own, in any spelling. Never raises, whatever the payload's shape.
     """
     own = _own_names(own_domains)
@@ -110,17 +109,17 @@ def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> D
                     tenant_source=tenant_source,
                 )
             reasons.add(reason)
-    told = min(reasons, key=_TELLING_ORDER.index)
-    return DomainFinding(None, None, None, told, tenant, tenant_source)
+    first = min(reasons, key=_REASON_ORDER.index)
+    return DomainFinding(None, None, None, first, tenant, tenant_source)
 
 
 def is_placeholder(value: str) -> bool:
-    """Whether a text is one of those that people write for "nothing"."""
+    """Say whether a text is one of those that people write for "nothing"."""
     return value.strip().lower() in PLACEHOLDERS
 
 
 def _candidates(payload: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """The fields' paths and texts, in the order of identity.md, "Where a domain can come from"."""
+    """Yield the fields' paths and texts, in the order of identity.md, "Where a domain can come from"."""
     for source, value in _places(payload):
         found = text(value)
         if found is not None and not is_placeholder(found):
@@ -146,13 +145,13 @@ def _contact_emails(payload: Mapping[str, object]) -> Iterator[tuple[str, object
 
 
 def _is_address(value: str) -> bool:
-    """Whether an id is a URL or an e-mail address; a customer number such as `CRM.NET` is not."""
+    """Say whether an id is a URL or an e-mail address; a customer number such as `CRM.NET` is not."""
     return "@" in value or "://" in value or value.strip().lower().startswith("www.")
 
 
 def _refusal(host: Host, own: frozenset[str]) -> DomainReason | None:
-    """Why a host is not the customer's, or None."""
-    # Names above the registrable domain are a registry's: that somebody gives mail away at za.com says nothing here.
+    """Return why a host is not the customer's, or None."""
+    # Names above the registrable domain belong to a registry: free mail at za.com says nothing about firma.za.com.
     above = {name for name in parents(host.name) if len(name) >= len(host.domain)}
     if not own.isdisjoint(above):
         return DomainReason.OWN_DOMAIN
@@ -163,13 +162,13 @@ def _refusal(host: Host, own: frozenset[str]) -> DomainReason | None:
 
 @lru_cache(maxsize=16)
 def _own_names(own_domains: frozenset[str]) -> frozenset[str]:
-    """The partner's names, normalised: registrable domains, but whole hosts on a platform."""
+    """Return the partner's names, normalised: registrable domains, but whole hosts on a platform."""
     hosts = (host for value in own_domains for host in find_hosts(value))
     return frozenset(host.domain if host.platform is None else host.name for host in hosts)
 
 
 def _find_tenant(payload: Mapping[str, object], own: frozenset[str]) -> tuple[str | None, TenantSource | None]:
-    """The customer's tenant: an undocumented field should one appear, else a contact's address."""
+    """Return the customer's tenant and its source: from an undocumented field, else from a contact's address."""
     for path in _TENANT_PATHS:
         value = text(at(payload, *path))
         if value is not None and not is_placeholder(value):
@@ -180,7 +179,7 @@ def _find_tenant(payload: Mapping[str, object], own: frozenset[str]) -> tuple[st
 
 
 def _tenant_names(emails: Iterable[str], own: frozenset[str]) -> Iterator[str]:
-    """`firma.onmicrosoft.com` for addresses there and at firma.mail.onmicrosoft.com (Exchange hybrid)."""
+    """Yield `firma.onmicrosoft.com` for addresses there and at firma.mail.onmicrosoft.com (Exchange hybrid)."""
     for email in emails:
         for host in find_hosts(email):
             if host.platform is not Platform.TENANT or _refusal(host, own) is DomainReason.OWN_DOMAIN:

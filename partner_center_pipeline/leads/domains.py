@@ -1,7 +1,6 @@
-"""From a text to the hosts it names, and from a host to its registrable domain.
+"""From a text to the hosts it names, and from a host to its registrable domain (identity.md, "Normalising a domain").
 
-Belongs here: identity.md, "Normalising a domain": what a domain is and how it is written. Not here: the
-Public Suffix List (`suffixes`), and whether a domain is the customer's (`finding`).
+Not here: the Public Suffix List (`suffixes`), and whether a domain is the customer's (`customer_domain`).
 """
 
 import re
@@ -51,7 +50,7 @@ _CONFUSABLE_SCRIPTS: Final = frozenset({"LATIN", "GREEK", "CYRILLIC"})
 
 
 class Platform(StrEnum):
-    """Whose a host is when it is never its user's."""
+    """Who owns a host that never belongs to its user."""
 
     TENANT = "tenant"
     """`x.onmicrosoft.com`: the name of an Entra ID tenant, not a web domain."""
@@ -77,11 +76,11 @@ class Host(NamedTuple):
 
 
 def normalize_domain(text: str | None) -> str | None:
-    """The registrable domain that a text names, in lower-case punycode, or None.
+    """Return the registrable domain that a text names, in lower-case punycode, or None.
 
-    The text may be a host, a URL, an e-mail address or several of them; the first host that can be a
-    company's counts. None without a valid name under a known suffix, and for hosts that are never their
-    user's (`Platform`). Consumer mail is a domain like any other here. Never raises; idempotent.
+    The text may be a host, a URL, an e-mail address or several of them; the first host that can belong to a company
+    counts. None without a valid name under a known suffix, and for hosts that never belong to their user (`Platform`).
+    Consumer mail is a domain like any other here. Never raises; idempotent.
     """
     if not isinstance(text, str):
         return None
@@ -92,7 +91,7 @@ def normalize_domain(text: str | None) -> str | None:
 
 
 def find_hosts(text: str) -> Iterator[Host]:
-    """The hosts that a text names, in its order."""
+    """Return the hosts that a text names, in its order."""
     if not text.isascii():
         text = text.translate(_TO_ASCII)
     plain = _PLAIN.fullmatch(text)
@@ -100,30 +99,28 @@ def find_hosts(text: str) -> Iterator[Host]:
 
 
 def unicode_domain(domain: str) -> str:
-    """The Unicode form of a normalised domain; a label that has none stays as it is."""
+    """Return the Unicode form of a normalised domain; a label without one stays as it is."""
     return ".".join(map(_unicode_label, domain.split(".")))
 
 
 def ascii_key(domain: str) -> str:
-    """The alternate key of a normalised domain: its Unicode form in ASCII letters, `isik.com.tr` for
-    ışık.com.tr.
+    """Return a normalised domain in ASCII letters, such as `isik.com.tr` for ışık.com.tr: its alternate key.
 
-    For search and suggestions only: it may be somebody else's domain. A label of another script stays
-    punycode.
+    For search and suggestions only: it may be somebody else's domain. A label of another script stays punycode.
     """
     folded = ((label, fold_letters(_unicode_label(label))) for label in domain.split("."))
     return ".".join(key if key.isascii() else label for label, key in folded)
 
 
 def parents(name: str) -> Iterator[str]:
-    """A host name and every name above it: a.b.c, b.c, c."""
+    """Yield a host name and every name above it: a.b.c, b.c, c."""
     while name:
         yield name
         name = name.partition(".")[2]
 
 
 def _names(text: str) -> Iterator[str]:
-    """What stands where a host should, in each value of a text."""
+    """Yield what is in the place of a host, for each value of a text."""
     for part in _SEPARATOR.split(text):
         words = part.split()
         # Values may stand side by side, but among other words a dot proves nothing: `firma .com`, `a b.com`. An @ does.
@@ -133,7 +130,7 @@ def _names(text: str) -> Iterator[str]:
 
 
 def _name_in(value: str) -> str:
-    """What stands where a host should in one value: a host, a URL or an e-mail address."""
+    """Return what is in the place of a host in one value: a host, a URL or an e-mail address."""
     value = value.strip(_WRAPPING)
     scheme = _SCHEME.match(value)
     pieces = _SLASH.split(_QUERY.sub("", value[scheme.end() :] if scheme else value))
@@ -150,7 +147,7 @@ def _host(name: str) -> Host | None:
 
 @lru_cache(maxsize=CACHED_HOSTS)
 def _read_host(name: str) -> Host | None:
-    """The host of a name (lower-case if it is ASCII), or None when it is not one under a known suffix."""
+    """Return the host of a name (lower-case if it is ASCII), or None when it has no known suffix."""
     if not name.isascii() or _ACE in name:
         encoded = _encode(name)
         if encoded is None:
@@ -168,7 +165,7 @@ def _read_host(name: str) -> Host | None:
 
 
 def _encode(name: str) -> str | None:
-    """The punycode form of a name in which non-ASCII letters or punycode occur, or None when it has none."""
+    """Return the punycode form of a name with non-ASCII letters or punycode, or None when it has none."""
     try:
         mapped = name.lower()
         if not _TURKISH.fullmatch(mapped):  # to Turkish letters UTS-46 does no more than that
@@ -179,7 +176,7 @@ def _encode(name: str) -> str | None:
 
 
 def _ascii_label(label: str) -> str:
-    """The A-label of a label that UTS-46 has mapped. Raises ValueError when it has none."""
+    """Return the A-label of a label that UTS-46 has mapped. Raises ValueError when there is none."""
     if label.isascii():
         if not label.startswith(_ACE):
             return label
@@ -202,7 +199,7 @@ def _ascii_label(label: str) -> str:
 
 
 def _decode(label: str) -> str:
-    """The U-label of an A-label. Raises ValueError when it is none."""
+    """Return the U-label of an A-label. Raises ValueError when it is none."""
     text = label.removeprefix(_ACE).encode("ascii").decode("punycode")
     plain = not text.isascii() and _TURKISH.fullmatch(text) and not _HYPHEN_FAULT.search(text)
     return text if plain and _ACE + _punycode(text) == label else idna.ulabel(label)
@@ -220,12 +217,12 @@ def _punycode(text: str) -> str:
 
 
 def _undot(text: str) -> str:
-    """The text without U+0307 on an i: `'İ'.lower()` and UTS-46 leave it, which is another domain."""
+    """Drop U+0307 after an i: `'İ'.lower()` and UTS-46 leave it there, which would be another domain."""
     return unicodedata.normalize("NFC", _DOTTED_I.sub("i", text)) if "\u0307" in text else text
 
 
 def _refuse_mixed_script(label: str) -> None:
-    """Raises ValueError for letters of look-alike scripts in one label: registries refuse those."""
+    """Raise ValueError for letters of look-alike scripts in one label: registries refuse those."""
     scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in label if letter.isalpha()}
     if len(scripts & _CONFUSABLE_SCRIPTS) > 1:
         raise ValueError("a label of mixed script")

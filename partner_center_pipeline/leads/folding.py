@@ -1,6 +1,6 @@
-"""Letters that look or sound alike, made one: for keys of comparison, never for what is shown.
+"""Folding letters that look or sound alike into one: for keys of comparison, never for what people see.
 
-Belongs here: folding of letters. Not here: what a domain or a company name is (`domains`, `names`).
+Not here: what a domain or a company name is (`domains`, `names`).
 """
 
 import re
@@ -24,9 +24,9 @@ _APOSTROPHE: Final = re.compile("['’ʼ`´]")
 
 
 def fold_letters(text: str) -> str:
-    """The text with {I, İ, ı, i} as i, ş s, ğ g, ç c, ö o, ü u and so on for every accent, in lower case.
+    """Return the text in lower case with {I, İ, ı, i} as i, ş as s, ğ as g, ç as c, and so on for every accent.
 
-    identity.md, "Normalising a domain": `casefold()` alone does not do this, it leaves ı, and U+0307 of İ.
+    `casefold()` alone does not do this: it leaves ı, and U+0307 of İ (identity.md, "Normalising a domain").
     """
     if text.isascii():
         return text.lower()
@@ -36,6 +36,6 @@ def fold_letters(text: str) -> str:
 
 
 def fold_key(text: str) -> str:
-    """A key that compares names: folded letters and digits, single blanks between words; may be ""."""
+    """Return a key for comparing names: folded letters and digits, single blanks between words; may be ""."""
     bare = _APOSTROPHE.sub("", text.translate(INVISIBLE))
     return _NOT_A_WORD.sub(" ", fold_letters(bare)).strip()

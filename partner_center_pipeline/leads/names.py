@@ -1,7 +1,6 @@
-"""Company names: repaired for people, folded for comparison.
+"""Company names, repaired for people and folded for comparison (identity.md, "Company names"); repair of other texts.
 
-Belongs here: identity.md, "Company names", and the repair of any text that people typed. Not here: which
-leads share a company (`company`); a likely match by name is a suggestion, never a merge.
+Not here: which leads share a company (`company`); a likely match by name is a suggestion, never a merge.
 """
 
 import re
@@ -33,7 +32,7 @@ class CompanyName:
 
 
 def company_name(text: object) -> CompanyName:
-    """The name in `customerProfile.name`. Never raises; anything but text reads as no name."""
+    """Read the name in `customerProfile.name`. Never raises; anything but text counts as no name."""
     if not isinstance(text, str):
         return CompanyName(None, None, None)
     name = repair_line(text)
@@ -41,10 +40,10 @@ def company_name(text: object) -> CompanyName:
 
 
 def company_key(name: str) -> str | None:
-    """The comparison key of a name: folded, without its legal form; None when it has neither letter nor digit.
+    """Return the comparison key of a name: folded, without its legal form; None without any letter or digit.
 
-    Only forms at the end (and a few at the start) go, so `Ankara Ticaret Odası` keeps its Ticaret. At least one word
-    stays.
+    Only forms at the end (and a few at the start) are dropped, so `Ankara Ticaret Odası` keeps its Ticaret. At least
+    one word stays.
     """
     words = [word for word in fold_key(name).split() if word not in _AND]
     while drop := _form_length(words[1:], LEGAL_FORMS, at_end=True):
@@ -55,7 +54,7 @@ def company_key(name: str) -> str | None:
 
 
 def repair_text(text: str) -> str | None:
-    """A text of several lines with double encoding and HTML escapes undone; None when nothing is left."""
+    """Undo double encoding and HTML escapes in a text of several lines; return None when nothing is left."""
     if text.isascii() and text.isprintable() and "&" not in text:  # nothing to repair, and ftfy is slow
         return text.strip() or None
     if is_bad(text):  # all of it, else word by word: where only some words are broken, ftfy would repair half of one
@@ -64,12 +63,12 @@ def repair_text(text: str) -> str | None:
 
 
 def repair_line(text: str) -> str | None:
-    """The same on one line, with single blanks."""
+    """Do as `repair_text`, on one line with single blanks."""
     return " ".join((repair_text(text) or "").split()) or None
 
 
 def _form_length(words: list[str], forms: frozenset[str], *, at_end: bool) -> int:
-    """How many words the longest of the forms at that end of the words has; 0 when there is none."""
+    """Return how many words the longest of the forms at that end of the words has; 0 when there is none."""
     for count in range(min(_LONGEST_FORM, len(words)), 0, -1):
         if " ".join(words[-count:] if at_end else words[:count]) in forms:
             return count

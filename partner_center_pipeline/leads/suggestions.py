@@ -1,7 +1,7 @@
-"""Companies that may be one, and leads without a domain that may be a company's: for a person to decide.
+"""Companies that may be the same, and leads without a domain that may belong to one: for a person to decide.
 
-Belongs here: what makes two of them alike (identity.md, "Company names"). Not here: names and their keys (`names`),
-who is read to be compared with whom and where suggestions are stored (`warehouse`). Nothing merges because of this.
+Nothing is merged because of this (identity.md, "Suggested matches"). Not here: names and their keys (`names`), which
+candidates are compared and where suggestions are stored (`warehouse`).
 """
 
 import re
@@ -110,10 +110,10 @@ class _Name(NamedTuple):
 
 
 def name_block(name_key: str | None) -> str | None:
-    """The block of a comparison key (`CompanyName.key`): names are compared within theirs only.
+    """Return the block of a comparison key (`CompanyName.key`): names are compared within one block only.
 
-    Its first `BLOCK_LETTERS` letters without blanks. None for a name that is not compared: one shorter than
-    `SHORTEST_NAME`, or of trades, fillers and placeholders alone (`teknoloji`), which is everybody's.
+    It is the first `BLOCK_LETTERS` letters without blanks. None for a name that is not compared: one shorter than
+    `SHORTEST_NAME`, or only of trades, fillers and placeholders (`teknoloji`), which many companies share.
     """
     if name_key is None:
         return None
@@ -124,10 +124,10 @@ def name_block(name_key: str | None) -> str | None:
 
 
 def suggest(subjects: Iterable[Candidate], others: Iterable[Candidate]) -> list[Suggestion]:
-    """The likely matches of candidates of one side with those of the other; each pair once, sorted. Never raises.
+    """Return the likely matches of candidates of one side with those of the other; each pair once, sorted.
 
     Two companies match by the ASCII key of their domains or by name, a lead and a company by name, two leads never.
-    The sides may be exchanged, and may share candidates: none matches itself.
+    The sides may be exchanged, and may share candidates: none matches itself. Never raises.
 
     Names match only where the countries do, or one is unknown: across a border one name is two companies more often
     than one. Domains that read the same match wherever their companies say they are.
@@ -161,7 +161,7 @@ def _by_name(ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> Iterator
 
 
 def _suggestion(one: Candidate, other: Candidate, reason: MatchReason, similarity: int) -> Iterator[Suggestion]:
-    """The suggestion about a pair, or none: for a candidate and itself, and for two leads."""
+    """Yield the suggestion about a pair; none for a candidate and itself, and for two leads."""
     if one.kind is other.kind is MatchKind.COMPANY and one.id != other.id:
         yield Suggestion(MatchKind.COMPANY, min(one.id, other.id), max(one.id, other.id), reason, similarity)
     elif one.kind is not other.kind:
@@ -174,7 +174,7 @@ def _may_share_country(one: Candidate, other: Candidate) -> bool:
 
 
 def _near(ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> Iterator[tuple[_Name, _Name]]:
-    """The pairs of one block whose names as a whole are alike, ordered or joined; most of them twice."""
+    """Yield the pairs of one block whose whole names are alike, ordered or joined; most of them twice."""
     blocks = _blocks(theirs)
     for block, names in _blocks(ours).items():
         near = blocks.get(block, [])
@@ -214,7 +214,7 @@ def _singulars(name_key: str) -> list[str]:
 
 
 def _similarity(one: _Name, other: _Name) -> int:
-    """0 to 99: how alike two names are; 0 when they differ by more than typing errors."""
+    """Return how alike two names are, 0 to 99; 0 when they differ by more than typing errors."""
     if one.ordered == other.ordered or one.joined == other.joined:
         return _SAME_WORDS
     ours, theirs = Counter(one.words), Counter(other.words)
@@ -228,7 +228,7 @@ def _similarity(one: _Name, other: _Name) -> int:
 
 
 def _is_mistyped(word: str, other: str) -> bool:
-    """Whether two different words may be one. Numbers count on (`1. Noterlik`, `2. Noterlik`); trades are known."""
+    """Say whether two different words may be the same; never numbers (`1. Noterlik`, `2. Noterlik`) or two trades."""
     if _DIGIT.search(word + other) or _GENERIC.issuperset((word, other)):
         return False
     return 100 * OSA.normalized_similarity(word, other) >= ALIKE_WORDS

@@ -168,11 +168,6 @@ class MailSignals:
         return self.dmarc.policy if self.dmarc else None
 
     @property
-    def outcomes(self) -> dict[str, Outcome]:
-        """The outcome of the last fact, or without a fact of the last attempt, by look-up."""
-        return {name: lookup.outcome for name, lookup in self.lookups.items()}
-
-    @property
     def missed(self) -> dict[str, Outcome]:
         """The outcome of the last attempt by look-up, only where that attempt brought no fact."""
         return {name: lookup.missed for name, lookup in self.lookups.items() if lookup.missed}

@@ -1,10 +1,10 @@
-'''Speaks to Microsoft: sign-in, token store, HTTP client, OData, payload contract, the scan of an interval.
+'''Sign-in, token store, HTTP client, OData, payload contract, and the scan of an interval.
 
-Knows neither Dagster nor the warehouse. Rows that a window brings are read like this:
+Not here: Dagster (`defs`), storing what a scan brings (`warehouse`). The referrals of an interval are read like this:
 
     >>> from partner_center_pipeline.partner_center import connect, scan
     >>> def ids_between(settings, start, end, not_before):
-    ...     """Collect the ids of all referrals updated in `[start, end)`; all three are ticks."""
+    ...     """Return the ids of all referrals updated in `[start, end)`; all times are 100 ns ticks."""
     ...     with connect(settings, deadline=300.0) as client:
     ...         pages = scan(client, start=start, end=end, not_before=not_before)
     ...         return {version.referral_id for page in pages for version in page.versions}

@@ -1,7 +1,6 @@
-"""Asks the Referrals API for one page, however often that takes within the deadline.
+"""Asks the Referrals API for one page, with retries until a deadline: headers, statuses, and the error for each.
 
-Here belong headers, statuses and what each means for the caller. What does not belong here: which page comes
-next (`scan`), what is in a row (`contract`), the text of queries and links (`odata`).
+Not here: which page comes next (`scan`), what is in a row (`contract`), the text of queries and links (`odata`).
 """
 
 import logging
@@ -19,12 +18,13 @@ from partner_center_pipeline.partner_center.contract import decode
 from partner_center_pipeline.partner_center.errors import (
     AccessDenied,
     ApiRefused,
+    FilterRefused,
     ForeignHost,
     PartnerCenterError,
     SignInRequired,
     Unreachable,
 )
-from partner_center_pipeline.partner_center.http import raise_if_busy, send
+from partner_center_pipeline.partner_center.http import raise_for_transient_status, send_mapping_errors
 from partner_center_pipeline.partner_center.odata import (
     REFERRALS_PATH,
     ApiProblem,
@@ -39,23 +39,19 @@ from partner_center_pipeline.partner_center.retry import retrying
 from partner_center_pipeline.windows import ticks_of
 
 DEADLINE_SECONDS: Final = 300.0
-"""How long a client may go on retrying unless told otherwise."""
+"""How long a client retries by default."""
 
 MISSING_MFA: Final = "900421"
-"""Since 2026-04-01 each call must carry an MFA claim (partner_center_api.md, section 1.3)."""
+"""The code for a token without an MFA claim, required since 2026-04-01 (partner_center_api.md, section 1.3)."""
 
 _log = logging.getLogger(__name__)
-
-
-class FilterRefused(ApiRefused):
-    """The API takes no filter on `updatedDateTime`, with neither form of a date; without one the same query works."""
 
 
 class TokenSource(Protocol):
     """Where access tokens come from; `SignIn.token` is one."""
 
     def __call__(self, *, renew: bool = False) -> str:
-        """A usable access token; a new one when `renew`. Raises SignInRequired."""
+        """Return a usable access token, a new one when `renew`. Raises SignInRequired."""
         ...
 
 
@@ -63,10 +59,10 @@ class TokenSource(Protocol):
 class Page:
     """One answer of the list operation.
 
-    `items` are the decoded rows, unread (`contract.read_referral`). `next_link` is the server's own text.
-    `server_ticks` is the answer's `Date` header (whole seconds, in ticks), `skew_seconds` how far the
-    server's clock is ahead of this machine's (known to a second). `request_id` is Microsoft's id of the call.
-    `count` is `@odata.count`, which may be the page's or the whole (section 2, quirk 3): nothing is built on it.
+    `items` are the decoded rows, not yet checked by the contract. `next_link` is the server's own text. `server_ticks`
+    is the answer's `Date` header (whole seconds, in ticks), `skew_seconds` how far the server's clock is ahead of this
+    machine's (exact to a second). `request_id` is Microsoft's id of the call. `count` is `@odata.count`: it may count
+    the page or all matches, so nothing depends on it (section 2, quirk 3).
     """
 
     items: list[Any]
@@ -80,11 +76,11 @@ class Page:
 class ReferralsClient:
     """The Referrals API at `base_url` (`https://host[:port]`).
 
-    `page_size` is what a scan asks for per page. `deadline_seconds` from now, the client begins no pause and
-    no further try; a call that succeeds at once is still made. `capability` is what this API was found to take;
-    the first query with dates finds it out where that is None, too old, or refused by now, and `capability` then
-    holds what is to be remembered. `token` is where access tokens come from. `seconds_waited` counts the pauses
-    between tries so far.
+    `token` is where access tokens come from. `page_size` is the number of rows that a scan asks for per page. After
+    `deadline_seconds` from now, the client begins no pause and no retry; a call that succeeds at once is still made.
+    `capability` is what this API was found to accept before. Where it is None, too old, or refused by now, the first
+    query with dates finds it out, and `capability` then holds what is to be stored. `seconds_waited` is the sum of the
+    pauses between tries so far.
     """
 
     def __init__(
@@ -109,50 +105,49 @@ class ReferralsClient:
 
     @property
     def filters(self) -> bool:
-        """Whether a filter on `updatedDateTime` is worth asking for: it is taken, or nothing is known of it."""
-        known = self._known()
-        return known is None or known.updated_filter
+        """Whether a query may filter on `updatedDateTime`: the API accepts that, or nothing is known about it."""
+        capability = self._believed_capability()
+        return capability is None or capability.updated_filter
 
     def get_page(self, request: PageQuery | str) -> Page:
-        """The page that a query or a next link asks for.
+        """Return the page that a query or a next link asks for.
 
-        Raises SignInRequired, AccessDenied, Throttled, Unreachable, ApiRefused, FilterRefused for a query with
-        dates, and ForeignHost for a next link that leads elsewhere.
+        Raises SignInRequired, AccessDenied, Throttled, Unreachable, ApiRefused, FilterRefused for a query with dates,
+        and ForeignHost for a next link to another host.
         """
         if isinstance(request, str):
             try:
-                return self._get(next_url(request, self._base_url))
+                return self._get_with_retries(next_url(request, self._base_url))
             except httpx.InvalidURL:
                 raise ForeignHost("Partner Center sent a next link that is no address. Try again later.") from None
         if not request.has_dates:
-            return self._query(request, DateLiteral.BARE)
-        known = self._known()
-        if known is not None and known.date_literal is not None:
+            return self._get_query(request, DateLiteral.BARE)
+        capability = self._believed_capability()
+        if capability is not None and capability.date_literal is not None:
             try:
-                return self._query(request, known.date_literal)
+                return self._get_query(request, capability.date_literal)
             except ApiRefused as refused:
                 if refused.status != 400:
                     raise
-        return self._find_out(request)
+        return self._get_finding_capability(request)
 
     def ask(self, options: Mapping[str, str]) -> Page:
-        """The page that a list request with exactly these query options gets. Raises what `get_page` does."""
-        return self._get(f"{self._base_url}{REFERRALS_PATH}?{query_text(options)}")
+        """Return the page of a list request with exactly these query options. Raises what `get_page` raises."""
+        return self._get_with_retries(f"{self._base_url}{REFERRALS_PATH}?{query_text(options)}")
 
-    def _known(self) -> Capability | None:
-        """What is remembered and still believed."""
-        found = self.capability
-        return found if found is not None and found.is_believed(self.clock.utc()) else None
+    def _believed_capability(self) -> Capability | None:
+        capability = self.capability
+        return capability if capability is not None and capability.is_believed(self.clock.utc()) else None
 
-    def _find_out(self, query: PageQuery) -> Page:
-        """Ask with one form of dates after the other, and remember which was taken.
+    def _get_finding_capability(self, query: PageQuery) -> Page:
+        """Ask with each form of dates until one is accepted, and keep that form in `capability`.
 
-        Where both are refused, a query that differs in nothing but the filter tells whether it is the filter.
+        Where both are refused, the same query without the filter shows whether the filter is the reason.
         """
         refusals: list[ApiRefused] = []
         for literal in DateLiteral:
             try:
-                page = self._query(query, literal)
+                page = self._get_query(query, literal)
             except ApiRefused as refused:
                 if refused.status != 400:
                     raise
@@ -162,37 +157,40 @@ class ReferralsClient:
                 return page
         first = refusals[0]
         try:
-            self._query(replace(query, updated_from=None, updated_before=None), DateLiteral.BARE)
+            self._get_query(replace(query, updated_from=None, updated_before=None), DateLiteral.BARE)
         except ApiRefused:
             raise first from None
         self.capability = Capability(None, self.clock.utc())
         _log.warning("Partner Center takes no filter on updatedDateTime; its list is read from the newest referral on")
         raise FilterRefused(str(first), code=first.code, status=first.status, request_id=first.request_id) from None
 
-    def _query(self, query: PageQuery, literal: DateLiteral) -> Page:
-        return self._get(f"{self._base_url}{REFERRALS_PATH}?{query.text(literal)}")
+    def _get_query(self, query: PageQuery, literal: DateLiteral) -> Page:
+        return self._get_with_retries(f"{self._base_url}{REFERRALS_PATH}?{query.text(literal)}")
 
-    def _get(self, url: str) -> Page:
-        def once() -> Page:
-            response = self._authorized(url)
-            body = self._body_of(response)
+    def _get_with_retries(self, url: str) -> Page:
+        """Get a page, and retry transient errors until the deadline."""
+
+        def get_once() -> Page:
+            response = self._send_renewing_token(url)
+            body = _decode_body(response)
             if response.status_code != 200:
-                raise _refusal(response, body)
-            return self._page(response, body)
+                raise _error_of(response, body)
+            return self._read_page(response, body)
 
-        return retrying(self.clock, self._deadline, self._count_wait)(once)
+        return retrying(self.clock, self._deadline, self._count_wait)(get_once)
 
     def _count_wait(self, seconds: float) -> None:
         self.seconds_waited += seconds
 
-    def _authorized(self, url: str) -> httpx.Response:
-        """One try, and a second one with a renewed token where the first is answered 401."""
-        response = self._send(url, self.token())
+    def _send_renewing_token(self, url: str) -> httpx.Response:
+        """Send, and after 401 send a second time with a renewed token."""
+        response = self._send_once(url, self.token())
         if response.status_code == 401:
-            response = self._send(url, self.token(renew=True))
+            response = self._send_once(url, self.token(renew=True))
         return response
 
-    def _send(self, url: str, token: str) -> httpx.Response:
+    def _send_once(self, url: str, token: str) -> httpx.Response:
+        """Send with the API's headers, write a log line, and raise for a transient status."""
         call_id = str(uuid4())
         request = self._http.build_request(
             "GET",
@@ -203,53 +201,54 @@ class ReferralsClient:
                 "client-request-id": call_id,
             },
         )
-        response = send(self._http, request, at_fault="HUNTER_PARTNER_CENTER_BASE_URL")
+        response = send_mapping_errors(self._http, request, setting="HUNTER_PARTNER_CENTER_BASE_URL")
         _log.log(
             logging.DEBUG if response.is_success else logging.INFO,
             "GET referrals: %d, client-request-id %s, request-id %s",
             response.status_code, call_id, response.headers.get("request-id"),
         )  # fmt: skip
-        raise_if_busy(response, self.clock)
+        raise_for_transient_status(response, self.clock)
         return response
 
-    def _body_of(self, response: httpx.Response) -> Any:
-        """The decoded body, None for an error body that is no JSON. Raises Unreachable for any other."""
-        try:
-            return decode(response.content)
-        except ValueError:
-            if response.status_code != 200:
-                return None
-            raise Unreachable(
-                "Partner Center's answer is not JSON, or broke off. If it stays so, look for a proxy in between.",
-                status=200,
-                request_id=response.headers.get("request-id"),
-            ) from None
-
-    def _page(self, response: httpx.Response, body: Any) -> Page:
+    def _read_page(self, response: httpx.Response, body: Any) -> Page:
         items = body.get("value") if isinstance(body, dict) else None
         link = body.get("@odata.nextLink") if isinstance(body, dict) else None
         if not isinstance(items, list) or not isinstance(link, str | None):
-            raise _refused(response, ApiProblem("", "the answer is no list of referrals"))
+            raise _refusal(response, ApiProblem("", "the answer is no list of referrals"))
         server_time = http_date(response.headers.get("date"))
         if server_time is None:
-            raise _refused(response, ApiProblem("", "the answer has no Date header, so the server's time is unknown"))
+            raise _refusal(response, ApiProblem("", "the answer has no Date header, so the server's time is unknown"))
         count = body.get("@odata.count")
         return Page(
             items=items,
             next_link=link or None,
             server_ticks=ticks_of(server_time),
-            skew_seconds=_skew(server_time, self.clock.utc()),
+            skew_seconds=_skew_seconds(server_time, self.clock.utc()),
             request_id=response.headers.get("request-id"),
             count=count if isinstance(count, int) else None,
         )
 
 
-def _skew(server_time: datetime, here: datetime) -> float:
-    # The Date header is cut to whole seconds, so half a second is the best guess at what was cut.
-    return round((server_time - here).total_seconds() + 0.5, 1)
+def _decode_body(response: httpx.Response) -> Any:
+    """Return the body's JSON value, None for an error body without one. Raises Unreachable for a 200 without one."""
+    try:
+        return decode(response.content)
+    except ValueError:
+        if response.status_code != 200:
+            return None
+        raise Unreachable(
+            "Partner Center's answer is not JSON, or broke off. If it stays so, look for a proxy in between.",
+            status=200,
+            request_id=response.headers.get("request-id"),
+        ) from None
 
 
-def _refusal(response: httpx.Response, body: Any) -> PartnerCenterError:
+def _skew_seconds(server_time: datetime, local_time: datetime) -> float:
+    # The Date header is cut to whole seconds; on average half a second is cut.
+    return round((server_time - local_time).total_seconds() + 0.5, 1)
+
+
+def _error_of(response: httpx.Response, body: Any) -> PartnerCenterError:
     problem = read_problem(body)
     request_id = response.headers.get("request-id")
     facts = {"code": problem.code or None, "status": response.status_code, "request_id": request_id}
@@ -279,10 +278,10 @@ def _refusal(response: httpx.Response, body: Any) -> PartnerCenterError:
             "then try again.",
             **facts,
         )
-    return _refused(response, problem)
+    return _refusal(response, problem)
 
 
-def _refused(response: httpx.Response, problem: ApiProblem) -> ApiRefused:
+def _refusal(response: httpx.Response, problem: ApiProblem) -> ApiRefused:
     hint = " Check HUNTER_PARTNER_CENTER_BASE_URL." if response.status_code in (301, 302, 307, 308, 404) else ""
     return ApiRefused(
         f"Partner Center does not answer as expected{_details(response, problem)}.{hint} Run "

@@ -1,6 +1,6 @@
-"""The clock that the client reads and sleeps by, passed in so that a test need not wait.
+"""The clock that the client reads and sleeps by. It is passed in, so that a test need not wait.
 
-What does not belong here: the server's time, which comes from its `Date` header (`client`).
+Not here: the server's time, which comes from its `Date` header (`client`).
 """
 
 import time
@@ -12,11 +12,11 @@ class Clock(Protocol):
     """This machine's time."""
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary point; never goes back."""
+        """Return the seconds since an arbitrary point; they never go back."""
         ...
 
     def utc(self) -> datetime:
-        """The time now, aware, UTC."""
+        """Return the time now, aware, UTC."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -25,16 +25,13 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The real clock."""
+    """The `Clock` of the operating system."""
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary point; never goes back."""
         return time.monotonic()
 
     def utc(self) -> datetime:
-        """The time now, aware, UTC."""
         return datetime.now(UTC)
 
     def sleep(self, seconds: float) -> None:
-        """Return after `seconds`."""
         time.sleep(seconds)

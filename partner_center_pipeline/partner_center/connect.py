@@ -1,6 +1,6 @@
-"""Puts the parts together for those who only want to use them: a sign-in, or a client that has one.
+"""Builds a sign-in, or a client of the Referrals API, from the settings.
 
-What does not belong here: anything that another module of this package could decide.
+Not here: any rule; each is in the module that applies it.
 """
 
 from collections.abc import Iterator
@@ -20,9 +20,10 @@ from partner_center_pipeline.settings import Settings, TokenPlace
 
 
 def sign_in_store(settings: Settings, place: SealedPlace | None = None) -> SignInStore:
-    """Where these settings keep the sign-in. `place` is the warehouse's, needed for HUNTER_..._TOKEN_STORE=database.
+    """Return the store in which these settings keep the sign-in.
 
-    Raises ValueError when it is missing then: a sign-in on this machine would be another one.
+    `place` is the warehouse's, needed for HUNTER_PARTNER_CENTER_TOKEN_STORE=database. Raises ValueError when it is
+    missing then: a sign-in on this machine would be another one.
     """
     if settings.partner_center_token_store is TokenPlace.FILE:
         return TokenStore(settings.partner_center_token_cache_path, settings.partner_center_token_key)
@@ -33,10 +34,7 @@ def sign_in_store(settings: Settings, place: SealedPlace | None = None) -> SignI
 
 @contextmanager
 def connect_sign_in(settings: Settings, place: SealedPlace | None = None) -> Iterator[SignIn]:
-    """The sign-in that these settings describe, over an HTTP client of its own that is closed at the end.
-
-    `place` as `sign_in_store` wants it.
-    """
+    """Yield the sign-in of these settings, over its own HTTP client, closed at the end. `place`: as `sign_in_store`."""
     store = sign_in_store(settings, place)
     with build_http(settings) as http:
         yield SignIn(settings, http, store)
@@ -50,10 +48,10 @@ def connect(
     capability: Capability | None = None,
     place: SealedPlace | None = None,
 ) -> Iterator[ReferralsClient]:
-    """A client of the Referrals API that begins no further try and no pause after `deadline` seconds from now.
+    """Yield a client of the Referrals API that begins no retry and no pause after `deadline` seconds from now.
 
-    `capability` is what the API was found to take before; the client's own holds what to remember afterwards.
-    `place` as `sign_in_store` wants it.
+    `capability` is what the API was found to accept before; afterwards the client's own is the one to store. `place`:
+    see `sign_in_store`.
     """
     store = sign_in_store(settings, place)
     with build_http(settings) as http:

@@ -1,11 +1,10 @@
-"""The payload contract: what must be right about a row before it may enter the warehouse, and nothing more.
+"""The payload contract: what must be right about a row before it may enter the warehouse.
 
-Here belongs reading a page's body and telling a referral's version from a row that breaks the contract. What
-does not belong here: the meaning of any other field (`leads`), HTTP (`client`), storage (`warehouse`).
+It asks for an id, an instant in `updatedDateTime`, and text and numbers that a database can hold, and for nothing else
+(partner_center_api.md, section 3.2). Unknown fields and values are no breach.
 
-The contract is small on purpose (partner_center_api.md, section 3.2): an id, an instant in `updatedDateTime`,
-and text that a database can hold. Unknown fields and values, and `ids` as list, object or null, are no
-breach.
+Not here: the meaning of any other field (`leads`), unknown fields (`schema_drift`), HTTP (`client`), storage
+(`warehouse`).
 """
 
 import json
@@ -26,35 +25,34 @@ MAX_KEY_LENGTH: Final = 256
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 
-
 NOT_AS_SENT: Final = frozenset({Breach.UNSTORABLE_NUMBER, Breach.TOO_DEEP})
-"""Breaches whose `RejectedRow.payload_text` is not the row itself: a number stands there as text, a depth may be cut."""
+"""Breaches for which `RejectedRow.payload_text` is not the row as sent: it holds a number as text, or parts are cut."""
 
 
 def decode(body: bytes) -> Any:
-    """The JSON value of an answer's body. Raises ValueError when it is not JSON, a truncated body included.
+    """Return the JSON value of an answer's body. Raises ValueError when it is not JSON, or cut off.
 
-    orjson refuses a whole page for one lone surrogate, control character, invalid byte or NaN in one row;
-    such a page is read again by the tolerant json module, so that `read_referral` can reject the one row.
+    orjson refuses a whole page for one lone surrogate, control character, invalid byte or NaN. Then the more tolerant
+    json module reads it, so that `read_referral` can reject the one row.
     """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         text = body.decode("utf-8-sig", "surrogateescape")
     try:
-        # The number hooks give what orjson gives, so that a row's hash does not depend on its neighbours;
-        # what JSON does not have becomes a Decimal, which orjson will not write.
+        # The hooks return the same numbers as orjson, so that a row's hash does not depend on the other rows of its
+        # page. Numbers that JSON does not have become a Decimal, which orjson refuses to write.
         return json.loads(text, strict=False, parse_int=_int, parse_float=_float, parse_constant=Decimal)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def read_referral(item: object) -> ReferralVersion | RejectedRow:
-    """A row of a page as a version, or why it is none. Never raises for what `decode` gives."""
+    """Return a page's row as a version, or the reason why it is rejected. Never raises for what `decode` returns."""
     try:
         canonical = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
-        return _rejected(item, _why_unwritable(item), "")
+        return _rejected(item, _reason_unwritable(item), "")
     if not isinstance(item, dict):
         return _rejected(item, Breach.NOT_AN_OBJECT, "")
     if b"\\u0000" in canonical and _NUL.search(canonical):
@@ -90,26 +88,25 @@ def read_referral(item: object) -> ReferralVersion | RejectedRow:
 
 
 def reread(payload_text: str, reason: str) -> ReferralVersion | Breach:
-    """A kept row as a version, or how it breaks the contract today.
+    """Read a quarantined row with today's contract: return its version, or the reason why it is still rejected.
 
-    `reason` is why it was kept. A row whose text is not as sent stays rejected for that reason whatever the contract
-    says by now: to store it would be to store what Microsoft never sent, and a reconcile fetches it whole. Raises
-    nothing for a text that `RejectedRow` holds.
+    `payload_text` and `reason` are those of its `RejectedRow`. A row in `NOT_AS_SENT` keeps its reason, because its
+    text is not what Microsoft sent; a reconcile fetches the original. Never raises for what `RejectedRow` holds.
     """
     if reason in NOT_AS_SENT:
         return Breach(reason)
     try:
-        found = read_referral(decode(payload_text.encode()))
+        row = read_referral(decode(payload_text.encode()))
     except ValueError:
         return Breach.TOO_DEEP
-    return found.reason if isinstance(found, RejectedRow) else found
+    return row.reason if isinstance(row, RejectedRow) else row
 
 
 def _is_key(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= MAX_KEY_LENGTH and not value.isspace()
 
 
-def _why_unwritable(item: object) -> Breach:
+def _reason_unwritable(item: object) -> Breach:
     try:
         text = json.dumps(item, ensure_ascii=False, default=str)
     except RecursionError:

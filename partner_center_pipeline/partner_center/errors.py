@@ -1,17 +1,29 @@
-"""What can go wrong between the pipeline and Microsoft, said to a person, with the next step.
+"""Errors of the sign-in and of the Referrals API. Each message tells a person what happened and what to do next.
 
-Here belong the error classes and the facts they carry. What does not belong here: deciding which of them an
-answer deserves (`client`, `sign_in`). No message holds a name, an e-mail address, a token or a key.
+PartnerCenterError      Partner Center cannot be used as asked. Where "later" is below, `transient` is True.
+  * SignInRequired      Nobody is signed in, or Microsoft ended the sign-in. Only a new sign-in helps.
+  * TokenStoreError     The stored sign-in cannot be used. A person has to act; later, where another process locks it.
+  * AccessDenied        HTTP 403: the account may not read referrals. An administrator has to act.
+  * TooEarly            The server's clock is not yet past the window's end plus the safety lag. Later.
+  * Throttled           HTTP 429 or 509, and the wait would be longer than the run may take. Later.
+  * Unreachable         No usable answer until the deadline. Later, but not for a certificate that is not trusted.
+  * ApiRefused          Any other answer that is no success. The same request is refused again.
+    + FilterRefused     The filter on `updatedDateTime` is refused. The same query without it works.
+  * ForeignHost         A next link that leads to another host. It was not followed; a new scan gets new links.
+  * ScanIncomplete      The pages contradict each other. What was delivered is right, the rest may come later.
+
+No message holds a name, an e-mail address, a token or a key. Not here: which answer leads to which error (`client`,
+`http`, `refusals`).
 """
 # ruff: noqa: N818  the names say what happened, as `except TooEarly` reads; all end in PartnerCenterError
 
 
 class PartnerCenterError(Exception):
-    """Partner Center cannot be used as asked. The message says what happened and what to do next.
+    """The base class of all errors here.
 
-    `transient` says whether the same call can succeed later without anybody doing anything. `code` is
-    Microsoft's own error code, `status` the HTTP status, `request_id` Microsoft's id of the call (for a
-    support case), `retry_after` the seconds it asks to wait; each where there is one.
+    `transient` says whether the same call can succeed later without anybody doing anything. The others are None where
+    there is none: `code` is Microsoft's own error code, `status` the HTTP status, `request_id` Microsoft's id of the
+    call (for a support case), `retry_after` the seconds that it asks to wait.
     """
 
     transient = False
@@ -36,44 +48,48 @@ class PartnerCenterError(Exception):
 
 
 class SignInRequired(PartnerCenterError):
-    """Nobody is signed in, or Microsoft wants the person back. The message ends with what to run."""
+    """A person has to sign in. The message ends with the command."""
 
 
 class TokenStoreError(PartnerCenterError):
-    """The stored sign-in cannot be used: others can read it, or the key does not fit. Nothing was changed."""
+    """The stored sign-in cannot be used. Nothing was changed."""
 
 
 class AccessDenied(PartnerCenterError):
-    """403: the signed-in account may not read referrals."""
+    """The signed-in account may not read referrals."""
 
 
 class TooEarly(PartnerCenterError):
-    """The server's clock is not yet past the window's end plus the safety lag."""
+    """The interval may not be read yet."""
 
     transient = True
 
 
 class Throttled(PartnerCenterError):
-    """Microsoft asks to wait for longer than the run may take."""
+    """Microsoft asks to wait."""
 
     transient = True
 
 
 class Unreachable(PartnerCenterError):
-    """No usable answer: no connection, a broken one, or 5xx until the deadline."""
+    """There is no usable answer."""
 
     transient = True
 
 
 class ApiRefused(PartnerCenterError):
-    """Any other answer that is no success. The message holds the API's code, message and request id."""
+    """The API refuses the request. The message holds its code, its message and the request id."""
+
+
+class FilterRefused(ApiRefused):
+    """The API takes no filter on `updatedDateTime`, in neither form of a date."""
 
 
 class ForeignHost(PartnerCenterError):
-    """A next link leads to another host. It was not followed, so the token was not sent there."""
+    """A next link leads to another host. The token was not sent there."""
 
 
 class ScanIncomplete(PartnerCenterError):
-    """The pages do not add up: what was delivered is right, but more may be missing."""
+    """The scan is not proven complete."""
 
     transient = True

@@ -1,7 +1,6 @@
-"""The one HTTP client of a process: one TLS context, timeouts, limits, and the face that MSAL wants to see.
+"""The one HTTP client of a process: TLS context, timeouts, limits, and the adapter through which MSAL sends.
 
-Here belongs how connections are made and trusted. What does not belong here: what is asked (`client`,
-`sign_in`).
+Not here: what is asked (`client`, `sign_in`).
 """
 
 import json
@@ -19,26 +18,24 @@ from partner_center_pipeline.settings import Settings, SettingsError
 
 USER_AGENT: Final = f"partner-center-pipeline/{version('partner-center-pipeline')}"
 TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
-"""Seconds. A page of 1,000 referrals may take a while to be made, a connection may not."""
+"""Seconds. A server may need a while for a page of 1,000 referrals, but not for a connection."""
 
 MAX_SIGN_IN_WAIT: Final = 60.0
-"""Seconds that one sign-in request may spend waiting between tries, all tries together."""
+"""Seconds that one sign-in request may wait between tries, all pauses together."""
 
 _LIMITS: Final = httpx.Limits(max_connections=8, max_keepalive_connections=4)
 _THROTTLED: Final = (429, 509)
-_LASTING: Final = (501, 505, 507)
+_PERMANENT: Final = (501, 505, 507)
 _LOOPBACK: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
 def build_http(settings: Settings) -> httpx.Client:
-    """A new client; the caller closes it.
+    """Return a new client; the caller closes it.
 
-    `trust_env` stays on for the sake of HTTPS_PROXY and NO_PROXY, which many companies need. The TLS context
-    is made here, explicitly, so that SSL_CERT_FILE, SSL_CERT_DIR and REQUESTS_CA_BUNDLE cannot change whom
-    the pipeline trusts: that is HUNTER_PARTNER_CENTER_CA_BUNDLE alone, or certifi's store when it is not set.
-    Redirects are not followed, because a token travels with the request.
-
-    Raises SettingsError when HUNTER_PARTNER_CENTER_CA_BUNDLE cannot be read.
+    It obeys HTTPS_PROXY and NO_PROXY (`trust_env`), which many companies need. The TLS context is made here, so that
+    SSL_CERT_FILE, SSL_CERT_DIR and REQUESTS_CA_BUNDLE do not change whom the pipeline trusts: the certificates in
+    HUNTER_PARTNER_CENTER_CA_BUNDLE alone, or certifi's when it is not set. Redirects are not followed, because a token
+    is sent with the request. Raises SettingsError when HUNTER_PARTNER_CENTER_CA_BUNDLE cannot be read.
     """
     context = _tls_context(settings)
     return httpx.Client(
@@ -47,7 +44,7 @@ def build_http(settings: Settings) -> httpx.Client:
         limits=_LIMITS,
         follow_redirects=False,
         headers={"User-Agent": USER_AGENT},
-        # A proxy cannot reach this machine's own loopback, where the local Microsoft listens.
+        # A proxy cannot reach this machine's loopback address, where the simulator listens.
         mounts={pattern: httpx.HTTPTransport(verify=context, limits=_LIMITS) for pattern in _LOOPBACK},
     )
 
@@ -66,11 +63,11 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
 
 
 class MsalHttp:
-    """What MSAL wants as `http_client`: `get`, `post`, `close`, over the process's one client.
+    """The `http_client` that MSAL is given: `get`, `post` and `close` over the process's one client.
 
-    MSAL retries nothing with a foreign client and remembers errors instead (429 and 5xx for Retry-After or 5
-    s), so what passes by itself is retried in here: broken connections, 429, 5xx, and answers that are not
-    JSON. Raises Unreachable or Throttled when that does not help within `MAX_SIGN_IN_WAIT`.
+    With a client that is not its own MSAL retries nothing, and repeats an error that it remembers without sending
+    anything (partner_center_api.md, section 8). So transient trouble is retried here: broken connections, 429, 5xx, and
+    answers that are not JSON. Raises Unreachable or Throttled when that does not help within `MAX_SIGN_IN_WAIT`.
     """
 
     def __init__(self, http: httpx.Client, clock: Clock | None = None) -> None:
@@ -84,8 +81,7 @@ class MsalHttp:
         headers: dict[str, str] | None = None,
         **_: object,
     ) -> httpx.Response:
-        """GET for MSAL."""
-        return self._send("GET", url, params=params, headers=headers)
+        return self._send_with_retries("GET", url, params=params, headers=headers)
 
     def post(
         self,
@@ -95,23 +91,19 @@ class MsalHttp:
         headers: dict[str, str] | None = None,
         **_: object,
     ) -> httpx.Response:
-        """POST for MSAL."""
-        return self._send("POST", url, params=params, data=data, headers=headers)
+        return self._send_with_retries("POST", url, params=params, data=data, headers=headers)
 
     def close(self) -> None:
-        """Nothing: the client belongs to the process, not to MSAL."""
+        """Do nothing: the client belongs to the process, not to MSAL."""
 
-    def _send(self, method: str, url: str, **request: Any) -> httpx.Response:
-        give_up_at = self._clock.monotonic() + MAX_SIGN_IN_WAIT
-        return retrying(self._clock, give_up_at)(self._once, method, url, **request)
+    def _send_with_retries(self, method: str, url: str, **options: Any) -> httpx.Response:
+        deadline = self._clock.monotonic() + MAX_SIGN_IN_WAIT
+        return retrying(self._clock, deadline)(self._send_once, method, url, **options)
 
-    def _once(self, method: str, url: str, **request: Any) -> httpx.Response:
-        response = send(
-            self._http,
-            self._http.build_request(method, url, **request),
-            at_fault="HUNTER_PARTNER_CENTER_AUTHORITY",
-        )
-        raise_if_busy(response, self._clock)
+    def _send_once(self, method: str, url: str, **options: Any) -> httpx.Response:
+        request = self._http.build_request(method, url, **options)
+        response = send_mapping_errors(self._http, request, setting="HUNTER_PARTNER_CENTER_AUTHORITY")
+        raise_for_transient_status(response, self._clock)
         try:
             json.loads(response.text)
         except ValueError:
@@ -123,17 +115,17 @@ class MsalHttp:
         return response
 
 
-def send(http: httpx.Client, request: httpx.Request, *, at_fault: str) -> httpx.Response:
-    """Send once and read the whole answer, whatever its status.
+def send_mapping_errors(http: httpx.Client, request: httpx.Request, *, setting: str) -> httpx.Response:
+    """Send once and return the whole answer, whatever its status; raise Unreachable when there is none.
 
-    Raises Unreachable when there is none; `at_fault` is the variable that names the host. An untrusted
-    certificate is the one such error that is not transient.
+    `setting` is the variable that names the host, for the message. Only for a certificate that is not trusted the error
+    is not transient.
     """
     host = request.url.host
     try:
         return http.send(request)
     except httpx.RequestError as error:
-        if _untrusted(error):
+        if _is_untrusted_certificate(error):
             raise Unreachable(
                 f"The certificate of {host} is not trusted. Where a proxy opens TLS, and for the local "
                 "Microsoft, name the CA file in HUNTER_PARTNER_CENTER_CA_BUNDLE.",
@@ -141,18 +133,17 @@ def send(http: httpx.Client, request: httpx.Request, *, at_fault: str) -> httpx.
             ) from error
         raise Unreachable(
             f"{host} cannot be reached, or broke off its answer ({type(error).__name__}). Check the "
-            f"network and {at_fault}, then try again."
+            f"network and {setting}, then try again."
         ) from error
 
 
-def raise_if_busy(response: httpx.Response, clock: Clock) -> None:
-    """Raise Throttled or Unreachable for a status that passes by itself; both honour Retry-After.
+def raise_for_transient_status(response: httpx.Response, clock: Clock) -> None:
+    """Raise Throttled for 429 and 509, and Unreachable for 408 and 5xx without 501, 505 and 507, which would repeat.
 
-    partner_center_api.md, section 4: 429 and 509 throttle; 408 and 5xx are transient but for 501, 505 and
-    507, which repeat.
+    The error has the seconds of `Retry-After`. Source: partner_center_api.md, section 4.
     """
     status = response.status_code
-    if status not in _THROTTLED and (status in _LASTING or not (status == 408 or status >= 500)):
+    if status not in _THROTTLED and (status in _PERMANENT or not (status == 408 or status >= 500)):
         return
     now = http_date(response.headers.get("date")) or clock.utc()
     seconds = retry_after(response.headers.get("retry-after"), now)
@@ -166,8 +157,8 @@ def raise_if_busy(response: httpx.Response, clock: Clock) -> None:
     )
 
 
-def _untrusted(error: BaseException) -> bool:
-    seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, ssl.SSLCertVerificationError):
-        seen = seen.__cause__ or seen.__context__
-    return seen is not None
+def _is_untrusted_certificate(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None

@@ -1,7 +1,7 @@
-"""Waits on 127.0.0.1 for the browser that comes back from Microsoft's sign-in page (RFC 8252, section 7.3).
+"""A listener on 127.0.0.1 for the browser that comes back from Microsoft's sign-in page (RFC 8252, section 7.3).
 
-Here belongs the listener for one answer. What does not belong here: what is asked, and what the answer is good for
-(`sign_in`). MSAL has a receiver too, but it listens on every interface when it finds itself in a container.
+MSAL has one, too, but inside a container that one listens on every network interface. Not here: what is asked, and what
+is done with the answer (`sign_in`).
 """
 
 import hmac
@@ -12,14 +12,14 @@ from threading import Thread
 from typing import Final, Self
 from urllib.parse import parse_qs
 
-_LONGEST_ANSWER: Final = 65_536
+_MAX_BYTES: Final = 65_536
 _SECONDS_PER_REQUEST: Final = 10.0
 _PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Partner Center pipeline</title>
 <h1>{title}</h1><p>{text}</p></html>"""
 
 
 class Loopback:
-    """A listener for one sign-in, until the `with` block ends. The answer comes as a form post that carries `state`."""
+    """A listener for one sign-in, until the `with` block ends. The answer is a form post that contains `state`."""
 
     def __init__(self, state: str) -> None:
         self._answers: SimpleQueue[dict[str, str]] = SimpleQueue()
@@ -38,16 +38,16 @@ class Loopback:
 
     @property
     def port(self) -> int:
-        """The port that the system gave."""
+        """The port that the operating system chose."""
         return self._server.server_port
 
     @property
     def redirect_uri(self) -> str:
-        """Where Microsoft has to send the browser. Entra lets the port of http://localhost be any."""
+        """Where Microsoft sends the browser. For http://localhost Entra accepts any port."""
         return f"http://localhost:{self.port}"
 
     def answer(self, seconds: float) -> dict[str, str] | None:
-        """The fields of the answer, with `code` or `error`; None when none came in time."""
+        """Return the fields of the answer, with `code` or `error`; None when none came within `seconds`."""
         try:
             return self._answers.get(timeout=seconds)
         except Empty:
@@ -60,11 +60,11 @@ def _handler(state: str, answers: "SimpleQueue[dict[str, str]]") -> type[BaseHTT
 
         def do_POST(self) -> None:
             length = self.headers.get("Content-Length", "")
-            if not length.isdecimal() or int(length) > _LONGEST_ANSWER:
+            if not length.isdecimal() or int(length) > _MAX_BYTES:
                 return self._show(HTTPStatus.BAD_REQUEST, "Nothing to see here", "This is no answer from Microsoft.")
             fields = {name: values[0] for name, values in parse_qs(self.rfile.read(int(length)).decode()).items()}
-            ours = hmac.compare_digest(fields.get("state", "").encode(), state.encode())
-            if not ours or not fields.keys() & {"code", "error"}:
+            state_fits = hmac.compare_digest(fields.get("state", "").encode(), state.encode())
+            if not state_fits or not fields.keys() & {"code", "error"}:
                 return self._show(HTTPStatus.BAD_REQUEST, "Nothing to see here", "This answer is not for this sign-in.")
             if "code" in fields:
                 self._show(HTTPStatus.OK, "Almost done", "You can close this window; the terminal says how it went.")
@@ -85,6 +85,6 @@ def _handler(state: str, answers: "SimpleQueue[dict[str, str]]") -> type[BaseHTT
             self.wfile.write(page)
 
         def log_message(self, *_: object) -> None:
-            """Nothing: the request line is the only thing known, and a browser asks for icons too."""
+            """Log nothing: a browser also asks for icons."""
 
     return Handler

@@ -1,7 +1,7 @@
-"""OData as the Referrals API speaks it: query text, next links, error bodies, Retry-After. Pure functions.
+"""OData as the Referrals API uses it: query text, next links, error bodies, Retry-After. Pure functions.
 
-Rules and quirks: partner_center_api.md, sections 1.2, 2 and 4. What does not belong here: sending anything
-(`client`), deciding what to ask next (`scan`).
+Rules and quirks: partner_center_api.md, sections 1.2, 2 and 4. Not here: sending (`client`), which page comes next
+(`scan`).
 """
 
 import math
@@ -19,8 +19,8 @@ from partner_center_pipeline.windows import render_ticks
 
 REFERRALS_PATH: Final = "/v1.0/engagements/referrals"
 
-_SAME_PLACE: Final = ("/v1.0/referrals", "/v1.0/engagments/referrals")
-"""Paths that Microsoft's own next links print for `REFERRALS_PATH` (section 2, quirks 1 and 4)."""
+_ALIAS_PATHS: Final = ("/v1.0/referrals", "/v1.0/engagments/referrals")
+"""Paths in Microsoft's next links that mean `REFERRALS_PATH` (section 2, quirks 1 and 4)."""
 
 _KNOWN_CODES: Final = frozenset(
     (
@@ -29,17 +29,17 @@ _KNOWN_CODES: Final = frozenset(
         "insufficient_claims", "insufficent_claims", "900420", "900421",
     )
 )  # fmt: skip
-"""Sections 1.3 and 4, lower-cased; `insufficent_claims` is the documentation's spelling."""
+"""Microsoft's error codes of sections 1.3 and 4, in lower case; `insufficent_claims` is the documents' spelling."""
 
 _SAFE: Final = ":'"
-"""Left readable in a query string; both are allowed there."""
+"""Characters that a query string may contain as they are."""
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _EMAIL: Final = re.compile(r"[^\s@'\"<>]+@[^\s@'\"<>]+")
 
 
 class DateLiteral(StrEnum):
-    """How a date is written in `$filter`. No document shows one (section 2, "Date literal")."""
+    """How a date is written in `$filter`. No document shows it (section 2, "Date literal")."""
 
     BARE = "bare"
     QUOTED = "quoted"
@@ -47,10 +47,10 @@ class DateLiteral(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """The first page of the referrals with `updatedDateTime` in `[updated_from, updated_before)`, by `updatedDateTime`.
+    """A query for the referrals with `updatedDateTime` in `[updated_from, updated_before)`, in that field's order.
 
-    Both bounds are ticks; None leaves that side open. `top` is the number of rows asked for; the server may
-    send fewer. `skip` is the number of rows left out at the beginning.
+    Both bounds are ticks; None leaves that side open. `top` is the number of rows asked for; the server may send fewer.
+    `skip` is the number of rows left out at the beginning.
     """
 
     top: int
@@ -60,7 +60,7 @@ class PageQuery:
     skip: int = 0
 
     def text(self, literal: DateLiteral) -> str:
-        """The percent-encoded query string."""
+        """Return the percent-encoded query string."""
         mark = "'" if literal is DateLiteral.QUOTED else ""
         conditions = [
             f"updatedDateTime {operator} {mark}{render_ticks(ticks)}{mark}"
@@ -78,63 +78,63 @@ class PageQuery:
 
     @property
     def has_dates(self) -> bool:
-        """Whether the query filters at all."""
+        """Whether the query has a filter."""
         return self.updated_from is not None or self.updated_before is not None
 
 
 def query_text(options: Mapping[str, str]) -> str:
-    """The percent-encoded query string of these options; empty ones are left out."""
+    """Return the percent-encoded query string of these options without the empty ones."""
     return "&".join(f"{name}={quote(value, safe=_SAFE)}" for name, value in options.items() if value)
 
 
 def next_url(link: str, base_url: str) -> str:
-    """The address a next link stands for, on `base_url` (`https://host[:port]`).
+    """Return the address on `base_url` (`https://host[:port]`) that a next link means.
 
-    Scheme and host are always the base's own, so a token never travels elsewhere whatever the link holds; the
-    query string is kept verbatim, because a `$skiptoken` is opaque (section 2, quirks 1 and 2). Raises
-    ForeignHost for a link to another host or port.
+    Scheme and host are always those of `base_url`, so a token is never sent to another host. The query string is not
+    changed, because a `$skiptoken` is opaque (section 2, quirks 1 and 2). Raises ForeignHost for a link to another host
+    or port.
     """
     base = urlsplit(base_url)
     endpoint = f"{base_url}{REFERRALS_PATH}"
     try:
         parts = urlsplit(urljoin(endpoint, link))
-        same = parts.hostname == base.hostname and _port(parts) == _port(base)
+        same_host = parts.hostname == base.hostname and _port(parts) == _port(base)
     except ValueError:
-        same = False
-    if not same or parts.scheme not in _DEFAULT_PORTS or parts.username is not None:
+        same_host = False
+    if not same_host or parts.scheme not in _DEFAULT_PORTS or parts.username is not None:
         raise ForeignHost(
             f"Partner Center sent a next link that leads away from {base.netloc}. It was not followed and "
             "the token was not sent. Try again later; if it stays so, check "
             "HUNTER_PARTNER_CENTER_BASE_URL and tell Microsoft."
         )
-    path = REFERRALS_PATH if parts.path.removeprefix(base.path).lower() in _SAME_PLACE else None
-    place = f"{base_url}{path}" if path else f"{base.scheme}://{base.netloc}{parts.path}"
-    return f"{place}?{parts.query}" if parts.query else place
+    is_alias = parts.path.removeprefix(base.path).lower() in _ALIAS_PATHS
+    address = endpoint if is_alias else f"{base.scheme}://{base.netloc}{parts.path}"
+    return f"{address}?{parts.query}" if parts.query else address
 
 
 def _port(parts: SplitResult) -> int | None:
-    """The port, None for the scheme's own: Microsoft's links say http where https is meant."""
+    """Return the port, None for the scheme's default: Microsoft's links say http where https is meant."""
     return None if parts.port == _DEFAULT_PORTS.get(parts.scheme) else parts.port
 
 
 @dataclass(frozen=True, slots=True)
 class ApiProblem:
-    """What an error body says. Both are empty when it says nothing that can be read."""
+    """What an error body says. Both are empty when it says nothing readable."""
 
     code: str
     message: str
 
     def says(self, text: str) -> bool:
-        """Whether code or message holds `text`."""
+        """Say whether `text` is in the code or in the message."""
         return text in self.code or text in self.message
 
 
 def read_problem(body: Any) -> ApiProblem:
-    """The problem in a decoded error body of any of the shapes of section 4.
+    """Return the problem that a decoded error body names, in any of the forms of section 4.
 
-    `{"error": {code, message, innerError}}` (the deepest known code counts), `{statusCode, message}` of the
-    gateway, `{code, description}` of the sibling API. Message: at most 300 characters, e-mail addresses
-    blotted out.
+    These are `{"error": {code, message, innerError}}` (the deepest known code counts), the gateway's
+    `{statusCode, message}`, and the CSP API's `{code, description}`. The message is cut to 300 characters, and
+    `(address)` replaces each e-mail address.
     """
     if not isinstance(body, dict):
         return ApiProblem("", "")
@@ -150,7 +150,7 @@ def read_problem(body: Any) -> ApiProblem:
 
 
 def http_date(text: str | None) -> datetime | None:
-    """The instant (UTC) in a `Date` or `Retry-After` header, or None."""
+    """Return the instant (aware, UTC) in a `Date` or `Retry-After` header; None where there is none."""
     try:
         moment = parsedate_to_datetime(text or "")
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -159,11 +159,10 @@ def http_date(text: str | None) -> datetime | None:
 
 
 def retry_after(text: str | None, now: datetime) -> float | None:
-    """Seconds to wait by a `Retry-After` header (seconds or a date; `now` is the server's time), or None.
+    """Return the seconds to wait for a `Retry-After` header, which holds seconds or a date.
 
-    None for a missing header and one that makes no sense (negative, not finite, not a date). A date that has
-    passed is
-    0. A huge number is returned as it is: whether to wait that long is the caller's decision.
+    `now` is the server's time. A date in the past gives 0; a missing header, or one without a meaning (negative, not
+    finite, not a date), gives None. The number has no upper limit: the caller decides whether to wait that long.
     """
     if text is None:
         return None

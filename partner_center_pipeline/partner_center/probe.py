@@ -1,9 +1,7 @@
-"""Asks a live Referrals API the small questions that Microsoft's documents leave open, or answer in two ways.
+"""The questions for a live Referrals API that Microsoft's documents leave open, or answer in two ways.
 
-Here belong the questions, what the documents say, what the pipeline makes of each answer. What does not belong here:
-remembering what the pipeline depends on (`capability`; the client finds that out by itself), printing (`cli.doctor`).
-
-A question costs one request of one or a few rows; no row's content leaves this module.
+A question costs one request of one or a few rows. No row's content leaves this module. Not here: storing what the
+pipeline depends on (`capability`; the client finds that out by itself), printing (`cli.doctor`).
 """
 
 import base64
@@ -24,27 +22,27 @@ from partner_center_pipeline.referral import ReferralVersion
 from partner_center_pipeline.windows import render_ticks
 
 MANY: Final = 1000
-"""Rows asked for to see how many a page holds at most; also the most that HUNTER_PARTNER_CENTER_PAGE_SIZE asks for."""
+"""Rows asked for, to see how many a page holds at most; also the upper limit of HUNTER_PARTNER_CENTER_PAGE_SIZE."""
 
 SKEW_SECONDS: Final = 30.0
-"""A clock that is further off than this is worth a look; the safety lag is two minutes by default."""
+"""A clock with a larger difference is reported; the safety lag is two minutes by default."""
 
 _NEWEST: Final = {"$orderby": "updatedDateTime desc"}
 
 
 class Verdict(StrEnum):
-    """How an answer stands to the documentation."""
+    """How an answer compares with the documentation."""
 
     DOCUMENTED = "as documented"
     DIFFERS = "differs"
     REFUSED = "refused"
     OPEN = "cannot be told"
-    """There are too few referrals, or the answer does not show it."""
+    """Too few referrals, or an answer that does not show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """One question: what was found, and what the pipeline does about it."""
+    """The result of one question: what was found, and what the pipeline does about it."""
 
     subject: str
     verdict: Verdict
@@ -53,24 +51,27 @@ class Probed:
 
 
 def probe(client: ReferralsClient) -> Iterator[Probed]:
-    """Ask everything, in order. Raises what `ReferralsClient.get_page` raises but ApiRefused for a single question."""
+    """Ask all questions and yield the results; a refusal of one is a result, too.
+
+    Raises what `ReferralsClient.get_page` raises.
+    """
     try:
         first = client.ask({**_NEWEST, "$top": "2"})
     except ApiRefused:
         first = client.ask({"$top": "2"})
     instant = _instants(first)[0] if _instants(first) else first.server_ticks
     yield from _dates(client, instant)
-    yield _asked("order by updatedDateTime asc", lambda: _order(client, "asc"), "only ranges need it; see the filter")
-    yield _asked("order by updatedDateTime desc", lambda: _order(client, "desc"), _NO_ORDER)
+    yield _ask("order by updatedDateTime asc", lambda: _order(client, "asc"), "only ranges need it; see the filter")
+    yield _ask("order by updatedDateTime desc", lambda: _order(client, "desc"), _NO_ORDER)
     one = client.ask({"$top": "1"})
     yield _top(one, len(first.items))
     many = client.ask({"$top": str(MANY)})
     yield _page_size(many)
     yield _next_link(client, one if one.next_link else many)
     yield _count(one, len(first.items))
-    yield _asked("$count", lambda: _count_option(client), "nothing is built on it")
-    yield _asked("$skip", lambda: _skip(client, one), "a page without a next link is taken for the last one")
-    yield _asked("$select", lambda: _select(client), "whole referrals are read anyway")
+    yield _ask("$count", lambda: _count_option(client), "nothing is built on it")
+    yield _ask("$skip", lambda: _skip(client, one), "a page without a next link is taken for the last one")
+    yield _ask("$select", lambda: _select(client), "whole referrals are read anyway")
     yield _clock(first)
     yield _mfa(client.token())
 
@@ -78,9 +79,9 @@ def probe(client: ReferralsClient) -> Iterator[Probed]:
 _NO_ORDER: Final = "without a filter on updatedDateTime nothing can be proven complete; tell Microsoft"
 
 
-def _asked(subject: str, look: Callable[[], Probed], consequence: str) -> Probed:
+def _ask(subject: str, question: Callable[[], Probed], consequence: str) -> Probed:
     try:
-        return look()
+        return question()
     except ApiRefused as refused:
         return Probed(subject, Verdict.REFUSED, f"HTTP {refused.status}", consequence)
 
@@ -130,10 +131,10 @@ def _order(client: ReferralsClient, direction: str) -> Probed:
     return Probed(subject, Verdict.DIFFERS, "taken, but rows are out of order", _NO_ORDER)
 
 
-def _top(one: Page, there: int) -> Probed:
+def _top(one: Page, available: int) -> Probed:
     if len(one.items) > 1:
         return Probed("$top", Verdict.DIFFERS, f"{len(one.items)} rows for $top=1", "takes pages as they come")
-    if there < 2:
+    if available < 2:
         return Probed("$top", Verdict.OPEN, "too few referrals", "asks for HUNTER_PARTNER_CENTER_PAGE_SIZE rows a page")
     if one.next_link is None:
         return Probed("$top", Verdict.DIFFERS, "ends the query, no link follows", "asks on from the last row's instant")
@@ -163,11 +164,11 @@ def _next_link(client: ReferralsClient, page: Page) -> Probed:
     return Probed("next link", verdict, form, f"asks for https and {REFERRALS_PATH}, with the link's own query")
 
 
-def _count(one: Page, there: int) -> Probed:
+def _count(one: Page, available: int) -> Probed:
     subject, consequence = "@odata.count", "nothing is built on it"
     if one.count is None:
         return Probed(subject, Verdict.DIFFERS, "absent", consequence)
-    if there < 2:
+    if available < 2:
         return Probed(subject, Verdict.OPEN, f"{one.count}; too few referrals", consequence)
     if one.count == len(one.items):
         return Probed(subject, Verdict.DOCUMENTED, "rows in the page", consequence)
@@ -183,10 +184,10 @@ def _count_option(client: ReferralsClient) -> Probed:
 
 def _skip(client: ReferralsClient, one: Page) -> Probed:
     consequence = "goes on by it where a page has no next link"
-    behind = client.ask({"$skip": "1", "$top": "1"})
+    second = client.ask({"$skip": "1", "$top": "1"})
     if not one.items:
         return Probed("$skip", Verdict.OPEN, "taken; no referral", consequence)
-    if _ids(behind)[:1] == _ids(one)[:1]:
+    if _ids(second)[:1] == _ids(one)[:1]:
         return Probed("$skip", Verdict.DIFFERS, "passed over", "a page without a next link is taken for the last one")
     return Probed("$skip", Verdict.DOCUMENTED, "taken", consequence)
 
@@ -210,18 +211,18 @@ def _clock(page: Page) -> Probed:
 
 def _mfa(token: str) -> Probed:
     consequence = "calls without it are refused since 2026-04-01 (900421): turn MFA on, then run `partner-center login`"
-    passed = mfa_in(token)
-    if passed is None:
+    has_mfa = mfa_in(token)
+    if has_mfa is None:
         return Probed("MFA claim", Verdict.OPEN, "the token cannot be read", consequence)
-    if passed:
+    if has_mfa:
         return Probed("MFA claim", Verdict.DOCUMENTED, "there", "nothing to do")
     return Probed("MFA claim", Verdict.DIFFERS, "missing", consequence)
 
 
 def mfa_in(token: str) -> bool | None:
-    """Whether an access token says that its user passed MFA (`amr`), None when it is not readable.
+    """Say whether an access token's `amr` claim names MFA; None when the token is not readable.
 
-    Only a hint for a person: a token is the API's to read, and its form may change.
+    This is only a hint for a person: a token is meant for the API, and its form may change.
     """
     try:
         body = token.split(".")[1]

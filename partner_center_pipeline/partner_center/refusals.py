@@ -1,10 +1,7 @@
-"""What Microsoft's sign-in service says no to, as an error for a person with the next step.
+"""The error, with the next step for a person, for each refusal of Microsoft's sign-in service.
 
-Here belongs the table of its error codes. What does not belong here: asking it (`sign_in`), and what the Referrals
-API refuses (`client`).
-
-Rules: partner_center_api.md, sections 1.5 and 1.6. The program branches on the OAuth `error`; AADSTS numbers only
-choose the hint (section 1.5).
+The program branches on the OAuth `error`; AADSTS numbers only choose the hint (partner_center_api.md, sections 1.5 and
+1.6). Not here: signing in (`sign_in`), what the Referrals API refuses (`client`).
 """
 
 import re
@@ -15,9 +12,9 @@ from partner_center_pipeline.partner_center.errors import PartnerCenterError, Si
 from partner_center_pipeline.partner_center.token_store import Flow
 
 REFRESH_TOKEN_DAYS: Final = 90
-"""Days after its last renewal that a refresh token dies (section 1.4)."""
+"""Days from its last renewal until a refresh token expires (section 1.4)."""
 
-_BLOCKED: Final = {
+_BLOCKED_HINTS: Final = {
     Flow.DEVICE_CODE: "A Conditional Access policy blocks this sign-in, most likely Microsoft's own \"Block device "
     "code flow\", which also ends the renewal of sign-ins made earlier. Run `partner-center login --browser` on a "
     "machine with a browser; or, in the Entra admin centre, exclude the pipeline's account from the policy "
@@ -27,7 +24,7 @@ _BLOCKED: Final = {
     "run `partner-center login --browser`.",
 }  # fmt: skip
 
-# {login} is the command of the flow at fault.
+# {login} is the command that signs in by the flow that was refused.
 _MFA: Final = "Microsoft asks for multi-factor authentication. Run `{login}` and pass the MFA prompt."
 _ENROL: Final = (
     "The account has no second factor yet. Register one at https://aka.ms/mfasetup as the pipeline's account, then run "
@@ -69,12 +66,12 @@ _HINTS: Final = {
     50105: "The account is not assigned to the app. Assign it in Enterprise applications, then run `{login}`.",
     65004: "The sign-in was declined. Run `{login}` and accept what the app asks for.",
 }  # fmt: skip
-"""AADSTS number: what to do (section 1.5, the table of numbers)."""
+"""What to do, by AADSTS number (section 1.5, the table of numbers)."""
 
-_BLOCKING: Final = frozenset((53000, 53001, 53003, 530032, 530033, 530035, 530036))
-"""AADSTS numbers of Conditional Access (section 1.5; 530036 is the renewal of a protocol-tracked sign-in)."""
+_BLOCKED_NUMBERS: Final = frozenset((53000, 53001, 53003, 530032, 530033, 530035, 530036))
+"""AADSTS numbers of Conditional Access (section 1.5); 530036 refuses to renew a protocol-tracked sign-in."""
 
-_ENDINGS: Final = {
+_OAUTH_HINTS: Final = {
     "invalid_grant": "Microsoft does not accept the stored sign-in any more: it was revoked, it expired, or a policy "
     "ended it. Run `{login}`.",
     "interaction_required": "Microsoft wants to see a person again before it renews the sign-in. Run `{login}`.",
@@ -86,35 +83,35 @@ _ENDINGS: Final = {
     "access_denied": "The sign-in was declined. Run `{login}`.",
     "bad_verification_code": "Microsoft does not know the code any more. Run `{login}`.",
 }
-"""OAuth error: what to do where no number says more (sections 1.4 and 1.5)."""
+"""What to do, by OAuth error, where no number says more (sections 1.4 and 1.5)."""
 
-_PASSING: Final = ("temporarily_unavailable", "server_error")
-"""OAuth errors that pass by themselves (RFC 6749, section 4.1.2.1)."""
+_TRANSIENT: Final = ("temporarily_unavailable", "server_error")
+"""OAuth errors after which a later try can succeed (RFC 6749, section 4.1.2.1)."""
 
 _NUMBER: Final = re.compile(r"AADSTS(\d+)")
 
 
 def refusal(answer: Mapping[str, Any], flow: Flow) -> PartnerCenterError:
-    """The error for an OAuth error response; `flow` is how the person signs in, or did.
+    """Return the error for an OAuth error response; `flow` is how the person signs in, or signed in.
 
-    Its `code` is the AADSTS number where there is one, else the OAuth error. Microsoft's own description is left out:
-    it may name the account.
+    Its `code` is the AADSTS number where there is one, otherwise the OAuth error. Microsoft's own description is left
+    out, because it may name the account.
     """
     error = str(answer.get("error", "unknown"))
-    if error in _PASSING:
+    if error in _TRANSIENT:
         return Unreachable(f"Microsoft's sign-in service is in trouble ({error}). Try again later.", code=error)
     numbers = _numbers(answer)
-    if _BLOCKING.intersection(numbers):
-        what = _BLOCKED[flow]
+    if _BLOCKED_NUMBERS.intersection(numbers):
+        hint = _BLOCKED_HINTS[flow]
     else:
-        otherwise = _ENDINGS.get(error, "Microsoft does not accept the sign-in. Run `{login}`.")
-        what = next((_HINTS[number] for number in numbers if number in _HINTS), otherwise)
+        default = _OAUTH_HINTS.get(error, "Microsoft does not accept the sign-in. Run `{login}`.")
+        hint = next((_HINTS[number] for number in numbers if number in _HINTS), default)
     aadsts = f"AADSTS{numbers[0]}" if numbers else None
-    named = ", ".join(part for part in (error, aadsts) if part)
-    return SignInRequired(f"{what.format(login=flow.command)} ({named})", code=aadsts or error)
+    codes = ", ".join(part for part in (error, aadsts) if part)
+    return SignInRequired(f"{hint.format(login=flow.command)} ({codes})", code=aadsts or error)
 
 
 def _numbers(answer: Mapping[str, Any]) -> list[int]:
-    """A browser brings the error without `error_codes`; then the number stands in the description."""
+    """Return the AADSTS numbers. A browser's answer has no `error_codes`; then the number is in the description."""
     listed = [number for number in answer.get("error_codes") or () if isinstance(number, int)]
     return listed or [int(number) for number in _NUMBER.findall(str(answer.get("error_description", "")))[:1]]

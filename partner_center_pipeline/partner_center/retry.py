@@ -1,6 +1,6 @@
-"""How often and how long to try again: one rule for the API and the sign-in service.
+"""How often to retry, and how long to wait before it: one rule for the API and the sign-in service.
 
-What does not belong here: telling which errors are transient (`errors`, `http`).
+Not here: which errors are transient (`errors`, `http`).
 """
 
 import logging
@@ -13,18 +13,18 @@ from partner_center_pipeline.partner_center.clock import Clock
 from partner_center_pipeline.partner_center.errors import PartnerCenterError
 
 MAX_BACKOFF: Final = 30.0
-"""Seconds that a pause which Microsoft did not ask for may last."""
+"""The longest pause (seconds) when Microsoft does not ask for a longer one."""
 
 _log = logging.getLogger(__name__)
 
 
 def retrying(clock: Clock, deadline: float, on_wait: Callable[[float], None] | None = None) -> Retrying:
-    """A tenacity caller that repeats a call while it raises transient PartnerCenterErrors.
+    """Return a tenacity object that calls a function again while it raises a transient PartnerCenterError.
 
-    A pause is random between 0 and 0.5 s, 1 s, 2 s ... up to `MAX_BACKOFF` ("full jitter": many clients do
-    not come back at once), but at least what the error's `retry_after` asks for. A pause that would end after
-    `deadline` (seconds of `clock.monotonic()`) is not begun: the error is raised, and says how long was
-    waited. `on_wait` is told each pause's seconds.
+    A pause is random between 0 and 0.5 s, 1 s, 2 s ... up to `MAX_BACKOFF` ("full jitter", so that many clients do not
+    come back at once), but at least the error's `retry_after`. A pause that would end after `deadline` (seconds of
+    `clock.monotonic()`) is not begun: the error is raised, and its message says how often was tried and how long was
+    waited. `on_wait` is called with the seconds of each pause.
     """
     jitter = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF)
 

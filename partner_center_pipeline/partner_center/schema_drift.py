@@ -1,7 +1,7 @@
-"""Tells what a payload holds that no source of Microsoft's names: unknown fields, and unknown values of enumerations.
+"""Drift: fields, and values of enumerations, that are in a payload but in no source of Microsoft's.
 
-What belongs here: comparing a payload with what is known (referral_shape.toml, which names its sources). What does not:
-what breaks the contract (`contract`; drift breaks nothing, the row loads), keeping what was found (`warehouse.drift`).
+What is known is in referral_shape.toml, with its sources. A row with drift is loaded like any other. Not here: what
+breaks the contract (`contract`), storing what was found (`warehouse.drift`).
 """
 
 import re
@@ -18,23 +18,23 @@ from partner_center_pipeline.referral import Drift, DriftKind, NewDrift
 
 _NAME: Final = re.compile(r"[A-Za-z_$][\w$-]{0,63}(?:@odata\.[A-Za-z.]{1,30})?|@odata\.[A-Za-z.]{1,30}", re.ASCII)
 _CODE: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
-_MOST_DIGITS: Final = 4
-"""A key with more digits is no name of a field but an id or a number, and each referral would bring another."""
+_MAX_DIGITS: Final = 4
+"""A key with more digits is not a field's name but an id or a number, which differs from referral to referral."""
 
 _OTHER: Final = "(other)"
-"""Stands for a key that is no name, such as an address, and for text that is no code."""
+"""Shown for a key that is not a name, such as an address, and for text that is not a code."""
 
 
 @dataclass(slots=True)
 class _Known:
-    """An object's known fields: all names, those with fields of their own, those with an enumeration's values."""
+    """An object's known fields: all names, those that hold objects, and those that hold an enumeration's values."""
 
     names: set[str] = field(default_factory=set)
     objects: dict[str, "_Known"] = field(default_factory=dict)
     values: dict[str, frozenset[object]] = field(default_factory=dict)
 
     def at(self, path: str) -> "_Known":
-        """The object at a path such as `a.b[].c`, made where it is new; "" is this one."""
+        """Return the object at a path such as `a.b[].c`, created where it is missing; "" is this one."""
         here = self
         for name in path.replace("[]", "").split(".") if path else ():
             here = here.objects.setdefault(name, _Known())
@@ -52,49 +52,49 @@ def _known() -> _Known:
             known.at(path).names.update(names)
     for path, members in values.items():
         parent, _, name = path.rpartition(".")
-        # "" and null say that there is none.
+        # "" and null mean that there is no value.
         known.at(parent.removesuffix("[]")).values[name] = frozenset((*members, "", None))
     return known
 
 
 class DriftWatch:
-    """Tells what is unknown in many payloads, each thing once.
+    """Finds the drift in many payloads, and reports each once.
 
-    What it told is known to it from then on, so that a field that Microsoft added costs no more than any other.
+    What was reported counts as known from then on, so that a field that Microsoft added costs no more than any other.
     """
 
     def __init__(self) -> None:
         self._known = deepcopy(_known())
-        self._told: set[Drift] = set()
+        self._reported: set[Drift] = set()
 
-    def news(self, referrals: Sequence[tuple[str, dict[str, Any]]]) -> list[NewDrift]:
-        """What in these payloads, each beside its referral's id, was not told before, and the first that shows it.
+    def new_drift(self, referrals: Sequence[tuple[str, dict[str, Any]]]) -> list[NewDrift]:
+        """Return the drift not reported before, sorted, each with the id of the first referral that shows it.
 
-        Sorted; empty for usual payloads. Never raises for what the contract let pass: at most 254 levels deep, numbers
-        and text of any size.
+        `referrals` are pairs of id and payload. Never raises for payloads that pass the contract: at most 254 levels
+        deep, numbers and text of any size.
         """
         if self._are_usual([payload for _, payload in referrals]):
             return []
-        news: dict[Drift, str] = {}
+        new: dict[Drift, str] = {}
         for referral_id, payload in referrals:
             for found in _of_object(payload, self._known, ""):
-                if found.drift not in self._told:
-                    news.setdefault(found.drift, referral_id)
+                if found.drift not in self._reported:
+                    new.setdefault(found.drift, referral_id)
                 found.learn()
-        self._told.update(news)
-        return sorted(news.items())
+        self._reported.update(new)
+        return sorted(new.items())
 
     def _are_usual(self, payloads: list[dict[str, Any]]) -> bool:
         try:
             return _are_usual(payloads, self._known)
-        except TypeError:  # a list or an object in a value's place has no hash
+        except TypeError:  # a list or an object in the place of a value has no hash
             return False
 
 
 def _are_usual(found: list[dict[str, Any]], known: _Known) -> bool:
-    """Whether nothing in these objects, all of the same place, is unknown; nearly always so.
+    """Say whether these objects, all from the same path, hold nothing unknown, which is nearly always so.
 
-    Field by field over all of them, which is faster than object by object.
+    It compares field by field over all objects, which is faster than object by object.
     """
     if not set().union(*found) <= known.names:
         return False
@@ -102,23 +102,25 @@ def _are_usual(found: list[dict[str, Any]], known: _Known) -> bool:
         if not members.issuperset(map(dict.get, found, repeat(name))):
             return False
     for name, inner in known.objects.items():
-        inside: list[dict[str, Any]] = []
+        inside: list[Any] = []
         for value in map(dict.get, found, repeat(name)):
-            # JSON holds no subclasses, and asking for the class itself is faster.
+            # Decoded JSON has no subclasses, and comparing the class itself is faster.
             if value.__class__ is dict:
                 inside.append(value)
             elif value.__class__ is list:
-                if any(item.__class__ is list for item in value):
-                    return False
-                inside += [item for item in value if item.__class__ is dict]
-        if inside and not _are_usual(inside, inner):
+                inside += value
+        classes = set(map(type, inside))
+        if list in classes:
+            return False
+        objects = inside if classes <= {dict} else [item for item in inside if item.__class__ is dict]
+        if objects and not _are_usual(objects, inner):
             return False
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Drift, and where it is unknown: a name to `known`, or a value of the enumeration of that name."""
+    """Drift, with what `learn` needs: `known` lacks `name`, or the enumeration of that name lacks `value`."""
 
     drift: Drift
     known: _Known
@@ -126,7 +128,7 @@ class _Found:
     value: object = None
 
     def learn(self) -> None:
-        """Make it known, unless what it holds may be another in each referral."""
+        """Add it to what is known, unless it may differ from referral to referral."""
         if self.drift.kind is DriftKind.FIELD and self.drift.path.endswith(self.name):
             self.known.names.add(self.name)
         elif self.drift.kind is DriftKind.VALUE and self.drift.value == self.value:
@@ -139,7 +141,7 @@ def _of_object(found: Mapping[str, Any], known: _Known, before: str) -> Iterator
             yield _Found(Drift(DriftKind.FIELD, before + _shown_name(name)), known, name)
     for name, members in known.values.items():
         value = found.get(name)
-        # A list or an object has no hash, and is no member either.
+        # A list or an object has no hash, and is never a member.
         if isinstance(value, list | dict) or value not in members:
             yield _Found(Drift(DriftKind.VALUE, before + name, _shown_value(value)), known, name, value)
     for name, inner in known.objects.items():
@@ -157,7 +159,7 @@ def _of_value(value: object, known: _Known, path: str) -> Iterator[_Found]:
 
 
 def _shown_name(name: str) -> str:
-    return name if _NAME.fullmatch(name) and sum(map(str.isdigit, name)) <= _MOST_DIGITS else _OTHER
+    return name if _NAME.fullmatch(name) and sum(map(str.isdigit, name)) <= _MAX_DIGITS else _OTHER
 
 
 def _shown_value(value: object) -> str:

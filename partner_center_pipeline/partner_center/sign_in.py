@@ -1,9 +1,7 @@
-"""Signing in to Microsoft: a person once, by device code or browser; silent renewal ever after.
+"""The sign-in to Microsoft through MSAL: a person signs in once, by device code or browser; renewal is silent.
 
-Here belongs all that uses MSAL. What does not belong here: how the result is kept (`token_store`), how
+Rules: partner_center_api.md, sections 1.3 to 1.6 and 8. Not here: how the result is stored (`token_store`), how
 connections are made (`http`), what Microsoft's refusals mean (`refusals`).
-
-Rules: partner_center_api.md, sections 1.3 to 1.6 and 8.
 """
 
 import logging
@@ -28,13 +26,13 @@ from partner_center_pipeline.partner_center.token_store import Flow, SignInStore
 from partner_center_pipeline.settings import Settings, SettingsError
 
 WARN_AFTER_DAYS: Final = 75
-"""Days without a renewal after which a person should look (section 1.4)."""
+"""Days without a renewal after which a person is warned (section 1.4)."""
 
 BROWSER_SECONDS: Final = 300.0
-"""How long a person may take at the sign-in page in the browser."""
+"""Seconds that a person may take at the sign-in page in the browser."""
 
 RENEW_AHEAD: Final = timedelta(minutes=5)
-"""An access token with less left than this counts as expired, as it does in MSAL."""
+"""An access token that ends sooner than this counts as expired, as in MSAL."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,28 +53,26 @@ class DeviceCode:
 
 @dataclass(frozen=True, slots=True)
 class SignInStatus:
-    """How the stored sign-in stands, without asking Microsoft. Times are UTC; None where nobody is signed in.
+    """The state of the stored sign-in, as far as this machine knows. Times are UTC; None where nobody is signed in.
 
-    `signed_in_at` is when a person last signed in, by `flow`; `renewed_at` when the refresh token last changed,
-    `age_days` the days since then: at `REFRESH_TOKEN_DAYS` it dies. `token_expires_at` is the access token's
-    own end.
+    `signed_in_at` is when a person last signed in, by `flow`; `renewed_at` is when the refresh token last changed, and
+    `age_days` the time since then: it expires at `REFRESH_TOKEN_DAYS`.
     """
 
     signed_in: bool
     signed_in_at: datetime | None = None
     renewed_at: datetime | None = None
     age_days: float | None = None
-    token_expires_at: datetime | None = None
     flow: Flow | None = None
 
     @property
     def days_left(self) -> float | None:
-        """Days until the sign-in ends unless it is renewed before; 0 when it has ended."""
+        """Days until the sign-in ends if it is not renewed; 0 when it has ended."""
         return None if self.age_days is None else max(0.0, REFRESH_TOKEN_DAYS - self.age_days)
 
     @property
     def warning(self) -> str | None:
-        """What to tell a person from `WARN_AFTER_DAYS` on; None before."""
+        """The warning for a person from `WARN_AFTER_DAYS` on; None before."""
         if self.age_days is None or self.flow is None or self.age_days < WARN_AFTER_DAYS:
             return None
         return (
@@ -86,9 +82,9 @@ class SignInStatus:
 
 
 class SignIn:
-    """The sign-in of one process. One object may be shared by threads; processes share it through `store`.
+    """The sign-in of one process. Threads may share one object; processes share the sign-in through `store`.
 
-    Nothing is sent before the first call that needs it (MSAL's constructor itself asks the authority).
+    MSAL's application is made by the first call that needs it, because its constructor already asks the authority.
     """
 
     def __init__(self, settings: Settings, http: httpx.Client, store: SignInStore, clock: Clock | None = None) -> None:
@@ -100,13 +96,13 @@ class SignIn:
         self._cache = msal.SerializableTokenCache()
         self._app: Any = None
         self._token: str | None = None
-        self._good_until = datetime.min.replace(tzinfo=UTC)
+        self._use_until = datetime.min.replace(tzinfo=UTC)
 
     def begin(self) -> DeviceCode:
         """Ask Microsoft for a device code.
 
-        Raises SettingsError when HUNTER_PARTNER_CENTER_CLIENT_ID or _TENANT_ID is missing, SignInRequired
-        when Microsoft refuses (the message says why), Unreachable, Throttled.
+        Raises SettingsError when HUNTER_PARTNER_CENTER_CLIENT_ID or HUNTER_PARTNER_CENTER_TENANT_ID is missing,
+        SignInRequired when Microsoft refuses (the message says why), Unreachable, Throttled.
         """
         with self._lock:
             flow = self._application().initiate_device_flow(scopes=[self._settings.partner_center_scope])
@@ -121,30 +117,30 @@ class SignIn:
         )
 
     def finish(self, code: DeviceCode, cancelled: Callable[[], bool] = lambda: False) -> SignInStatus:
-        """Wait until the person has signed in, keep the result, and say how it stands.
+        """Wait until the person has signed in, store the result, and return its status.
 
-        Blocks for as long as the code lives; `cancelled` is asked about once a second. A sign-in that was
-        stored before is replaced only when this one succeeds. Raises SignInRequired when it does not,
-        Unreachable, Throttled.
+        This blocks until the code expires at the latest; `cancelled` is called about once a second. A sign-in that was
+        stored before is replaced only when this one succeeds. Raises SignInRequired when it does not, Unreachable,
+        Throttled.
         """
 
-        def over(flow: dict[str, Any]) -> bool:
+        def ends(flow: dict[str, Any]) -> bool:
             return cancelled() or datetime.now(UTC).timestamp() > flow["expires_at"]
 
-        # A fresh cache: whoever signs in now is the only account that may be used from now on.
+        # A new cache: from now on only the account that signs in now may be used.
         cache = msal.SerializableTokenCache()
-        result = self._application(cache).acquire_token_by_device_flow(code.flow, exit_condition=over)
+        result = self._application(cache).acquire_token_by_device_flow(code.flow, exit_condition=ends)
         if "access_token" not in result:
             if cancelled():
                 raise SignInRequired("The sign-in was cancelled. Run `partner-center login`.", code="cancelled")
             raise refusal(result, Flow.DEVICE_CODE)
-        return self._keep(cache, Flow.DEVICE_CODE)
+        return self._save(cache, Flow.DEVICE_CODE)
 
     def through_browser(self, show: Callable[[str], None], seconds: float = BROWSER_SECONDS) -> SignInStatus:
-        """Sign in with authorization code and PKCE: the way where a tenant blocks device code (section 1.6).
+        """Sign in with authorization code and PKCE, for a tenant that blocks device code (section 1.6).
 
-        `show` is given the address that the person has to open in a browser of this machine; then this waits up to
-        `seconds` for the browser to come back. A sign-in that was stored before is replaced only when this one
+        `show` is called with the address that the person has to open in a browser of this machine; then this waits up
+        to `seconds` for the browser to come back. A sign-in that was stored before is replaced only when this one
         succeeds. Raises SignInRequired when it does not, Unreachable, Throttled, SettingsError.
         """
         cache = msal.SerializableTokenCache()
@@ -170,42 +166,38 @@ class SignIn:
         result = app.acquire_token_by_auth_code_flow(flow, answer)
         if "access_token" not in result:
             raise refusal(result, Flow.BROWSER)
-        return self._keep(cache, Flow.BROWSER)
+        return self._save(cache, Flow.BROWSER)
 
     def token(self, *, renew: bool = False) -> str:
-        """An access token that is good for `RENEW_AHEAD` at least, renewed silently when it has to be.
+        """Return an access token that is valid for at least `RENEW_AHEAD`, silently renewed where necessary.
 
-        `renew`: the last token was refused, so get another one. Of several processes that renew at once, one
-        asks Microsoft and the others take what it stored. Raises SignInRequired when only a person can help,
+        `renew`: the API refused the last token, so get another one. When several processes renew at the same time, one
+        asks Microsoft and the others use what it stored. Raises SignInRequired when only a person can help,
         Unreachable, Throttled, TokenStoreError, SettingsError.
         """
         with self._lock:
-            if not renew and self._token is not None and self._clock.utc() < self._good_until:
+            if not renew and self._token is not None and self._clock.utc() < self._use_until:
                 return self._token
             if self._store.read() is None:
                 raise SignInRequired("Nobody is signed in to Partner Center; run `partner-center login`.")
             with self._store.locked():
-                return self._silently(renew)
+                return self._token_silently(renew)
 
     def status(self) -> SignInStatus:
-        """How the stored sign-in stands. Asks nobody. Raises TokenStoreError, SettingsError."""
+        """Return the status of the stored sign-in; nothing is sent. Raises TokenStoreError, SettingsError."""
         stored = self._store.read()
         return SignInStatus(signed_in=False) if stored is None else self._status_of(stored)
 
     def _status_of(self, stored: StoredSignIn) -> SignInStatus:
-        cache = msal.SerializableTokenCache()
-        cache.deserialize(stored.msal_cache)
-        ends = [int(token["expires_on"]) for token in cache.search(cache.CredentialType.ACCESS_TOKEN, now=0)]
         return SignInStatus(
             signed_in=True,
             signed_in_at=stored.signed_in_at,
             renewed_at=stored.renewed_at,
             age_days=(self._clock.utc() - stored.renewed_at) / timedelta(days=1),
-            token_expires_at=datetime.fromtimestamp(max(ends), UTC) if ends else None,
             flow=stored.flow,
         )
 
-    def _keep(self, cache: Any, flow: Flow) -> SignInStatus:
+    def _save(self, cache: Any, flow: Flow) -> SignInStatus:
         now = self._clock.utc()
         stored = StoredSignIn(msal_cache=cache.serialize(), signed_in_at=now, renewed_at=now, flow=flow)
         with self._lock, self._store.locked():
@@ -213,7 +205,7 @@ class SignIn:
             self._token = None
         return self._status_of(stored)
 
-    def _silently(self, renew: bool) -> str:
+    def _token_silently(self, renew: bool) -> str:
         app = self._application()
         stored = self._store.read()  # again: another process may have renewed while this one waited for the lock
         if stored is not None:
@@ -245,11 +237,11 @@ class SignIn:
             )
         token = str(result["access_token"])
         self._token = token
-        self._good_until = now + timedelta(seconds=int(result["expires_in"])) - RENEW_AHEAD
+        self._use_until = now + timedelta(seconds=int(result["expires_in"])) - RENEW_AHEAD
         return token
 
     def _application(self, cache: Any = None) -> Any:
-        """The MSAL application over `cache`, or the process's own one."""
+        """Return a new MSAL application over `cache`, or without one the process's own."""
         if cache is None and self._app is not None:
             return self._app
         settings = self._settings
@@ -266,7 +258,7 @@ class SignIn:
                 authority=settings.authority_url,
                 http_client=self._http,
                 token_cache=self._cache if cache is None else cache,
-                # A host that Microsoft does not know must not be looked up at Microsoft.
+                # MSAL must not ask Microsoft about a host that is not Microsoft's.
                 instance_discovery=host in WELL_KNOWN_AUTHORITY_HOSTS,
             )
         except (ValueError, KeyError):

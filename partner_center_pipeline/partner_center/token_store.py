@@ -1,7 +1,6 @@
-"""Keeps the sign-in: encrypted, private, and whole whatever crashes.
+"""The stored sign-in: encrypted, private, and whole after a crash. It is in a file, or in a place that machines share.
 
-Here belong the file, the keys and the lock, and how a shared place is used. What does not belong here: what the
-sign-in means and when it is renewed (`sign_in`), and where a shared place is (the warehouse has one).
+Not here: what the sign-in means and when it is renewed (`sign_in`), the shared place itself (`warehouse.tokens`).
 """
 
 import os
@@ -22,21 +21,20 @@ from partner_center_pipeline.settings import SettingsError
 
 KEY_VARIABLE: Final = "HUNTER_PARTNER_CENTER_TOKEN_KEY"
 LOCK_SECONDS: Final = 90.0
-"""How long to wait for another process that is renewing; longer than its own `MAX_SIGN_IN_WAIT`."""
+"""How long to wait for another process that renews; longer than its `MAX_SIGN_IN_WAIT`."""
 
 _CACHE_FILE: Final = "sign_in.bin"
 _KEY_FILE: Final = "sign_in.key"
 _LOCK_FILE: Final = "sign_in.lock"
-_TEMPORARY: Final = ".sign_in-"
-_OTHERS: Final = 0o077
+_TEMPORARY_PREFIX: Final = ".sign_in-"
+_OTHERS_MODE: Final = 0o077
 _NEW_KEY: Final = (
     "make one with `python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`"
 )
 
 
 class Flow(StrEnum):
-    """How a person signed in. Conditional Access remembers it for as long as the sign-in is renewed
-    (partner_center_api.md, section 1.6, "protocol tracked")."""
+    """How a person signed in, which also matters for renewals (partner_center_api.md, "Protocol tracked")."""
 
     DEVICE_CODE = "device_code"
     BROWSER = "browser"
@@ -44,12 +42,12 @@ class Flow(StrEnum):
 
     @property
     def command(self) -> str:
-        """What signs in this way."""
+        """The command that signs in this way."""
         return "partner-center login" + (" --browser" if self is Flow.BROWSER else "")
 
 
 class StoredSignIn(BaseModel):
-    """MSAL's serialized cache, when a person last signed in and how, when the refresh token last changed (UTC)."""
+    """MSAL's serialized cache, when (UTC) and how a person last signed in, and when the refresh token last changed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,9 +59,9 @@ class StoredSignIn(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class KeyFit:
-    """How many keys are known, and the number of the one that opens the stored sign-in; number 1 encrypts.
+    """Which key decrypts the stored sign-in: number `fits` of `known` keys in `source`, a file or a variable.
 
-    `source` is the file or variable that holds them.
+    Number 1 is the one that encrypts.
     """
 
     source: str
@@ -72,23 +70,22 @@ class KeyFit:
 
 
 class SignInStore(Protocol):
-    """Where a process finds the sign-in. `TokenStore` keeps it on this machine, `SharedTokenStore` for several.
+    """Stores the sign-in, `TokenStore` for this machine, `SharedTokenStore` for several.
 
-    Any method raises TokenStoreError when what is stored cannot be used, and SettingsError when a key is no Fernet
-    key.
+    Every method raises TokenStoreError when what is stored cannot be used, SettingsError when a key is no Fernet key.
     """
 
     @property
     def where(self) -> str:
-        """The place, for people."""
+        """The place, as text for people."""
         ...
 
     def locked(self) -> AbstractContextManager[None]:
-        """Be the only thread of the only process that renews or writes. Does not nest."""
+        """Hold the lock for renewing and writing, against other threads and processes. Does not nest."""
         ...
 
     def read(self) -> StoredSignIn | None:
-        """The stored sign-in, or None. Needs no lock."""
+        """Return the stored sign-in, or None. Needs no lock."""
         ...
 
     def write(self, stored: StoredSignIn) -> None:
@@ -96,46 +93,45 @@ class SignInStore(Protocol):
         ...
 
     def rotate_key(self) -> None:
-        """Encrypt the stored sign-in anew, so that the old key opens it no more. Takes the lock.
+        """Encrypt the stored sign-in with a new key, so that the old one cannot decrypt it. Takes the lock.
 
         Raises SignInRequired when nobody is signed in.
         """
         ...
 
     def key_fit(self) -> KeyFit | None:
-        """Which key opens the stored sign-in; None when nobody is signed in."""
+        """Return which key decrypts the stored sign-in; None when nobody is signed in."""
         ...
 
 
 class SealedPlace(Protocol):
-    """Keeps one encrypted sign-in for several machines. It knows neither the key nor what is inside."""
+    """A place that holds one encrypted sign-in for several machines, and does not know the key."""
 
     @property
     def where(self) -> str:
-        """The place, for people."""
+        """The place, as text for people."""
         ...
 
     def locked(self, seconds: float) -> AbstractContextManager[None]:
-        """Be the only one on any machine that renews or writes; wait up to `seconds` for it. Does not nest."""
+        """Hold the lock against all machines; wait up to `seconds` for it. Does not nest."""
         ...
 
     def read(self) -> bytes | None:
-        """What is kept, or None."""
+        """Return the encrypted sign-in, or None."""
         ...
 
     def write(self, sealed: bytes) -> None:
-        """Replace what is kept. Call it inside `locked()`."""
+        """Replace the encrypted sign-in. Call it inside `locked()`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TokenStore:
-    """The sign-in in a file of `folder` (made when it is missing, 0700; the files in it are 0600).
+    """The sign-in in a file of `folder`, which is created where it is missing (mode 0700; its files have 0600).
 
-    `key` is HUNTER_PARTNER_CENTER_TOKEN_KEY: one Fernet key, or several with commas between them, of which the first
-    encrypts and all decrypt. None: a key file beside the cache, made at the first write.
-
-    Raises TokenStoreError also when the folder or a file in it is open to others.
+    `key` is HUNTER_PARTNER_CENTER_TOKEN_KEY: one Fernet key, or several separated by commas; the first encrypts, and
+    all decrypt. None: a key file beside the cache, created by the first write. Raises TokenStoreError also when other
+    users may open the folder or a file in it.
     """
 
     folder: Path
@@ -143,12 +139,10 @@ class TokenStore:
 
     @property
     def where(self) -> str:
-        """The file."""
         return str(self.folder / _CACHE_FILE)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only thread of the only process that renews or writes. Does not nest."""
         self._make_folder()
         lock = FileLock(self.folder / _LOCK_FILE, timeout=LOCK_SECONDS, mode=0o600)
         try:
@@ -164,31 +158,29 @@ class TokenStore:
             lock.release()
 
     def read(self) -> StoredSignIn | None:
-        """The stored sign-in, or None. Needs no lock: a write replaces the file as a whole."""
-        try:
+        try:  # without a lock: a write replaces the file as a whole
             return self._read_once()
         except TokenStoreError:
-            # A rotation may have replaced key and cache between the two reads; what is read now fits, or never will.
+            # `rotate_key` may have replaced key and cache between the two reads. Then the second try fits.
             return self._read_once()
 
     def write(self, stored: StoredSignIn) -> None:
-        """Replace the stored sign-in. Call it inside `locked()`."""
         self._make_folder()
         if self.key is None and not (self.folder / _KEY_FILE).exists():
             self._replace(_KEY_FILE, Fernet.generate_key() + b"\n")
         self._replace(_CACHE_FILE, _seal(stored, self._keys()))
 
     def rotate_key(self) -> None:
-        """Encrypt with the variable's first key, or with a new key file, and forget the old one."""
+        """Encrypt with the variable's first key, or with a new key in the key file, and remove the old one there."""
         with self.locked():
             sealed = self._sealed()
             if sealed is None:
-                raise _nothing_to_encrypt()
+                raise _nobody_signed_in()
             if self.key is not None:
                 self._replace(_CACHE_FILE, _rotated(sealed, self._keys(), self._source, self.where))
                 return
             new = Fernet.generate_key()
-            # Whatever step a crash comes after, the key file opens the cache.
+            # In this order the key file decrypts the cache after a crash at any step.
             both = new + b"\n" + self._read_private(self.folder / _KEY_FILE)
             rotated = _rotated(sealed, [Fernet(new), *self._keys()], self._source, self.where)
             self._replace(_KEY_FILE, both)
@@ -196,7 +188,6 @@ class TokenStore:
             self._replace(_KEY_FILE, new + b"\n")
 
     def key_fit(self) -> KeyFit | None:
-        """Which key opens the stored sign-in; None when nobody is signed in."""
         sealed = self._sealed()
         return None if sealed is None else _fit(sealed, self._keys(), self._source, self.where)
 
@@ -236,10 +227,10 @@ class TokenStore:
         return path.read_bytes()
 
     def _replace(self, name: str, content: bytes) -> None:
-        """Write `content` so that a reader, and a crash at any moment, meets the old file or the new one."""
-        for left_over in self.folder.glob(f"{_TEMPORARY}*"):
-            left_over.unlink(missing_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=self.folder)  # mkstemp makes it 0600
+        """Write a file so that a reader, also after a crash at any moment, finds the old content or the new, whole."""
+        for leftover in self.folder.glob(f"{_TEMPORARY_PREFIX}*"):
+            leftover.unlink(missing_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=self.folder)  # mkstemp makes it 0600
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -253,7 +244,7 @@ class TokenStore:
 
     def _refuse_open_to_others(self, path: Path) -> None:
         mode = path.stat().st_mode
-        if mode & _OTHERS:
+        if mode & _OTHERS_MODE:
             right = "700" if path.is_dir() else "600"
             raise TokenStoreError(
                 f"{path} is open to other users of this machine (mode {mode & 0o777:o}), and it guards the "
@@ -264,9 +255,9 @@ class TokenStore:
 
 @dataclass(frozen=True, slots=True)
 class SharedTokenStore:
-    """The sign-in of several machines, kept in `place` and encrypted as `TokenStore` does it.
+    """The sign-in of several machines in `place`, encrypted like that of `TokenStore`.
 
-    `key` as there, but it has to be set: a key file would stay on the machine that made it.
+    `key` has to be set here: a key file would exist only on the machine that created it.
     """
 
     place: SealedPlace
@@ -274,34 +265,28 @@ class SharedTokenStore:
 
     @property
     def where(self) -> str:
-        """The place's own name."""
         return self.place.where
 
     def locked(self) -> AbstractContextManager[None]:
-        """Be the only one on any machine that renews or writes. Does not nest."""
         return self.place.locked(LOCK_SECONDS)
 
     def read(self) -> StoredSignIn | None:
-        """The stored sign-in, or None."""
-        keys = self._keys()  # first: a missing key is said before anybody has signed in
+        keys = self._keys()  # first, so that a missing key is reported before anybody has signed in
         sealed = self.place.read()
         return None if sealed is None else _open(sealed, keys, KEY_VARIABLE, self.where)
 
     def write(self, stored: StoredSignIn) -> None:
-        """Replace the stored sign-in. Call it inside `locked()`."""
         self.place.write(_seal(stored, self._keys()))
 
     def rotate_key(self) -> None:
-        """Encrypt with the variable's first key."""
         keys = self._keys()
         with self.locked():
             sealed = self.place.read()
             if sealed is None:
-                raise _nothing_to_encrypt()
+                raise _nobody_signed_in()
             self.place.write(_rotated(sealed, keys, KEY_VARIABLE, self.where))
 
     def key_fit(self) -> KeyFit | None:
-        """Which key opens the stored sign-in; None when nobody is signed in."""
         keys = self._keys()
         sealed = self.place.read()
         return None if sealed is None else _fit(sealed, keys, KEY_VARIABLE, self.where)
@@ -338,7 +323,7 @@ def _fit(sealed: bytes, keys: list[Fernet], source: str, where: str) -> KeyFit:
 
 
 def _rotated(sealed: bytes, keys: list[Fernet], source: str, where: str) -> bytes:
-    """`sealed`, encrypted with the first of `keys`. A single key is refused: it would change nothing."""
+    """Return `sealed` encrypted with the first of `keys`. Raises TokenStoreError for one key: nothing would change."""
     if len(keys) == 1:
         raise TokenStoreError(
             f"{source} holds one key, so there is none to change to. Set it to NEW,OLD on every machine that uses "
@@ -357,7 +342,7 @@ def _no_key_fits(source: str, where: str) -> TokenStoreError:
     )
 
 
-def _nothing_to_encrypt() -> SignInRequired:
+def _nobody_signed_in() -> SignInRequired:
     return SignInRequired("Nobody is signed in, so there is nothing to encrypt anew; run `partner-center login`.")
 
 
@@ -371,7 +356,7 @@ def _keys_of_variable(key: SecretStr) -> list[Fernet]:
 
 
 def _keys_of(texts: list[str]) -> list[Fernet]:
-    """Raises ValueError when there is no key, or one that is none."""
+    """Return the Fernet keys of these texts. Raises ValueError for no key, and for a text that is no key."""
     keys = [Fernet(text.strip()) for text in texts if text.strip()]
     if not keys:
         raise ValueError("no key")

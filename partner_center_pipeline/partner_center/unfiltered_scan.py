@@ -1,6 +1,6 @@
-"""Scans an interval without a filter: the list from the newest referral down to the interval's start, until it is sure.
+"""The scan without a filter: it reads the list from the newest referral down, until two passes agree.
 
-The argument for it is `scan`'s, 6 to 9. What does not belong here: the scan with a filter (`keyset_scan`).
+Why it is complete: windows.md, "Why a scan is complete", 6 to 9. Not here: the scan with a filter (`keyset_scan`).
 """
 
 import logging
@@ -19,7 +19,7 @@ from partner_center_pipeline.partner_center.page_reader import (
     MAX_EMPTY_PAGES,
     ContradictionError,
     Key,
-    Reader,
+    PageReader,
     Row,
     key_of,
     rows_of,
@@ -28,32 +28,32 @@ from partner_center_pipeline.referral import RejectedRow, ScanPage
 from partner_center_pipeline.windows import render_ticks
 
 MAX_PASSES: Final = 8
-"""How often the list is read before a scan gives up on two passes in a row that agree."""
+"""The number of passes over the list after which a scan gives up."""
 
 RECENT_PAGES: Final = 16
-"""How many pages back a row may have been met that comes again because others were put on top meanwhile."""
+"""A row may come again from this many pages back, because updated rows moved to the top and pushed it down."""
 
 _log = logging.getLogger(__name__)
 
 
 class _Digests:
-    """A set of 64-bit digests, 8 bytes each: sorted by `seal`, then asked."""
+    """A set of 64-bit digests, 8 bytes each. `in` works after `sort`."""
 
     def __init__(self) -> None:
-        self._kept = array("Q")
+        self._values = array("Q")
 
     def add(self, *texts: str) -> None:
-        self._kept.append(_digest(*texts))
+        self._values.append(_digest(*texts))
 
-    def seal(self) -> None:
-        self._kept = array("Q", sorted(self._kept))
+    def sort(self) -> None:
+        self._values = array("Q", sorted(self._values))
 
     def __contains__(self, digest: int) -> bool:
-        at = bisect_left(self._kept, digest)
-        return at < len(self._kept) and self._kept[at] == digest
+        index = bisect_left(self._values, digest)
+        return index < len(self._values) and self._values[index] == digest
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._kept)
+        return iter(self._values)
 
 
 def _digest(*texts: str) -> int:
@@ -62,21 +62,24 @@ def _digest(*texts: str) -> int:
 
 @dataclass(slots=True)
 class _Pass:
-    """What one pass met: rows of the interval by (id, version), all rows by id. `began`: the server's time (ticks)."""
+    """What one pass saw: (id, version) of the rows in the interval (`inside`), ids of those and of the rows above it.
+
+    `began` is the server's time of the first page (ticks).
+    """
 
     began: int = 0
     inside: _Digests = field(default_factory=_Digests)
     ids: _Digests = field(default_factory=_Digests)
 
-    def seal(self) -> None:
-        self.inside.seal()
-        self.ids.seal()
+    def sort(self) -> None:
+        self.inside.sort()
+        self.ids.sort()
 
 
-class DescendingScan:
-    """One scan of `[low, end)`. `lag` (ticks) is how far apart the server's own clocks may be."""
+class UnfilteredScan:
+    """One scan of `[low, end)`. The server's own clocks differ by at most `lag`. All are ticks."""
 
-    def __init__(self, reader: Reader, low: int, end: int, lag: int) -> None:
+    def __init__(self, reader: PageReader, low: int, end: int, lag: int) -> None:
         self._reader = reader
         self._low = low
         self._end = end
@@ -84,24 +87,24 @@ class DescendingScan:
         self._top = reader.client.page_size
 
     def pages(self) -> Iterator[ScanPage]:
-        """The pages of `scan`. Raises ScanIncomplete, and what `Reader.fetch` raises."""
-        before: _Pass | None = None
+        """Yield the pages of `scan`. Raises ScanIncomplete, and what `PageReader.fetch` raises."""
+        previous: _Pass | None = None
         reason = "no two passes met the same referrals"
         for _ in range(MAX_PASSES):
-            this, held, proven = _Pass(), None, False
+            current, undelivered, proven = _Pass(), None, False
             try:
-                for page, fresh in self._read(this, self._low, before):
-                    if held is not None:
-                        yield self._reader.deliver(*held, self._low, last=False)
-                    held = page, fresh
-                this.seal()
-                proven = before is not None and self._agree(before, this)
-                before = this
-            except ContradictionError as found:
-                reason = str(found)
+                for page, fresh in self._read_list(current, self._low, previous):
+                    if undelivered is not None:
+                        yield self._reader.deliver(*undelivered, self._low, last=False)
+                    undelivered = page, fresh
+                current.sort()
+                proven = previous is not None and self._agree(previous, current)
+                previous = current
+            except ContradictionError as contradiction:
+                reason = str(contradiction)
                 _log.warning("the list of referrals is read anew: %s", reason)
-            if held is not None:
-                yield self._reader.deliver(*held, self._end if proven else self._low, last=proven)
+            if undelivered is not None:
+                yield self._reader.deliver(*undelivered, self._end if proven else self._low, last=proven)
             if proven:
                 return
         raise ScanIncomplete(
@@ -110,38 +113,41 @@ class DescendingScan:
             "asked for again later. If it stays so, run `partner-center doctor --probe`."
         )
 
-    def _agree(self, before: _Pass, this: _Pass) -> bool:
-        """Whether the second pass met nothing new, and missed no referral that is not now on top of the list."""
-        if any(digest not in before.inside for digest in this.inside):
+    def _agree(self, previous: _Pass, current: _Pass) -> bool:
+        """Say whether the second pass saw nothing new and missed only referrals that are at the top of the list now."""
+        if any(digest not in previous.inside for digest in current.inside):
             return False
-        if all(digest in this.ids for digest in before.ids):
+        if all(digest in current.ids for digest in previous.ids):
             return True
-        head = _Pass()
-        for _ in self._read(head, max(self._end, this.began - self._lag), None):
+        top = _Pass()
+        for _ in self._read_list(top, max(self._end, current.began - self._lag), None):
             pass
-        head.seal()
-        return all(digest in this.ids or digest in head.ids for digest in before.ids)
+        top.sort()
+        return all(digest in current.ids or digest in top.ids for digest in previous.ids)
 
-    def _read(self, this: _Pass, floor: int, before: _Pass | None) -> Iterator[tuple[Page, list[Row]]]:
-        """Read the list from the top until a row lies below `floor`: pages, and what `before` did not have of each."""
+    def _read_list(self, current: _Pass, floor: int, previous: _Pass | None) -> Iterator[tuple[Page, list[Row]]]:
+        """Read the list from the top to the first row below `floor` (ticks).
+
+        Yield each page, with those of its rows to deliver that `previous` did not see. Add what is seen to `current`.
+        """
         query = PageQuery(self._top, descending=True)
         page = self._reader.fetch(query)
-        this.began, first = page.server_ticks, rows_of(page).keys()
+        current.began, first = page.server_ticks, rows_of(page).keys()
         recent: deque[frozenset[Key]] = deque(maxlen=RECENT_PAGES)
         links: set[int] = set()
-        at: int | None = None
-        read = stale = 0
+        last: int | None = None
+        row_count = pages_without_new = 0
         while True:
             rows = rows_of(page)
-            new = [row for key, row in rows.items() if not any(key in met for met in recent)]
-            at = _check_order(new, at)
-            yield page, self._note(this, new, before)
-            if at is not None and at < floor:
+            new = [row for key, row in rows.items() if not any(key in keys for keys in recent)]
+            last = _check_order(new, last)
+            yield page, self._record(current, new, previous)
+            if last is not None and last < floor:
                 return
             recent.append(frozenset(rows))
-            read += len(page.items)
-            stale = 0 if new else stale + 1
-            if stale > MAX_EMPTY_PAGES:
+            row_count += len(page.items)
+            pages_without_new = 0 if new else pages_without_new + 1
+            if pages_without_new > MAX_EMPTY_PAGES:
                 raise ContradictionError("the pages bring nothing new and do not end")
             if page.next_link is not None:
                 if (link := _digest(page.next_link)) in links:
@@ -150,36 +156,36 @@ class DescendingScan:
                 page = self._reader.fetch(page.next_link)
             elif not page.items:
                 return
-            elif (behind := self._reader.behind(query, read, first)) is not None:
-                page = behind
-            elif links or read < self._top:
+            elif (skipped := self._reader.fetch_skipping(query, row_count, first)) is not None:
+                page = skipped
+            elif links or row_count < self._top:
                 return
             else:
                 self._top *= 2
                 raise ContradictionError("a full page has no next link, and $skip is not taken")
 
-    def _note(self, this: _Pass, rows: Iterable[Row], before: _Pass | None) -> list[Row]:
-        """Keep what a page met; its rows that belong to the interval, or have no place, and are new to the scan."""
+    def _record(self, current: _Pass, rows: Iterable[Row], previous: _Pass | None) -> list[Row]:
+        """Add rows to `current`; return those that are rejected or in the interval, and that `previous` did not see."""
         fresh = []
         for row in rows:
             key = key_of(row)
             if isinstance(row, RejectedRow):
-                this.ids.add(*key)
+                current.ids.add(*key)
             elif row.updated_ticks >= self._low:
-                this.ids.add(row.referral_id)
+                current.ids.add(row.referral_id)
             if isinstance(row, RejectedRow) or self._low <= row.updated_ticks < self._end:
-                this.inside.add(*key)
-                if before is None or _digest(*key) not in before.inside:
+                current.inside.add(*key)
+                if previous is None or _digest(*key) not in previous.inside:
                     fresh.append(row)
         return fresh
 
 
-def _check_order(rows: Iterable[Row], at: int | None) -> int | None:
-    """The last placed row's ticks, `at` when there is none."""
+def _check_order(rows: Iterable[Row], last: int | None) -> int | None:
+    """Return the ticks of the last row with an instant, `last` when there is none. Raises ContradictionError."""
     for row in rows:
         if isinstance(row, RejectedRow):
             continue
-        if at is not None and row.updated_ticks > at:
+        if last is not None and row.updated_ticks > last:
             raise ContradictionError("a row came out of order")
-        at = row.updated_ticks
-    return at
+        last = row.updated_ticks
+    return last

@@ -1,7 +1,6 @@
 """From what is known about one company to its score: the rules' order of application (scoring.md, sections 1 to 6).
 
-Belongs here: the one implementation of scoring, a pure function. Not here: numbers, tables and texts (`rules.toml`),
-and many companies at a time (`frame`, which asks this module once for each distinct case).
+Not here: numbers, tables and texts (`rules.toml`), and many companies at a time (`frame`).
 """
 
 from collections.abc import Iterator
@@ -48,11 +47,11 @@ _DMARC: Final[dict[str | None, SignalCode]] = {
 def determine_segment(
     score: int, provider: str, azure_tenant_id: str | None = None, rules: Rules | None = None
 ) -> tuple[Segment, ReasonCode]:
-    """The segment and why (scoring.md, sections 3 and 4). `score` is the *readiness*, without the co-sell bonus.
+    """Return the segment and why (scoring.md, sections 3 and 4). `score` is the *readiness*, without the co-sell bonus.
 
-    With a tenant id (not empty) the segment is Existing, reason `microsoft_tenant`, whatever the provider; else the
-    first row of the segment table that matches decides, and gives its reason. Raises ValueError for a score outside 0
-    to 100 and for a provider scoring does not know (`Provider.named`), TypeError for a score that is no integer.
+    With a tenant id (not empty) the segment is Existing, reason `microsoft_tenant`, whatever the provider; otherwise
+    the first matching row of the segment table decides and gives its reason. Raises ValueError for a score outside 0 to
+    100 and for a provider that scoring does not know (`Provider.named`), TypeError for a score that is no integer.
     """
     rules = rules or load_rules()
     readiness = index(score)
@@ -65,14 +64,13 @@ def determine_segment(
 
 
 def score_domain(inputs: ScoreInput, rules: Rules | None = None, policy: ScorePolicy = DEFAULT_POLICY) -> Score:
-    """The score of one company (scoring.md, sections 1 to 6), under `rules` (without: the delivered ones).
+    """Score one company (scoring.md, sections 1 to 6), under `rules` (None: the delivered ones).
 
-    What section 2 leaves open: an invalid domain is Skip even with a tenant, as only "no mail host" and Pending give
-    way to one; a domain that in fact has no mail host is Skip even when other look-ups went unanswered, as no answer
-    could change it; and the co-sell bonus is added to a readiness of 0 like to any other. A response deadline is the
-    last reason of any score, Pending included: it is no part of the sum, and a customer waits whatever DNS says.
+    An invalid domain is Skip even with a tenant. A domain without a mail host is Skip even when other look-ups got no
+    answer, as no answer could change it. The co-sell bonus is added to a readiness of 0 like to any other. A response
+    deadline is the last reason of every score, Pending included: it is no part of the sum.
 
-    Raises ValueError for a provider scoring does not know (`Provider.named`).
+    Raises ValueError for a provider that scoring does not know (`Provider.named`).
     """
     rules = rules or load_rules()
     provider = Provider.named(inputs.provider)
@@ -140,7 +138,7 @@ def score_domain(inputs: ScoreInput, rules: Rules | None = None, policy: ScorePo
 
 
 def _obstacle(inputs: ScoreInput) -> ReasonCode | None:
-    """What stands before the sum (scoring.md, section 2)."""
+    """Return what prevents a sum (scoring.md, section 2), or None."""
     if not inputs.domain_valid:
         return ReasonCode.INVALID_DOMAIN
     if inputs.no_mx:
@@ -149,7 +147,7 @@ def _obstacle(inputs: ScoreInput) -> ReasonCode | None:
 
 
 def _tenant_reason(inputs: ScoreInput, policy: ScorePolicy) -> ReasonCode | None:
-    """What the tenant evidence counts as (scoring.md, section 4)."""
+    """Return what the tenant evidence counts as (scoring.md, section 4), or None."""
     if not inputs.tenant:
         return None
     if inputs.tenant_source != TenantSource.OIDC_METADATA:
@@ -160,7 +158,7 @@ def _tenant_reason(inputs: ScoreInput, policy: ScorePolicy) -> ReasonCode | None
 
 
 def _signal_reasons(inputs: ScoreInput, provider: Provider, rules: Rules) -> Iterator[tuple[ReasonCode, int]]:
-    """The summands of readiness (scoring.md, section 1)."""
+    """Yield the reasons of readiness with their points (scoring.md, section 1)."""
     points = rules.readiness.signal
     yield PROVIDER_REASON[provider], rules.readiness.provider[provider]
 
@@ -190,7 +188,7 @@ def _signal_reasons(inputs: ScoreInput, provider: Provider, rules: Rules) -> Ite
 
 
 def _with_evidence(reasons: list[tuple[ReasonCode, int]], inputs: ScoreInput) -> tuple[Reason, ...]:
-    """The whole account: each reason with what was seen, and the deadline behind them."""
+    """Return the reasons with their evidence, and the response deadline as the last one."""
     due = [(ReasonCode.RESPONSE_DUE, 0)] if inputs.response_due else []
     return tuple(Reason(code, points, _evidence(code, inputs)) for code, points in (*reasons, *due))
 

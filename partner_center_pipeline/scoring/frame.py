@@ -1,6 +1,6 @@
-"""Scores many companies at once: the cases that occur are few, so each is scored once and dealt out to its rows.
+"""Scoring many companies at once, as a DataFrame: different cases are few, so each is scored once for all its rows.
 
-Belongs here: DataFrame in, DataFrame out. Not here: any rule; a case is scored by `evaluate.score_domain`.
+Not here: any rule; a case is scored by `evaluate.score_domain`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,9 +27,9 @@ _INPUTS: Final = tuple(field.name for field in fields(ScoreInput))
 
 
 def inputs_frame(stored: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
-    """A frame to score, made of inputs as table `company_scores` keeps them: a mapping with ScoreInput's fields each.
+    """Make a frame to score from inputs as table `company_scores` keeps them: mappings with the fields of ScoreInput.
 
-    What a mapping lacks is None (as evidence that is younger than the row), other keys are passed over. The index is
+    What a mapping lacks is None (evidence that an older version did not store); other keys are ignored. The index is
     0, 1, 2, ...
     """
     import pandas as pd
@@ -40,7 +40,7 @@ def inputs_frame(stored: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
 def score_frame(
     frame: "pd.DataFrame", rules: Rules | None = None, policy: ScorePolicy = DEFAULT_POLICY
 ) -> "pd.DataFrame":
-    """The scores of many companies: each row is `score_domain` of that row, under the same index.
+    """Score many companies: each row of the result is `score_domain` of that row, under the same index.
 
     `frame` has a column for every field of ScoreInput; those of its evidence may be left out. Missing values (None,
     NaN, NA) are allowed where ScoreInput allows None. The result has a column for every field of Score, all of dtype
@@ -90,7 +90,7 @@ def _check(frame: "pd.DataFrame") -> None:
 
 
 def _case_of_row(frame: "pd.DataFrame", rules: Rules) -> "_CaseNumbers":
-    """For each row the number of its case: rows of one case differ in nothing that a rule looks at."""
+    """Return the number of each row's case: rows of one case differ in nothing that a rule looks at."""
     cases = frame[list(_FACTS)].copy()
     cases["spf_includes"] = cases["spf_includes"] > rules.readiness.spf_includes_max
     cases["tenant"] = _given(cases["tenant"])
@@ -117,7 +117,7 @@ def _inputs(frame: "pd.DataFrame") -> Iterator[ScoreInput]:
 
 
 def _reasons_json(frame: "pd.DataFrame", case_of_row: "_CaseNumbers", scores: list[Score]) -> "_Objects":
-    """Each row's reasons as JSON: the text of its case, with the row's own evidence put in."""
+    """Return each row's reasons as JSON: the text of its case, with the row's own evidence."""
     import numpy as np
 
     evidence = {name: _json_texts(frame, name) for name in set(EVIDENCE.values())}
@@ -142,7 +142,7 @@ def _reasons_json(frame: "pd.DataFrame", case_of_row: "_CaseNumbers", scores: li
 
 
 def _json_texts(frame: "pd.DataFrame", name: str) -> "_Objects":
-    """A column of evidence as JSON strings: `null` where there is none."""
+    """Return a column of evidence as JSON strings: `null` where there is none."""
     import numpy as np
     import orjson
 

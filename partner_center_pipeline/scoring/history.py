@@ -1,6 +1,6 @@
-"""Why a score changed (scoring.md, section 8): rules changed, signals changed, a referral changed, settings changed.
+"""Why a score changed: the rules, the signals, a referral or the settings (scoring.md, section 8).
 
-Belongs here: telling the cause from what the score was made from, before and after. Not here: scoring, storing.
+Not here: scoring (`evaluate`), storing (`warehouse`).
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A history row's account: the cause, and each input that differs, `{name: {"before": ..., "after": ...}}`.
+    """Why a score changed: the cause, and each input that differs, `{name: {"before": ..., "after": ...}}`.
 
-    Evidence that differs is told but is no cause: it weighs nothing.
+    Evidence that differs is listed but is no cause: it has no points.
     """
 
     cause: Cause
@@ -39,10 +39,10 @@ class Change:
 
 
 def change_between(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Change | None:
-    """What lies between two rows of table `company_scores` (`before` None: the first score of a company).
+    """Compare two rows of table `company_scores` (`before` None: the first score of a company).
 
-    None when neither score, readiness nor segment differ: then there is nothing to explain. Where they differ though no
-    input does, the rules were edited without a new version.
+    Returns None when score, readiness and segment are equal. Where they differ although no input does, the rules were
+    edited without a new version.
     """
     if before is None:
         return Change(Cause.FIRST, {})

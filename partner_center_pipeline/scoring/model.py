@@ -1,7 +1,6 @@
-"""The vocabulary of scoring: closed sets, what goes in, what comes out.
+"""The data of scoring: closed sets, the input, the result, and the checks that refuse a wrong shape.
 
-Belongs here: names and shapes, and the checks that make a wrong shape impossible. Not here: points, tables and texts
-(`rules.toml`), and what follows from them (`evaluate`).
+Not here: points, tables and texts (`rules.toml`), and what follows from them (`evaluate`).
 """
 
 from dataclasses import MISSING, dataclass, fields
@@ -135,7 +134,7 @@ class ScoreInput:
     `tenant` is an id or a name, with the strongest `tenant_source` it was read from (a TenantSource).
     `open_cosell`: a referral of category co-sell is not closed (scoring.md, section 5).
 
-    The rest is evidence, shown beside the reasons and never weighed: `mx_host` is the host that decided the provider
+    The rest is evidence, shown beside the reasons, without points: `mx_host` is the host that decided the provider
     (with `no_mx`: what shows that there is none), `dkim_selector` a selector with a key, `cosell_referral` the id of a
     referral that makes `open_cosell` true, `response_due` the next response deadline of an open referral (an
     instant in UTC as text, e.g. `2026-03-05T12:00:00Z`; passed or not, as no clock is asked).
@@ -162,7 +161,7 @@ class ScoreInput:
     response_due: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what would be scored wrongly without a word."""
+        """Refuse what would give a wrong score without an error."""
         if self.spf_includes < 0:
             raise ValueError(f"{self.domain}: spf_includes is {self.spf_includes}; a count is not negative")
         if self.dmarc_policy is not None and self.dmarc_policy not in _POLICIES:
@@ -181,7 +180,7 @@ FACTS: Final = frozenset(field.name for field in fields(ScoreInput) if field.def
 """What a score needs to know of a company: the fields of ScoreInput that have no default."""
 
 EVIDENCE_ONLY: Final = frozenset(field.name for field in fields(ScoreInput)) - FACTS
-"""What a score shows and never weighs."""
+"""What a score shows and gives no points for."""
 
 _POLICIES: Final = tuple(DmarcPolicy)
 _SOURCES: Final = tuple(TenantSource)
@@ -213,7 +212,7 @@ class ScorePolicy:
 
     @classmethod
     def of(cls, settings: PolicySettings) -> "ScorePolicy":
-        """The policy that the settings choose."""
+        """Return the policy that the settings choose."""
         return cls(
             cosell_bonus=settings.partner_center_cosell_bonus,
             azure_tenant_score=settings.partner_center_azure_tenant_score,
@@ -229,7 +228,7 @@ class ScorePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One line of a score's account: `points` (0 for a mere remark) and what was seen, if there is something to see."""
+    """One reason of a score: `points` (0 for a remark) and what was seen, if anything."""
 
     code: ReasonCode
     points: int
@@ -238,7 +237,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """A score and its account (scoring.md, section 8). Its age and its referrals are the caller's to store beside it.
+    """A score and its reasons (scoring.md, section 8). The caller stores its age and its referrals beside it.
 
     `readiness` decides segment and category, `score` (with the co-sell bonus) ranks. The points of `reasons`, in the
     order in which they were given, add up to `score`. A segment of Pending has nothing but its reasons.
@@ -258,7 +257,7 @@ class Score:
     rules_version: str
 
     def reasons_plain(self) -> list[dict[str, str | int | None]]:
-        """The reasons as JSON's own types: `[{"code": ..., "points": ..., "evidence": ...}, ...]`."""
+        """Return the reasons as JSON types: `[{"code": ..., "points": ..., "evidence": ...}, ...]`."""
         return [
             {"code": reason.code.value, "points": reason.points, "evidence": reason.evidence} for reason in self.reasons
         ]

@@ -1,7 +1,7 @@
-"""What other rules or another policy would change, or have changed: counts, moves between segments, top movers.
+"""What other rules or another policy would change: counts, moves between segments, companies that move most.
 
-Belongs here: comparing stored scores with those of `frame.score_frame`, and adding such comparisons up, as scores come
-in pages. Not here: scoring, reading and writing scores, showing the outcome.
+Compares stored scores with those of `frame.score_frame`, page by page. Not here: scoring (`evaluate`), reading and
+writing scores (`warehouse`), showing the outcome (`cli.rescore`).
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ class ReasonChange:
 
 @dataclass(frozen=True, slots=True)
 class Mover:
-    """A company whose score, readiness or segment changes, and the reasons that do, in the order of its account."""
+    """A company whose score, readiness or segment changes, and the reasons that change, in their order."""
 
     domain: str
     score_before: int | None
@@ -60,7 +60,7 @@ class Preview:
     movers: tuple[Mover, ...] = ()
 
     def joined(self, other: "Preview", top: int) -> "Preview":
-        """Both together, with no more than `top` movers."""
+        """Return both together, with no more than `top` movers."""
         return Preview(
             companies=self.companies + other.companies,
             changed=self.changed + other.changed,
@@ -72,7 +72,7 @@ class Preview:
 
 
 def compare(stored: Sequence[Mapping[str, Any]], scored: "pd.DataFrame", policy: ScorePolicy, top: int) -> Preview:
-    """What lies between rows of table `company_scores` and their new scores, with no more than `top` movers.
+    """Compare rows of table `company_scores` with their new scores; list no more than `top` movers.
 
     `scored` is what `score_frame` gave for the rows, in their order, under `policy`.
     """
@@ -82,7 +82,7 @@ def compare(stored: Sequence[Mapping[str, Any]], scored: "pd.DataFrame", policy:
         for at, (row, new) in enumerate(zip(stored, after, strict=True))
         if (row["score"], row["readiness"], row["segment"]) != new
     ]
-    versions, accounts = scored["rules_version"].to_numpy(), scored["reasons"].to_numpy()
+    versions, new_reasons = scored["rules_version"].to_numpy(), scored["reasons"].to_numpy()
     chosen = asdict(policy).items()
 
     def rank(at: int) -> tuple[int, bool, str]:
@@ -91,7 +91,7 @@ def compare(stored: Sequence[Mapping[str, Any]], scored: "pd.DataFrame", policy:
 
     def mover(at: int) -> Mover:
         row, (score, _, segment) = stored[at], after[at]
-        reasons = _differences(row["reasons"], orjson.loads(accounts[at]))
+        reasons = _differences(row["reasons"], orjson.loads(new_reasons[at]))
         return Mover(row["domain"], row["score"], score, row["segment"], str(segment), reasons)
 
     return Preview(
@@ -107,7 +107,7 @@ def compare(stored: Sequence[Mapping[str, Any]], scored: "pd.DataFrame", policy:
 
 
 def sides(moves: Moves) -> tuple[Counter[str | None], Counter[str | None]]:
-    """How many companies had each value before, and have it after."""
+    """Return how many companies had each value before, and have it after."""
     before, after = Counter[str | None](), Counter[str | None]()
     for (old, new), companies in moves.items():
         before[old] += companies
@@ -124,7 +124,7 @@ def _rank_of_mover(mover: Mover) -> tuple[int, bool, str]:
 
 
 def _moves(before: Iterable[str | None], after: Iterable[str | None]) -> Moves:
-    """The values of `after` may be enums, which count as their text."""
+    """Count the moves. The values of `after` may be enums, which count as their text."""
     found: Moves = Counter()
     for (old, new), companies in Counter(zip(before, after, strict=True)).items():
         found[old, None if new is None else str(new)] += companies
@@ -141,7 +141,7 @@ def _differences(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[st
 
 
 def _points(reasons: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """The points of each code. `score_limit` may be given twice, once for the readiness and once for the score."""
+    """Return the points of each code; `score_limit` may occur twice, for the readiness and for the score."""
     points: dict[str, int] = {}
     for reason in reasons:
         points[reason["code"]] = points.get(reason["code"], 0) + reason["points"]

@@ -1,7 +1,6 @@
-"""The columns of table `company_scores` that come from a score, in types that JSON knows, and its account in words.
+"""Turning a score into columns of table `company_scores`, in JSON types, with its reasons as text.
 
-Belongs here: turning scores into columns. Not here: what a score follows from (`evaluate`), its words (`rules.toml`),
-the columns that say what it was made from and when, storing.
+Not here: what a score follows from (`evaluate`), the texts (`rules.toml`), the columns that say what it was made from.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,33 +19,33 @@ _PLAIN: Final = tuple(field.name for field in fields(Score) if field.name != "re
 
 
 def score_columns(score: Score, rules: Rules) -> dict[str, Any]:
-    """A column for every field of Score, `reasons` as `Score.reasons_plain`, and `explanation_en`, `explanation_tr`.
+    """Return a column for every field of Score, `reasons` as `Score.reasons_plain`, and the explanation per language.
 
-    `rules` are those the score was made under: they have its words.
+    `rules` are those the score was made under: they hold the texts.
     """
     return _columns([getattr(score, name) for name in _PLAIN], score.reasons_plain(), rules)
 
 
 def frame_columns(scored: "pd.DataFrame", rules: Rules) -> Iterator[dict[str, Any]]:
-    """`score_columns` of each row of what `frame.score_frame` gave, in its order."""
+    """Yield `score_columns` of each row of a result of `frame.score_frame`, in its order."""
     rows = zip(scored["reasons"], *(scored[name] for name in _PLAIN), strict=True)
     return (_columns(values, orjson.loads(reasons), rules) for reasons, *values in rows)
 
 
 def explain(segment_reason: str, reasons: Sequence[Mapping[str, Any]], rules: Rules, language: str) -> str:
-    """The account of a score for people, in the words of the rules: why this segment, then each reason in order.
+    """Explain a score in the texts of the rules: why this segment, then each reason in order.
 
-    `Readiness is too low. No SPF record (-10); DKIM key is published (+10, google); ...`: behind a reason its points,
-    if it has any, and what was seen. `reasons` are as `Score.reasons_plain` gives them; a segment that one of them
+    For example `Readiness is too low. No SPF record (-10); DKIM key is published (+10, google)`: after a reason come
+    its points, if any, and what was seen. `reasons` are as from `Score.reasons_plain`; a segment that one of them
     explains gets no sentence of its own. Raises ValueError for an unknown code or language.
     """
-    told = "; ".join(_told(reason, rules, language) for reason in reasons)
+    listed = "; ".join(_explain_reason(reason, rules, language) for reason in reasons)
     if any(reason["code"] == segment_reason for reason in reasons):
-        return told
-    return f"{rules.text(segment_reason, language)}. {told}"
+        return listed
+    return f"{rules.text(segment_reason, language)}. {listed}"
 
 
-def _told(reason: Mapping[str, Any], rules: Rules, language: str) -> str:
+def _explain_reason(reason: Mapping[str, Any], rules: Rules, language: str) -> str:
     seen = [f"{reason['points']:+}"] if reason["points"] else []
     if reason["evidence"]:
         seen.append(reason["evidence"])

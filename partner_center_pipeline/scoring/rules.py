@@ -1,6 +1,5 @@
-"""Reads `rules.toml`, refuses what is wrong with it by line, and answers from it.
+"""Reading a rules file: its shape, errors by line, the proof that its tables cover every company, and look-ups.
 
-Belongs here: the shape of a rules file, the proof that no company falls through its tables, and the look-ups in them.
 Not here: the numbers and texts (`rules.toml`), and the order in which they are applied (`evaluate`).
 """
 
@@ -102,7 +101,7 @@ class SegmentRow(_ReadinessRow):
     provider: Annotated[tuple[Provider, ...], Field(min_length=1)] = tuple(Provider)
 
     def matches(self, provider: Provider, readiness: int) -> bool:
-        """Whether the row is for this company."""
+        """Say whether the row is for this company."""
         return provider in self.provider and self._spans(readiness)
 
 
@@ -114,7 +113,7 @@ class CommercialSegmentRow(_ReadinessRow):
     provider: Annotated[tuple[Provider, ...], Field(min_length=1)] = tuple(Provider)
 
     def matches(self, segment: Segment, provider: Provider, readiness: int) -> bool:
-        """Whether the row is for this company."""
+        """Say whether the row is for this company."""
         return segment in self.segment and provider in self.provider and self._spans(readiness)
 
 
@@ -126,7 +125,7 @@ class TechnicalHeatRow(_Strict):
     provider: Annotated[tuple[Provider, ...], Field(min_length=1)] = tuple(Provider)
 
     def matches(self, segment: Segment, provider: Provider) -> bool:
-        """Whether the row is for this company."""
+        """Say whether the row is for this company."""
         return segment in self.segment and provider in self.provider
 
 
@@ -137,7 +136,7 @@ class CommercialHeatRow(_ReadinessRow):
     commercial_segment: Annotated[tuple[CommercialSegment, ...], Field(min_length=1)] = tuple(CommercialSegment)
 
     def matches(self, commercial_segment: CommercialSegment, readiness: int) -> bool:
-        """Whether the row is for this company."""
+        """Say whether the row is for this company."""
         return commercial_segment in self.commercial_segment and self._spans(readiness)
 
 
@@ -150,7 +149,7 @@ class CategoryRow(_Strict):
     act: _Text | None = None
 
     def matches(self, commercial_segment: CommercialSegment) -> bool:
-        """Whether the row is for this company."""
+        """Say whether the row is for this company."""
         return commercial_segment in self.commercial_segment
 
 
@@ -244,7 +243,7 @@ class Rules(_Strict):
         return self
 
     def _view(self, segment: Segment, provider: Provider, readiness: int) -> CommercialView | str:
-        """The view, or the name of the table that has no row for it."""
+        """Return the view, or the name of the table that has no row for it."""
         technical = next((row for row in self.technical_heats if row.matches(segment, provider)), None)
         if technical is None:
             return "technical_heats"
@@ -263,24 +262,24 @@ class Rules(_Strict):
         )
 
     def segment_row(self, provider: Provider, readiness: int) -> SegmentRow:
-        """The first row of the segment table that matches (scoring.md, section 3)."""
+        """Return the first matching row of the segment table (scoring.md, section 3)."""
         return self._segments[provider, readiness]
 
     def view(self, segment: Segment, provider: Provider, readiness: int) -> CommercialView:
-        """The commercial view of a segment that this provider and readiness can have (scoring.md, section 6)."""
+        """Return the commercial view of a segment that this provider and readiness can have (scoring.md, section 6)."""
         return self._views[segment, provider, readiness]
 
     def text(self, code: str, language: str = Language.EN) -> str:
-        """The text of a reason. Raises ValueError for an unknown code or language."""
+        """Return the text of a reason. Raises ValueError for an unknown code or language."""
         text: str = getattr(self.reasons[ReasonCode(code)], Language(language))
         return text
 
 
 def load_rules(path: Path | None = None) -> Rules:
-    """The rules of a file, read anew; without `path` the delivered ones, read once.
+    """Read the rules of a file; without `path` return the delivered ones, which are read once.
 
-    Raises RulesError for a file that cannot be read, is not TOML, has a key nobody knows or a value out of its set,
-    lacks a point or a text, or lets a company fall through a table.
+    Raises RulesError for a file that cannot be read, is not TOML, has an unknown key or a value outside its set, lacks
+    a point or a text, or has a table that does not cover every company.
     """
     return _read(path) if path is not None else _delivered()
 
@@ -312,7 +311,7 @@ def _read(path: Path) -> Rules:
 
 
 def _is_unknown_key(error: ErrorDetails) -> bool:
-    """Whether the error is a key that a table does not have; "[key]" is pydantic's mark of one that a dict has not."""
+    """Say whether the error is an unknown key of a table; pydantic marks one of a dict by "[key]"."""
     return error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
 
 
@@ -338,7 +337,7 @@ def _explained(path: Path, text: str, data: dict[str, Any], error: ErrorDetails)
 
 
 def _known_part(data: object, location: _Location) -> _Location:
-    """The longest beginning of `location` that exists in `data`."""
+    """Return the longest beginning of `location` that exists in `data`."""
     for depth, part in enumerate(location):
         if isinstance(data, dict):
             data = data.get(part)
@@ -350,10 +349,10 @@ def _known_part(data: object, location: _Location) -> _Location:
 
 
 def _line_of(text: str, location: _Location) -> int | None:
-    """The line (from 1) on which a value begins, None for the whole file.
+    """Return the line (from 1) on which a value begins; None for the whole file.
 
-    tomllib keeps no lines, so it is asked with ever more of them: the value begins on the line after the last
-    beginning of the file that is TOML without it.
+    tomllib keeps no lines, so the file is parsed with more and more of them: the value begins after the last part of
+    the file that is TOML without it.
     """
     if not location:
         return None

@@ -1,4 +1,4 @@
-"""Inserts and updates many rows at once. Other modules use it for every write of more than a few rows.
+"""Inserts and updates many rows at once.
 
 PostgreSQL: COPY to a temporary table, then INSERT ... ON CONFLICT. SQLite: executemany with ON CONFLICT. Never a
 statement per row and never `.values([...])` with many dicts (measured three times slower: architecture.md, "Memory

@@ -1,7 +1,7 @@
 """All rows about one domain, read together: what `partner-center inspect` shows.
 
-Belongs here: which rows of which tables are about a domain. Not here: what they mean, and how they look. The contacts'
-names, e-mail addresses and telephone numbers, and the free texts that may hold them, are not read at all.
+The contacts' names, e-mail addresses and telephone numbers, and the free texts that may hold them, are not read at all.
+Not here: what the rows mean, and how they are printed (`cli.inspect_domain`, `cli.inspect_page`).
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ REFERRAL_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A window that brought a referral of the company and is not through: its start in ticks, and what it waits for."""
+    """A window that brought a referral of the company and is not done: its start in ticks, and the next asset."""
 
     window_start: int
     asset: Asset
@@ -58,7 +58,7 @@ class Card:
                     `name` of it, `reason`, `similarity`, `suggested_at`; the likeliest first
     score_changes   rows of `score_changes`, the newest first
     signal_changes  rows of `signal_changes`, the newest first
-    waiting         the windows that are not through, the oldest first
+    waiting         the windows that are not done, the oldest first
     """
 
     company: Row
@@ -75,16 +75,16 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """There is no company of a domain: how many leads name it all the same, and domains that read alike in ASCII."""
+    """The answer for a domain without a company: how many leads name it, and domains with the same ASCII key."""
 
     leads: int
     alike: tuple[str, ...]
 
 
 def look_up(connection: Connection, domain: str, ascii_key: str) -> Card | Absent:
-    """The card of a domain (registrable, punycode), or what comes near it by its key in ASCII letters.
+    """Return the card of a domain (registrable, punycode), or the domains with the same `ascii_key`.
 
-    All of it is of one moment. For that, `connection` must not have asked anything yet.
+    All rows are from one snapshot of the database, so `connection` must not have run a query before.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -120,7 +120,7 @@ def _only(connection: Connection, table: Table, domain: str) -> Row | None:
 
 
 def _ranked(connection: Connection) -> int:
-    """How many rows the sales list has."""
+    """Count the rows of the sales list."""
     scored = companies.join(company_scores, company_scores.c.domain == companies.c.domain)
     count: int = connection.execute(
         select(func.count()).select_from(scored).where(companies.c.referrals > 0)
@@ -142,7 +142,7 @@ def _referrals(connection: Connection, domain: str) -> tuple[Row, ...]:
 
 
 def _matches(connection: Connection, domain: str) -> tuple[Row, ...]:
-    """A pair of companies is stored once, so the other one may stand on either side."""
+    """Read the suggestions. A pair of companies is stored once, so the domain may be on either side of it."""
     table = suggested_matches
     of_companies = table.c.kind == "company"
     other = case((and_(of_companies, table.c.subject == domain), table.c.domain), else_=table.c.subject)
@@ -168,7 +168,7 @@ def _rows(connection: Connection, query: Select[Any]) -> tuple[Row, ...]:
 
 
 def _waiting(connection: Connection, domain: str) -> tuple[Waiting, ...]:
-    """A window counts as through where any window that covers it is: windows may have had another width."""
+    """Return the windows that are not done. A window of another width counts as well if it covers their start."""
     brought = (
         select(raw_referrals.c.window_start)
         .join(leads, leads.c.referral_id == raw_referrals.c.referral_id)
@@ -177,7 +177,7 @@ def _waiting(connection: Connection, domain: str) -> tuple[Waiting, ...]:
         .subquery()
     )
 
-    def is_through(asset: Asset) -> ColumnElement[bool]:
+    def is_done(asset: Asset) -> ColumnElement[bool]:
         return exists().where(
             sync_windows.c.covers_from <= brought.c.window_start,
             sync_windows.c.window_end > brought.c.window_start,
@@ -185,9 +185,9 @@ def _waiting(connection: Connection, domain: str) -> tuple[Waiting, ...]:
         )
 
     rows = connection.execute(
-        select(brought.c.window_start, *(is_through(asset).label(asset.value) for asset in Asset)).order_by(
+        select(brought.c.window_start, *(is_done(asset).label(asset.value) for asset in Asset)).order_by(
             brought.c.window_start
         )
     )
-    found = ((row.window_start, next((asset for asset in Asset if not getattr(row, asset)), None)) for row in rows)
-    return tuple(Waiting(start, asset) for start, asset in found if asset is not None)
+    undone = ((row.window_start, [asset for asset in Asset if not getattr(row, asset)]) for row in rows)
+    return tuple(Waiting(start, assets[0]) for start, assets in undone if assets)

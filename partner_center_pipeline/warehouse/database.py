@@ -1,7 +1,7 @@
-"""Opens the warehouse: engine, transactions, and whether the schema fits.
+"""Opens the warehouse: engine, transactions, and the check that the schema is the one this code needs.
 
-SQLite is migrated by whoever opens it first; PostgreSQL only by `partner-center migrate`, because a schema that others
-share is changed on purpose. Both refuse a database whose tables are of other origin.
+Opening migrates a SQLite file. PostgreSQL is migrated by `partner-center migrate` only, because other programs may use
+its schema. A database that holds tables of the same names from another program is refused.
 """
 
 from collections.abc import Iterator
@@ -19,18 +19,19 @@ from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 
 _BEGIN: Final = "sqlite_begin"
+"""Execution option of a connection: how its transactions begin on SQLite."""
 _BUSY_SECONDS: Final = 60
 _WAL_PAGES: Final = 32_000
-"""How far SQLite's log grows before it is taken into the file: 128 MB. By its own measure, 4 MB, it takes the same
-pages of indexes in again and again while a load commits page by page."""
+"""Pages in SQLite's write-ahead log before a checkpoint: 128 MB. With the default of 4 MB, the same index pages are
+copied into the file again and again while a load commits page by page."""
 
 _WRITERS: Final = 0x70_61_72_74_6E_65_72
-"""The key of the advisory lock that PostgreSQL's writers take: the word "partner"."""
+"""The key of the advisory lock that writers take on PostgreSQL: "partner" in ASCII."""
 _LOCK: Final = select(
     func.pg_advisory_xact_lock(_WRITERS), func.set_config("plan_cache_mode", "force_custom_plan", True)
 )
-"""Takes the lock, and has each statement of the transaction planned for what its tables hold by now: a load makes them
-a thousand times larger, and a plan kept from its beginning reads all of a table for each page."""
+"""Takes the lock, and makes PostgreSQL plan each statement of the transaction anew: tables grow a thousandfold
+during a load, and a plan from its beginning would read a whole table for each page."""
 
 
 class WarehouseError(Exception):
@@ -38,7 +39,7 @@ class WarehouseError(Exception):
 
 
 class JsonText(str):
-    """A value for a JSON column that is JSON already, so that it need not be written as such once more."""
+    """A value for a JSON column that is JSON text already, so it is not serialized again."""
 
     __slots__ = ()
 
@@ -48,10 +49,10 @@ def _dumps(value: Any) -> str:
 
 
 def build_engine(url: str) -> Engine:
-    """An engine over a SQLite file or PostgreSQL.
+    """Make an engine for a SQLite file or PostgreSQL.
 
-    SQLite writers begin with BEGIN IMMEDIATE and wait up to 60 s: SQLAlchemy's default lost updates and a deferred
-    BEGIN fails with "database is locked" (measured: dagster.md, "SQLite warehouse").
+    SQLite writers begin with BEGIN IMMEDIATE and wait up to 60 s: SQLAlchemy's default lost updates, and a deferred
+    BEGIN failed with "database is locked" (measured: dagster.md, "SQLite warehouse").
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
@@ -87,10 +88,10 @@ def build_engine(url: str) -> Engine:
 
 @contextmanager
 def begin_writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction beside which no other writes: BEGIN IMMEDIATE on SQLite, an advisory lock on PostgreSQL.
+    """Open a transaction that excludes other writers: BEGIN IMMEDIATE on SQLite, an advisory lock on PostgreSQL.
 
-    What it reads is still so when it writes; a company made from its leads would else miss the leads that another run
-    is writing.
+    So what it reads has not changed when it writes. Otherwise a company made from its leads could miss leads that
+    another run is writing.
     """
     with engine.connect().execution_options(**{_BEGIN: "IMMEDIATE"}) as connection, connection.begin():
         if engine.dialect.name == "postgresql":
@@ -98,36 +99,36 @@ def begin_writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _safe_words(error: BaseException | None) -> str:
-    """What a database says that holds no value of a row.
+def _message_without_values(error: BaseException | None) -> str:
+    """Return the database's message without any value of a row.
 
-    SQLite names tables and columns only. PostgreSQL quotes the row in its detail and context, and the value in the
-    first line of class 22 ("Data Exception") of its error codes.
+    SQLite's messages name tables and columns only. PostgreSQL quotes the row in detail and context, and the value in
+    the first line of errors of class 22 ("Data Exception").
     """
     if not isinstance(error, psycopg.Error):
         return str(error)
     state = error.sqlstate or ""
-    words = error.diag.message_primary
-    return f"{words}, {state}" if words and not state.startswith("22") else state or "no code"
+    message = error.diag.message_primary
+    return f"{message}, {state}" if message and not state.startswith("22") else state or "no code"
 
 
 class Warehouse:
-    """An open warehouse whose schema fits this code."""
+    """A warehouse at a URL. `open` makes sure that its schema is the one this code needs."""
 
     def __init__(self, url: str) -> None:
         self.url: Final = url
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return the warehouse that HUNTER_DATABASE_URL names, whether its schema fits or not."""
+        """Return the warehouse that HUNTER_DATABASE_URL names, without a check of its schema."""
         return cls(settings.database_url.get_secret_value())
 
     @classmethod
     def open(cls, url: str) -> Self:
         """Open the warehouse at `url` (SQLAlchemy's form).
 
-        A SQLite file is made and migrated where needed. Raises WarehouseError when the database cannot be reached, its
-        schema is older or newer than this code, or its tables are of other origin.
+        A SQLite file is created and migrated where needed. Raises WarehouseError when the database cannot be reached,
+        its schema is older or newer than this code, or its tables were made by another program.
         """
         warehouse = cls(url)
         if not warehouse.is_current():
@@ -140,7 +141,7 @@ class Warehouse:
 
     @cached_property
     def engine(self) -> Engine:
-        """The engine. Its pool belongs to this process: `dispose` it before a fork."""
+        """The engine. Its pool belongs to this process: call `dispose` before a fork."""
         return build_engine(self.url)
 
     @property
@@ -155,30 +156,30 @@ class Warehouse:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading, with one snapshot on SQLite. Raises WarehouseError as `write` does."""
-        with self._discreet(), self.engine.connect() as connection:
+        """Open a connection for reading, with one snapshot on SQLite. Raises WarehouseError as `write` does."""
+        with self._without_row_values(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction: everything written inside commits together, or not at all.
+        """Open a transaction: everything written inside commits together, or not at all.
 
-        Raises WarehouseError when the database refuses, with what kind of refusal it is but without the row.
+        Raises WarehouseError when the database refuses a statement, with the kind of error but without the row.
         """
-        with self._discreet(), begin_writing(self.engine) as connection:
+        with self._without_row_values(), begin_writing(self.engine) as connection:
             yield connection
 
     @contextmanager
-    def _discreet(self) -> Iterator[None]:
-        """Say of a refusal what it is, and leave out what quotes the row at fault: rows hold personal data."""
+    def _without_row_values(self) -> Iterator[None]:
+        """Turn a refusal into a WarehouseError that does not quote the row: rows hold personal data."""
         try:
             yield
         except (DBAPIError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             raise WarehouseError(
-                f"{self.shown} refused a statement ({type(cause).__name__}: {_safe_words(cause)}); nothing of its "
-                "transaction was kept. Check that the database is reachable, has space and is not locked, then run "
-                "again"
+                f"{self.shown} refused a statement ({type(cause).__name__}: {_message_without_values(cause)}); "
+                "nothing of its transaction was kept. Check that the database is reachable, has space and is not "
+                "locked, then run again"
             ) from None
 
     def close(self) -> None:
@@ -186,28 +187,28 @@ class Warehouse:
         self.engine.dispose()
 
     def is_current(self) -> bool:
-        """Whether the schema is exactly the newest that this code knows.
+        """Say whether the schema is the newest that this code knows.
 
-        Raises WarehouseError for an unreachable database, a newer schema, or foreign tables.
+        Raises WarehouseError for an unreachable database, a newer schema, or tables of another program.
         """
         from alembic.script import ScriptDirectory
 
         script = ScriptDirectory.from_config(self._alembic())
-        found = self._revision()
-        if found is None:
+        current = self._revision()
+        if current is None:
             return False
-        if found not in {revision.revision for revision in script.walk_revisions()}:
+        if current not in {revision.revision for revision in script.walk_revisions()}:
             raise WarehouseError(f"{self.shown} was migrated by a newer version of this project; update the project")
-        return found == script.get_current_head()
+        return current == script.get_current_head()
 
     def migrate(self, revision: str = "head") -> None:
-        """Bring the schema to `revision` (an Alembic revision, `head`, or `base` for an empty one)."""
+        """Migrate the schema to `revision` (an Alembic revision, `head`, or `base` for an empty one)."""
         from alembic import command
 
         self._revision()
-        step = command.downgrade if revision == "base" else command.upgrade
-        with self._for_people():
-            step(self._alembic(), revision)
+        migration = command.downgrade if revision == "base" else command.upgrade
+        with self._as_warehouse_error():
+            migration(self._alembic(), revision)
 
     def _alembic(self) -> Any:
         from alembic.config import Config
@@ -217,13 +218,13 @@ class Warehouse:
         return config
 
     def _revision(self) -> str | None:
-        with self._for_people(), self.engine.connect() as connection:
+        with self._as_warehouse_error(), self.engine.connect() as connection:
             present = set(inspect(connection).get_table_names())
             if VERSION_TABLE in present:
                 rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608  a constant
-                found = rows.scalar_one_or_none()
-                if found is not None:
-                    return str(found)
+                revision = rows.scalar_one_or_none()
+                if revision is not None:
+                    return str(revision)
         foreign = sorted(present & set(metadata.tables))
         if foreign:
             raise WarehouseError(
@@ -233,8 +234,8 @@ class Warehouse:
         return None
 
     @contextmanager
-    def _for_people(self) -> Iterator[None]:
-        """What the database refuses, in words. The driver's own first line names no password."""
+    def _as_warehouse_error(self) -> Iterator[None]:
+        """Turn a database's error into a WarehouseError. The first line of the driver's message names no password."""
         try:
             yield
         except (DatabaseError, OSError) as error:

@@ -1,6 +1,6 @@
-"""demo_world: which past the demo's referrals come from, and the wall between them and a real tenant's."""
+"""Table demo_world: which generated past the demo's referrals come from; keeps them apart from a real tenant's."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from partner_center_pipeline.warehouse.schema import demo_world, sync_windows
 
 @dataclass(frozen=True, slots=True)
 class DemoWorld:
-    """What the local Microsoft needs to serve the same past again."""
+    """What the simulator needs to serve the same past again. The times are UTC."""
 
     seed: int
     anchor: datetime
@@ -22,31 +22,23 @@ class DemoWorld:
 
 
 def load(connection: Connection) -> DemoWorld | None:
-    """The world this warehouse's referrals come from, or None when it holds no demo."""
+    """Return the world that this warehouse's referrals come from, or None when it holds no demo."""
     row = connection.execute(select(demo_world)).one_or_none()
     return None if row is None else DemoWorld(row.seed, row.anchor, row.recent_from, row.referrals)
 
 
 def found(connection: Connection, world: DemoWorld) -> None:
-    """Make this the demo's warehouse. Raises WarehouseError when a real tenant's windows are in it."""
+    """Mark this as the demo's warehouse. Raises WarehouseError when it holds windows of a real tenant."""
     if connection.execute(select(sync_windows.c.window_start).limit(1)).first() is not None:
         raise WarehouseError(
             "this warehouse holds a real tenant's referrals, and the demo would mix its own among them; "
             "name another in HUNTER_DATABASE_URL for the demo, e.g. sqlite:///.hunter/demo.db"
         )
-    connection.execute(
-        demo_world.insert().values(
-            id=1,
-            seed=world.seed,
-            anchor=world.anchor,
-            recent_from=world.recent_from,
-            referrals=world.referrals,
-        )
-    )
+    connection.execute(demo_world.insert().values(id=1, **asdict(world)))
 
 
 def refuse_mixing(connection: Connection, base_url: str) -> None:
-    """Raises WarehouseError when a real API is about to be copied into the demo's warehouse."""
+    """Raise WarehouseError when rows of a real API are about to go into the demo's warehouse."""
     host = urlsplit(base_url).hostname or ""
     if not is_loopback(host) and connection.execute(select(demo_world.c.id)).first() is not None:
         raise WarehouseError(

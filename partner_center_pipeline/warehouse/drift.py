@@ -1,6 +1,6 @@
-"""payload_drift: fields and values that are news, once each, with the first referral that showed them.
+"""Table payload_drift: unknown fields and values, once each, with the first referral that showed them.
 
-Belongs here: keeping and reading them. Not here: what is news (`partner_center.schema_drift`).
+Not here: what is unknown (`partner_center.schema_drift`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from partner_center_pipeline.warehouse.schema import payload_drift
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Drift that was met: `value` is empty for a field, `first_seen` is UTC."""
+    """Recorded drift: `value` is empty for a field, `first_seen` is UTC."""
 
     kind: str
     path: str
@@ -26,7 +26,7 @@ class Seen:
 
 
 def record(connection: Connection, found: Iterable[NewDrift], now: datetime) -> None:
-    """Keep drift with the id of the referral that showed it; what is known already stays as it was first seen."""
+    """Store drift with the id of the referral that showed it; what is stored already stays as it is."""
     rows: dict[tuple[str, str, str], dict[str, object]] = {}
     for item, referral_id in found:
         kind = str(item.kind)
@@ -38,7 +38,7 @@ def record(connection: Connection, found: Iterable[NewDrift], now: datetime) -> 
 
 
 def load(connection: Connection) -> Sequence[Seen]:
-    """All drift, the newest first."""
+    """Return all drift, the newest first."""
     table = payload_drift
     rows = connection.execute(select(table).order_by(table.c.first_seen.desc(), table.c.path, table.c.value))
     return [Seen(row.kind, row.path, row.value, row.referral_id, row.first_seen) for row in rows]

@@ -1,11 +1,10 @@
-"""One fetch at a time per installation, and which runs are alive.
+"""The lease, so that one run fetches at a time on all machines; and heartbeats, which tell running from dead runs.
 
-Belongs here: the lease that a run holds while it fetches, on whatever machine, and the signs of life of runs under way.
-Not here: what a run does (`ingest`), and what becomes of a dead one in Dagster (`defs.recovery`).
+Dagster's pool allows one fetch at a time in one Dagster instance; the lease does so across instances. A killed run
+cannot keep the lease: it ends unless it is renewed. Each page's transaction confirms the lease, so a run that was taken
+for dead and goes on later writes nothing.
 
-Dagster's pool keeps fetches of one instance apart. The lease keeps those of several instances apart, and it cannot be
-kept by a killed run: it ends by itself unless it is renewed, and each page's transaction confirms it, so a run that was
-thought dead and wakes up writes nothing.
+Not here: what a run fetches and writes (`window_ingest`), how Dagster ends a dead run (`defs.recovery`).
 """
 
 import logging
@@ -23,22 +22,24 @@ from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.schema import leases, run_heartbeats
 
 FETCH: Final = "partner_center_fetch"
-"""The lease of whoever asks the Referrals API for rows."""
+"""The name of the lease for fetching rows from the Referrals API."""
 
 LEASE_SECONDS: Final = 45.0
-"""How long a lease lasts without a renewal."""
+"""Seconds that a lease lasts without a renewal."""
 
 BEAT_SECONDS: Final = 10.0
-"""Between two signs of life, each of which renews the lease too."""
+"""Seconds between two heartbeats; each heartbeat renews the lease too."""
 
 DEAD_SECONDS: Final = 60.0
-"""Without a sign of life for so long, a run is dead."""
+"""Seconds without a heartbeat after which a run is dead."""
 
-_FORGET: Final = timedelta(days=1)
+_HEARTBEATS_KEPT: Final = timedelta(days=1)
 
-# Made once: one of them runs with each page.
-_HELD: Final = update(leases).where(leases.c.name == bindparam("the_name"), leases.c.holder == bindparam("the_holder"))
-_HELD_BY_SERVERS_CLOCK: Final = _HELD.values(
+# Made once, because one of them runs with each page. An update reserves bind names that are a column's, hence "lease_".
+_RENEWAL: Final = update(leases).where(
+    leases.c.name == bindparam("lease_name"), leases.c.holder == bindparam("lease_holder")
+)
+_RENEWAL_BY_SERVERS_CLOCK: Final = _RENEWAL.values(
     expires_at=func.clock_timestamp(type_=DateTime(timezone=True)) + bindparam("lasts", type_=Interval)
 )
 
@@ -46,14 +47,14 @@ _log = logging.getLogger(__name__)
 
 
 class LeaseLostError(WarehouseError):
-    """Another run holds the lease. Nothing of the transaction that found out was kept."""
+    """Another run holds the lease. The transaction that noticed it was rolled back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A run's hold on a lease: `holder` is Dagster's run id, `clock` gives UTC.
+    """A lease of one run: `holder` is Dagster's run id, `clock` returns UTC.
 
-    Machines disagree about the time, so on PostgreSQL the server's clock decides; a SQLite file has one machine.
+    Machines disagree about the time, so on PostgreSQL the server's clock decides. A SQLite file is used by one machine.
     """
 
     warehouse: Warehouse
@@ -62,12 +63,12 @@ class Lease:
     name: str = FETCH
 
     def acquire(self, patience: float, sleep: Callable[[float], None]) -> None:
-        """Take the lease, waiting up to `patience` seconds for a holder to give it back or to fall silent.
+        """Take the lease; wait up to `patience` seconds until another holder releases it or its lease ends.
 
-        Raises LeaseLostError naming the holder when it lives on.
+        Raises LeaseLostError with the holder's run id when it still holds the lease after that.
         """
         waited = 0.0
-        while (other := self._try()) is not None:
+        while (other := self._try_to_take()) is not None:
             if waited >= patience:
                 raise LeaseLostError(
                     f"run {other} is fetching from Partner Center; one run fetches at a time, on whatever machine. "
@@ -76,8 +77,8 @@ class Lease:
             sleep(1.0)
             waited += 1.0
 
-    def _try(self) -> str | None:
-        """The run that holds the lease, None when it is ours now."""
+    def _try_to_take(self) -> str | None:
+        """Take the lease and return None, or return the run that holds it."""
         with self.warehouse.write() as connection:
             now = _now(connection, self.clock)
             row = connection.execute(select(leases).where(leases.c.name == self.name)).one_or_none()
@@ -93,13 +94,13 @@ class Lease:
             return None
 
     def confirm(self, connection: Connection) -> None:
-        """Renew the lease inside a transaction that stands only if it is still ours. Raises LeaseLostError."""
-        held = {"the_name": self.name, "the_holder": self.holder}
+        """Renew the lease in the caller's transaction. Raises LeaseLostError when another run holds it."""
+        held = {"lease_name": self.name, "lease_holder": self.holder}
         lasts = timedelta(seconds=LEASE_SECONDS)
         if connection.dialect.name == "postgresql":
-            renewed = connection.execute(_HELD_BY_SERVERS_CLOCK, {**held, "lasts": lasts})
+            renewed = connection.execute(_RENEWAL_BY_SERVERS_CLOCK, {**held, "lasts": lasts})
         else:
-            renewed = connection.execute(_HELD, {**held, "expires_at": self.clock() + lasts})
+            renewed = connection.execute(_RENEWAL, {**held, "expires_at": self.clock() + lasts})
         if renewed.rowcount != 1:
             raise LeaseLostError(
                 "this run gave no sign of life for so long that another one took over fetching; it stops here, and "
@@ -107,7 +108,7 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give the lease back, if it is still ours."""
+        """End the lease, if this run still holds it."""
         with self.warehouse.write() as connection:
             connection.execute(delete(leases).where(leases.c.name == self.name, leases.c.holder == self.holder))
 
@@ -116,34 +117,34 @@ class Lease:
 def alive(
     warehouse: Warehouse, run_id: str, clock: Callable[[], datetime], lease: Lease | None = None
 ) -> Iterator[None]:
-    """Give signs of life for a run, from a thread of its own, and renew its lease with each.
+    """Write a heartbeat of a run every BEAT_SECONDS, from a thread of its own, and renew its `lease` each time.
 
-    A sign that cannot be given (the database is away) is left out: what the run itself writes will say so.
+    A heartbeat that fails (the database cannot be reached) is skipped: the run's own writes will raise the error.
     """
-    over = Event()
+    ended = Event()
 
-    def beat() -> None:
+    def beat_and_renew() -> None:
         with warehouse.write() as connection:
             _beat(connection, run_id, clock)
             if lease is not None:
                 lease.confirm(connection)
 
-    def beat_on() -> None:
-        while not over.wait(BEAT_SECONDS):
+    def beat_until_the_end() -> None:
+        while not ended.wait(BEAT_SECONDS):
             try:
-                beat()
+                beat_and_renew()
             except WarehouseError as error:
                 _log.warning("no sign of life from run %s: %s", run_id, error)
 
     with warehouse.write() as connection:
         now = _beat(connection, run_id, clock)
-        connection.execute(delete(run_heartbeats).where(run_heartbeats.c.seen_at < now - _FORGET))
-    thread = Thread(target=beat_on, name="sign-of-life", daemon=True)
+        connection.execute(delete(run_heartbeats).where(run_heartbeats.c.seen_at < now - _HEARTBEATS_KEPT))
+    thread = Thread(target=beat_until_the_end, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        ended.set()
         thread.join()
 
 
@@ -154,30 +155,30 @@ def _beat(connection: Connection, run_id: str, clock: Callable[[], datetime]) ->
 
 
 def watch(warehouse: Warehouse, run_ids: Collection[str], clock: Callable[[], datetime]) -> None:
-    """Count from now on the silence of those of these runs that never gave a sign of life."""
+    """Write one heartbeat for each of these runs that has none yet, so that `dead` counts its time from now on."""
     with warehouse.read() as connection:
-        heard = set(
+        known = set(
             connection.execute(select(run_heartbeats.c.run_id).where(run_heartbeats.c.run_id.in_(run_ids))).scalars()
         )
-    if silent := sorted(set(run_ids) - heard):
+    if unknown := sorted(set(run_ids) - known):
         with warehouse.write() as connection:
             now = _now(connection, clock)
-            insert_new(connection, run_heartbeats, [{"run_id": run_id, "seen_at": now} for run_id in silent])
+            insert_new(connection, run_heartbeats, [{"run_id": run_id, "seen_at": now} for run_id in unknown])
 
 
 def dead(connection: Connection, run_ids: Sequence[str], clock: Callable[[], datetime]) -> list[str]:
-    """Those of these runs that gave a sign of life once, or were watched, and gave none for DEAD_SECONDS."""
-    long_ago = _now(connection, clock) - timedelta(seconds=DEAD_SECONDS)
-    found = connection.execute(
+    """Return those of these runs that have a heartbeat (`alive` or `watch`) and none within DEAD_SECONDS."""
+    dead_before = _now(connection, clock) - timedelta(seconds=DEAD_SECONDS)
+    dead_runs = connection.execute(
         select(run_heartbeats.c.run_id)
-        .where(run_heartbeats.c.run_id.in_(run_ids), run_heartbeats.c.seen_at < long_ago)
+        .where(run_heartbeats.c.run_id.in_(run_ids), run_heartbeats.c.seen_at < dead_before)
         .order_by(run_heartbeats.c.run_id)
     )
-    return list(found.scalars())
+    return list(dead_runs.scalars())
 
 
 def _now(connection: Connection, clock: Callable[[], datetime]) -> datetime:
-    """The time that decides."""
+    """Return the time that decides: the server's on PostgreSQL, otherwise that of `clock`."""
     if connection.dialect.name != "postgresql":
         return clock()
     now: datetime = connection.execute(select(func.clock_timestamp(type_=DateTime(timezone=True)))).scalar_one()

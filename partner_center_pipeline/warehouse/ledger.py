@@ -1,8 +1,8 @@
 """The ledger: which interval of the server's time is covered, how far each asset got, and every attempt.
 
-Domain truth, kept apart from Dagster's event log, which people prune. `sync_windows` has a row per window that was
-begun; `sync_attempts` one per try, whatever became of it. Coverage is a union of intervals of ticks, so windows of
-another width, or from another HUNTER_SYNC_START, count all the same.
+It is not kept in Dagster's event log, because people prune that. `sync_windows` has a row for each window that was
+begun, `sync_attempts` a row for each attempt, successful or not. Coverage is a union of intervals of ticks, so windows
+of another width, or from another HUNTER_SYNC_START, count too (windows.md, "The ledger").
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,25 +15,20 @@ from sqlalchemy import Connection, Update, and_, bindparam, case, func, or_, sel
 
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse.bulk import upsert
-from partner_center_pipeline.warehouse.schema import (
-    AttemptState,
-    raw_referrals,
-    sync_attempts,
-    sync_windows,
-)
+from partner_center_pipeline.warehouse.schema import AttemptState, raw_referrals, sync_attempts, sync_windows
 from partner_center_pipeline.windows import BEGINNING, SyncWindow
 
 CHAIN: Final = tuple(Asset)
-"""The assets in flow order; a window is done when the last one has it, and all before."""
+"""The assets in flow order. A window is done when all of them have it."""
 
 
 class WindowNotReadyError(Exception):
-    """An asset was asked for a window that the asset before it has not done."""
+    """An asset is to run on a window that the asset before it has not done."""
 
 
 @dataclass(slots=True)
 class Figures:
-    """What an attempt at one window saw so far; the columns of the same names in `sync_attempts`."""
+    """The figures of an attempt at one window so far: the columns of the same names in `sync_attempts`."""
 
     pages: int = 0
     fetched: int = 0
@@ -46,7 +41,7 @@ class Figures:
     distinct_ids: int = 0
 
     def add(self, other: "Figures") -> None:
-        """Take another window's figures in; the clock's skew is the latest."""
+        """Add another window's figures; `clock_skew` becomes the other's."""
         self.pages += other.pages
         self.fetched += other.fetched
         self.new_versions += other.new_versions
@@ -58,7 +53,7 @@ class Figures:
         self.clock_skew = other.clock_skew
 
     def row(self) -> dict[str, Any]:
-        """The figures as columns."""
+        """Return the figures by column."""
         return {
             "pages": self.pages,
             "fetched": self.fetched,
@@ -72,31 +67,32 @@ class Figures:
         }
 
 
-def _at(asset: Asset) -> Any:
+def _done_at(asset: Asset) -> Any:
     return sync_windows.c[f"{asset}_at"]
 
 
-# These are made once: they run with each page, and making one takes longer than running it.
-_WINDOW: Final = update(sync_windows).where(
-    sync_windows.c.window_start == bindparam("the_start"), sync_windows.c.window_end == bindparam("the_end")
+# These are made once: they run with each page, and making one takes longer than running it. In an update, SQLAlchemy
+# reserves bind names equal to a column's name for the values to be set, hence the prefix "param_".
+_UPDATE_WINDOW: Final = update(sync_windows).where(
+    sync_windows.c.window_start == bindparam("param_start"), sync_windows.c.window_end == bindparam("param_end")
 )
-"""Sets what its parameters name in the window that `_the` names."""
+"""Sets the columns that its parameters name in the window of `_window_key`."""
 
-_RUNNING: Final = update(sync_attempts).where(
-    sync_attempts.c.window_start == bindparam("the_start"),
-    sync_attempts.c.window_end == bindparam("the_end"),
-    sync_attempts.c.run_id == bindparam("the_run"),
+_UPDATE_ATTEMPT: Final = update(sync_attempts).where(
+    sync_attempts.c.window_start == bindparam("param_start"),
+    sync_attempts.c.window_end == bindparam("param_end"),
+    sync_attempts.c.run_id == bindparam("param_run"),
     sync_attempts.c.state == AttemptState.RUNNING,
 )
-"""Sets what its parameters name in the attempt under way of run `the_run` at the window that `_the` names."""
+"""Sets the columns that its parameters name in the running attempt of `param_run` at the window of `_window_key`."""
 
 
-def _the(window: SyncWindow) -> dict[str, int]:
-    return {"the_start": window.start, "the_end": window.end}
+def _window_key(window: SyncWindow) -> dict[str, int]:
+    return {"param_start": window.start, "param_end": window.end}
 
 
-def _named(windows: Sequence[SyncWindow], table: Any = sync_windows) -> Any:
-    """The rows of these windows. They are contiguous and of one width, so two comparisons name them."""
+def _rows_of(windows: Sequence[SyncWindow], table: Any = sync_windows) -> Any:
+    """Return the condition for the rows of these windows, which are contiguous and of one width."""
     width = windows[0].end - windows[0].start
     return and_(
         table.c.window_start >= windows[0].start,
@@ -109,25 +105,21 @@ def _named(windows: Sequence[SyncWindow], table: Any = sync_windows) -> Any:
 
 
 def covered(connection: Connection, assets: Iterable[Asset] = CHAIN) -> list[tuple[int, int]]:
-    """The disjoint intervals of ticks, ascending, that every one of `assets` has done.
+    """Return the disjoint intervals of ticks, ascending, that all of `assets` have done.
 
-    The database merges them (gaps and islands), so the answer stays short however many windows there are.
+    The database merges them (SQL's "gaps and islands"), so the result stays short however many windows there are.
     """
     done = (
         select(sync_windows.c.covers_from.label("low"), sync_windows.c.window_end.label("high"))
-        .where(and_(true(), *(_at(asset).is_not(None) for asset in assets)))
+        .where(and_(true(), *(_done_at(asset).is_not(None) for asset in assets)))
         .distinct()
         .cte("done")
     )
-    reached = func.max(done.c.high).over(order_by=(done.c.low, done.c.high), rows=(None, -1))
-    steps = select(done.c.low, done.c.high, (func.coalesce(reached, done.c.low - 1) < done.c.low).label("opens")).cte(
-        "steps"
-    )
-    numbered = select(
-        steps.c.low,
-        steps.c.high,
-        func.count().filter(steps.c.opens).over(order_by=(steps.c.low, steps.c.high), rows=(None, 0)).label("island"),
-    ).cte("numbered")
+    high_before = func.max(done.c.high).over(order_by=(done.c.low, done.c.high), rows=(None, -1))
+    after_gap = (func.coalesce(high_before, done.c.low - 1) < done.c.low).label("after_gap")
+    marked = select(done.c.low, done.c.high, after_gap).cte("marked")
+    gaps_before = func.count().filter(marked.c.after_gap).over(order_by=(marked.c.low, marked.c.high), rows=(None, 0))
+    numbered = select(marked.c.low, marked.c.high, gaps_before.label("island")).cte("numbered")
     islands = (
         select(func.min(numbered.c.low).label("low"), func.max(numbered.c.high).label("high"))
         .group_by(numbered.c.island)
@@ -137,21 +129,21 @@ def covered(connection: Connection, assets: Iterable[Asset] = CHAIN) -> list[tup
 
 
 def covered_from_the_beginning(connection: Connection) -> int:
-    """How far the chain has everything, from the first instant on: `BEGINNING` while genesis is owed."""
+    """Return up to which tick the chain has everything; `BEGINNING` as long as the genesis window is not done."""
     first = next(iter(covered(connection)), None)
     return first[1] if first is not None and first[0] == BEGINNING else BEGINNING
 
 
 def resolve(connection: Connection, windows: Sequence[SyncWindow], first: int) -> list[SyncWindow]:
-    """The windows with the interval each answers for.
+    """Return the windows with the interval that each answers for (`covers_from`).
 
-    The installation's first window (`first`: its start in ticks) also answers for all that is not covered before it,
-    which is everything while genesis is owed. A window that was begun before keeps the interval it had, or reaches
-    back further when HUNTER_SYNC_START moved to it.
+    The installation's first window (`first`: its start in ticks) also answers for everything before it that is not
+    covered; on a new installation that is all of the past. A window that was begun before keeps its interval, or
+    reaches back further when HUNTER_SYNC_START moved to it.
     """
     known = {
         (row.window_start, row.window_end): row.covers_from
-        for row in connection.execute(select(sync_windows).where(_named(windows)))
+        for row in connection.execute(select(sync_windows).where(_rows_of(windows)))
     }
     resolved = []
     for window in windows:
@@ -166,21 +158,21 @@ def resolve(connection: Connection, windows: Sequence[SyncWindow], first: int) -
 
 
 def start_attempts(connection: Connection, windows: Sequence[SyncWindow], run_id: str, now: datetime) -> int | None:
-    """Note that a run begins on these windows; the position (ticks) where an earlier attempt at them stopped, or None.
+    """Record that a run begins on these windows. Return the position (ticks) where an earlier attempt stopped, or None.
 
     A window that now reaches back further than when it was begun is open again, with nothing scanned. Attempts at the
-    same windows that still say `running` were left by a process that died: they become `failed`.
+    same windows that are still `running` were left by a process that died: they become `failed`.
     """
     connection.execute(
         update(sync_attempts)
-        .where(_named(windows, sync_attempts), sync_attempts.c.state == AttemptState.RUNNING)
+        .where(_rows_of(windows, sync_attempts), sync_attempts.c.state == AttemptState.RUNNING)
         .values(
             state=AttemptState.FAILED,
             finished_at=now,
             error="the run was killed or restarted before it ended",
         )
     )
-    untouched = {"position": None, **{f"{asset}_at": None for asset in CHAIN}}
+    nothing_done = {"position": None, **{f"{asset}_at": None for asset in CHAIN}}
     upsert(
         connection,
         sync_windows,
@@ -189,40 +181,40 @@ def start_attempts(connection: Connection, windows: Sequence[SyncWindow], run_id
                 "window_start": window.start,
                 "window_end": window.end,
                 "covers_from": window.covers_from,
-                **untouched,
+                **nothing_done,
             }
             for window in windows
         ],
-        guard=lambda given: given.covers_from < sync_windows.c.covers_from,
+        guard=lambda new_row: new_row.covers_from < sync_windows.c.covers_from,
     )
     _record(connection, windows, AttemptState.RUNNING, run_id, now)
     return _position(connection, windows)
 
 
 def _position(connection: Connection, windows: Sequence[SyncWindow]) -> int | None:
-    """Before which instant these windows hold everything, by an earlier scan that stopped inside them."""
+    """Return the tick up to which an earlier scan has stored everything of these windows, None without such a scan."""
     position: int | None = None
     table = sync_windows
-    rows = connection.execute(select(table).where(_named(windows)).order_by(table.c.window_start))
+    rows = connection.execute(select(table).where(_rows_of(windows)).order_by(table.c.window_start))
     for row in rows:
         if row.position is not None:
             position = row.position
             if position < row.window_end:
                 break
         elif row.raw_referrals_at is None:
-            return None  # nothing of this window was scanned, the overlap before it neither
+            return None  # neither this window nor the overlap before it was scanned
     return position
 
 
 def record_disabled(connection: Connection, windows: Sequence[SyncWindow], run_id: str, now: datetime) -> None:
-    """Note attempts that the gate turned away."""
+    """Record attempts that did not begin because the gate was closed."""
     _record(connection, windows, AttemptState.DISABLED, run_id, now)
 
 
 def record_failed(
     connection: Connection, windows: Sequence[SyncWindow], run_id: str, now: datetime, error: str
 ) -> None:
-    """Note attempts that failed before they could begin."""
+    """Record attempts that failed before they could begin."""
     _record(connection, windows, AttemptState.FAILED, run_id, now, error)
 
 
@@ -261,37 +253,38 @@ def save_position(
     position: int | None,
     reopened: datetime | None,
 ) -> None:
-    """Keep the scan's position in a window and what the attempt saw there, in the transaction of its page.
+    """Save the scan's position (ticks) in a window and the attempt's figures, in the transaction of the page.
 
-    Where the page put something new under the window, it is `reopened` as of now.
+    `reopened` is the present time (UTC) if the page stored something new under the window, else None (see `reopen`).
     """
-    of_window = {**_the(window), "position": position, **({"the_now": reopened} if reopened is not None else {})}
-    of_attempt = {**_the(window), "the_run": run_id, **figures.row()}
+    of_window = {"position": position, **({"param_now": reopened} if reopened is not None else {})}
+    of_attempt = {"param_run": run_id, **figures.row()}
+    key = _window_key(window)
     if connection.dialect.name == "postgresql":
         both = {**of_window, **of_attempt}
-        connection.execute(_progress(reopened is not None), {_given(name): value for name, value in both.items()})
+        connection.execute(_save(reopened is not None), {**key, **{_param(name): both[name] for name in both}})
     else:
-        connection.execute(_WINDOW if reopened is None else _reopening(Asset.RAW_REFERRALS), of_window)
-        connection.execute(_RUNNING, of_attempt)
+        connection.execute(_UPDATE_WINDOW if reopened is None else _reopening(Asset.RAW_REFERRALS), key | of_window)
+        connection.execute(_UPDATE_ATTEMPT, key | of_attempt)
 
 
 @cache
-def _progress(reopened: bool) -> Update:
-    """Both updates in one statement, for a server that may be far away, as this runs with each page."""
-    window = (_reopening(Asset.RAW_REFERRALS) if reopened else _WINDOW).values(position=bindparam(_given("position")))
-    figures: dict[str, Any] = {name: bindparam(_given(name)) for name in Figures().row()}
-    return _RUNNING.values(**figures).add_cte(window.cte("the_window"))
+def _save(reopened: bool) -> Update:
+    """Return both updates as one statement: it runs with each page, and the server may be far away."""
+    window = _reopening(Asset.RAW_REFERRALS) if reopened else _UPDATE_WINDOW
+    window = window.values(position=bindparam(_param("position")))
+    figures: dict[str, Any] = {name: bindparam(_param(name)) for name in Figures().row()}
+    return _UPDATE_ATTEMPT.values(**figures).add_cte(window.cte("updated_window"))
 
 
-def _given(name: str) -> str:
-    """The name of a parameter for a column: SQLAlchemy keeps the column's own name for itself."""
-    return name if name.startswith("the_") else f"the_{name}"
+def _param(name: str) -> str:
+    return name if name.startswith("param_") else f"param_{name}"
 
 
 def complete_windows(connection: Connection, closed: Mapping[SyncWindow, Figures], run_id: str, now: datetime) -> None:
-    """Close windows whose scan is proven complete: nothing of theirs is missing in raw_referrals.
+    """Close windows that are proven complete: raw_referrals has all of their versions.
 
-    `distinct_ids` is counted here, in the database: a set of ids in memory would grow with the window.
+    `distinct_ids` is counted in the database: a set of ids in memory would grow with the window.
     """
     counted = connection.execute(
         select(raw_referrals.c.window_start, func.count(raw_referrals.c.referral_id.distinct()).label("ids"))
@@ -301,18 +294,18 @@ def complete_windows(connection: Connection, closed: Mapping[SyncWindow, Figures
         )
         .group_by(raw_referrals.c.window_start)
     )
-    held = {row.window_start: row.ids for row in counted}
+    ids_by_start = {row.window_start: row.ids for row in counted}
     for window, figures in closed.items():
-        figures.distinct_ids = held.get(window.start, 0)
-        the = _the(window)
-        connection.execute(_WINDOW, {**the, "position": None, f"{Asset.RAW_REFERRALS}_at": now})
+        figures.distinct_ids = ids_by_start.get(window.start, 0)
+        key = _window_key(window)
+        connection.execute(_UPDATE_WINDOW, {**key, "position": None, f"{Asset.RAW_REFERRALS}_at": now})
         state = AttemptState.COMPLETE if figures.fetched or figures.distinct_ids else AttemptState.EMPTY
-        noted = {"state": state, "finished_at": now, **figures.row()}
-        connection.execute(_RUNNING, {**the, "the_run": run_id, **noted})
+        ended = {"state": state, "finished_at": now, **figures.row()}
+        connection.execute(_UPDATE_ATTEMPT, {**key, "param_run": run_id, **ended})
 
 
 def fail(connection: Connection, run_id: str, now: datetime, error: str, *, incomplete: bool = False) -> None:
-    """End what this run left `running`: `failed`, or `incomplete` when the scan could not be proven."""
+    """End this run's `running` attempts: as `incomplete` when the scan was not proven complete, else as `failed`."""
     connection.execute(
         update(sync_attempts)
         .where(sync_attempts.c.run_id == run_id, sync_attempts.c.state == AttemptState.RUNNING)
@@ -328,15 +321,15 @@ def fail(connection: Connection, run_id: str, now: datetime, error: str, *, inco
 
 
 def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset) -> list[SyncWindow]:
-    """The windows with the interval each answers for, once it is sure that `before` has done all of them.
+    """Return the windows with the interval that each answers for, after a check that `before` has done all of them.
 
-    Raises WindowNotReadyError naming the first that it has not.
+    Raises WindowNotReadyError with the first window that it has not done.
     """
     ready = {
         row.window_start: row.covers_from
         for row in connection.execute(
             select(sync_windows.c.window_start, sync_windows.c.covers_from).where(
-                _named(windows), _at(before).is_not(None)
+                _rows_of(windows), _done_at(before).is_not(None)
             )
         )
     }
@@ -350,9 +343,9 @@ def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset
 
 
 def upstream_completed_at(connection: Connection, windows: Sequence[SyncWindow], before: Asset) -> dict[int, datetime]:
-    """When `before` had each of these windows (by start): what an asset that begins now builds on."""
-    rows = connection.execute(select(sync_windows.c.window_start, _at(before)).where(_named(windows)))
-    return {start: at for start, at in rows if at is not None}
+    """Return by start (ticks) when `before` had each of these windows. `mark` compares it at the end of an asset."""
+    rows = connection.execute(select(sync_windows.c.window_start, _done_at(before)).where(_rows_of(windows)))
+    return {start: done_at for start, done_at in rows if done_at is not None}
 
 
 def mark(
@@ -364,36 +357,36 @@ def mark(
     changed: bool,
     seen: Mapping[int, datetime] | None = None,
 ) -> None:
-    """Note that an asset has all of these windows; when it `changed` something, the later assets no longer do.
+    """Record that an asset has all of these windows; when it `changed` rows, the later assets no longer have them.
 
     `seen` is from `upstream_completed_at`, read before the asset read its rows. With it, a window that was reopened
-    meanwhile is left open: another run stored something new under it, which this one cannot have read.
+    meanwhile stays open: another run stored something new under it, and this run may not have read that.
     """
     marks = {f"{asset}_at": now, **(_undone_after(asset) if changed else {})}
     if seen is None:
-        connection.execute(update(sync_windows).where(_named(windows)).values(**marks))
+        connection.execute(update(sync_windows).where(_rows_of(windows)).values(**marks))
         return
     before = CHAIN[CHAIN.index(asset) - 1]
-    as_seen = _WINDOW.where(_at(before) == bindparam("seen_at", type_=sync_windows.c[f"{before}_at"].type))
+    unchanged = _UPDATE_WINDOW.where(_done_at(before) == bindparam("seen_at", type_=_done_at(before).type))
     connection.execute(
-        as_seen.values(**marks),
-        [{**_the(window), "seen_at": seen[window.start]} for window in windows if window.start in seen],
+        unchanged.values(**marks),
+        [{**_window_key(window), "seen_at": seen[window.start]} for window in windows if window.start in seen],
     )
 
 
 def reopen(connection: Connection, window: SyncWindow, after: Asset, now: datetime) -> None:
-    """Something new stands under `after`: what the later assets made of the window is no longer all of it.
+    """Open a window again for the assets after `after`, because `after` stored something new under it.
 
-    `after` itself has the window as of `now`, so that a later asset at work on it finds out (`mark`).
+    The time when `after` had the window becomes `now`, so that `mark` of a later asset that is running notices it.
     """
-    connection.execute(_reopening(after), {**_the(window), "the_now": now})
+    connection.execute(_reopening(after), {**_window_key(window), "param_now": now})
 
 
 @cache
 def _reopening(after: Asset) -> Update:
-    done = _at(after)
-    since = case((done.is_not(None), bindparam("the_now", type_=done.type)))
-    return _WINDOW.values(**{f"{after}_at": since}, **_undone_after(after))
+    done_at = _done_at(after)
+    now_if_done = case((done_at.is_not(None), bindparam("param_now", type_=done_at.type)))
+    return _UPDATE_WINDOW.values(**{f"{after}_at": now_if_done}, **_undone_after(after))
 
 
 def _undone_after(asset: Asset) -> dict[str, None]:
@@ -405,14 +398,14 @@ def _undone_after(asset: Asset) -> dict[str, None]:
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How often an undone stretch was tried, and when last (None: never)."""
+    """Attempts at undone windows: the largest number at one window, and when the last began (UTC; None: never)."""
 
     count: int
     last: datetime | None
 
 
 def tries(connection: Connection, start: int, end: int) -> Tries:
-    """The attempts at those windows of `[start, end)` that are not done: the most at one window, and the latest."""
+    """Return the attempts at those windows in `[start, end)` (ticks) that are not done; disabled ones do not count."""
     per_window = (
         select(func.count().label("count"), func.max(sync_attempts.c.started_at).label("last"))
         .join(
@@ -425,7 +418,7 @@ def tries(connection: Connection, start: int, end: int) -> Tries:
         .where(
             sync_attempts.c.window_start >= start,
             sync_attempts.c.window_end <= end,
-            or_(*(_at(asset).is_(None) for asset in CHAIN)),
+            or_(*(_done_at(asset).is_(None) for asset in CHAIN)),
             sync_attempts.c.state != AttemptState.DISABLED,
         )
         .group_by(sync_attempts.c.window_start, sync_attempts.c.window_end)
@@ -437,17 +430,17 @@ def tries(connection: Connection, start: int, end: int) -> Tries:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the chain got in a stretch: windows done, summed over the assets, and what is going on in words."""
+    """How far a run got: windows done, summed over the assets (`steps`), and the current asset as text."""
 
     steps: int
     described: str
 
 
 def progress(connection: Connection, start: int, end: int, since: datetime) -> Progress:
-    """How far a run that began at `since` got with the windows in `[start, end)` (ticks)."""
+    """Return how far a run that began at `since` (UTC) got with the windows in `[start, end)` (ticks)."""
     inside = and_(sync_windows.c.window_start >= start, sync_windows.c.window_end <= end)
     counts = connection.execute(
-        select(*(func.count().filter(_at(asset) >= since) for asset in CHAIN)).where(inside)
+        select(*(func.count().filter(_done_at(asset) >= since) for asset in CHAIN)).where(inside)
     ).one()
     windows = max(counts)
     current = next((asset for asset, count in zip(CHAIN, counts, strict=True) if count < windows or not count), None)

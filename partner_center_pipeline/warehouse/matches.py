@@ -1,7 +1,7 @@
-"""suggested_matches: who is to be compared with whom, and the suggestions that come of it, for a person to decide.
+"""Table suggested_matches: reads the rows to be compared with each other, and replaces stored suggestions.
 
-Belongs here: reading candidates, replacing suggestions. Not here: what makes two names alike (`leads.suggestions`).
-Nothing is ever merged because of a row here.
+A person decides about a suggestion; the program never merges rows because of it. Not here: when two names match
+(`leads.suggestions`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +15,8 @@ from partner_center_pipeline.warehouse.referrals import brought_in
 from partner_center_pipeline.warehouse.schema import companies, leads, raw_referrals, row_dict, suggested_matches
 
 BLOCK_LIMIT: Final = 1000
-"""Names of one block that are compared at most, the most recently updated first: a block of thousands is a common word,
-and its suggestions would be noise."""
+"""How many names of one block are compared at most, the most recently updated first. A block of thousands of names is a
+common word, and its suggestions would be useless."""
 
 Row = Mapping[str, Any]
 _COMPANY: Final = (
@@ -26,47 +26,48 @@ _LEAD: Final = (leads.c.referral_id, leads.c.domain, leads.c.company_name_key, l
 
 
 def companies_of(connection: Connection, domains: Sequence[str]) -> list[Row]:
-    """The companies of these domains, with what they are compared by."""
+    """Return the companies of these domains, with the columns that are compared."""
     return _rows(connection, select(*_COMPANY).where(companies.c.domain.in_(domains), companies.c.referrals > 0))
 
 
 def leads_of_span(connection: Connection, start: int, end: int) -> Iterator[list[Row]]:
-    """The leads that windows in `[start, end)` (ticks) brought, with what they are compared by, CHUNK at a time."""
+    """Yield the leads of windows in `[start, end)` (ticks), with the columns that are compared, CHUNK at a time."""
     brought = select(raw_referrals.c.referral_id).where(brought_in(start, end)).distinct().subquery()
-    found = connection.execute(
+    result = connection.execute(
         select(*_LEAD)
         .join(brought, brought.c.referral_id == leads.c.referral_id)
         .order_by(leads.c.referral_id)
         .execution_options(yield_per=CHUNK)
     )
-    for rows in found.partitions():
+    for rows in result.partitions():
         yield [dict(row._mapping) for row in rows]
 
 
 def companies_near(connection: Connection, blocks: Sequence[str], ascii_keys: Sequence[str]) -> list[Row]:
-    """Companies whose name is in one of the blocks, or whose domain reads the same in ASCII."""
-    near = select(companies.c.domain).where(companies.c.domain_ascii_key.in_(ascii_keys))
+    """Return the companies with a name in one of the blocks, or a domain with one of these ASCII keys."""
+    same_key = select(companies.c.domain).where(companies.c.domain_ascii_key.in_(ascii_keys))
     return _rows(
         connection,
         select(*_COMPANY).where(
             companies.c.referrals > 0,
             or_(
-                companies.c.domain.in_(near),
-                companies.c.domain.in_(_block(companies.c.domain, companies.c.name_block, blocks)),
+                companies.c.domain.in_(same_key),
+                companies.c.domain.in_(_keys_in(companies.c.domain, companies.c.name_block, blocks)),
             ),
         ),
     )
 
 
 def leads_near(connection: Connection, blocks: Sequence[str]) -> list[Row]:
-    """Leads without a domain whose company's name is in one of the blocks."""
-    near = _block(leads.c.referral_id, leads.c.company_name_block, blocks, leads.c.domain.is_(None))
-    return _rows(connection, select(*_LEAD).where(leads.c.referral_id.in_(near)))
+    """Return the leads without a domain that have a company name in one of the blocks."""
+    ids = _keys_in(leads.c.referral_id, leads.c.company_name_block, blocks, leads.c.domain.is_(None))
+    return _rows(connection, select(*_LEAD).where(leads.c.referral_id.in_(ids)))
 
 
-def _block(
+def _keys_in(
     key: ColumnElement[str], block: ColumnElement[str | None], blocks: Sequence[str], *more: ColumnElement[bool]
 ) -> Select[tuple[str]]:
+    """Select the keys of up to BLOCK_LIMIT rows of each block."""
     table = key.table
     place = func.row_number().over(partition_by=block, order_by=(table.c.updated_ticks.desc(), key))
     ranked = select(key.label("key"), place.label("place")).where(block.in_(blocks), *more).subquery()
@@ -78,7 +79,7 @@ def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
 
 
 def replace_of_companies(connection: Connection, domains: Sequence[str], found: Sequence[Row], now: datetime) -> int:
-    """Put `found` in the place of every suggestion that concerns these companies; how many are new."""
+    """Replace all suggestions about these companies by `found`. Return how many are new."""
     concerned = or_(
         suggested_matches.c.domain.in_(domains),
         and_(suggested_matches.c.kind == "company", suggested_matches.c.subject.in_(domains)),
@@ -87,7 +88,7 @@ def replace_of_companies(connection: Connection, domains: Sequence[str], found: 
 
 
 def replace_of_leads(connection: Connection, referral_ids: Sequence[str], found: Sequence[Row], now: datetime) -> int:
-    """Put `found` in the place of every suggestion that concerns these leads; how many are new."""
+    """Replace all suggestions about these leads by `found`. Return how many are new."""
     concerned = and_(suggested_matches.c.kind == "lead", suggested_matches.c.subject.in_(referral_ids))
     return _replace(connection, concerned, found, now)
 

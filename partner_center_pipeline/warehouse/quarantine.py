@@ -1,10 +1,9 @@
-"""quarantined_referrals, for people: what is kept aside and why, and taking rows back in.
+"""Table quarantined_referrals: reads its rows for people, and replays them.
 
-Belongs here: reading the table, and replaying its rows. Not here: putting rows in (`referrals.quarantine`), what breaks
-the contract (`partner_center.contract`).
+A row stays until a replay stores it in raw_referrals. A valid newer version of the same referral does not remove it:
+the version that broke the contract is still missing in raw_referrals, and a person decides what that means.
 
-A row stays until a replay takes it in. A newer version of the same referral that came clean does not remove it: the
-version that broke the contract is still missing in raw_referrals, and a person decides what that means.
+Not here: adding rows (`referrals.quarantine`), what breaks the contract (`partner_center.contract`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +34,7 @@ class Kept:
     attempts: int
 
     def shown(self) -> dict[str, Any]:
-        """The row under the names that a person reads; no personal data."""
+        """Return the row under the names that people read; no personal data."""
         return {
             "fingerprint": self.fingerprint,
             "referral_id": self.referral_id,
@@ -53,12 +52,12 @@ _KEPT: Final = [column for column in _TABLE.columns if column.name != "payload_t
 
 
 def load(connection: Connection) -> list[Kept]:
-    """All rows, the newest first."""
+    """Return all rows, the newest first."""
     return _kept(connection)
 
 
 def named(connection: Connection, prefix: str) -> list[Kept]:
-    """The rows whose fingerprint begins so."""
+    """Return the rows with a fingerprint that begins with `prefix`."""
     return _kept(connection, _TABLE.c.fingerprint.startswith(prefix.lower(), autoescape=True))
 
 
@@ -68,15 +67,15 @@ def _kept(connection: Connection, *which: ColumnElement[bool]) -> list[Kept]:
 
 
 def payload_text(connection: Connection, fingerprint: str) -> str:
-    """A row's payload as JSON in ASCII. It may hold personal data."""
-    found: str = connection.execute(
+    """Return a row's payload as JSON in ASCII. It may hold personal data."""
+    text: str = connection.execute(
         select(_TABLE.c.payload_text).where(_TABLE.c.fingerprint == fingerprint)
     ).scalar_one()
-    return found
+    return text
 
 
 def counts(connection: Connection) -> dict[str, int]:
-    """How many rows there are for each reason."""
+    """Count the rows by reason."""
     rows = connection.execute(select(_TABLE.c.reason, func.count().label("rows")).group_by(_TABLE.c.reason))
     return {row.reason: row.rows for row in rows}
 
@@ -86,7 +85,7 @@ def counts(connection: Connection) -> dict[str, int]:
 
 @dataclass(slots=True)
 class Replayed:
-    """What became of rows: taken in, known in raw_referrals already, refused still; and windows opened for it."""
+    """How many rows a replay loaded, found in raw_referrals and refused again, and how many windows it reopened."""
 
     loaded: int = 0
     known_already: int = 0
@@ -94,7 +93,7 @@ class Replayed:
     windows_reopened: int = 0
 
     def add(self, other: "Replayed") -> None:
-        """Take another replay's counts in."""
+        """Add another replay's counts."""
         self.loaded += other.loaded
         self.known_already += other.known_already
         self.still_refused += other.still_refused
@@ -103,7 +102,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A kept payload as JSON in ASCII, which may hold personal data, and the reason why it is kept."""
+    """A row's payload as JSON in ASCII, which may hold personal data, and the reason why it is in quarantine."""
 
     fingerprint: str
     reason: str
@@ -125,47 +124,47 @@ def replay(
     found_drift: Iterable[NewDrift],
     now: datetime,
 ) -> Replayed:
-    """Take in the rows that pass the contract by now: `reread` says by fingerprint what each reads as today.
+    """Store the rows that pass the contract now. `reread` has by fingerprint the result of today's contract.
 
-    What passes is stored under the window that fetched it, and leaves the quarantine; the window is open again for the
-    later assets, so that a lead comes of it. A version that raw_referrals knows is not written again. What does not
-    pass stays, with today's reason; `attempts` counts scans, so it stays too. `found_drift` is what the rows that pass
-    show. All of it is in the caller's transaction, which also read the `payloads`.
+    A row that passes is stored under the window that fetched it and leaves the quarantine; the window is open again for
+    the later assets, so that they make a lead of it. A version that raw_referrals has is not written again. A row that
+    does not pass stays, with today's reason and the same `attempts`, which counts scans. `found_drift` is the drift of
+    the rows that pass. The caller's transaction holds all writes, and has read the `payloads` before.
     """
-    taken: list[str] = []
+    passed: list[str] = []
     placed: list[referrals.Placed] = []
     windows: set[SyncWindow] = set()
     columns = (_TABLE.c.fingerprint, _TABLE.c.reason, _TABLE.c.window_start)
     rows = connection.execute(select(*columns).where(_TABLE.c.fingerprint.in_(reread)).order_by(_TABLE.c.first_seen))
-    done = Replayed()
+    replayed = Replayed()
     for row in rows.all():
-        found = reread[row.fingerprint]
-        if isinstance(found, Breach):
-            done.still_refused += 1
-            if found != row.reason:
+        result = reread[row.fingerprint]
+        if isinstance(result, Breach):
+            replayed.still_refused += 1
+            if result != row.reason:
                 connection.execute(
-                    update(_TABLE).where(_TABLE.c.fingerprint == row.fingerprint).values(reason=str(found))
+                    update(_TABLE).where(_TABLE.c.fingerprint == row.fingerprint).values(reason=str(result))
                 )
             continue
         fetched_by = _windows_from(connection, row.window_start)
         windows.update(fetched_by)
-        begins = min((window.covers_from for window in fetched_by), default=row.window_start)
-        placed.append(referrals.Placed(found, row.window_start, late=found.updated_ticks < begins))
-        taken.append(row.fingerprint)
+        covered_from = min((window.covers_from for window in fetched_by), default=row.window_start)
+        placed.append(referrals.Placed(result, row.window_start, late=result.updated_ticks < covered_from))
+        passed.append(row.fingerprint)
     fresh = referrals.store(connection, placed, now)
     drift.record(connection, found_drift, now)
     changed = {item.window_start for item in fresh}
     for window in windows:
         if window.start in changed:
             ledger.reopen(connection, window, Asset.RAW_REFERRALS, now)
-            done.windows_reopened += 1
-    connection.execute(delete(_TABLE).where(_TABLE.c.fingerprint.in_(taken)))
-    done.loaded = len(fresh)
-    done.known_already = len(placed) - len(fresh)
-    return done
+            replayed.windows_reopened += 1
+    connection.execute(delete(_TABLE).where(_TABLE.c.fingerprint.in_(passed)))
+    replayed.loaded = len(fresh)
+    replayed.known_already = len(placed) - len(fresh)
+    return replayed
 
 
 def _windows_from(connection: Connection, start: int) -> list[SyncWindow]:
-    """The windows that begin there; of more than one width where the interval was changed."""
+    """Return the windows that begin at `start`: more than one where the width of the grid was changed."""
     rows = connection.execute(select(sync_windows).where(sync_windows.c.window_start == start))
     return [SyncWindow(row.window_start, row.window_end, row.covers_from) for row in rows]

@@ -1,7 +1,6 @@
-"""Compares what Partner Center has with raw_referrals, loads what is missing, and keeps the outcome in reconciliations.
+"""Compares Partner Center's versions with raw_referrals, loads missing ones, and records it in table reconciliations.
 
-Belongs here: comparing a page, which window should have brought a missing version, the record of a comparison. Not
-here: fetching (`partner_center.scan`), when and how often (`defs.reconcile`), the windows' own scans (`ingest`).
+Not here: fetching (`partner_center.scan`), when it runs (`defs.reconcile`), the windows' own scans (`window_ingest`).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,22 +16,17 @@ from partner_center_pipeline.warehouse import drift, ledger, referrals
 from partner_center_pipeline.warehouse.bulk import present
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease
-from partner_center_pipeline.warehouse.schema import (
-    leads,
-    raw_referrals,
-    reconciliations,
-    sync_windows,
-)
+from partner_center_pipeline.warehouse.schema import leads, raw_referrals, reconciliations, sync_windows
 from partner_center_pipeline.windows import SyncWindow, render_ticks
 
 _ERROR_LENGTH: Final = 2000
 _Owner = tuple[SyncWindow, bool]
-"""A window, and whether it claimed to be complete."""
+"""A window, and whether it was closed as complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A window and how many versions of its interval were missing; `claimed` when it said to be complete."""
+    """A window and how many versions of its interval were missing; `claimed` when it was closed as complete."""
 
     window: str
     interval: str
@@ -40,7 +34,7 @@ class Gap:
     claimed: bool
 
     def row(self) -> dict[str, Any]:
-        """As it is kept in `reconciliations`."""
+        """Return the gap as it is stored in `reconciliations`."""
         return {
             "window": self.window,
             "interval": self.interval,
@@ -51,10 +45,10 @@ class Gap:
 
 @dataclass(slots=True)
 class Reconciled:
-    """What a comparison saw: `missing` versions were loaded, `missed` of them by windows that claimed to be complete.
+    """The figures of a comparison: `missing` versions were loaded; `missed` of them are of windows closed as complete.
 
-    `ahead` counts versions that lie in no window that was begun: theirs are still to come, so they are left alone.
-    `until` is the end, in ticks, of what was compared.
+    `ahead` counts versions in no window that was begun: a later window will bring them, so they are not stored.
+    `until` is the end, in ticks, of the interval that was compared.
     """
 
     until: int
@@ -66,23 +60,23 @@ class Reconciled:
 
     @property
     def missing(self) -> int:
-        """Versions that the warehouse did not have, of windows that were begun."""
+        """The number of versions in windows that were begun, which the warehouse did not have."""
         return sum(self.gaps.values())
 
     @property
     def missed(self) -> int:
-        """Those of windows that claimed to be complete."""
+        """The number of missing versions in windows that were closed as complete."""
         return sum(count for (_, claimed), count in self.gaps.items() if claimed)
 
     def windows(self) -> list[Gap]:
-        """The windows with missing versions, in order."""
+        """Return the windows with missing versions, in order."""
         return [
             Gap(window.key, str(window), count, claimed)
             for (window, claimed), count in sorted(self.gaps.items(), key=lambda pair: pair[0])
         ]
 
     def shown(self) -> dict[str, Any]:
-        """The counts under the names that a person reads."""
+        """Return the counts under the names that people read."""
         return {
             "compared_until": render_ticks(self.until),
             "pages": self.pages,
@@ -95,22 +89,22 @@ class Reconciled:
 
 
 def until(connection: Connection) -> int | None:
-    """The end (ticks) of the newest interval that raw_referrals covers, None while it covers nothing."""
+    """Return the end (ticks) of the newest interval that raw_referrals covers, None as long as it covers nothing."""
     covered = ledger.covered(connection, [Asset.RAW_REFERRALS])
     return covered[-1][1] if covered else None
 
 
 def expected(connection: Connection) -> int:
-    """About how many rows a comparison will fetch: the API shows each referral once."""
+    """Return about how many rows a comparison will fetch: the API lists each referral once."""
     count: int = connection.execute(select(func.count()).select_from(leads)).scalar_one()
     return count
 
 
 @dataclass(slots=True)
 class Reconciler:
-    """One comparison under way. Its row in `reconciliations` is there from the beginning, so a killed one shows.
+    """A running comparison. Its row in `reconciliations` exists from the beginning, so a killed one is visible.
 
-    Memory does not grow with the referrals, only with the windows that missed some.
+    Memory does not grow with the number of referrals, only with the number of windows that missed some.
     """
 
     warehouse: Warehouse
@@ -121,7 +115,7 @@ class Reconciler:
 
     @classmethod
     def begin(cls, warehouse: Warehouse, lease: Lease, end: int, clock: Callable[[], datetime]) -> "Reconciler":
-        """Note that a comparison of everything updated before `end` (ticks) begins; the lease names the run."""
+        """Record that a comparison of everything updated before `end` (ticks) begins, by the run that holds `lease`."""
         done = Reconciled(end)
         with warehouse.write() as connection:
             lease.confirm(connection)
@@ -133,10 +127,10 @@ class Reconciler:
         return cls(warehouse, lease, clock, number, done)
 
     def take(self, page: ScanPage) -> None:
-        """Compare a page, and load what is missing. A page of known rows without new drift is read only.
+        """Compare a page and load what is missing. A page of known rows without new drift causes no write.
 
-        Each missing version is stored under the window whose interval holds it, one that claimed to be complete before
-        others; that window is open again for the later assets. No window is made, and none is closed.
+        Each missing version is stored under a window with an interval that holds it (`_owners`), and that window is
+        open again for the later assets. No window is made, and none is closed.
         """
         after = replace(
             self.done,
@@ -146,15 +140,15 @@ class Reconciler:
             gaps=dict(self.done.gaps),
         )
         with self.warehouse.read() as connection:
-            missing = _unknown(connection, page.versions)
+            missing = _missing(connection, page.versions)
         if missing or page.rejected or page.drift:
             with self.warehouse.write() as connection:
                 self.lease.confirm(connection)
                 self._load(connection, missing, after)
                 drift.record(connection, page.drift, self.clock())
                 if page.rejected:
-                    referrals.quarantine(connection, page.rejected, _window_near(connection, page), self.clock())
-                self._keep(connection, after)
+                    referrals.quarantine(connection, page.rejected, _window_at(connection, page), self.clock())
+                self._record(connection, after)
         self.done = after
 
     def _load(self, connection: Connection, missing: Sequence[ReferralVersion], after: Reconciled) -> None:
@@ -174,16 +168,16 @@ class Reconciler:
             ledger.reopen(connection, window, Asset.RAW_REFERRALS, now)
 
     def finish(self) -> None:
-        """Everything was compared."""
+        """Record that everything was compared."""
         with self.warehouse.write() as connection:
-            self._keep(connection, self.done, finished_at=self.clock())
+            self._record(connection, self.done, finished_at=self.clock())
 
     def fail(self, error: str) -> None:
-        """It ended early: what was loaded stays, the rest was not compared."""
+        """Record that the comparison ended early. What was loaded stays; the rest was not compared."""
         with self.warehouse.write() as connection:
-            self._keep(connection, self.done, finished_at=self.clock(), error=error[:_ERROR_LENGTH])
+            self._record(connection, self.done, finished_at=self.clock(), error=error[:_ERROR_LENGTH])
 
-    def _keep(self, connection: Connection, done: Reconciled, **more: Any) -> None:
+    def _record(self, connection: Connection, done: Reconciled, **more: Any) -> None:
         table = reconciliations
         connection.execute(update(table).where(table.c.id == self.number).values(**_figures(done), **more))
 
@@ -199,17 +193,17 @@ def _figures(done: Reconciled) -> dict[str, Any]:
     }
 
 
-def _unknown(connection: Connection, versions: Sequence[ReferralVersion]) -> list[ReferralVersion]:
-    """Those that raw_referrals does not hold, by (id, eTag)."""
+def _missing(connection: Connection, versions: Sequence[ReferralVersion]) -> list[ReferralVersion]:
+    """Return the versions that raw_referrals does not hold, by (id, eTag)."""
     known = present(connection, raw_referrals, {(row.referral_id, row.version) for row in versions})
     return [row for row in versions if (row.referral_id, row.version) not in known]
 
 
 def _owners(connection: Connection, instants: Sequence[int]) -> dict[int, _Owner]:
-    """For each instant (ticks) the window that answers for it, and whether that claimed to be complete.
+    """Return for each instant (ticks) the window that answers for it, and whether it was closed as complete.
 
-    Windows overlap where the interval or the start of the grid was changed: one that claimed to be complete counts
-    before others, then the one whose interval begins last. An instant without a window is left out.
+    Windows overlap where the width or the start of the grid was changed. Then a window that was closed as complete
+    comes first, and among these the one with the latest `covers_from`. An instant without a window is left out.
     """
     if not instants:
         return {}
@@ -219,20 +213,20 @@ def _owners(connection: Connection, instants: Sequence[int]) -> dict[int, _Owner
             table.c.covers_from <= max(instants), table.c.window_end > min(instants)
         )
     ).all()
-    found: dict[int, _Owner] = {}
-    for at in set(instants):
-        holding = [row for row in rows if row.covers_from <= at < row.window_end]
+    owners: dict[int, _Owner] = {}
+    for ticks in set(instants):
+        holding = [row for row in rows if row.covers_from <= ticks < row.window_end]
         if holding:
             best = max(holding, key=lambda row: (row.raw_referrals_at is not None, row.covers_from, row.window_start))
-            found[at] = (
+            owners[ticks] = (
                 SyncWindow(best.window_start, best.window_end, best.covers_from),
                 best.raw_referrals_at is not None,
             )
-    return found
+    return owners
 
 
-def _window_near(connection: Connection, page: ScanPage) -> int:
-    """Under which window a page's broken rows are kept, whose own instant may be unreadable: that of its position."""
+def _window_at(connection: Connection, page: ScanPage) -> int:
+    """Return the start of the window at the page's position: a broken row's own instant may be unreadable."""
     table = sync_windows
     after = select(func.min(table.c.window_start)).where(table.c.window_end >= page.position)
     newest = select(func.max(table.c.window_start))
@@ -247,7 +241,7 @@ def _window_near(connection: Connection, page: ScanPage) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A comparison as it was kept; the figures are those of `Reconciled`. Times are UTC, `until` is in ticks."""
+    """A recorded comparison with the figures of `Reconciled`. Times are UTC, `until` is in ticks."""
 
     run_id: str
     started_at: datetime
@@ -261,9 +255,9 @@ class Outcome:
 
 
 def latest(connection: Connection) -> Outcome | None:
-    """The newest comparison that proves something: it went through, or it found a complete window that missed a row.
+    """Return the newest comparison that was finished, or that found a missing version in a complete window.
 
-    One that failed without a finding proves nothing, so it does not hide what the one before found.
+    One that failed without such a finding proves nothing, so it does not hide an earlier finding.
     """
     table = reconciliations
     row = connection.execute(

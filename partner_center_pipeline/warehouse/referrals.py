@@ -1,4 +1,4 @@
-"""raw_referrals and quarantined_referrals: what a page brings, and what a window brought."""
+"""Tables raw_referrals and quarantined_referrals: stores the rows of pages, and reads the referrals of windows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A version and the window it is stored under."""
+    """A version and the window (start in ticks) that it is stored under; `late` as in raw_referrals."""
 
     row: ReferralVersion
     window_start: int
@@ -23,7 +23,7 @@ class Placed:
 
 
 def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> list[Placed]:
-    """Store the versions that are not known yet by (id, eTag); return those that were new."""
+    """Store the versions that are not stored yet, by (id, eTag). Return those that were new."""
     fresh: dict[tuple[str, ...], Placed] = {}
     for item in placed:
         fresh.setdefault((item.row.referral_id, item.row.version), item)
@@ -53,7 +53,7 @@ def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> li
 
 
 def quarantine(connection: Connection, rejected: Sequence[RejectedRow], window_start: int, now: datetime) -> None:
-    """Keep payloads that break the contract; one met before counts another attempt."""
+    """Store rows that break the contract. For a row that is stored already, `attempts` goes up by one."""
     if not rejected:
         return
     table = quarantined_referrals
@@ -92,18 +92,18 @@ class Newest:
 
 
 def brought_in(start: int, end: int) -> ColumnElement[bool]:
-    """Whether a row of raw_referrals was brought by windows in `[start, end)` (ticks)."""
+    """Return the condition for rows of raw_referrals that windows in `[start, end)` (ticks) fetched."""
     return and_(raw_referrals.c.window_start >= start, raw_referrals.c.window_start < end)
 
 
 def newest_of_span(connection: Connection, start: int, end: int) -> Iterator[list[Newest]]:
-    """For each referral that windows in `[start, end)` (ticks) brought: its newest version of all, in chunks."""
+    """Yield in chunks, for each referral that windows in `[start, end)` (ticks) fetched, its newest version of all."""
     table = raw_referrals
     after = ""
     while True:
         ids = [
-            found
-            for (found,) in connection.execute(
+            referral_id
+            for (referral_id,) in connection.execute(
                 select(table.c.referral_id)
                 .distinct()
                 .where(brought_in(start, end), table.c.referral_id > after)

@@ -1,4 +1,4 @@
-"""Looks at the warehouse as a whole."""
+"""Counts the rows of the warehouse's content tables."""
 
 from typing import Final
 
@@ -27,9 +27,9 @@ CONTENT: Final = (
     company_scores,
     score_changes,
 )
-"""The tables that hold what referrals brought, bookkeeping left out, in flow order."""
+"""The tables with data of referrals and companies, in flow order; without tables about runs and windows."""
 
 
 def row_counts(connection: Connection) -> dict[str, int]:
-    """Rows of each content table, by name."""
+    """Return the number of rows of each content table, by name."""
     return {table.name: connection.execute(select(func.count()).select_from(table)).scalar_one() for table in CONTENT}

@@ -1,7 +1,7 @@
-"""The warehouse's tables. What each is for is its comment; the README lists them.
+"""The warehouse's tables: columns, keys, indexes and column types. docs/tables.md is generated from the comments here.
 
-Belongs here: tables, columns, keys, indexes, column types. Not here: queries and writes. A change needs a migration in
-`alembic/versions/`; a test compares the two.
+A change needs a migration in `alembic/versions/`; a test compares the two. PostgreSQL stores a column's `comment`, so a
+new one would be a change. A description that is not stored is in `info["comment"]` (`comment_of` reads both).
 """
 
 from datetime import UTC, datetime
@@ -42,15 +42,14 @@ metadata: Final = MetaData(
 )
 
 VERSION_TABLE: Final = "partner_center_schema_version"
-"""Alembic's table. Not its default name: Dagster's own storage, which may share the database, uses that."""
-
+"""Alembic's table. Dagster's storage uses the default name, and it may be in the same database."""
 
 CENT: Final = Decimal("0.01")
-"""What an amount is kept to."""
+"""The precision of amounts."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime in and out; SQLite, which knows no zones, holds it without one."""
+    """A datetime with time zone UTC. SQLite has no time zones and stores it without one."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -89,14 +88,21 @@ JsonValue: Final = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True)
 """JSON text on SQLite, JSONB on PostgreSQL (which reorders keys and refuses NUL and lone surrogates)."""
 
 _Ordered: Final = Text().with_variant(Text(collation="C"), "postgresql")
-"""Text that is compared for order, too: by code points, as Python and SQLite do, whatever PostgreSQL's language is."""
+"""Text that is also sorted: by code points, as in Python and SQLite, whatever the locale of PostgreSQL is."""
 
 _RowNumber: Final = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite numbers rows by itself only where the key is INTEGER."""
+"""A row number. SQLite assigns numbers itself only where the key is INTEGER."""
+
+
+def _company_domain(*, primary_key: bool = False) -> Column[str]:
+    """Return the column `domain` of a table with rows about a company, which are deleted with the company."""
+    company = ForeignKey("companies.domain", ondelete="CASCADE")
+    info = {"comment": "the company's domain"}
+    return Column("domain", Text, company, primary_key=primary_key, nullable=False, info=info)
 
 
 class AttemptState(StrEnum):
-    """How an attempt at a window stands (windows.md, "What a window promises", 5)."""
+    """The state of an attempt at a window (windows.md, "The ledger")."""
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -109,16 +115,16 @@ class AttemptState(StrEnum):
 raw_referrals: Final = Table(
     "raw_referrals",
     metadata,
-    Column("referral_id", _Ordered, nullable=False),
+    Column("referral_id", _Ordered, nullable=False, info={"comment": "the referral's id"}),
     Column("version", _Ordered, nullable=False, comment="the eTag, or a hash of the payload where there is none"),
-    Column("etag", Text),
+    Column("etag", Text, info={"comment": "the payload's eTag, if it has one"}),
     Column("updated_ticks", BigInteger, nullable=False, comment="updatedDateTime in 100 ns since 1970"),
     Column("updated_text", Text, nullable=False, comment="updatedDateTime as the API printed it"),
     Column("window_start", BigInteger, nullable=False, comment="the window that fetched it, in ticks"),
     Column("late", Boolean, nullable=False, comment="met in the overlap before its window"),
     Column("content_hash", Text, nullable=False, comment="sha256 of the canonical payload"),
-    Column("payload", JsonValue, nullable=False),
-    Column("fetched_at", UtcDateTime, nullable=False),
+    Column("payload", JsonValue, nullable=False, info={"comment": "the referral as received"}),
+    Column("fetched_at", UtcDateTime, nullable=False, info={"comment": "when it was stored"}),
     PrimaryKeyConstraint("referral_id", "version"),
     Index(None, "window_start", "referral_id"),
     comment="every version of every referral, as received, append-only",
@@ -128,13 +134,13 @@ quarantined_referrals: Final = Table(
     "quarantined_referrals",
     metadata,
     Column("fingerprint", Text, primary_key=True, comment="sha256 of the canonical payload"),
-    Column("referral_id", Text),
-    Column("reason", Text, nullable=False),
+    Column("referral_id", Text, info={"comment": "the referral's id, if it is usable"}),
+    Column("reason", Text, nullable=False, info={"comment": "how the row breaks the contract, e.g. bad_updated"}),
     Column("path", Text, nullable=False, comment="where in the payload"),
     Column("payload_text", Text, nullable=False, comment="JSON, escaped so that any database can hold it"),
-    Column("window_start", BigInteger, nullable=False),
-    Column("first_seen", UtcDateTime, nullable=False),
-    Column("last_seen", UtcDateTime, nullable=False),
+    Column("window_start", BigInteger, nullable=False, info={"comment": "the window it is kept under, in ticks"}),
+    Column("first_seen", UtcDateTime, nullable=False, info={"comment": "when a scan first received it"}),
+    Column("last_seen", UtcDateTime, nullable=False, info={"comment": "when a scan last received it"}),
     Column("attempts", Integer, nullable=False, comment="how many scans met it"),
     comment="payloads that break the contract, with the reason",
 )
@@ -155,23 +161,23 @@ sync_windows: Final = Table(
 sync_attempts: Final = Table(
     "sync_attempts",
     metadata,
-    Column("id", _RowNumber, primary_key=True, autoincrement=True),
-    Column("window_start", BigInteger, nullable=False),
-    Column("window_end", BigInteger, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("id", _RowNumber, primary_key=True, autoincrement=True, info={"comment": "row number"}),
+    Column("window_start", BigInteger, nullable=False, info={"comment": "ticks; the window's start"}),
+    Column("window_end", BigInteger, nullable=False, info={"comment": "ticks; the window's end, exclusive"}),
+    Column("state", Text, nullable=False, info={"comment": "running, complete, empty, incomplete, failed or disabled"}),
     Column("run_id", Text, nullable=False, comment="Dagster's run"),
-    Column("started_at", UtcDateTime, nullable=False),
-    Column("finished_at", UtcDateTime),
-    Column("pages", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False, info={"comment": "when the attempt began"}),
+    Column("finished_at", UtcDateTime, info={"comment": "when the attempt ended; empty while it runs"}),
+    Column("pages", Integer, nullable=False, info={"comment": "pages received"}),
     Column("fetched", Integer, nullable=False, comment="rows the API sent, the overlap's included"),
-    Column("new_versions", Integer, nullable=False),
+    Column("new_versions", Integer, nullable=False, info={"comment": "versions that were not stored yet"}),
     Column("unchanged", Integer, nullable=False, comment="rows already known by (id, eTag)"),
     Column("late", Integer, nullable=False, comment="new versions met in the overlap before the window"),
-    Column("quarantined", Integer, nullable=False),
+    Column("quarantined", Integer, nullable=False, info={"comment": "rows that break the contract"}),
     Column("distinct_ids", Integer, nullable=False, comment="referrals the window holds once closed"),
     Column("seconds_waited", Float, nullable=False, comment="for Retry-After and between retries"),
     Column("clock_skew", Float, comment="server's clock minus ours, in seconds"),
-    Column("error", Text),
+    Column("error", Text, info={"comment": "why the attempt failed"}),
     Index(None, "window_start", "window_end"),
     Index(None, "run_id"),
     comment="each try at a window, with its figures",
@@ -180,22 +186,22 @@ sync_attempts: Final = Table(
 leads: Final = Table(
     "leads",
     metadata,
-    Column("referral_id", _Ordered, primary_key=True),
+    Column("referral_id", _Ordered, primary_key=True, info={"comment": "the referral's id"}),
     Column("source", Text, nullable=False, comment="partnercenter"),
     Column("version", _Ordered, nullable=False, comment="the version of raw_referrals it was made from"),
-    Column("updated_ticks", BigInteger, nullable=False),
-    Column("updated_text", Text, nullable=False),
+    Column("updated_ticks", BigInteger, nullable=False, info={"comment": "updatedDateTime in 100 ns since 1970"}),
+    Column("updated_text", Text, nullable=False, info={"comment": "updatedDateTime as the API printed it"}),
     Column("engagement_id", Text, comment="the deal; both sides' referrals share it"),
-    Column("organization_id", Text),
-    Column("name", Text),
-    Column("category", Text, nullable=False),
+    Column("organization_id", Text, info={"comment": "organizationId: who owns the referral"}),
+    Column("name", Text, info={"comment": "the deal's name, a free text"}),
+    Column("category", Text, nullable=False, info={"comment": "marketplace, solution-provider, co-sell or unknown"}),
     Column("category_rule", Text, nullable=False, comment="the rule that gave the category"),
-    Column("type", Text),
-    Column("qualification", Text),
-    Column("direction", Text),
-    Column("status", Text),
-    Column("substatus", Text),
-    Column("is_open", Boolean, nullable=False),
+    Column("type", Text, info={"comment": "as in the API: Independent or Shared"}),
+    Column("qualification", Text, info={"comment": "as in the API, e.g. SalesQualified"}),
+    Column("direction", Text, info={"comment": "as in the API: Incoming or Outgoing"}),
+    Column("status", Text, info={"comment": "as in the API, e.g. New"}),
+    Column("substatus", Text, info={"comment": "as in the API, e.g. Received"}),
+    Column("is_open", Boolean, nullable=False, info={"comment": "whether the status is not Closed"}),
     Column("company_name", Text, comment="repaired"),
     Column("company_name_original", Text, comment="as received"),
     Column("company_name_key", Text, comment="for comparison only"),
@@ -205,22 +211,22 @@ leads: Final = Table(
     Column("domain_source", Text, comment="the field that gave it"),
     Column("domain_reason", Text, comment="why there is none"),
     Column("former_domains", JsonValue, nullable=False, comment="domains earlier versions of this lead had"),
-    Column("tenant", Text),
-    Column("tenant_source", Text),
-    Column("contact_name", Text),
-    Column("contact_email", Text),
-    Column("contact_phone", Text),
-    Column("country", Text),
-    Column("city", Text),
-    Column("company_size", Text),
-    Column("created_text", Text),
-    Column("expires_text", Text),
-    Column("expires_ticks", BigInteger),
-    Column("closed_text", Text),
-    Column("deal_value", Money),
-    Column("currency", Text),
-    Column("products", JsonValue, nullable=False),
-    Column("notes", Text),
+    Column("tenant", Text, info={"comment": "Microsoft tenant: id or name"}),
+    Column("tenant_source", Text, info={"comment": "where the tenant was read: payload or email_domain"}),
+    Column("contact_name", Text, info={"comment": "name of the customer's contact; personal data"}),
+    Column("contact_email", Text, info={"comment": "the contact's e-mail address; personal data"}),
+    Column("contact_phone", Text, info={"comment": "the contact's telephone number; personal data"}),
+    Column("country", Text, info={"comment": "country code of the customer's address"}),
+    Column("city", Text, info={"comment": "city of the customer's address"}),
+    Column("company_size", Text, info={"comment": "the customer's size as in the API"}),
+    Column("created_text", Text, info={"comment": "createdDateTime as the API printed it"}),
+    Column("expires_text", Text, info={"comment": "expirationDateTime, the response deadline, as the API printed it"}),
+    Column("expires_ticks", BigInteger, info={"comment": "expirationDateTime in 100 ns since 1970"}),
+    Column("closed_text", Text, info={"comment": "closedDateTime as the API printed it"}),
+    Column("deal_value", Money, info={"comment": "the deal's value in its currency"}),
+    Column("currency", Text, info={"comment": "ISO 4217 code of the deal's value"}),
+    Column("products", JsonValue, nullable=False, info={"comment": "the API's product codes"}),
+    Column("notes", Text, info={"comment": "the deal's notes; free text that may hold personal data"}),
     Index(None, "domain"),
     Index(None, "engagement_id"),
     Index(None, "company_name_block"),
@@ -231,23 +237,23 @@ companies: Final = Table(
     "companies",
     metadata,
     Column("domain", Text, primary_key=True, comment="registrable domain, punycode"),
-    Column("domain_unicode", Text, nullable=False),
+    Column("domain_unicode", Text, nullable=False, info={"comment": "the domain in Unicode"}),
     Column("domain_ascii_key", Text, nullable=False, comment="alternate key, Turkish letters folded"),
     Column("name", Text, comment="of the newest referral that has one"),
-    Column("name_key", Text),
+    Column("name_key", Text, info={"comment": "the name for comparison only"}),
     Column("name_block", Text, comment="names that are compared with each other share it"),
-    Column("country", Text),
-    Column("city", Text),
-    Column("referrals", Integer, nullable=False),
-    Column("open_referrals", Integer, nullable=False),
+    Column("country", Text, info={"comment": "of the newest referral that has one"}),
+    Column("city", Text, info={"comment": "of the newest referral that has one"}),
+    Column("referrals", Integer, nullable=False, info={"comment": "how many referrals name the company"}),
+    Column("open_referrals", Integer, nullable=False, info={"comment": "how many of them are not closed"}),
     Column("engagements", Integer, nullable=False, comment="deals; the two sides of a co-sell count once"),
     Column("open_cosell", Boolean, nullable=False, comment="a co-sell referral that is not closed"),
     Column("cosell_referral", Text, comment="the newest such referral"),
     Column("next_expiry_ticks", BigInteger, comment="the next response deadline of an open referral"),
     Column("deal_value", Money, comment="the largest deal among the open referrals"),
-    Column("currency", Text),
+    Column("currency", Text, info={"comment": "ISO 4217 code of deal_value"}),
     Column("tenant", Text, comment="Microsoft tenant: id or name"),
-    Column("tenant_source", Text),
+    Column("tenant_source", Text, info={"comment": "where the tenant was read: payload or email_domain"}),
     Column("referral_ids", JsonValue, nullable=False, comment="newest first"),
     Column("updated_ticks", BigInteger, nullable=False, comment="of the newest referral"),
     Index(None, "domain_ascii_key"),
@@ -261,10 +267,10 @@ suggested_matches: Final = Table(
     metadata,
     Column("kind", Text, nullable=False, comment="what may belong to the company: a company, or a lead without domain"),
     Column("subject", _Ordered, nullable=False, comment="its domain, or the referral's id"),
-    Column("domain", Text, ForeignKey("companies.domain", ondelete="CASCADE"), nullable=False),
+    _company_domain(),
     Column("reason", Text, nullable=False, comment="ascii_key, same_name or similar_name"),
     Column("similarity", Integer, nullable=False, comment="0 to 100"),
-    Column("suggested_at", UtcDateTime, nullable=False),
+    Column("suggested_at", UtcDateTime, nullable=False, info={"comment": "when it was first suggested"}),
     PrimaryKeyConstraint("kind", "subject", "domain"),
     Index(None, "domain"),
     comment="companies that may be one, and leads that may be a company's, for a person to decide",
@@ -273,18 +279,18 @@ suggested_matches: Final = Table(
 domain_signals: Final = Table(
     "domain_signals",
     metadata,
-    Column("domain", Text, ForeignKey("companies.domain", ondelete="CASCADE"), primary_key=True),
-    Column("provider", Text, nullable=False),
-    Column("provider_name", Text),
-    Column("gateway", Text),
-    Column("confidence", Integer, nullable=False),
+    _company_domain(primary_key=True),
+    Column("provider", Text, nullable=False, info={"comment": "who hosts the mailboxes, e.g. M365, Google or Local"}),
+    Column("provider_name", Text, info={"comment": "the provider's name for people"}),
+    Column("gateway", Text, info={"comment": "the mail filter that the MX names, if any"}),
+    Column("confidence", Integer, nullable=False, info={"comment": "0 to 100; how sure the provider is"}),
     Column("is_complete", Boolean, nullable=False, comment="MX, SPF and _dmarc are facts"),
-    Column("tenant", Text),
-    Column("tenant_source", Text),
+    Column("tenant", Text, info={"comment": "Microsoft tenant that DNS or a look-up names: name or id"}),
+    Column("tenant_source", Text, info={"comment": "where the tenant was read: dkim_target or oidc_metadata"}),
     Column("signals", JsonValue, nullable=False, comment="all that DNS said, with evidence"),
-    Column("scanned_at", UtcDateTime, nullable=False),
+    Column("scanned_at", UtcDateTime, nullable=False, info={"comment": "when the last scan ended"}),
     Column("facts_at", UtcDateTime, comment="when DNS last gave facts"),
-    Column("next_scan_at", UtcDateTime, nullable=False),
+    Column("next_scan_at", UtcDateTime, nullable=False, info={"comment": "when the next scan is due"}),
     Column("failures", Integer, nullable=False, comment="scans without facts since the last good one"),
     Index(None, "next_scan_at"),
     comment="what DNS said about a company's domain, when, and how sure",
@@ -293,13 +299,13 @@ domain_signals: Final = Table(
 signal_changes: Final = Table(
     "signal_changes",
     metadata,
-    Column("id", _RowNumber, primary_key=True, autoincrement=True),
-    Column("domain", Text, ForeignKey("companies.domain", ondelete="CASCADE"), nullable=False),
-    Column("changed_at", UtcDateTime, nullable=False),
-    Column("provider_before", Text),
-    Column("provider_after", Text, nullable=False),
-    Column("gateway_before", Text),
-    Column("gateway_after", Text),
+    Column("id", _RowNumber, primary_key=True, autoincrement=True, info={"comment": "row number"}),
+    _company_domain(),
+    Column("changed_at", UtcDateTime, nullable=False, info={"comment": "when the scan that found it ended"}),
+    Column("provider_before", Text, info={"comment": "provider before; empty for the first answer"}),
+    Column("provider_after", Text, nullable=False, info={"comment": "provider after"}),
+    Column("gateway_before", Text, info={"comment": "mail filter before, if any"}),
+    Column("gateway_after", Text, info={"comment": "mail filter after, if any"}),
     Column("detail", JsonValue, nullable=False, comment="what differs, before and after; empty for the first answer"),
     Index(None, "domain", "changed_at"),
     comment="how a company's mail set-up changed",
@@ -308,25 +314,25 @@ signal_changes: Final = Table(
 company_scores: Final = Table(
     "company_scores",
     metadata,
-    Column("domain", Text, ForeignKey("companies.domain", ondelete="CASCADE"), primary_key=True),
+    _company_domain(primary_key=True),
     Column("score", Integer, comment="readiness plus the co-sell bonus; ranks"),
-    Column("readiness", Integer),
-    Column("segment", Text, nullable=False),
-    Column("segment_reason", Text, nullable=False),
+    Column("readiness", Integer, info={"comment": "0 to 100; decides segment and category"}),
+    Column("segment", Text, nullable=False, info={"comment": "Existing, Migration, Cold, Skip or Pending"}),
+    Column("segment_reason", Text, nullable=False, info={"comment": "code that says why this segment"}),
     Column("reasons", JsonValue, nullable=False, comment="code, points, evidence, in order"),
     Column("explanation_en", Text, comment="the reasons in English"),
     Column("explanation_tr", Text, comment="the reasons in Turkish"),
-    Column("commercial_segment", Text),
-    Column("technical_heat", Text),
-    Column("commercial_heat", Text),
-    Column("category", Text),
-    Column("label", Text),
-    Column("act", Text),
-    Column("rules_version", Text, nullable=False),
+    Column("commercial_segment", Text, info={"comment": "commercial view of the segment, e.g. GREENFIELD"}),
+    Column("technical_heat", Text, info={"comment": "Hot, Warm or Cold"}),
+    Column("commercial_heat", Text, info={"comment": "high, medium or low"}),
+    Column("category", Text, info={"comment": "P1 to P6; P1 is the most urgent"}),
+    Column("label", Text, info={"comment": "the category's name"}),
+    Column("act", Text, info={"comment": "what to do and when"}),
+    Column("rules_version", Text, nullable=False, info={"comment": "version of the scoring rules"}),
     Column("inputs", JsonValue, nullable=False, comment="what the score was made from"),
     Column("referral_ids", JsonValue, nullable=False, comment="the referrals that mattered"),
     Column("signals_at", UtcDateTime, comment="when DNS gave the facts it stands on"),
-    Column("scored_at", UtcDateTime, nullable=False),
+    Column("scored_at", UtcDateTime, nullable=False, info={"comment": "when the score was made"}),
     Index(None, "segment"),
     comment="score, segment and reasons of each company",
 )
@@ -334,14 +340,14 @@ company_scores: Final = Table(
 score_changes: Final = Table(
     "score_changes",
     metadata,
-    Column("id", _RowNumber, primary_key=True, autoincrement=True),
-    Column("domain", Text, ForeignKey("companies.domain", ondelete="CASCADE"), nullable=False),
-    Column("changed_at", UtcDateTime, nullable=False),
+    Column("id", _RowNumber, primary_key=True, autoincrement=True, info={"comment": "row number"}),
+    _company_domain(),
+    Column("changed_at", UtcDateTime, nullable=False, info={"comment": "when the new score was made"}),
     Column("cause", Text, nullable=False, comment="first, rules, signals, referral or settings"),
-    Column("segment_before", Text),
-    Column("segment_after", Text, nullable=False),
-    Column("score_before", Integer),
-    Column("score_after", Integer),
+    Column("segment_before", Text, info={"comment": "segment before; empty for the first score"}),
+    Column("segment_after", Text, nullable=False, info={"comment": "segment after"}),
+    Column("score_before", Integer, info={"comment": "score before"}),
+    Column("score_after", Integer, info={"comment": "score after"}),
     Column("detail", JsonValue, nullable=False, comment="the inputs that changed, before and after"),
     Index(None, "domain", "changed_at"),
     comment="why a score or segment changed",
@@ -354,7 +360,7 @@ payload_drift: Final = Table(
     Column("path", _Ordered, nullable=False, comment="where in the payload; [] stands for any item of a list"),
     Column("value", _Ordered, nullable=False, comment="the value of an enumeration; empty for a field"),
     Column("referral_id", Text, nullable=False, comment="the first referral that showed it"),
-    Column("first_seen", UtcDateTime, nullable=False),
+    Column("first_seen", UtcDateTime, nullable=False, info={"comment": "when it was first seen"}),
     PrimaryKeyConstraint("kind", "path", "value"),
     comment="fields and values that no document of Microsoft names, once each",
 )
@@ -362,19 +368,19 @@ payload_drift: Final = Table(
 api_capabilities: Final = Table(
     "api_capabilities",
     metadata,
-    Column("base_url", Text, primary_key=True),
+    Column("base_url", Text, primary_key=True, info={"comment": "address of the API"}),
     Column("date_literal", Text, comment="bare or quoted; how a date is written in a filter"),
     Column("updated_filter", Boolean, nullable=False, comment="whether a filter on updatedDateTime is taken"),
-    Column("found_at", UtcDateTime, nullable=False),
+    Column("found_at", UtcDateTime, nullable=False, info={"comment": "when it was found"}),
     comment="what the Referrals API was found to take, and when",
 )
 
 leases: Final = Table(
     "leases",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", Text, primary_key=True, info={"comment": "name of the lease"}),
     Column("holder", Text, nullable=False, comment="Dagster's run"),
-    Column("acquired_at", UtcDateTime, nullable=False),
+    Column("acquired_at", UtcDateTime, nullable=False, info={"comment": "when the holder took it"}),
     Column("expires_at", UtcDateTime, nullable=False, comment="kept ahead while the holder lives"),
     comment="who may fetch now: one run, on any machine",
 )
@@ -382,15 +388,15 @@ leases: Final = Table(
 run_heartbeats: Final = Table(
     "run_heartbeats",
     metadata,
-    Column("run_id", Text, primary_key=True),
-    Column("seen_at", UtcDateTime, nullable=False),
+    Column("run_id", Text, primary_key=True, info={"comment": "Dagster's run"}),
+    Column("seen_at", UtcDateTime, nullable=False, info={"comment": "when its last heartbeat was written"}),
     comment="when a run under way last gave a sign of life",
 )
 
 breakers: Final = Table(
     "breakers",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", Text, primary_key=True, info={"comment": "name of the breaker"}),
     Column("failures", Integer, nullable=False, comment="failed runs in a row"),
     Column("reason", Text, comment="what the last one failed with"),
     Column("open_until", UtcDateTime, comment="until when runs are skipped"),
@@ -400,47 +406,52 @@ breakers: Final = Table(
 token_caches: Final = Table(
     "token_caches",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", Text, primary_key=True, info={"comment": "name of the sign-in"}),
     Column("sealed", LargeBinary, nullable=False, comment="encrypted with HUNTER_PARTNER_CENTER_TOKEN_KEY"),
-    Column("updated_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False, info={"comment": "when it was last written"}),
     comment="the sign-in that several machines share",
 )
 
 reconciliations: Final = Table(
     "reconciliations",
     metadata,
-    Column("id", _RowNumber, primary_key=True, autoincrement=True),
-    Column("run_id", Text, nullable=False),
-    Column("started_at", UtcDateTime, nullable=False),
-    Column("finished_at", UtcDateTime),
+    Column("id", _RowNumber, primary_key=True, autoincrement=True, info={"comment": "row number"}),
+    Column("run_id", Text, nullable=False, info={"comment": "Dagster's run"}),
+    Column("started_at", UtcDateTime, nullable=False, info={"comment": "when it began"}),
+    Column("finished_at", UtcDateTime, info={"comment": "when it ended; empty while it runs"}),
     Column("until", BigInteger, nullable=False, comment="ticks; every referral updated before is compared"),
-    Column("pages", Integer, nullable=False),
-    Column("fetched", Integer, nullable=False),
+    Column("pages", Integer, nullable=False, info={"comment": "pages compared"}),
+    Column("fetched", Integer, nullable=False, info={"comment": "rows the API sent"}),
     Column("missing", Integer, nullable=False, comment="versions the warehouse did not have, now loaded"),
     Column("missed", Integer, nullable=False, comment="those of windows that claimed to be complete"),
-    Column("quarantined", Integer, nullable=False),
+    Column("quarantined", Integer, nullable=False, info={"comment": "rows that break the contract"}),
     Column("windows", JsonValue, nullable=False, comment="missing versions by window"),
-    Column("error", Text),
+    Column("error", Text, info={"comment": "why it failed"}),
     comment="full comparisons of the warehouse with Partner Center",
 )
 
 demo_world: Final = Table(
     "demo_world",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("seed", BigInteger, nullable=False),
+    Column("id", Integer, primary_key=True, autoincrement=False, info={"comment": "always 1"}),
+    Column("seed", BigInteger, nullable=False, info={"comment": "seed of the generated referrals"}),
     Column("anchor", UtcDateTime, nullable=False, comment="the moment up to which the past was made"),
-    Column("recent_from", UtcDateTime, nullable=False),
-    Column("referrals", Integer, nullable=False),
+    Column("recent_from", UtcDateTime, nullable=False, info={"comment": "start of the most recent changes"}),
+    Column("referrals", Integer, nullable=False, info={"comment": "how many referrals there are at the anchor"}),
     comment="marks a warehouse that holds the demo's referrals, and which past they come from",
 )
 
 
+def comment_of(column: Column[Any]) -> str:
+    """Return what a column holds: its comment in the database or, without one, its description in `info`."""
+    return column.comment or str(column.info.get("comment", ""))
+
+
 def columns_of(table: Table) -> tuple[str, ...]:
-    """The names of a table's columns, in order."""
+    """Return the names of a table's columns, in order."""
     return tuple(column.name for column in table.columns)
 
 
 def row_dict(row: Row[Any]) -> dict[str, Any]:
-    """A result row as a plain dict, by column name."""
+    """Return a result row as a plain dict, by column name."""
     return row._asdict()

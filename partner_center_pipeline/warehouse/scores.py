@@ -1,4 +1,4 @@
-"""company_scores and score_changes: the current score of each company, and why it changed."""
+"""Tables company_scores and score_changes: the current score of each company, and why it changed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,22 @@ from partner_center_pipeline.warehouse.schema import company_scores, row_dict, s
 
 @dataclass(frozen=True, slots=True)
 class ScoresWritten:
-    """What a write did, and how often each cause changed a score."""
+    """The counts of a write, and how often each cause changed a score."""
 
     written: Written
     causes: Counter[str]
 
 
 def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """The scores of these domains, by domain."""
+    """Return the scores of these domains, by domain."""
     rows = connection.execute(select(company_scores).where(company_scores.c.domain.in_(domains)))
     return {row.domain: row_dict(row) for row in rows}
 
 
 def page(connection: Connection, after: str, size: int) -> list[dict[str, Any]]:
-    """The next scores, no more than `size`, whose domain comes after this one in the database's order ("": the first).
+    """Return up to `size` scores of domains after `after` in the database's order ("" returns the first page).
 
-    A walk in pages needs no long transaction: each page may be read in one of its own.
+    Reading in pages needs no long transaction: each page may be read in its own.
     """
     rows = connection.execute(
         select(company_scores).where(company_scores.c.domain > after).order_by(company_scores.c.domain).limit(size)
@@ -39,14 +39,14 @@ def page(connection: Connection, after: str, size: int) -> list[dict[str, Any]]:
 
 
 def count(connection: Connection) -> int:
-    """How many companies have a score."""
+    """Count the companies with a score."""
     return connection.execute(select(func.count()).select_from(company_scores)).scalar_one()
 
 
 def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> ScoresWritten:
     """Write the scores that differ from the stored ones, with a history row for each changed score or segment.
 
-    `scored_at` alone is no difference: it says when the stored score was made.
+    A different `scored_at` alone does not count: it says when the stored score was made.
     """
     return rewrite(connection, load(connection, [row["domain"] for row in rows]), rows)
 
@@ -56,7 +56,7 @@ def rewrite(
     stored: Mapping[str, Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
 ) -> ScoresWritten:
-    """As `write`, where the transaction has read the stored scores (by domain) already."""
+    """Do the same as `write`, with the `stored` scores by domain, which this transaction has read already."""
     changed: list[Mapping[str, Any]] = []
     history: list[dict[str, Any]] = []
     for row in rows:

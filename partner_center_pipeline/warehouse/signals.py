@@ -1,4 +1,4 @@
-"""domain_signals: what DNS said, and which domains are to be asked again."""
+"""Tables domain_signals and signal_changes: the results of DNS scans, and which domains are due for the next scan."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,8 +12,8 @@ from partner_center_pipeline.warehouse.schema import companies, domain_signals, 
 
 
 def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[str]:
-    """Those of `domains` that were never asked, or whose time to be asked again has come; companies only."""
-    found: list[str] = []
+    """Return those of `domains` that have a company and were never scanned, or are due for another scan at `now`."""
+    due_domains: list[str] = []
     for chunk in chunks(domains):
         rows = connection.execute(
             select(companies.c.domain)
@@ -24,14 +24,14 @@ def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[s
             )
             .order_by(companies.c.domain)
         )
-        found.extend(domain for (domain,) in rows)
-    return found
+        due_domains.extend(domain for (domain,) in rows)
+    return due_domains
 
 
 def due_again(connection: Connection, now: datetime, after: str = "") -> list[str]:
-    """Up to CHUNK domains behind `after`, in order, that were asked before and whose time to be asked again has come.
+    """Return up to CHUNK domains after `after`, in order, that were scanned before and are due for another scan.
 
-    Only of companies that a referral names: a domain is looked up for no other reason.
+    Only domains of companies that a referral names: no others are looked up.
     """
     rows = connection.execute(
         select(domain_signals.c.domain)
@@ -44,25 +44,25 @@ def due_again(connection: Connection, now: datetime, after: str = "") -> list[st
 
 
 def count_due_again(connection: Connection, now: datetime) -> int:
-    """How many domains `due_again` walks through."""
-    found: int = connection.execute(
+    """Count the domains that repeated calls of `due_again` return."""
+    count: int = connection.execute(
         select(func.count())
         .select_from(domain_signals.join(companies, companies.c.domain == domain_signals.c.domain))
         .where(domain_signals.c.next_scan_at <= now, companies.c.referrals > 0)
     ).scalar_one()
-    return found
+    return count
 
 
 def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """The signals of these domains, by domain."""
+    """Return the signals of these domains, by domain."""
     rows = connection.execute(select(domain_signals).where(domain_signals.c.domain.in_(domains)))
     return {row.domain: row_dict(row) for row in rows}
 
 
 def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Write signals, with a history row for each set-up that changed; how many did.
+    """Write signals, with a history row for each mail set-up that changed. Return how many changed.
 
-    An answer that came earlier than the stored one gives way.
+    A row with an earlier `scanned_at` than the stored one is not written.
     """
     stored = load(connection, [row["domain"] for row in rows])
     newer = [

@@ -1,7 +1,6 @@
-"""Keeps the sign-in of several machines in a PostgreSQL warehouse: one encrypted row, and the lock around it.
+"""Keeps the sign-in of several machines in a PostgreSQL warehouse: one encrypted row, and a lock for writing it.
 
-Here belongs the row. What does not belong here: the key and what the row holds, which `partner_center.token_store`
-alone knows.
+Not here: the key, and what the row holds (`partner_center.token_store`).
 """
 
 from collections.abc import Iterator
@@ -19,11 +18,11 @@ from partner_center_pipeline.warehouse.schema import token_caches
 
 _NAME: Final = "sign_in"
 _RENEWERS: Final = 0x73_69_67_6E_5F_69_6E
-"""The key of the advisory lock around a renewal: the word "sign_in"."""
+"""The key of the advisory lock for a renewal: "sign_in" in ASCII."""
 
 
 class SharedSignIn:
-    """The row of `token_caches` that holds the sign-in. Any method raises WarehouseError when PostgreSQL refuses."""
+    """The row of `token_caches` that holds the sign-in. A refusal by PostgreSQL raises WarehouseError."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
@@ -35,10 +34,10 @@ class SharedSignIn:
 
     @contextmanager
     def locked(self, seconds: float) -> Iterator[None]:
-        """Be the only one on any machine that renews or writes; wait up to `seconds` for it. Does not nest.
+        """Hold the lock for renewing and writing, for all machines; wait up to `seconds` for it. Does not nest.
 
-        The lock is a transaction's on a connection of its own: PostgreSQL frees it when the process or its machine
-        dies, and a pooler in between does not hand it to somebody else. Raises WarehouseError when the wait is over.
+        A transaction on a connection of its own holds the lock: PostgreSQL frees it when the process or its machine
+        dies, and a connection pooler cannot give it to another client. Raises WarehouseError when the wait is over.
         """
         with self._warehouse.read() as connection:
             connection.execute(text(f"SET LOCAL lock_timeout = '{seconds * 1000:.0f}ms'"))
@@ -54,19 +53,19 @@ class SharedSignIn:
             yield
 
     def read(self) -> bytes | None:
-        """What is kept, or None."""
+        """Return the encrypted sign-in, or None when there is none."""
         with self._warehouse.read() as connection:
             sealed = connection.scalar(select(token_caches.c.sealed).where(token_caches.c.name == _NAME))
         return None if sealed is None else bytes(sealed)
 
     def write(self, sealed: bytes) -> None:
-        """Replace what is kept. Call it inside `locked()`."""
+        """Replace the encrypted sign-in. Call it inside `locked()`."""
         row = insert(token_caches).values(name=_NAME, sealed=sealed, updated_at=func.now())
         row = row.on_conflict_do_update(
             index_elements=[token_caches.c.name],
             set_={"sealed": row.excluded.sealed, "updated_at": row.excluded.updated_at},
         )
-        # Not `Warehouse.write`: its lock belongs to runs that record pages, and they may be waiting for this token.
+        # Not `Warehouse.write`: that lock is for runs that store pages, and they may be waiting for this token.
         with self._warehouse.read() as connection:
             connection.execute(row)
             connection.commit()
@@ -74,7 +73,7 @@ class SharedSignIn:
 
 @contextmanager
 def shared_sign_in(settings: Settings) -> Iterator[SharedSignIn | None]:
-    """The place that HUNTER_PARTNER_CENTER_TOKEN_STORE=database names; None where the sign-in is in a file.
+    """Open the row for HUNTER_PARTNER_CENTER_TOKEN_STORE=database; yield None where the sign-in is in a file.
 
     Raises SettingsError when the warehouse is a SQLite file, which several machines cannot share, and WarehouseError
     when it cannot be opened.

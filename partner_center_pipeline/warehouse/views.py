@@ -1,7 +1,6 @@
-"""The sales list as a view, for people, Excel and Power BI: `leads_ready`, one row per company.
+"""The sales list as a view for people, Excel and Power BI: `leads_ready`, one row per company.
 
-Belongs here: the view's SQL, its columns, reading it. Not here: what a score is worth (`scoring`). A change needs a
-migration; a test compares the two.
+A change of the view needs a migration; a test compares the two. Not here: how a score is made (`scoring`).
 """
 
 from collections.abc import Mapping
@@ -42,19 +41,21 @@ WHERE c.referrals > 0
 """
 """The view. `rank` is the order of scoring.md, section 6: category, then score descending, then hours to the next
 response deadline, then deal value descending. The referral and the contact are those of the newest open lead, or of the
-newest one where none is open. `{due}` is the deadline as an instant, which each database writes its own way."""
+newest lead where none is open. `{due}` is the SQL for the deadline as an instant (DUE_SQL)."""
 
 DUE_SQL: Final = {
     "sqlite": "datetime(c.next_expiry_ticks / 10000000, 'unixepoch')",
     "postgresql": "to_timestamp(c.next_expiry_ticks / 10000000)",
 }
-"""By dialect: ticks of 100 ns since 1970 as the instant, to the second."""
+"""By dialect: the SQL that turns 100 ns ticks since 1970 into an instant, to the second."""
 
 leads_ready: Final = Table(
     "leads_ready",
-    MetaData(),  # of its own: Alembic would take it for a table
-    Column("rank", Integer),
-    *(Column(name, Text) for name in ("domain", "domain_unicode", "company_name", "country", "city")),
+    MetaData(),  # not that of schema.py: Alembic would take the view for a table
+    Column("rank", Integer, comment="place in the sales list, from 1"),
+    *(Column(name, Text) for name in ("domain", "domain_unicode")),
+    Column("company_name", Text, comment="of the newest referral that has one"),
+    *(Column(name, Text) for name in ("country", "city")),
     *(Column(name, Text) for name in ("category", "label", "act", "segment", "segment_reason", "commercial_segment")),
     *(Column(name, Text) for name in ("technical_heat", "commercial_heat")),
     *(Column(name, Integer) for name in ("score", "readiness")),
@@ -62,20 +63,21 @@ leads_ready: Final = Table(
     *(Column(name, Text) for name in ("explanation_en", "explanation_tr", "provider", "provider_name", "gateway")),
     *(Column(name, Integer) for name in ("confidence", "open_referrals", "referrals", "engagements")),
     Column("open_cosell", Boolean),
-    Column("response_due", UtcDateTime),
+    Column("response_due", UtcDateTime, comment="the next response deadline of an open referral"),
     Column("deal_value", Money),
     *(Column(name, Text) for name in ("currency", "tenant", "tenant_source", "referral_id", "engagement_id")),
-    *(Column(name, Text) for name in ("referral_category", "status", "substatus")),
-    *(Column(name, Text) for name in ("contact_name", "contact_email", "contact_phone")),
+    Column("referral_category", Text, comment="marketplace, solution-provider, co-sell or unknown"),
+    *(Column(name, Text) for name in ("status", "substatus", "contact_name", "contact_email", "contact_phone")),
     Column("signals_at", UtcDateTime),
     Column("scored_at", UtcDateTime),
     Column("rules_version", Text),
+    comment="the sales list: one row per scored company, with the referral and the contact of its newest open lead",
 )
-"""How the view reads: `response_due`, `signals_at` and `scored_at` are UTC."""
+"""The view's columns. `response_due`, `signals_at` and `scored_at` are UTC."""
 
 
 def best(connection: Connection, limit: int) -> list[Mapping[str, Any]]:
-    """The first `limit` companies of the sales list that have an open referral, as rows of `leads_ready`."""
+    """Return the first `limit` companies of the sales list that have an open referral, as rows of `leads_ready`."""
     rows = connection.execute(
         select(leads_ready).where(leads_ready.c.open_referrals > 0).order_by(leads_ready.c.rank).limit(limit)
     )

@@ -1,8 +1,7 @@
-"""Writes a scan into the warehouse: each page under its windows, each window closed once the scan has passed it.
+"""Writes a scan into the warehouse: stores each page under its windows, and closes windows that the scan has passed.
 
-The transactions of windows.md, "What a window promises", 4: a page's rows and the scan's position commit
-together, closing windows is one more. A crash anywhere leaves an open window and no half row, and the next attempt
-goes on from the position.
+A page's rows and the scan's position commit together; closing windows is one more transaction. After a crash the window
+is open without a half page, and the next attempt goes on from the position (windows.md, "What a window promises", 4).
 """
 
 from collections import Counter
@@ -24,7 +23,7 @@ from partner_center_pipeline.windows import SyncWindow
 class WindowIngest:
     """One run's attempt at contiguous windows of one width, in ascending order.
 
-    `figures` holds what each window saw, `statuses` how many new versions had which status.
+    `figures` are the attempt's figures by window. `statuses` counts the new versions by status of the referral.
     """
 
     warehouse: Warehouse
@@ -47,12 +46,11 @@ class WindowIngest:
         first: int,
         lease: Lease | None = None,
     ) -> "WindowIngest":
-        """Note the attempt. `first` is the start (ticks) of the installation's first window.
+        """Record the attempt. `first` is the start (ticks) of the installation's first window.
 
-        With a `lease`, every transaction stands only if it is still held, and raises LeaseLostError otherwise.
-
-        `resume_from` is the position (ticks) where an earlier attempt stopped, or None; `windows` come out with the
-        interval that each answers for.
+        With a `lease`, every transaction confirms it, and raises LeaseLostError when another run holds it. In the
+        result, `resume_from` is the position (ticks) where an earlier attempt stopped, or None, and each of `windows`
+        has the interval that it answers for.
         """
         with warehouse.write() as connection:
             if lease is not None:
@@ -63,9 +61,9 @@ class WindowIngest:
         return cls(warehouse, resolved, run_id, clock, figures, Counter(), position, lease)
 
     def write(self, page: ScanPage) -> None:
-        """Store a page and the position behind it; close the windows it passed."""
+        """Store a page and the scan's position after it; close the windows that it passed."""
         now = self.clock()
-        here = self.windows[self._open]
+        current = self.windows[self._open]
         placed = [
             referrals.Placed(
                 row, self._window_at(row.updated_ticks).start, row.updated_ticks < self.windows[0].covers_from
@@ -74,14 +72,14 @@ class WindowIngest:
         ]
         with self._writing() as connection:
             fresh = referrals.store(connection, placed, now)
-            referrals.quarantine(connection, page.rejected, here.start, now)
+            referrals.quarantine(connection, page.rejected, current.start, now)
             drift.record(connection, page.drift, now)
-            self._count(here, page, placed, fresh)
+            self._count(current, page, placed, fresh)
             changed = self._windows_of(fresh)
-            at = self._window_at(page.position)
-            reached = [window for window in self.windows[self._open :] if window <= at]
-            for window in sorted({here, *reached, *self._windows_of(placed)}):
-                position = min(page.position, window.end) if window <= at else None
+            last_reached = self._window_at(page.position)
+            reached = [window for window in self.windows[self._open :] if window <= last_reached]
+            for window in sorted({current, *reached, *self._windows_of(placed)}):
+                position = min(page.position, window.end) if window <= last_reached else None
                 reopened = now if window in changed else None
                 ledger.save_position(connection, window, self.run_id, self.figures[window], position, reopened)
         self._complete_until(self.windows[-1].end if page.last else page.position)
@@ -99,31 +97,31 @@ class WindowIngest:
             ledger.fail(connection, self.run_id, self.clock(), error, incomplete=incomplete)
 
     def total(self) -> ledger.Figures:
-        """The figures of all windows together."""
+        """Return the sum of all windows' figures."""
         total = ledger.Figures()
         for figures in self.figures.values():
             total.add(figures)
         return total
 
     def _window_at(self, ticks: int) -> SyncWindow:
-        """The window a row belongs to: by its instant; a late one, which lies before them all, to the first."""
+        """Return the window that holds an instant; for a late row, which is before them all, the first window."""
         first = self.windows[0]
         index = (ticks - first.start) // (first.end - first.start)
         return self.windows[min(max(index, 0), len(self.windows) - 1)]
 
     def _windows_of(self, placed: Iterable[referrals.Placed]) -> dict[SyncWindow, int]:
-        """The windows that rows are stored under, and how many under each."""
+        """Count the rows by the window that they are stored under."""
         counted = Counter(item.window_start for item in placed)
         return {window: counted[window.start] for window in self.windows if window.start in counted}
 
     def _count(
         self,
-        here: SyncWindow,
+        current: SyncWindow,
         page: ScanPage,
         placed: Sequence[referrals.Placed],
         fresh: Sequence[referrals.Placed],
     ) -> None:
-        of_page = self.figures[here]
+        of_page = self.figures[current]
         of_page.pages += 1
         of_page.quarantined += len(page.rejected)
         of_page.fetched += page.fetched - len(placed)

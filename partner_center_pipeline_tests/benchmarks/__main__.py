@@ -1,4 +1,4 @@
-"""`python -m partner_center_pipeline_tests.benchmarks`: the front door, one command per benchmark."""
+"""`python -m partner_center_pipeline_tests.benchmarks`: one command per benchmark."""
 
 import click
 

@@ -1,7 +1,7 @@
 """How many domains a second the scanner looks up, beside plain dnspython that asks the same questions one by one.
 
-The zone is the local Microsoft's world, served from a process of its own, so that the scanner's core is its own. What
-does not belong here: whether the verdicts are right (`providers`).
+The zone is the local Microsoft's world, served from a process of its own, so that it does not use the scanner's core.
+Not here: whether the verdicts are right (`providers`).
 """
 
 import asyncio

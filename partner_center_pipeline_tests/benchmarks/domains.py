@@ -1,8 +1,8 @@
 """How many texts a second `normalize_domain` reads on one core, beside bare tldextract on the same texts.
 
 The texts are what referrals bring: addresses, URLs, Turkish names, several values, rubbish. No company's host comes
-twice, so that nothing is remembered. tldextract alone accepts rubbish, names one domain per text and knows no Turkish
-letters. What does not belong here: whether the domains are right, which is a test.
+twice, so that no cache helps. tldextract alone accepts rubbish, names one domain per text and knows no Turkish letters.
+Not here: whether the domains are right, which is a test.
 """
 
 import json
@@ -20,7 +20,7 @@ TEXTS: Final = 100_000
 """Texts of a round."""
 
 ROUNDS: Final = 3
-"""The best one counts: on a shared machine the others measure the neighbours too."""
+"""The best round counts: other processes of the machine slow the others down."""
 
 _LETTERS: Final = "abcdefghijklmnoprstuvyz"
 _TURKISH: Final = "çğıöşü"

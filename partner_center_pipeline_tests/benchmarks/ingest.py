@@ -1,11 +1,9 @@
-"""How long referrals take into `raw_referrals`, beside a bare loop that fetches and stores the same pages.
+"""How long it takes to load referrals into `raw_referrals`, beside a bare loop that stores the same pages.
 
-Ours is the product's client, scan, lease and ingest, over HTTPS from `pages`, as the asset puts them together;
-Dagster itself is left out, as it adds the same seconds to a run of any size. Each case is a process of its own, so that
-its peak memory is its own. PostgreSQL is the tests' server, which does not wait for the disk; SQLite is as the product
-opens it.
-
-What does not belong here: whether what is stored is right, which is a test.
+Ours is the product's client, scan, lease and ingest, over HTTPS from `pages`, as the asset puts them together, without
+Dagster, which adds the same seconds to a run of any size. Each case is a process of its own, so that its peak memory is
+its own. PostgreSQL is the tests' server, which does not wait for the disk; SQLite is as the product opens it. Not here:
+whether what is stored is right, which is a test.
 """
 
 import gc

@@ -1,9 +1,9 @@
-"""Serves pages of referrals as fast as it can, from a process of its own: what `ingest` asks, instead of Microsoft.
+"""A fast server of referral pages in a process of its own, for `ingest`.
 
-The local Microsoft makes each payload when it is asked, which takes longer than storing it. Here 2,000 of its payloads
-are templates; a row is one of them with an id, eTag and `updatedDateTime` of its own, so a page is put together, not
-made. Paging is the API's: `$filter` on `updatedDateTime`, ascending, `$top`, and a next link whose token names the
-position behind the last row. What does not belong here: tokens, faults, any other query (the simulator has them).
+The simulator makes each payload when it is requested, which takes longer than storing it. Here 2,000 of its payloads
+are templates; a row is one of them with its own id, eTag and `updatedDateTime`. Paging is the API's: `$filter` on
+`updatedDateTime`, ascending, `$top`, and a next link with a token for the position behind the last row. Not here:
+tokens, faults, any other query (`partner_center_simulator`).
 """
 
 import multiprocessing

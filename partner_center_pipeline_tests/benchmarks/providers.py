@@ -1,8 +1,7 @@
-"""How often the mail provider we name is not the one that another tool concluded from the same DNS.
+"""How often our mail provider differs from the one that another tool concluded from the same DNS.
 
-Reads one JSON object per line (Row), serves all of them as a zone over real DNS on loopback, scans them with the
-product and sets both verdicts beside each other. What does not belong here: the rules that make our verdict
-(`partner_center_pipeline.mail`).
+Reads one JSON object per line (Row), serves them as a zone over real DNS on loopback, scans them with the product and
+compares both verdicts. Not here: the rules of our verdict (`partner_center_pipeline.mail`).
 """
 
 import re

@@ -1,7 +1,7 @@
-"""How long a million companies take to be scored anew on one core, beside `score_domain` for each by itself.
+"""How long it takes to score a million companies on one core, beside `score_domain` for each.
 
-The companies are made up, each fact drawn by itself: more combinations occur than in any real warehouse. What does not
-belong here: whether the two give the same scores, which is a test; reading scores from a warehouse and writing them.
+The companies are made up, each fact drawn independently: more combinations occur than in any real warehouse. Not here:
+whether the two give the same scores, which is a test; reading and writing scores (`warehouse.scores`).
 """
 
 import json
@@ -23,7 +23,7 @@ SAMPLE: Final = 50_000
 """Companies that are scored one by one; their time is scaled up."""
 
 ROUNDS: Final = 3
-"""The best round counts: on a shared machine the others measure its neighbours."""
+"""The best round counts: other processes of the machine slow the others down."""
 
 SEED: Final = 2026
 """Of the companies."""

@@ -1,4 +1,4 @@
-"""Runs `partner-center` as a person does: a process of its own, in an environment that holds nothing else."""
+"""Running `partner-center` as a person does: a process of its own, with no other variable in its environment."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedPr
 
 @contextmanager
 def running(home: Path, log: IO[str], *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """A command that runs until it is told to end, by Ctrl-C here at the latest; what it prints goes to `log`."""
+    """Start a command that writes to `log`, and end it with Ctrl-C when the block ends."""
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         env=clean_environment(home, **variables),

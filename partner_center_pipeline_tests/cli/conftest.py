@@ -15,7 +15,7 @@ __all__ = ["microsoft", "running_microsoft", "signed_in", "sync_start"]  # fixtu
 
 
 class Home:
-    """A home folder, what stands in its `.env`, and commands run there in this process."""
+    """A home folder, the variables of its `.env`, and commands run there in this process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

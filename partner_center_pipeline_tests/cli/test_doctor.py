@@ -33,7 +33,7 @@ def test_when_all_is_well_it_says_so_and_exits_with_0(ready: Home) -> None:
     assert "answers and shows referrals" in shown.output
 
 
-def test_an_empty_home_is_told_what_to_set_first(home: Path) -> None:
+def test_in_an_empty_home_it_says_what_to_set_first(home: Path) -> None:
     shown = Home(home).invoke("doctor")
     assert shown.exit_code == 1
     assert "Next step: set HUNTER_PARTNER_CENTER_CLIENT_ID in .env" in shown.output

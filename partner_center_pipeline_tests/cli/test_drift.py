@@ -1,4 +1,4 @@
-"""`partner-center drift`: what is news, once each, without content."""
+"""`partner-center drift`: each new field or value once, without content."""
 
 import json
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ def fill(place: Home) -> None:
     warehouse.close()
 
 
-def test_without_news_it_says_none(place: Home) -> None:
+def test_without_drift_it_says_none(place: Home) -> None:
     shown = place.invoke("drift")
     assert shown.exit_code == 0
     assert shown.output.startswith("None: ")

@@ -27,7 +27,7 @@ OPTIONS = {
 }
 
 
-def test_the_help_lists_every_command_with_a_word_on_it() -> None:
+def test_the_help_lists_every_command_with_a_summary() -> None:
     shown = CliRunner().invoke(main, ["--help"])
     assert shown.exit_code == 0
     listed = shown.output.partition("\nCommands:\n")[2]

@@ -187,20 +187,20 @@ class TestReading:
         assert "give a host, a URL or an e-mail address, e.g. firma.com.tr" in empty.refused("--", pasted)
 
     def test_an_unknown_domain_is_refused_with_the_next_step(self, filled: Filled) -> None:
-        told = filled.refused("nobody.com.tr")
-        assert "no referral names nobody.com.tr" in told
-        assert "a domain is looked up only because a referral named it" in told
-        assert "partner-center sync" in told
+        output = filled.refused("nobody.com.tr")
+        assert "no referral names nobody.com.tr" in output
+        assert "a domain is looked up only because a referral named it" in output
+        assert "partner-center sync" in output
 
     def test_a_domain_that_reads_alike_in_ascii_is_suggested(self, filled: Filled) -> None:
         assert f"did you mean öztürk.com.tr ({OZTURK})?" in filled.refused("www.ozturk.com.tr")
 
-    def test_leads_whose_company_is_not_made_yet_are_told_of(self, empty: Filled) -> None:
+    def test_leads_whose_company_is_not_made_yet_are_reported(self, empty: Filled) -> None:
         with empty.warehouse.write() as connection:
             leads.write(connection, [referral("r1", "info@öztürk.com.tr")])
-        told = empty.refused("öztürk.com.tr")
-        assert f"1 referral names öztürk.com.tr ({OZTURK}), but its company is not made yet" in told
-        assert "partner-center sync" in told
+        output = empty.refused("öztürk.com.tr")
+        assert f"1 referral names öztürk.com.tr ({OZTURK}), but its company is not made yet" in output
+        assert "partner-center sync" in output
 
 
 class TestCard:
@@ -268,7 +268,7 @@ class TestCard:
         assert starts == sorted(starts)
 
     def test_referrals_say_what_they_are_and_which_field_gave_the_domain(self, filled: Filled) -> None:
-        told = " ".join(filled.shown(OZTURK).partition("\nReferrals\n")[2].split())
+        output = " ".join(filled.shown(OZTURK).partition("\nReferrals\n")[2].split())
         deadline = f"{NOW + timedelta(days=5):%Y-%m-%d}T00:00:00Z"
         assert re.match(
             r"open-cosell co-sell \(shared\), Active/Accepted, open "
@@ -277,12 +277,12 @@ class TestCard:
             r"updated 1970-01-01 00:00 UTC \(\d+ days ago\), in window 2026-03-01-11:50 "
             r"closed unknown \(no_rule\), Closed/Lost, closed "
             r"domain from customerProfile.team\[0\].email updated 1970",
-            told,
+            output,
         )
 
     def test_history_lists_each_change_with_cause_and_differing_inputs_newest_first(self, filled: Filled) -> None:
-        told = filled.shown(OZTURK).partition("\nChanges of the score\n")[2]
-        scores, _, set_ups = told.partition("\nChanges of the mail set-up\n")
+        output = filled.shown(OZTURK).partition("\nChanges of the score\n")[2]
+        scores, _, set_ups = output.partition("\nChanges of the mail set-up\n")
         assert re.search(
             rf"{LATER:%Y-%m-%d %H:%M} UTC +the mail set-up changed +Migration 75 -> Migration 100\n"
             r" +dmarc_policy: none -> reject\n"
@@ -297,16 +297,16 @@ class TestCard:
         with filled.warehouse.write() as connection:
             pair = {"kind": "company", "subject": EVIL, "domain": OZTURK, "reason": "similar_name", "similarity": 88}
             connection.execute(insert(schema.suggested_matches).values(**pair, suggested_at=NOW))
-        told = filled.shown(OZTURK).partition("Perhaps the same company")[2]
-        assert re.match(r"\n +company evil.com.tr +\[red\]Kötü.* a similar name, 88 of 100\n", told)
+        output = filled.shown(OZTURK).partition("Perhaps the same company")[2]
+        assert re.match(r"\n +company evil.com.tr +\[red\]Kötü.* a similar name, 88 of 100\n", output)
 
     def test_a_tenant_says_where_it_was_read(self, empty: Filled) -> None:
         with empty.warehouse.write() as connection:
             tenant: dict[str, Any] = {"azureTenantId": "3f2504e0-4f89-11d3-9a0c-0305e82c3301"}
             leads.write(connection, [referral("r1", "info@öztürk.com.tr", **tenant)])
             companies.write(connection, [company_of(OZTURK, leads.of_domains(connection, [OZTURK])[OZTURK])])
-        told = r"Microsoft tenant +3f2504e0-4f89-11d3-9a0c-0305e82c3301, from a field of a referral\n"
-        assert re.search(told, empty.shown(OZTURK))
+        output = r"Microsoft tenant +3f2504e0-4f89-11d3-9a0c-0305e82c3301, from a field of a referral\n"
+        assert re.search(output, empty.shown(OZTURK))
 
     def test_a_company_that_no_referral_names_any_more_says_so(self, filled: Filled) -> None:
         with filled.warehouse.write() as connection:
@@ -388,9 +388,9 @@ class TestOutside:
             assert Counter(squeezed(printed(width))) == Counter(squeezed(wide))
 
     def test_no_contact_and_no_free_text_is_shown(self, filled: Filled) -> None:
-        told = filled.shown(OZTURK) + json.dumps(filled.document(OZTURK), ensure_ascii=False)
+        output = filled.shown(OZTURK) + json.dumps(filled.document(OZTURK), ensure_ascii=False)
         for private in (*PERSON.values(), "info@", "Deniz asks", "call Deniz"):
-            assert private not in told
+            assert private not in output
 
 
 class TestDocument:
@@ -461,7 +461,7 @@ def stored(warehouse: Warehouse) -> list[Any]:
         return [row_counts(connection), *map(str, rows)]
 
 
-def test_every_code_that_is_put_into_words_has_words() -> None:
+def test_every_code_has_a_text() -> None:
     from partner_center_pipeline.leads.suggestions import MatchReason
 
     assert classification.__doc__ is not None
@@ -475,7 +475,7 @@ def test_every_code_that_is_put_into_words_has_words() -> None:
     assert set(inspect_page.MATCHES) == set(MatchReason)
 
 
-def test_after_a_sync_the_best_lead_accounts_for_its_score(project: Project) -> None:
+def test_after_a_sync_the_best_lead_shows_the_reasons_of_its_score(project: Project) -> None:
     assert project.run(project.window(0)).success
     with project.warehouse.read() as connection:
         (best,) = views.best(connection, 1)

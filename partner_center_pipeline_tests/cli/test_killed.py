@@ -1,4 +1,4 @@
-"""A foreground run that is killed blocks nobody: its slot, its lease and its windows are free within a minute or so."""
+"""A killed foreground run blocks no other: its slot, its lease and its windows are free within about a minute."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ from partner_center_simulator import Simulator
 pytestmark = pytest.mark.slow
 
 
-def test_the_next_sync_goes_on_where_a_killed_one_stopped(ready: Home, microsoft: Simulator, tmp_path: Path) -> None:
+def test_the_next_sync_continues_where_a_killed_one_stopped(ready: Home, microsoft: Simulator, tmp_path: Path) -> None:
     ready.edit_env(HUNTER_PARTNER_CENTER_PAGE_SIZE="10")
     warehouse = Warehouse.open(Settings.load().database_url.get_secret_value())
     microsoft.faults.slow_seconds = 0.5

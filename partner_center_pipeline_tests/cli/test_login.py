@@ -1,4 +1,4 @@
-"""`partner-center login` against the local Microsoft, with somebody at the sign-in page."""
+"""`partner-center login` against the local Microsoft, with a person at the sign-in page."""
 
 import json
 import stat
@@ -20,13 +20,13 @@ from partner_center_simulator import Simulator
 
 
 def log_in(home: Home, microsoft: Simulator, decide: Callable[[str], None]) -> Result:
-    """Run the command while somebody waits for its code and decides about it."""
-    with somebody_who(microsoft, decide):
+    """Run the command while a thread waits for its code and calls `decide` with it."""
+    with deciding(microsoft, decide):
         return home.invoke("login")
 
 
 @contextmanager
-def somebody_who(microsoft: Simulator, decide: Callable[[str], None]) -> Iterator[None]:
+def deciding(microsoft: Simulator, decide: Callable[[str], None]) -> Iterator[None]:
     before = set(microsoft.entra.pending_codes())
 
     def person() -> None:

@@ -80,8 +80,8 @@ def test_show_prints_the_payload_with_plain_letters_and_no_terminal_control(plac
     assert r'"name": "Deniz Örnek[/]\u0000\ud83d\u009b"' in shown.output
     assert "reason       unstorable_text" in shown.output
     assert "it may hold personal data" in " ".join(place.invoke("quarantine", "show", "--help").output.split())
-    told = json.loads(place.invoke("quarantine", "show", rows(place)["r1"], "--json").output)
-    assert json.loads(told["payload_text"])["name"] == "Deniz Örnek[/]\x00\ud83d\x9b"
+    document = json.loads(place.invoke("quarantine", "show", rows(place)["r1"], "--json").output)
+    assert json.loads(document["payload_text"])["name"] == "Deniz Örnek[/]\x00\ud83d\x9b"
 
 
 @pytest.mark.parametrize("name", ["zz", ""])

@@ -33,9 +33,9 @@ def test_what_a_complete_window_missed_is_loaded_and_ends_with_exit_code_one(rea
     found = run(ready.path, "reconcile", "--json")
     assert found.returncode == 1
     assert "1 versions were missing in windows that had closed as complete" in found.stderr
-    told = json.loads(found.stdout)
-    assert (told["missing"], told["missed_by_complete_windows"]) == (1, 1)
-    assert [(gap["missing"], gap["claimed_complete"]) for gap in told["windows"]] == [(1, True)]
+    outcome = json.loads(found.stdout)
+    assert (outcome["missing"], outcome["missed_by_complete_windows"]) == (1, 1)
+    assert [(gap["missing"], gap["claimed_complete"]) for gap in outcome["windows"]] == [(1, True)]
 
     again = run(ready.path, "reconcile")
     assert (again.returncode, again.stdout.endswith(" 0 were missing, 0 in quarantine.\n")) == (0, True), again.stderr

@@ -169,8 +169,8 @@ def test_the_rules_of_the_setting_are_scored_under_and_every_change_has_its_caus
     installation.edit_env(HUNTER_SCORING_RULES="rules.toml")
     tried = installation.rescore("--dry-run")
     done = installation.rescore()
-    told = {"companies", "changed", "segments", "categories", "transitions", "movers", "rules", "rules_version"}
-    assert {name: tried[name] for name in told} == {name: done[name] for name in told}
+    compared = {"companies", "changed", "segments", "categories", "transitions", "movers", "rules", "rules_version"}
+    assert {name: tried[name] for name in compared} == {name: done[name] for name in compared}
     assert (done["written"], done["changes_by_cause"]) == (5, {"rules": 2})  # each has its rules' version
 
     rules = load_rules(installation.path / "rules.toml")

@@ -99,7 +99,7 @@ def test_a_failed_run_ends_it_with_the_steps_message(unsigned: Home) -> None:
     assert "partner-center login" in failure["message"]
 
 
-def test_ctrl_c_ends_it_soon_and_the_next_one_goes_on(ready: Home, microsoft: Simulator, tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_soon_and_the_next_one_continues(ready: Home, microsoft: Simulator, tmp_path: Path) -> None:
     before = microsoft.api.requests
     microsoft.faults.slow_seconds = 300
     log = tmp_path / "sync.log"

@@ -1,4 +1,4 @@
-"""`partner-center token`: how the stored sign-in stands, and a new key for it."""
+"""`partner-center token`: the state of the stored sign-in, and a new key for it."""
 
 import json
 from datetime import timedelta
@@ -70,7 +70,7 @@ def test_from_day_75_on_the_status_warns(ready: Home) -> None:
     assert "run `partner-center login`" in str(found(ready)["warning"])
 
 
-def test_a_key_file_is_replaced_and_the_sign_in_goes_on(ready: Home) -> None:
+def test_a_key_file_is_replaced_and_the_sign_in_still_works(ready: Home) -> None:
     key_file = ready.path / ".token_cache" / "sign_in.key"
     before = key_file.read_text()
     shown = ready.invoke("token", "rotate-key")

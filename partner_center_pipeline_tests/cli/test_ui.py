@@ -1,6 +1,6 @@
 """`partner-center ui`: what becomes of the demo's flag, and of a run that is under way when it ends.
 
-What the running UI does with windows is told in `partner_center_pipeline_tests/ui`.
+Not here: what the running UI does with windows (`partner_center_pipeline_tests.ui`).
 """
 
 import socket

@@ -14,11 +14,11 @@ from partner_center_pipeline_tests.crash.sweep import Verdict, sweep, world
 from partner_center_pipeline_tests.postgres import running_server
 
 _IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
-"""A killed process loses nothing that it gave to the kernel, so no disk is needed, only slower."""
+"""A folder in memory. A killed process loses nothing that it gave to the kernel, so no disk is needed."""
 
 
 def main() -> int:
-    """Sweep both databases; 1 when a failpoint was not survived."""
+    """Sweep both databases and return the exit code, 1 if rows differ after a kill."""
     console = Console(highlight=False, soft_wrap=True)
     total = 2 * len(FAILPOINTS)
     verdicts: list[Verdict] = []

@@ -1,7 +1,7 @@
-"""The process that is killed, and the one that goes on: windows through Dagster, in a home folder of their own.
+"""What the killed process and the next one do: windows through Dagster, in a home folder of their own.
 
-Belongs here: what such a process does. Not here: where it dies (`failpoints`), what must be true afterwards (`sweep`).
-It is forked from a server that has loaded all of it once (`preload`).
+They are forked from a server that has loaded the imports (`preload`). Not here: where a process is killed
+(`failpoints`), what must be true afterwards (`sweep`).
 """
 
 import ctypes
@@ -26,25 +26,25 @@ from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import bulk, lease, ledger, matches, referrals, schema, signals
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline_tests.crash.content import MET_AGAIN, contents
+from partner_center_pipeline_tests.crash.content import SEEN_AGAIN, contents
 from partner_center_pipeline_tests.crash.failpoints import FAILPOINTS
 from partner_center_pipeline_tests.defs.project import load_definitions
 
 CHUNK: Final = 8
 """Rows per transaction of the later assets: several transactions each, with some dozens of referrals."""
 
-STRETCHES: Final = ((0, 0), (1, 4), (5, 5))
+RUNS: Final = ((0, 0), (1, 4), (5, 5))
 """The first and the last window of each run: the genesis window, a range, a single window."""
 
-_DIE_WITH_PARENT: Final = 1
-"""PR_SET_PDEATHSIG of Linux: a sweep that is ended leaves no process behind."""
+_PR_SET_PDEATHSIG: Final = 1
+"""An option of Linux's prctl: when the sweep ends, this process gets the given signal."""
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process works: its home folder, and the HUNTER_ variables that it finds there."""
+    """A process's home folder and HUNTER_ variables."""
 
     home: Path
     variables: Mapping[str, str]
@@ -56,12 +56,12 @@ class Place:
 
     @property
     def before(self) -> Path:
-        """Where `go_on` leaves the contents of the warehouse before its replay."""
+        """Where `resume` writes the content of the warehouse before its replay."""
         return self.home / "before.json"
 
 
 def work(place: Place, failpoint: str | None) -> None:
-    """Do all that is not done yet; die at the failpoint of this name, if one is given."""
+    """Run what is not done yet. Be killed at the failpoint of this name, if one is given."""
     with _entered(place) as (settings, db):
         load_definitions(settings.grid)
         if failpoint is not None:
@@ -72,7 +72,7 @@ def work(place: Place, failpoint: str | None) -> None:
             _end_dead_runs(instance, db)
             with connect_sign_in(settings) as sign_in:
                 sign_in.token(renew=True)
-            for first, last in STRETCHES:
+            for first, last in RUNS:
                 start, end = _interval(settings, first, last)
                 with db.read() as connection:
                     done = ledger.covered(connection)
@@ -81,17 +81,17 @@ def work(place: Place, failpoint: str | None) -> None:
             _rescan(instance, settings, db)
 
 
-def go_on(place: Place) -> None:
-    """Do what is not done yet, leave what the warehouse then holds in `place.before`, and run all windows once more."""
+def resume(place: Place) -> None:
+    """Run what is not done yet, write the warehouse's content to `place.before`, and run all windows once more."""
     work(place, None)
     with _entered(place) as (settings, db), dg.DagsterInstance.get() as instance:
-        place.before.write_text(json.dumps(contents(db, MET_AGAIN)))
-        _sync(instance, settings, STRETCHES[0][0], STRETCHES[-1][-1])
+        place.before.write_text(json.dumps(contents(db, SEEN_AGAIN)))
+        _sync(instance, settings, RUNS[0][0], RUNS[-1][-1])
 
 
 @contextmanager
 def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, SIGKILL)  # Dagster takes any gentler signal for a step's interruption
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, SIGKILL)  # Dagster would treat another signal as an interrupted step
     log = place.log.open("a")
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
@@ -101,7 +101,7 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
     enter_home()
     for module in (bulk, matches, referrals, signals):
         module.CHUNK = CHUNK  # type: ignore[attr-defined]
-    # A dead process holds its lease for no longer than the next one needs to start, so that the sweep need not wait.
+    # A killed process's lease expires while the next process starts, so that the sweep need not wait.
     lease.LEASE_SECONDS, lease.BEAT_SECONDS, lease.DEAD_SECONDS = 0.5, 0.1, 0.0  # type: ignore[misc]
     settings = Settings.load()
     db = Warehouse(settings.database_url.get_secret_value())
@@ -115,7 +115,7 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
 def _end_dead_runs(instance: dg.DagsterInstance, db: Warehouse) -> None:
     from partner_center_pipeline.defs.recovery import end_dead_runs
 
-    for _ in range(2):  # a run that never gave a sign of life is watched from the first look on
+    for _ in range(2):  # a run without a heartbeat is watched from the first call on
         end_dead_runs(instance, db, lambda: datetime.now(UTC))
 
 
@@ -128,12 +128,12 @@ def _interval(settings: Settings, first: int, last: int) -> tuple[int, int]:
 def _sync(instance: dg.DagsterInstance, settings: Settings, first: int, last: int) -> None:
     start, end = _interval(settings, first, last)
     low, high = settings.grid.window(start).key, settings.grid.window(end - settings.grid.width).key
-    which: dict[str, Any] = (
+    partitions: dict[str, Any] = (
         {"partition_key": low}
         if first == last
         else {"tags": {ASSET_PARTITION_RANGE_START_TAG: low, ASSET_PARTITION_RANGE_END_TAG: high}}
     )
-    _run(instance, settings, "partner_center_sync", **which)
+    _run(instance, settings, "partner_center_sync", **partitions)
 
 
 def _rescan(instance: dg.DagsterInstance, settings: Settings, db: Warehouse) -> None:

@@ -1,6 +1,6 @@
-"""What the warehouse says in the end, for comparing two histories that must end alike.
+"""The content of a warehouse, for comparing two histories that must give equal tables.
 
-Belongs here: which columns are content and which only say when something was noted. Not here: making histories.
+Not here: making histories (`sweep`, `differential.ways`).
 """
 
 from collections.abc import Collection, Mapping
@@ -21,16 +21,16 @@ BOOKKEEPING: Final = frozenset(
         "scanned_at", "answered_at", "facts_at", "facts_from", "next_scan_at", "signals_at", "scored_at",
     }
 )  # fmt: skip
-"""Columns, and names inside JSON, that say when or how often, not what."""
+"""Columns, and names inside JSON, that record when or how often something happened."""
 
-MET_AGAIN: Final = frozenset({"last_seen", "attempts"})
-"""The bookkeeping of a quarantined row that is met once more."""
+SEEN_AGAIN: Final = frozenset({"last_seen", "attempts"})
+"""Columns of a quarantined row that change when the row is seen again."""
 
 
 def contents(warehouse: Warehouse, ignored: Collection[str] = BOOKKEEPING, *tables: Table) -> Contents:
-    """The rows of `tables` (all that hold content, where none is named) without the `ignored` names.
+    """Return the rows of `tables` (default: all that hold content) without the `ignored` names.
 
-    A quarantined row has no place in time, so its window only says where the scan stood.
+    A quarantined row has no instant, so its window (the scan's position) is left out.
     """
     found: Contents = {}
     with warehouse.read() as connection:
@@ -43,7 +43,7 @@ def contents(warehouse: Warehouse, ignored: Collection[str] = BOOKKEEPING, *tabl
 
 
 def differences(expected: Contents, found: Contents) -> list[str]:
-    """In which tables the rows differ, and how many; no row is quoted."""
+    """Say in which tables rows differ, and how many, without quoting a row."""
     said = []
     for table, rows in expected.items():
         missing, more = set(rows) - set(found[table]), set(found[table]) - set(rows)

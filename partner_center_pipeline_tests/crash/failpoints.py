@@ -1,7 +1,6 @@
-"""The named points at which a process is killed, and how a process kills itself there.
+"""The named points at which a process kills itself, by wrapping the product's functions.
 
-Belongs here: names, and wrapping the product's functions in the process that is to die. Not here: what the process
-works on (`child`), what must be true afterwards (`sweep`). The product itself knows nothing of any of this.
+Not here: what the process does (`child`), what must be true afterwards (`sweep`).
 """
 
 import os
@@ -21,19 +20,19 @@ Arm = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Failpoint:
-    """A point of the work. `arm` makes this process die at it; `empty` starts from a database without tables."""
+    """A point of the work. `arm` makes a process kill itself there; `empty` starts from a database without tables."""
 
     name: str
     arm: Arm
     empty: bool = False
 
 
-def _die() -> None:
+def _kill() -> None:
     os.kill(os.getpid(), SIGKILL)
 
 
 def _wrap(where: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Put another function in the place of `module:name` or `module:Class.name`."""
+    """Replace the function `module:name` or `module:Class.name`."""
     owner, _, name = where.replace(":", ".").rpartition(".")
     module, _, _ = where.partition(":")
     place = resolve_name(f"{_PACKAGE}.{module}:{owner.removeprefix(module).lstrip('.')}".rstrip(":"))
@@ -41,16 +40,16 @@ def _wrap(where: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) 
 
 
 def before(where: str, nth: int = 1) -> Arm:
-    """Die at the `nth` call of a function, before it does anything."""
-    return lambda: _wrap(where, lambda original: _dying(original, nth, first=True))
+    """Kill this process at the `nth` call of a function, before it does anything."""
+    return lambda: _wrap(where, lambda original: _killing(original, nth, first=True))
 
 
 def after(where: str, nth: int = 1) -> Arm:
-    """Die when the `nth` call of a function has returned."""
-    return lambda: _wrap(where, lambda original: _dying(original, nth, first=False))
+    """Kill this process when the `nth` call of a function has returned."""
+    return lambda: _wrap(where, lambda original: _killing(original, nth, first=False))
 
 
-def _dying(original: Callable[..., Any], nth: int, *, first: bool) -> Callable[..., Any]:
+def _killing(original: Callable[..., Any], nth: int, *, first: bool) -> Callable[..., Any]:
     calls = 0
 
     def wrapped(*args: Any, **named: Any) -> Any:
@@ -58,17 +57,17 @@ def _dying(original: Callable[..., Any], nth: int, *, first: bool) -> Callable[.
         calls += 1
         last = calls == nth
         if last and first:
-            _die()
+            _kill()
         result = original(*args, **named)
         if last:
-            _die()
+            _kill()
         return result
 
     return wrapped
 
 
 def at_commit(where: str, nth: int = 1, *, done: bool = False) -> Arm:
-    """Die when a transaction that began inside the `nth` call of a function is about to commit, or was (`done`)."""
+    """Kill this process before (`done`: after) the commit of a transaction begun in the `nth` call of a function."""
     inside = False
 
     def marking(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,26 +84,26 @@ def at_commit(where: str, nth: int = 1, *, done: bool = False) -> Arm:
     def arm() -> None:
         _wrap(where, marking)
         if done:
-            _wrap("warehouse.database:Warehouse.write", lambda original: _dying_after_exit(original, lambda: inside))
+            _wrap("warehouse.database:Warehouse.write", lambda original: _killing_after_exit(original, lambda: inside))
         else:
-            event.listen(Engine, "commit", lambda _: _die() if inside else None)
+            event.listen(Engine, "commit", lambda _: _kill() if inside else None)
 
     return arm
 
 
-def _dying_after_exit(original: Callable[..., Any], due: Callable[[], bool]) -> Callable[..., Any]:
+def _killing_after_exit(original: Callable[..., Any], due: Callable[[], bool]) -> Callable[..., Any]:
     @contextmanager
     def writing(db: Any) -> Iterator[Any]:
         with original(db) as connection:
             yield connection
         if due():
-            _die()
+            _kill()
 
     return writing
 
 
 def at_statement(beginning: str, nth: int) -> Arm:
-    """Die when the database has executed the `nth` statement that begins so."""
+    """Kill this process when the database has executed the `nth` statement that begins so."""
 
     def arm() -> None:
         seen = 0
@@ -113,7 +112,7 @@ def at_statement(beginning: str, nth: int) -> Arm:
             nonlocal seen
             seen += statement.lstrip().upper().startswith(beginning)
             if seen == nth:
-                _die()
+                _kill()
 
         event.listen(Engine, "after_cursor_execute", executed)
 
@@ -121,19 +120,19 @@ def at_statement(beginning: str, nth: int) -> Arm:
 
 
 def _rename_of_the_token(*, done: bool) -> Arm:
-    def dying(original: Callable[..., Any]) -> Callable[..., Any]:
+    def killing(original: Callable[..., Any]) -> Callable[..., Any]:
         def replace(path: Path, target: Any) -> Any:
-            ours = path.name.startswith(".sign_in-")
-            if ours and not done:
-                _die()
+            is_token = path.name.startswith(".sign_in-")
+            if is_token and not done:
+                _kill()
             result = original(path, target)
-            if ours:
-                _die()
+            if is_token:
+                _kill()
             return result
 
         return replace
 
-    return lambda: setattr(Path, "replace", dying(Path.replace))
+    return lambda: setattr(Path, "replace", killing(Path.replace))
 
 
 FAILPOINTS: Final = (
@@ -147,9 +146,9 @@ FAILPOINTS: Final = (
     Failpoint("sign-in: renewed, not kept yet", before("partner_center.token_store:TokenStore.write")),
     Failpoint("sign-in: temporary file written, not renamed", _rename_of_the_token(done=False)),
     Failpoint("sign-in: file renamed", _rename_of_the_token(done=True)),
-    # The lease and the signs of life
+    # The lease and the heartbeat
     Failpoint("lease: before it is taken", before("warehouse.lease:Lease.acquire")),
-    Failpoint("lease: written, not committed", at_commit("warehouse.lease:Lease._try")),
+    Failpoint("lease: written, not committed", at_commit("warehouse.lease:Lease._try_to_take")),
     Failpoint("lease: taken", after("warehouse.lease:Lease.acquire")),
     Failpoint("lease: renewed by a sign of life, not committed", after("warehouse.lease:Lease.confirm", 2)),
     Failpoint("life: the first sign, not committed", after("warehouse.lease:_beat")),
@@ -193,4 +192,4 @@ FAILPOINTS: Final = (
     Failpoint("rescan: a chunk about to commit", at_commit("defs.rescan:keep", 2)),
     Failpoint("rescan: between two chunks", before("defs.rescan:ask", 2)),
 )
-"""In the order in which the work meets them."""
+"""In the order in which the work reaches them."""

@@ -1,7 +1,6 @@
-"""Kills a process at each failpoint, starts it again, and says what is not as if nothing had happened.
+"""The kill sweep: kills a process at each failpoint, starts the next one, and compares the result.
 
-Belongs here: the local Microsoft that all of them work against, the databases, the comparison. Not here: the table that
-a person reads (`__main__`).
+Not here: the command and its table (`__main__`).
 """
 
 import json
@@ -29,21 +28,21 @@ from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.windows import BEGINNING, WindowGrid, uncovered
 from partner_center_pipeline_tests.conftest import Databases
 from partner_center_pipeline_tests.crash import child
-from partner_center_pipeline_tests.crash.child import STRETCHES, Place
-from partner_center_pipeline_tests.crash.content import MET_AGAIN, Contents, contents, differences
+from partner_center_pipeline_tests.crash.child import RUNS, Place
+from partner_center_pipeline_tests.crash.content import SEEN_AGAIN, Contents, contents, differences
 from partner_center_pipeline_tests.crash.failpoints import FAILPOINTS, Failpoint
 from partner_center_simulator import Simulator
 from partner_center_simulator.clock import SimulatorClock
 
-_PATIENCE: Final = 60.0
-"""Seconds after which a process counts as hanging."""
+_TIMEOUT: Final = 60.0
+"""Seconds after which a process is taken to hang."""
 
-_LAST: Final = STRETCHES[-1][-1]
+_LAST: Final = RUNS[-1][-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one failpoint on one database. `problems` is empty when it survived."""
+    """The result of one failpoint on one database. `problems` is empty if nothing was lost."""
 
     failpoint: str
     database: str
@@ -53,7 +52,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What all processes work against: a folder, the settings, a signed-in token cache, the windows."""
+    """What all processes share: a folder, the settings, a signed-in token cache, the windows."""
 
     folder: Path
     variables: dict[str, str]
@@ -63,7 +62,7 @@ class World:
 
 @contextmanager
 def world(folder: Path) -> Iterator[World]:
-    """A local Microsoft whose clock stands still, with changes and bad rows in each window, and a sign-in to it."""
+    """Start a local Microsoft with a frozen clock, changes and bad rows in each window, and sign in to it."""
     now = datetime.now(UTC)
     start = now.replace(minute=now.minute // 10 * 10, second=0, microsecond=0) - timedelta(minutes=10 * (_LAST + 2))
     grid = WindowGrid.of(start, 600, 120)
@@ -88,7 +87,7 @@ def world(folder: Path) -> Iterator[World]:
 
 
 def _fields(variables: dict[str, str]) -> dict[str, Any]:
-    """Settings from these variables alone, without a `.env` or the environment of whoever runs the sweep."""
+    """Return arguments for Settings: these variables alone, without `.env` and the environment."""
     return {name.removeprefix("HUNTER_").lower(): value for name, value in variables.items()}
 
 
@@ -105,7 +104,7 @@ def _make_history(microsoft: Simulator, grid: WindowGrid) -> None:
 
 
 def sweep(here: World, kinds: dict[str, Databases], failpoints: Sequence[Failpoint] = FAILPOINTS) -> Iterator[Verdict]:
-    """Kill at each of these failpoints on each kind of database, both kinds at once; a verdict as each is known."""
+    """Kill a process at each failpoint on each kind of database, the kinds in parallel; yield verdicts as they come."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([child.__name__, f"{__package__}.preload"])
     with pytest.MonkeyPatch.context() as patch:
@@ -155,17 +154,17 @@ class _Sweep:
         ended = self._run(child.work, place, failpoint.name)
         if ended != -SIGKILL:
             return [f"it was not killed there, but ended with {ended}: {_end_of(place)}"]
-        if (ended := self._run(child.go_on, place)) != 0:
+        if (ended := self._run(child.resume, place)) != 0:
             return [f"started again, it ended with {ended}: {_end_of(place)}"]
         with _opened(url) as db:
             problems = [*differences(expected, contents(db)), *self._left_open(db)]
             before = json.loads(place.before.read_text())
-            problems += [f"the replay wrote: {said}" for said in differences(before, contents(db, MET_AGAIN))]
+            problems += [f"the replay wrote: {said}" for said in differences(before, contents(db, SEEN_AGAIN))]
         shutil.rmtree(place.home)
         return problems
 
     def _left_open(self, db: Warehouse) -> Iterator[str]:
-        """What the ledger misses, and attempts that nobody ended."""
+        """Yield the ledger's gaps, and attempts that were not ended."""
         grid = self.here.grid
         assert grid.first is not None
         with db.read() as connection:
@@ -188,7 +187,7 @@ class _Sweep:
     def _run(self, what: Callable[..., None], *arguments: Any) -> int | None:
         process = self.context.Process(target=what, args=arguments)
         process.start()
-        process.join(_PATIENCE)
+        process.join(_TIMEOUT)
         if process.exitcode is None:
             process.kill()
             process.join()

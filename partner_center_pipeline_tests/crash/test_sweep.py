@@ -1,4 +1,4 @@
-"""Whatever moment a process is killed at, the next one ends as if nothing had happened."""
+"""After a kill at any failpoint, the next process ends with the tables of an uninterrupted run."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from partner_center_pipeline_tests.crash.failpoints import FAILPOINTS
 from partner_center_pipeline_tests.crash.sweep import sweep, world
 
 
-def test_there_are_enough_failpoints_and_no_name_stands_for_two() -> None:
+def test_there_are_enough_failpoints_and_each_has_its_own_name() -> None:
     names = {failpoint.name for failpoint in FAILPOINTS}
     assert len(names) == len(FAILPOINTS) >= 20
 

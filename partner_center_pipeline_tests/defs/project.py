@@ -1,7 +1,6 @@
 """A pipeline in a folder of its own, loaded as Dagster loads it, with a real instance and a real warehouse.
 
-Belongs here: what a test does to a pipeline (edit `.env`, run windows, ask schedule and sensor) and what it reads back.
-Not here: what ought to come out.
+A test edits its `.env`, runs windows, evaluates schedule and sensor, and reads the warehouse.
 """
 
 from collections.abc import Iterable, Mapping
@@ -82,11 +81,11 @@ class Project:
         assert last is not None
         return last
 
-    def mark_done(self, *stretches: tuple[SyncWindow, SyncWindow]) -> None:
-        """Note in the ledger that the whole chain has the windows of each stretch, its last one included."""
+    def mark_done(self, *intervals: tuple[SyncWindow, SyncWindow]) -> None:
+        """Record in the ledger that the whole chain has the windows of each interval, its last one included."""
         now = datetime.now(UTC)
         with self.warehouse.write() as connection:
-            for first, last in stretches:
+            for first, last in intervals:
                 windows = list(self.grid.between(first.start, last.end))
                 windows = ledger.resolve(connection, windows, self.grid.first or 0)
                 ledger.start_attempts(connection, windows, "a test", now)
@@ -95,14 +94,14 @@ class Project:
                     ledger.mark(connection, windows, asset, now, changed=False)
 
     def mark_failed(self, window: SyncWindow) -> None:
-        """Note in the ledger that a try at a window failed now."""
+        """Record in the ledger that an attempt at a window failed now."""
         now = datetime.now(UTC)
         with self.warehouse.write() as connection:
             ledger.start_attempts(connection, [window], window.key, now)
             ledger.fail(connection, window.key, now, "a test wants it")
 
     def set_attempts_back(self, by: timedelta) -> None:
-        """Let all tries have been begun so long ago."""
+        """Move the start of all attempts back by this time."""
         with self.warehouse.write() as connection:
             connection.execute(update(schema.sync_attempts).values(started_at=datetime.now(UTC) - by))
 
@@ -151,7 +150,7 @@ class Project:
         """All that Dagster keeps of a run's events and messages, as it stores it."""
         return "\n".join(serialize_value(entry) for entry in self.instance.all_logs(run_id))
 
-    # What schedule and sensor say
+    # Schedule and sensor
 
     def tick_schedule(self, at: datetime) -> dg.RunRequest | str:
         """The schedule's answer to a tick at `at`: a run, or why there is none."""
@@ -179,7 +178,7 @@ class Project:
         if data.skip_message is not None:
             return data.skip_message
         assert data.run_requests is not None
-        return [asked_for(request) for request in data.run_requests]
+        return [requested(request) for request in data.run_requests]
 
     # What is stored
 
@@ -189,7 +188,7 @@ class Project:
             return row_counts(connection)
 
     def attempts(self, window: SyncWindow) -> list[tuple[str, str | None]]:
-        """State and error of each try at a window, in order."""
+        """State and error of each attempt at a window, in order."""
         attempts = schema.sync_attempts
         with self.warehouse.read() as connection:
             rows = connection.execute(
@@ -200,7 +199,7 @@ class Project:
             return [(row.state, row.error) for row in rows]
 
 
-def asked_for(request: dg.RunRequest) -> tuple[str, str]:
+def requested(request: dg.RunRequest) -> tuple[str, str]:
     """The keys of the first and the last window that a run request is for."""
     tags = request.tags
     first = request.partition_key or tags[ASSET_PARTITION_RANGE_START_TAG]

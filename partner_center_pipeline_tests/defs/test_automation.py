@@ -21,7 +21,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, datetime_of, ticks_of
-from partner_center_pipeline_tests.defs.project import JOB, Project, asked_for
+from partner_center_pipeline_tests.defs.project import JOB, Project, requested
 
 RAW = ["raw_referrals"]
 UNFINISHED = [
@@ -88,7 +88,7 @@ def test_a_tick_asks_for_the_window_that_ended_the_lag_before_it(project: Projec
     window = project.window(20)
     request = project.tick_schedule(datetime_of(window.end) + timedelta(minutes=2))
     assert isinstance(request, dg.RunRequest)
-    assert asked_for(request) == (window.key, window.key)
+    assert requested(request) == (window.key, window.key)
     assert request.run_key is None  # a key is never used again, not even after failure
 
 

@@ -15,10 +15,12 @@ from partner_center_pipeline.windows import datetime_of
 from partner_center_pipeline_tests.defs.project import JOB, Project
 from partner_center_simulator import HttpFault, Simulator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage in a folder: a schedule is handed a reference to it."""
+    """Dagster's storage in a folder: a schedule gets a reference to it."""
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         yield instance
 
@@ -32,7 +34,7 @@ def broken(project: Project, microsoft: Simulator) -> Project:
     return project
 
 
-def let_the_rest_end(project: Project) -> None:
+def end_the_wait(project: Project) -> None:
     with project.warehouse.write() as connection:
         connection.execute(update(schema.breakers).values(open_until=datetime.now(UTC) - timedelta(seconds=1)))
 
@@ -49,7 +51,7 @@ def test_schedule_and_sensor_skip_with_the_reason_and_a_time(broken: Project) ->
         assert "Referral Admin" in said
 
 
-def test_a_run_that_was_asked_for_before_the_breaker_opened_calls_nobody(broken: Project, microsoft: Simulator) -> None:
+def test_a_run_requested_before_the_breaker_opened_sends_no_request(broken: Project, microsoft: Simulator) -> None:
     asked = microsoft.api.requests
     job = broken.definitions.resolve_job_def(JOB)
     result = job.execute_in_process(
@@ -65,8 +67,8 @@ def test_a_run_that_was_asked_for_before_the_breaker_opened_calls_nobody(broken:
     assert str(error).startswith("Partner Center is left alone until ")
 
 
-def test_after_the_rest_one_run_is_asked_for_and_tries_one_page(broken: Project, microsoft: Simulator) -> None:
-    let_the_rest_end(broken)
+def test_after_the_wait_one_run_is_requested_and_tries_one_page(broken: Project, microsoft: Simulator) -> None:
+    end_the_wait(broken)
     broken.set_attempts_back(timedelta(hours=2))
     said = broken.tick_sensor()
     assert not isinstance(said, str), said
@@ -87,7 +89,7 @@ def test_a_person_may_try_at_once_and_an_answer_closes_it(broken: Project, micro
     assert not isinstance(broken.tick_sensor(), str)
 
 
-def test_trouble_that_a_retry_mends_counts_for_nothing(project: Project, microsoft: Simulator) -> None:
+def test_a_failure_that_a_retry_repairs_is_not_counted(project: Project, microsoft: Simulator) -> None:
     microsoft.faults.plan(HttpFault.UNAVAILABLE, times=2)
     assert project.run(project.window(0)).success
     with project.warehouse.read() as connection:

@@ -88,7 +88,7 @@ def test_unfinished_statuses_are_those_of_runs_that_may_still_write(instance: dg
     assert len(found) == 1
 
 
-def test_runs_of_schedules_and_sensors_are_told_by_their_tags() -> None:
+def test_runs_of_schedules_and_sensors_are_recognized_by_their_tags() -> None:
     """Without them the circuit breaker also turns away a person who starts a run by hand."""
 
     @dg.op

@@ -54,7 +54,7 @@ def test_the_chain_suggests_what_may_be_one_and_merges_nothing(
 
 
 def suggestions(project: Project, referral_ids: Any, domains: set[str]) -> set[tuple[str, str, str, str, int]]:
-    """Those that concern these leads and companies; other tests' referrals stand in the same local Microsoft."""
+    """Those that concern these leads and companies; other tests' referrals are in the same local Microsoft."""
     table = schema.suggested_matches
     with project.warehouse.read() as connection:
         rows = connection.execute(select(table)).all()

@@ -71,7 +71,7 @@ def test_a_whole_day_is_one_run_and_equals_what_the_server_has(project: Project,
         assert set(connection.execute(select(schema.leads.c.referral_id)).scalars()) == expected
 
 
-def test_rows_that_break_the_contract_are_counted_and_the_window_goes_on(
+def test_rows_that_break_the_contract_are_counted_and_the_window_is_completed(
     project: Project, microsoft: Simulator
 ) -> None:
     microsoft.faults.corrupt_rows = frozenset({CorruptRow.NO_ID, CorruptRow.BAD_DATE})
@@ -202,7 +202,7 @@ def test_an_account_that_may_not_read_fails_the_run_with_what_it_needs(
     assert [state for state, _ in project.attempts(project.window(0))] == ["failed", "complete"]
 
 
-def test_a_throttled_run_waits_as_long_as_it_is_told_and_shows_it(project: Project, microsoft: Simulator) -> None:
+def test_a_throttled_run_waits_as_long_as_requested_and_shows_it(project: Project, microsoft: Simulator) -> None:
     microsoft.faults.plan(HttpFault.THROTTLED, retry_after=1)
     outcome = project.run(project.window(0), assets=RAW)
     assert outcome.success

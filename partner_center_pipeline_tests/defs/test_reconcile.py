@@ -130,7 +130,7 @@ def test_what_lies_in_a_gap_between_done_windows_is_left_to_its_window(project: 
     assert checks(project)[MISSED].passed
 
 
-def test_broken_rows_that_it_meets_turn_the_quarantine_yellow_at_once(project: Project, microsoft: Simulator) -> None:
+def test_broken_rows_that_it_finds_turn_the_quarantine_yellow_at_once(project: Project, microsoft: Simulator) -> None:
     assert project.run(project.window(0)).success
     assert checks(project)[QUARANTINE].passed
     microsoft.faults.corrupt_rows = frozenset({CorruptRow.NUL})
@@ -140,7 +140,7 @@ def test_broken_rows_that_it_meets_turn_the_quarantine_yellow_at_once(project: P
     assert not checks(project)[QUARANTINE].passed
 
 
-def test_a_failure_is_told_in_words_and_kept(project: Project, microsoft: Simulator) -> None:
+def test_a_failure_is_reported_and_recorded(project: Project, microsoft: Simulator) -> None:
     assert project.run(project.window(0)).success
     microsoft.faults.plan(HttpFault.FORBIDDEN, times=2)
     outcome, _ = reconcile(project)
@@ -171,7 +171,7 @@ def test_before_the_first_window_is_done_there_is_nothing_to_compare(project: Pr
     assert "run `partner-center sync` first" in failure
 
 
-def test_the_schedule_asks_for_a_run_unless_one_is_at_work_or_partner_center_rests(project: Project) -> None:
+def test_the_schedule_requests_a_run_unless_one_is_running_or_the_breaker_is_open(project: Project) -> None:
     project.mark_done((project.window(0), project.window(0)))
     assert isinstance(tick(project), dg.RunRequest)
     job = project.definitions.resolve_job_def(JOB)

@@ -1,4 +1,4 @@
-"""Runs that died before their first sign of life: they free their pool's slot, too, and nobody who lives is ended."""
+"""Runs that died before their first heartbeat are ended and free their pool's slot; no other run is ended."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -58,14 +58,14 @@ def test_a_run_that_waits_for_a_slot_however_long_is_alive(project: Project) -> 
     assert run.status is dg.DagsterRunStatus.STARTED
 
 
-def test_a_run_whose_process_is_slow_to_start_is_not_ended_once_it_gives_a_sign(project: Project) -> None:
+def test_a_run_whose_process_is_slow_to_start_is_not_ended_after_a_heartbeat(project: Project) -> None:
     run_id = started(project, "partner_center_api")
     assert ended(project, NOW) == []
     with lease.alive(project.warehouse, run_id, lambda: LATER):
         assert ended(project, LATER) == []
 
 
-def test_a_run_in_somebody_elses_pool_is_none_of_ours(project: Project) -> None:
+def test_a_run_in_another_pool_is_left_alone(project: Project) -> None:
     started(project, "another_pool")
     assert ended(project, NOW) == []
     assert ended(project, LATER) == []

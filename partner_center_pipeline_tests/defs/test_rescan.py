@@ -97,7 +97,7 @@ def tick(project: Project) -> dg.RunRequest | str:
 def test_only_what_is_due_is_asked_and_what_changed_is_scored_with_both_histories(known: Project, zone: Zone) -> None:
     zone.remove("a.com.tr")
     zone.add({"a.com.tr": MICROSOFT})
-    zone.remove("b.com.tr")  # not due, so nobody hears of it
+    zone.remove("b.com.tr")  # not due, so it is not asked
     make_due(known, "a.com.tr")
     shown = rescan(known)
     assert (shown["asked"], shown["set_ups_changed"], shown["scores_changed"]) == (1, 1, 1)
@@ -121,7 +121,7 @@ def test_a_rescan_after_which_nothing_differs_writes_no_history(known: Project) 
     assert rescan(known)["asked"] == 0
 
 
-def test_silence_keeps_what_was_known_and_is_asked_again_sooner(known: Project, zone: Zone) -> None:
+def test_without_an_answer_what_was_known_is_kept_and_asked_again_sooner(known: Project, zone: Zone) -> None:
     zone.set_fault("a.com.tr", DnsFault.SERVFAIL)
     make_due(known, "a.com.tr")
     shown = rescan(known)
@@ -137,7 +137,7 @@ def test_silence_keeps_what_was_known_and_is_asked_again_sooner(known: Project, 
     assert a.failures == 0
 
 
-def test_the_schedule_asks_for_a_run_when_something_is_due_and_none_is_at_work(known: Project) -> None:
+def test_the_schedule_requests_a_run_when_something_is_due_and_none_is_running(known: Project) -> None:
     assert tick(known) == "no company's mail set-up is due to be asked again"
     make_due(known, "a.com.tr")
     assert isinstance(tick(known), dg.RunRequest)

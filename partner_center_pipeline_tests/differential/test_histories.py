@@ -1,8 +1,8 @@
 """The same history gives equal tables, however it is synced.
 
-The history has two parts, because a referral that changes between two syncs shows its first version to the first one
-only: all that was in the first part is synced before the second happens. The second brings new versions, closed
-referrals, companies that move to another domain, and a row that appears late in a window that is done.
+The history has two parts: all of the first is synced before the second happens, because only the first sync sees the
+first version of a referral that changes between two syncs. The second part brings new versions, closed referrals,
+companies that move to another domain, and a row that appears late in a window that is done.
 """
 
 import shutil
@@ -30,7 +30,7 @@ from partner_center_simulator.clock import SimulatorClock
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("differential")]
 
 HOUR = timedelta(hours=1)
-OF_THE_WINDOWS = frozenset({"window_start", "late"})
+WINDOW_COLUMNS = frozenset({"window_start", "late"})
 """Columns that say which window brought a row."""
 
 COMPARED = (
@@ -45,7 +45,7 @@ COMPARED = (
 
 
 class History:
-    """A local Microsoft that lives through two parts, and warehouses that are synced after each."""
+    """A local Microsoft with two parts of changes; warehouses are synced after each."""
 
     def __init__(self, microsoft: Simulator, folder: Path, start: datetime) -> None:
         self.microsoft = microsoft
@@ -75,7 +75,7 @@ class History:
         cache = self.folder / "token_cache"
         return Settings(**values, partner_center_poll_interval_seconds=way.width, partner_center_token_cache_path=cache)
 
-    def live_first(self) -> None:
+    def make_first_part(self) -> None:
         at, world = ticks_of(self.start), self.microsoft.world
         minute = 600_000_000
         self.ids = [world.create(at + n * 3 * minute + n)["id"] for n in range(38)]
@@ -84,7 +84,7 @@ class History:
         world.change(self.ids[7], at + 61 * minute, {"customerProfile/name": "Bozuk\x00"})
         self.microsoft.clock.set(self.first_part[1] + timedelta(minutes=5))
 
-    def live_second(self) -> None:
+    def make_second_part(self) -> None:
         at, world = ticks_of(self.second_part[0]), self.microsoft.world
         minute = 600_000_000
         for n in range(10, 18):
@@ -141,8 +141,11 @@ def test_all_ways_end_in_equal_tables(
                 (databases["postgresql"], Way(7, 3600, Order.DESCENDING)),
             )
         ]
-        for part, live in ((history.first_part, history.live_first), (history.second_part, history.live_second)):
-            live()
+        for part, make_part in (
+            (history.first_part, history.make_first_part),
+            (history.second_part, history.make_second_part),
+        ):
+            make_part()
             for way, db in warehouses.values():
                 settings = history.settings(way)
                 for windows in way.runs(list(settings.grid.between(ticks_of(part[0]), ticks_of(part[1])))):
@@ -170,7 +173,7 @@ def test_all_ways_end_in_equal_tables(
 
 
 def _content(db: Warehouse) -> Contents:
-    return contents(db, BOOKKEEPING | OF_THE_WINDOWS, *COMPARED)
+    return contents(db, BOOKKEEPING | WINDOW_COLUMNS, *COMPARED)
 
 
 def _project(

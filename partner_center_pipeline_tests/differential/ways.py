@@ -1,7 +1,6 @@
-"""The ways in which a history is synced, and the chain without Dagster around it.
+"""The ways in which a history is synced, and the steps of the five assets without Dagster.
 
-Belongs here: which windows are run in which order, and the paragraphs of the five assets one after the other. Not here:
-the history, and the comparison (`test_histories`).
+Not here: the history and the comparison (`test_histories`).
 """
 
 import random
@@ -24,7 +23,7 @@ from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow
 
 
 class Order(StrEnum):
-    """How the windows of a stretch are run."""
+    """How the windows of an interval are run."""
 
     RANGE = "one range"
     ASCENDING = "one by one"
@@ -44,7 +43,7 @@ class Way:
         return f"pages of {self.page_size}, windows of {self.width} s, {self.order}"
 
     def runs(self, windows: Sequence[SyncWindow]) -> Iterator[Sequence[SyncWindow]]:
-        """The windows of each run, in the order of the runs."""
+        """Yield the windows of each run, in the order of the runs."""
         if self.order is Order.RANGE:
             yield windows
             return
@@ -70,18 +69,18 @@ WAYS = (
     Way(1, 60, Order.DESCENDING),
     Way(100, 60, Order.SHUFFLED),
 )
-"""Each page size with each width, each order with each of both; not all 36."""
+"""Not all 36: each pair of page size, width and order occurs in one of them."""
 
 _runs = count()
 
 
 def now() -> datetime:
-    """The clock of the runs."""
+    """Return the time of the runs."""
     return datetime.now(UTC)
 
 
 def sync(db: Warehouse, settings: Settings, windows: Sequence[SyncWindow]) -> None:
-    """What the five assets do with these windows, in one run."""
+    """Do with these windows what the five assets do in one run."""
     grid, run_id = settings.grid, f"run {next(_runs)}"
     assert grid.first is not None
     ingest = WindowIngest.begin(db, windows, run_id, now, first=grid.first)
@@ -111,26 +110,26 @@ def _later_assets(db: Warehouse, settings: Settings, windows: Sequence[SyncWindo
                 leads.write(connection, rows)
     with db.read() as connection:
         domains = leads.domains_of_span(connection, start, end)
-    for some in chunks(domains):
+    for chunk in chunks(domains):
         with db.write() as connection:
-            companies.write(connection, [company_of(*pair) for pair in leads.of_domains(connection, some).items()])
+            companies.write(connection, [company_of(*pair) for pair in leads.of_domains(connection, chunk).items()])
     suggest_matches(db, start, end, domains, at)
     with db.read() as connection:
         due = signals.due(connection, domains, at)
-    for some in chunks(due):
+    for chunk in chunks(due):
         answers = ask(
             db,
             lambda asked, _: scan_dns(
                 asked, resolvers=settings.dns_resolvers, selectors=settings.dkim_selectors, clock=now
             ),
-            some,
+            chunk,
         )
         with db.write() as connection:
             keep(connection, answers, settings.signals_ttl_hours)
     scoring = Scoring(settings, at)
-    for some in chunks(domains):
+    for chunk in chunks(domains):
         with db.write() as connection:
-            scoring.score(connection, some)
+            scoring.score(connection, chunk)
     with db.write() as connection:
         for asset in ledger.CHAIN[1:]:
             ledger.mark(connection, windows, asset, at, changed=False)

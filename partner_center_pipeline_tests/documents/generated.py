@@ -11,7 +11,14 @@ from typing import Final
 from sqlalchemy import Table
 
 from partner_center_pipeline.settings import PROJECT_ROOT, DocumentedSetting, documented_settings
-from partner_center_pipeline.warehouse.schema import companies, company_scores, domain_signals, leads, metadata
+from partner_center_pipeline.warehouse.schema import (
+    comment_of,
+    companies,
+    company_scores,
+    domain_signals,
+    leads,
+    metadata,
+)
 from partner_center_pipeline.warehouse.views import leads_ready
 
 COMMAND: Final = "python -m partner_center_pipeline_tests.documents"
@@ -113,7 +120,7 @@ def _table_section(table: Table) -> str:
     comment = "\n".join(wrap(f"{_sentence(table.comment or '')}", 120, break_on_hyphens=False))
     rows = [
         f"| `{column.name}` | {_type(column.type)}{'' if column.nullable else ', not null'} | "
-        f"{_cell(column.comment or _comment_of_source(column.name))} |\n"
+        f"{_cell(comment_of(column) or _comment_of_source(column.name))} |\n"
         for column in table.columns
     ]
     key = ", ".join(f"`{column.name}`" for column in table.primary_key)
@@ -128,7 +135,7 @@ def _table_section(table: Table) -> str:
 def _comment_of_source(name: str) -> str:
     """Return what a column of the view is in the table that it comes from."""
     sources = (companies, company_scores, domain_signals, leads)
-    return next((table.c[name].comment or "" for table in sources if name in table.c), "")
+    return next((comment_of(table.c[name]) for table in sources if name in table.c), "")
 
 
 def _type(column_type: object) -> str:

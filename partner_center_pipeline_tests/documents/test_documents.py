@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from partner_center_pipeline.settings import PROJECT_ROOT
-from partner_center_pipeline.warehouse.schema import metadata
+from partner_center_pipeline.warehouse.schema import comment_of, metadata
 from partner_center_pipeline_tests.documents.citations import (
     Citation,
     broken_links,
@@ -26,7 +26,7 @@ def test_generated_pages_are_up_to_date(path: Path) -> None:
 def test_every_table_and_every_column_says_what_it_is() -> None:
     tables = metadata.tables.values()
     assert [table.name for table in tables if not table.comment] == []
-    assert [str(column) for table in tables for column in table.columns if not column.comment] == []
+    assert [str(column) for table in tables for column in table.columns if not comment_of(column)] == []
 
 
 def test_what_code_cites_exists() -> None:

@@ -1,7 +1,6 @@
-"""A pipeline that is put to a fault: a project of its own against the one local Microsoft, and what it shows.
+"""A pipeline that runs under a fault: what a fault may change, recovery, and counting lost rows.
 
-Belongs here: what a fault may do to a pipeline and its surroundings, getting well again, counting what is missing. Not
-here: which faults there are (`table`), and how they are listed (`document`).
+Not here: the faults (`table`), the page that lists them (`document`).
 """
 
 import os
@@ -48,7 +47,7 @@ class Surroundings:
 
 @contextmanager
 def surroundings(folder: Path) -> Iterator[Surroundings]:
-    """A local Microsoft with some windows' worth of referrals, more than a page of them updated at one instant."""
+    """Start a local Microsoft with referrals in some windows, more than a page of them updated at one instant."""
     now = datetime.now(UTC)
     start = now.replace(minute=now.minute // 10 * 10, second=0, microsecond=0) - timedelta(minutes=90)
     with (
@@ -79,7 +78,7 @@ def surroundings(folder: Path) -> Iterator[Surroundings]:
 
 
 class Bench:
-    """One pipeline in good health, before its fault. `said` collects what a person sees."""
+    """One pipeline, working until its fault."""
 
     def __init__(self, around: Surroundings, home: Path, project: Project, patch: pytest.MonkeyPatch) -> None:
         self.microsoft = around.microsoft
@@ -92,7 +91,7 @@ class Bench:
 
     # What a fault may do
 
-    def hurry(self) -> None:
+    def shorten_timeouts(self) -> None:
         """Let a run give up after three seconds instead of minutes or hours, and a sign-in after two."""
         self.patch.setattr(raw_referrals, "_deadline", lambda *_: 3.0)
         self.patch.setattr(raw_referrals, "PATIENCE", 1.0)
@@ -153,10 +152,10 @@ class Bench:
             sign_in.finish(code)
         return "Nothing; the sign-in ends well."
 
-    # Getting well
+    # Recovery
 
     def recover(self) -> None:
-        """The fault is gone: what was broken is whole again, and one clean run follows."""
+        """Remove the fault, restore the settings, run the first window once more, and rescan."""
         self.patch.undo()
         self.patch.setenv("HUNTER_HOME", str(self.home))
         self.patch.chdir(self.home)
@@ -179,7 +178,7 @@ class Bench:
         ).success
 
     def lost(self) -> int:
-        """Versions, leads and scores that the server's referrals should have given, and did not."""
+        """Count versions, leads and scores that are missing for the server's referrals."""
         rows = [row for row in self.microsoft.world.all() if parse_ticks(row["updatedDateTime"]) < self._end_of_first]
         with self.project.warehouse.read() as connection:
             raw = schema.raw_referrals

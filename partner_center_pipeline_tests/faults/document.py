@@ -1,6 +1,6 @@
-"""Runs every fault and lists what was seen, without what differs from run to run.
+"""Running every fault, and the page that lists what was seen, without what differs from run to run.
 
-Belongs here: the lines of the table and their texts. Not here: the faults.
+Not here: the faults (`table`).
 """
 
 import re
@@ -49,7 +49,10 @@ class Line:
 def run_all(
     around: Surroundings, say: Callable[[Line], None] = lambda _: None, faults: Sequence[Fault] = FAULTS
 ) -> list[Line]:
-    """Put a pipeline to each fault, let it get well, and count. Raises AssertionError where it does not get well."""
+    """Run a pipeline under each fault, recover it, and count lost rows.
+
+    Raises AssertionError if it does not recover.
+    """
     lines = []
     for fault in faults:
         started = time.monotonic()

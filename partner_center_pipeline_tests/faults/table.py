@@ -1,6 +1,6 @@
-"""Every fault by name, how it is brought about, and what is done under it.
+"""Every fault by name: how it is caused, and what is run under it.
 
-Belongs here: the list. Not here: what a pipeline can be made to do (`bench`).
+Not here: what a fault may change in a pipeline (`bench`).
 """
 
 import os
@@ -26,12 +26,12 @@ from partner_center_simulator.faults import DateHeader, IdsShape
 from partner_center_simulator.odata import DateLiteral
 
 Act = Callable[[Bench], str]
-"""Bring the fault about, do what a person or the schedule does, and say what is seen."""
+"""Cause the fault, do what a person or the schedule does, and return what is seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One line of the table: `how` says in a person's words what goes wrong."""
+    """One line of the table. `how` says what goes wrong."""
 
     name: str
     how: str
@@ -44,7 +44,7 @@ _MANY: Final = 10_000
 def _http(fault: HttpFault, *, lasting: bool = False, **plan: Any) -> Act:
     def act(bench: Bench) -> str:
         if lasting:
-            bench.hurry()
+            bench.shorten_timeouts()
         bench.faults.plan(fault, **{"times": _MANY if lasting else 1, **plan})
         return bench.run()
 
@@ -54,7 +54,7 @@ def _http(fault: HttpFault, *, lasting: bool = False, **plan: Any) -> Act:
 def _switched(lasting: bool = False, **switches: Any) -> Act:
     def act(bench: Bench) -> str:
         if lasting:
-            bench.hurry()
+            bench.shorten_timeouts()
         for name, value in switches.items():
             assert hasattr(bench.faults, name), name
             setattr(bench.faults, name, value)
@@ -67,7 +67,7 @@ def _renewal(fault: TokenFault, *, times: int = _MANY, number: int | None = None
     """The token is refused once, and the sign-in service does not renew it."""
 
     def act(bench: Bench) -> str:
-        bench.hurry()
+        bench.shorten_timeouts()
         bench.faults.plan(HttpFault.UNAUTHORIZED, times=times)
         bench.faults.plan_token(fault, times=times, number=number)
         return bench.run()
@@ -92,7 +92,7 @@ def _said_by(command: Callable[[], str]) -> str:
 
 def _with_env(**variables: str) -> Act:
     def act(bench: Bench) -> str:
-        bench.hurry()
+        bench.shorten_timeouts()
         bench.project.edit_env(**variables)
         return bench.run()
 
@@ -125,7 +125,7 @@ def _short_lived(bench: Bench) -> str:
     return bench.run()
 
 
-def _nobody(bench: Bench) -> str:
+def _not_signed_in(bench: Bench) -> str:
     (bench.home / ".token_cache").rename(bench.home / "elsewhere")
     said = bench.run()
     shutil.rmtree(bench.home / ".token_cache", ignore_errors=True)
@@ -147,14 +147,14 @@ def _cache_changed(name: str, change: Callable[[Path], None]) -> Act:
 
 
 def _cache_locked(bench: Bench) -> str:
-    bench.hurry()
+    bench.shorten_timeouts()
     bench.faults.plan(HttpFault.UNAUTHORIZED)
     with FileLock(bench.home / ".token_cache/sign_in.lock"):
         return bench.run()
 
 
 def _too_early(bench: Bench) -> str:
-    bench.hurry()
+    bench.shorten_timeouts()
     bench.microsoft.clock.advance(timedelta(minutes=-30))
     return bench.run(bench.project.last_due(), "raw_referrals")
 
@@ -165,7 +165,7 @@ def _ahead(bench: Bench) -> str:
 
 
 def _unreachable(bench: Bench) -> str:
-    bench.hurry()
+    bench.shorten_timeouts()
     bench.microsoft.stop()
     try:
         return bench.run()
@@ -388,7 +388,7 @@ FAULTS: Final = (
     Fault("clock: server behind", "the server's clock is 30 min behind", _too_early),
     Fault("clock: server ahead", "the server's clock is 5 min ahead", _ahead),
     # Sign-in
-    Fault("sign-in: nobody", "nobody has signed in", _nobody),
+    Fault("sign-in: nobody", "nobody has signed in", _not_signed_in),
     Fault("sign-in: expired or revoked", "invalid_grant at the renewal", _renewal(TokenFault.INVALID_GRANT)),
     Fault("sign-in: 90 days unused", "AADSTS700082 at the renewal", _renewal(TokenFault.INVALID_GRANT, number=700082)),
     Fault("sign-in: MFA asked", "interaction_required at the renewal", _renewal(TokenFault.INTERACTION_REQUIRED)),

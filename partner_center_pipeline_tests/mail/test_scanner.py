@@ -314,7 +314,7 @@ def test_the_tree_walk_asks_for_eight_names_at_most() -> None:
         walked = [asked for asked in server.names if asked.startswith("_dmarc.")]
     above = ["d.e.f.g.firma.com.tr", "e.f.g.firma.com.tr", "f.g.firma.com.tr", "g.firma.com.tr", "firma.com.tr"]
     assert walked == [f"_dmarc.{asked}" for asked in (name, *above, "com.tr", "tr")]
-    assert (found.dmarc, found.outcomes["dmarc_above"]) == (None, Outcome.NODATA)
+    assert (found.dmarc, found.lookups["dmarc_above"].outcome) == (None, Outcome.NODATA)
 
 
 def test_a_domain_is_asked_what_mail_signals_lists_and_nothing_else() -> None:

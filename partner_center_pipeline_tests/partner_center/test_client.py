@@ -14,10 +14,11 @@ from partner_center_pipeline.partner_center import (
     PartnerCenterError,
     ReferralsClient,
 )
-from partner_center_pipeline.partner_center.client import FilterRefused, Page
+from partner_center_pipeline.partner_center.client import Page
 from partner_center_pipeline.partner_center.errors import (
     AccessDenied,
     ApiRefused,
+    FilterRefused,
     ForeignHost,
     SignInRequired,
     Throttled,

@@ -21,7 +21,7 @@ FIELD, VALUE = DriftKind.FIELD, DriftKind.VALUE
 def drift_of(payload: dict[str, Any]) -> tuple[Drift, ...]:
     """What in one payload is unknown, looked for object by object; a watch must say the same of it."""
     found = tuple(sorted({found.drift for found in _of_object(payload, _known(), "")}))
-    assert DriftWatch().news([("id", payload)]) == [(item, "id") for item in found]
+    assert DriftWatch().new_drift([("id", payload)]) == [(item, "id") for item in found]
     return found
 
 
@@ -158,14 +158,14 @@ def test_a_watch_reports_each_drift_once_with_the_first_payload_that_shows_it(
             for item in drift_of(payload):
                 if item not in told:
                     expected.setdefault(item, referral_id)
-        assert watch.news(referrals) == sorted(expected.items())
+        assert watch.new_drift(referrals) == sorted(expected.items())
         told |= expected
 
 
 def test_what_a_watch_told_is_usual_to_it_and_to_no_other() -> None:
     payload = changed(status="Paused", team=[{"nickname": "a"}])
     watch = DriftWatch()
-    assert watch.news([("a", payload), ("b", payload)]) == [
+    assert watch.new_drift([("a", payload), ("b", payload)]) == [
         (Drift(FIELD, "team[].nickname"), "a"),
         (Drift(VALUE, "status", "Paused"), "a"),
     ]
@@ -177,7 +177,7 @@ def test_what_a_watch_told_is_usual_to_it_and_to_no_other() -> None:
 def test_a_watch_learns_no_key_that_may_be_another_in_each_referral() -> None:
     watch = DriftWatch()
     pages = [[(str(n), changed(**{f"{n}@ornek.com.tr": 1}, status=f"Deniz {n}"))] for n in range(9)]
-    assert [len(watch.news(page)) for page in pages] == [2, *[0] * 8]
+    assert [len(watch.new_drift(page)) for page in pages] == [2, *[0] * 8]
     assert not any("ornek" in name for name in watch._known.names)
     assert not any("Deniz" in str(value) for value in watch._known.values["status"])
 

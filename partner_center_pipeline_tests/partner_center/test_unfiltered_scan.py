@@ -21,8 +21,8 @@ from partner_center_pipeline.partner_center import (
     ScanIncomplete,
     scan,
 )
-from partner_center_pipeline.partner_center.client import FilterRefused, Page
-from partner_center_pipeline.partner_center.errors import ApiRefused
+from partner_center_pipeline.partner_center.client import Page
+from partner_center_pipeline.partner_center.errors import ApiRefused, FilterRefused
 from partner_center_pipeline.partner_center.unfiltered_scan import MAX_PASSES
 from partner_center_pipeline.referral import ScanPage
 from partner_center_pipeline.windows import BEGINNING, TICKS_PER_SECOND, parse_ticks, render_ticks
@@ -251,6 +251,7 @@ def peak_memory(count: int) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_row_costs_some_tens_of_bytes_of_memory_until_the_scan_ends() -> None:
-    """What `scan` says of memory: 16 bytes a row, twice, and some 40 more while a pass is sorted."""
+    """The memory that windows.md, "Why a scan is complete", 9 names: 16 bytes a row, twice, and 40 for a moment."""
     assert (peak_memory(10_000) - peak_memory(4000)) / 6000 < 90

@@ -22,6 +22,8 @@ from partner_center_pipeline_tests.simulator.definition import DATA, DEFINITION,
 from partner_center_simulator import HttpFault, Simulator, SimulatorClock
 from partner_center_simulator.odata import parse_filter
 
+pytestmark = pytest.mark.slow
+
 LIST: Final = "/referrals"
 ONE: Final = "/referrals/{id}"
 SAMPLES: Final = DATA / "referral_samples"

@@ -1,7 +1,7 @@
-"""The local Microsoft and the pipeline in one thread: no socket, no waiting, and deaths at any transaction.
+"""The local Microsoft and the pipeline in one thread: no socket, no waiting, and crashes at any transaction.
 
-The client, the scan, the ingest, the ledger, the leads and the SQLite file are the real ones. Replaced are only the
-wire (the simulator's own application is called as a function) and the clock (pauses move the simulator's).
+The client, the scan, the ingest, the ledger, the leads and the SQLite file are the real ones. Only the HTTP transport
+(the simulator's application is called as a function) and the clock (pauses move the simulator's) are replaced.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,11 +38,11 @@ DEADLINE = 480.0
 
 
 class KilledError(BaseException):
-    """The process dies here."""
+    """The process is killed here."""
 
 
 class SharedClock:
-    """This machine's clock: the simulator's, wrong by `skew` seconds. Pauses take no time and move it."""
+    """This machine's clock: the simulator's plus `skew` seconds. Pauses take no time and move it."""
 
     def __init__(self, server: SimulatorClock) -> None:
         self.skew = 0.0
@@ -58,13 +58,13 @@ class SharedClock:
         return self._server.now() + timedelta(seconds=self.skew)
 
     def sleep(self, seconds: float) -> None:
-        """Let everybody's time pass."""
+        """Move this clock and the simulator's."""
         self._paused += seconds
         self._server.advance(seconds)
 
 
-class Wire(httpx.BaseTransport):
-    """Carries requests to the simulator's application and back. `before` is told the number of each, from 0."""
+class InProcessTransport(httpx.BaseTransport):
+    """Calls the simulator's application for each request. `before` is called with the request's number, from 0."""
 
     def __init__(self, microsoft: Simulator) -> None:
         self.before: Callable[[int], None] = lambda _: None
@@ -72,7 +72,7 @@ class Wire(httpx.BaseTransport):
         self._app = microsoft.asgi_app
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """One exchange; a connection that the simulator resets is lost."""
+        """Return the answer. Raises ReadError if the simulator resets the connection."""
         number, self.requests = self.requests, self.requests + 1
         self.before(number)
         scope = {
@@ -110,30 +110,35 @@ class Wire(httpx.BaseTransport):
         raise AssertionError("the simulator waits for something")
 
 
-class MortalWarehouse(Warehouse):
-    """A warehouse whose process dies in, or just after, a transaction: `dies` counts down to it; None: it lives."""
+class CrashingWarehouse(Warehouse):
+    """A warehouse that raises KilledError in or just after a transaction: after `crash_in` more of them, or never."""
 
-    dies: int | None = None
-    inside = False
+    crash_in: int | None = None
+    crash_before_commit = False
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction, perhaps the last."""
-        last = self.dies == 0
-        if self.dies is not None:
-            self.dies -= 1
+        """Open a transaction, perhaps the last."""
+        last = self.crash_in == 0
+        if self.crash_in is not None:
+            self.crash_in -= 1
         with super().write() as connection:
             yield connection
-            if last and self.inside:
+            if last and self.crash_before_commit:
                 raise KilledError
         if last:
             raise KilledError
 
 
 def client_of(
-    microsoft: Simulator, wire: Wire, clock: SharedClock, db: Warehouse, page_size: int, bad_tokens: int = 0
+    microsoft: Simulator,
+    transport: InProcessTransport,
+    clock: SharedClock,
+    db: Warehouse,
+    page_size: int,
+    bad_tokens: int = 0,
 ) -> ReferralsClient:
-    """A client that knows what the warehouse remembers of the API; its first `bad_tokens` tokens have expired."""
+    """Return a client with the API's stored capability. Its first `bad_tokens` tokens have expired."""
     left = bad_tokens
 
     def token(*, renew: bool = False) -> str:
@@ -145,7 +150,7 @@ def client_of(
         found = capabilities.load(connection, BASE_URL)
     literal = DateLiteral(found.date_literal) if found and found.date_literal else None
     return ReferralsClient(
-        httpx.Client(transport=wire, trust_env=False),
+        httpx.Client(transport=transport, trust_env=False),
         token,
         BASE_URL,
         page_size,
@@ -158,7 +163,7 @@ def client_of(
 def fetch(
     db: Warehouse, client: ReferralsClient, grid: WindowGrid, windows: Sequence[SyncWindow], run_id: str
 ) -> WindowIngest:
-    """What the asset raw_referrals does with its windows, without Dagster, lease and breaker."""
+    """Do what the asset raw_referrals does, without Dagster, lease and circuit breaker."""
     ingest = WindowIngest.begin(db, windows, run_id, client.clock.utc, first=grid.first or 0)
     first, end = ingest.windows[0], ingest.windows[-1].end
     try:
@@ -181,7 +186,7 @@ def fetch(
 
 
 def make_leads(db: Warehouse, windows: Sequence[SyncWindow], now: datetime) -> int:
-    """What the asset normalized_leads does with its windows; the rows it wrote."""
+    """Do what the asset normalized_leads does, and return the number of rows written."""
     with db.read() as connection:
         known = ledger.require(connection, windows, Asset.RAW_REFERRALS)
     written = leads.Written()

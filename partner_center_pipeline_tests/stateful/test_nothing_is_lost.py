@@ -1,8 +1,9 @@
 """Whatever Partner Center, the network, the clocks and crashes do: nothing is lost, and nothing is claimed too early.
 
-The machine attacks the argument of `partner_center.scan` and the promises of architecture.md, "What a window
+The state machine tests the argument of `partner_center.scan` and the promises of windows.md, "What a window
 promises": referrals are created, updated, closed, spoilt and repaired, also between two pages of a scan; windows are
-fetched in any order, alone and in ranges; connections break, tokens expire, pages lie, processes die.
+fetched in any order, alone and in ranges; connections break, tokens expire, pages contradict each other and processes
+are killed.
 
 What holds after every step: a window that claims to be complete has each of its referrals in the warehouse or in
 quarantine; a fetch without trouble stores exactly what was not stored before, so a replay stores nothing; an attempt
@@ -52,10 +53,10 @@ from partner_center_pipeline.windows import (
 )
 from partner_center_pipeline_tests.stateful.in_process import (
     OVERLAP,
+    CrashingWarehouse,
+    InProcessTransport,
     KilledError,
-    MortalWarehouse,
     SharedClock,
-    Wire,
     client_of,
     fetch,
     make_leads,
@@ -63,7 +64,7 @@ from partner_center_pipeline_tests.stateful.in_process import (
 from partner_center_simulator import HttpFault, Simulator
 from partner_center_simulator.clock import SimulatorClock
 from partner_center_simulator.faults import CorruptRow
-from partner_center_simulator.odata import DateLiteral as Takes
+from partner_center_simulator.odata import DateLiteral as ApiLiteral
 
 LONG = os.environ.get("HYPOTHESIS_STATEFUL") == "long"
 EXAMPLES = 5000 if LONG else 500
@@ -74,7 +75,7 @@ FIRST = GRID.first or 0
 SECOND = TICKS_PER_SECOND
 
 
-class Lie(StrEnum):
+class Contradiction(StrEnum):
     """A switch of the simulator that makes pages contradict each other for a while."""
 
     LOOP = "next_link_loop"
@@ -86,13 +87,13 @@ class Lie(StrEnum):
     TOUCHED = "touch_between_pages"
 
 
-class Deed(StrEnum):
+class Action(StrEnum):
     """What happens between two pages."""
 
     UPDATE = "update"
     CREATE = "create"
-    TELL_THE_TRUTH = "tell the truth"
-    """All switches of a lie go off."""
+    END_CONTRADICTIONS = "end contradictions"
+    """Switch all contradictions off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +103,10 @@ class Trouble:
     fault: HttpFault | None = None
     after: int = 0
     retry_after: int | None = None
-    lie: Lie | None = None
-    deeds: tuple[tuple[int, Deed, int], ...] = ()
-    dies: int | None = None
-    dies_inside: bool = False
+    contradiction: Contradiction | None = None
+    actions: tuple[tuple[int, Action, int], ...] = ()
+    crash_in: int | None = None
+    crash_before_commit: bool = False
     bad_tokens: int = 0
     corrupt: CorruptRow | None = None
 
@@ -123,34 +124,38 @@ class Event(StrEnum):
     SKEW = "skew"
     """This machine's clock is wrong, or right again."""
     LEARN = "learn"
-    """The API takes a filter on updatedDateTime."""
+    """The API accepts a filter on updatedDateTime."""
     FORGET = "forget"
-    """It does no more."""
+    """The API does not accept it any more."""
 
 
 CLEAN = Trouble()
 _WAITS = (5, 600, 37, 130, 250, 600, 1500)
 _SKEWS = (0, 300, 45, 900, 0, -300)
-_LIVELY = (Event.CREATE, Event.CREATE, Event.CREATE, Event.UPDATE, Event.WAIT, Event.WAIT, Event.WAIT, *Event)
+_EVENTS = (Event.CREATE, Event.CREATE, Event.CREATE, Event.UPDATE, Event.WAIT, Event.WAIT, Event.WAIT, *Event)
 Happenings = list[tuple[Event, int]]
-_happenings = st.lists(st.tuples(st.sampled_from(_LIVELY), st.integers(0, 41)), max_size=8)
+_happenings = st.lists(st.tuples(st.sampled_from(_EVENTS), st.integers(0, 41)), max_size=8)
 _sizes = st.integers(1, 4)
 _FAULTS = (
     HttpFault.RESET, HttpFault.TRUNCATED, HttpFault.UNAVAILABLE_HTML, HttpFault.THROTTLED, HttpFault.SERVER_ERROR,
     HttpFault.HTML, HttpFault.SKIPTOKEN_EXPIRED, HttpFault.FORBIDDEN,
 )  # fmt: skip
-_deeds = st.lists(
-    st.tuples(st.integers(0, 9), st.sampled_from((Deed.UPDATE, Deed.UPDATE, *Deed)), st.integers(0, 40)), max_size=4
+_actions = st.lists(
+    st.tuples(st.integers(0, 9), st.sampled_from((Action.UPDATE, Action.UPDATE, *Action)), st.integers(0, 40)),
+    max_size=4,
 ).map(tuple)
 _pauses = st.sampled_from((None, 5, 9999))
 troubles = st.one_of(
     st.just(CLEAN),
-    st.builds(Trouble, deeds=_deeds),
-    st.builds(Trouble, fault=st.sampled_from(_FAULTS), after=st.integers(0, 6), retry_after=_pauses, deeds=_deeds),
-    st.builds(Trouble, dies=st.integers(0, 7), dies_inside=st.booleans(), deeds=_deeds),
-    st.builds(Trouble, lie=st.sampled_from(Lie), deeds=_deeds),
+    st.builds(Trouble, actions=_actions),
+    st.builds(Trouble, fault=st.sampled_from(_FAULTS), after=st.integers(0, 6), retry_after=_pauses, actions=_actions),
+    st.builds(Trouble, crash_in=st.integers(0, 7), crash_before_commit=st.booleans(), actions=_actions),
+    st.builds(Trouble, contradiction=st.sampled_from(Contradiction), actions=_actions),
     st.builds(
-        Trouble, bad_tokens=st.sampled_from((0, 1, 1, 2)), corrupt=st.none() | st.sampled_from(CorruptRow), deeds=_deeds
+        Trouble,
+        bad_tokens=st.sampled_from((0, 1, 1, 2)),
+        corrupt=st.none() | st.sampled_from(CorruptRow),
+        actions=_actions,
     ),
 )
 
@@ -158,7 +163,7 @@ troubles = st.one_of(
 class PartnerCenterPipeline(RuleBasedStateMachine):
     """The pipeline and what it copies. `db`, and how the API begins, are set by the test."""
 
-    db: MortalWarehouse
+    db: CrashingWarehouse
     refuses_filter = False
     offsets = False
 
@@ -169,13 +174,13 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
                 connection.execute(table.delete())
         self.microsoft = Simulator(3, START, 0, clock=SimulatorClock(START, frozen=True))
         self.clock = SharedClock(self.microsoft.clock)
-        self.wire = Wire(self.microsoft)
+        self.transport = InProcessTransport(self.microsoft)
         self.ids: list[str] = []
         self.runs = 0
 
     @initialize(
         old=st.lists(st.integers(-86_400, 0), max_size=4),
-        takes=st.sampled_from((Takes.EITHER, Takes.BARE, Takes.QUOTED)),
+        takes=st.sampled_from((ApiLiteral.EITHER, ApiLiteral.BARE, ApiLiteral.QUOTED)),
         no_links=st.sampled_from((False, False, True)),
         cap=st.sampled_from((None, None, 2)),
         late=st.sampled_from((0, 0, 25, 300, 600)),
@@ -183,9 +188,9 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         skew=st.sampled_from(_SKEWS),
     )
     def begin(
-        self, old: list[int], takes: Takes, no_links: bool, cap: int | None, late: int, date_skew: int, skew: int
+        self, old: list[int], takes: ApiLiteral, no_links: bool, cap: int | None, late: int, date_skew: int, skew: int
     ) -> None:
-        """Some referrals from before the first window, and an API with its own ways."""
+        """Create some referrals from before the first window, and configure the API."""
         faults = self.microsoft.faults
         faults.date_literal = takes
         faults.filter_updated_refused = self.refuses_filter
@@ -204,20 +209,20 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
     @rule(events=_happenings, size=_sizes, trouble=troubles)
     def sync_the_newest_window(self, events: Happenings, size: int, trouble: Trouble) -> None:
         """What the schedule does."""
-        self._live(events)
+        self._happen(events)
         self._fetch(self._due()[-1:], size, trouble)
 
     @rule(events=_happenings, which=st.integers(0, 5), size=_sizes, trouble=troubles)
     def sync_some_window(self, events: Happenings, which: int, size: int, trouble: Trouble) -> None:
         """What a person does: any window, in any order, again or for the first time."""
-        self._live(events)
+        self._happen(events)
         due = self._due()
         self._fetch(due[which % len(due) :][:1] if due else [], size, trouble)
 
     @rule(events=_happenings, which=st.integers(0, 3), count=st.integers(1, 9), size=_sizes, trouble=troubles)
     def backfill(self, events: Happenings, which: int, count: int, size: int, trouble: Trouble) -> None:
         """A range of windows in one scan."""
-        self._live(events)
+        self._happen(events)
         self._fetch(self._due()[which:][:count], size, trouble)
 
     @precondition(lambda self: self._done())
@@ -257,10 +262,10 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         assert expected == {referral_id: made[referral_id] for referral_id in expected if referral_id in made}
         assert made.keys() <= set(self.ids)
 
-    # How
+    # Steps
 
-    def _live(self, events: Happenings) -> None:
-        """Referrals come and change, at different instants."""
+    def _happen(self, events: Happenings) -> None:
+        """Let referrals come and change, at different instants."""
         for event, number in events:
             match event:
                 case Event.CREATE:  # all at one instant
@@ -290,23 +295,23 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         faults = self.microsoft.faults
         if trouble.fault is not None:
             faults.plan(trouble.fault, after=trouble.after, retry_after=trouble.retry_after)
-        if trouble.lie is not None:
-            setattr(faults, trouble.lie, True)
+        if trouble.contradiction is not None:
+            setattr(faults, trouble.contradiction, True)
         if trouble.corrupt is not None:
             faults.corrupt_rows = frozenset({trouble.corrupt})
-        first_request = self.wire.requests
+        first_request = self.transport.requests
 
         def do(number: int) -> None:
-            for when, deed, which in trouble.deeds:
+            for when, action, which in trouble.actions:
                 if when == number - first_request:
-                    self._do(deed, which)
+                    self._do(action, which)
 
-        self.wire.before = do
-        self.db.dies, self.db.inside = trouble.dies, trouble.dies_inside
+        self.transport.before = do
+        self.db.crash_in, self.db.crash_before_commit = trouble.crash_in, trouble.crash_before_commit
         before = self._stored()
         self.runs += 1
         run_id = f"run-{self.runs}"
-        client = client_of(self.microsoft, self.wire, self.clock, self.db, size, trouble.bad_tokens)
+        client = client_of(self.microsoft, self.transport, self.clock, self.db, size, trouble.bad_tokens)
         try:
             ingest = fetch(self.db, client, GRID, windows, run_id)
         except PartnerCenterError as error:
@@ -324,26 +329,26 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
                 assert self._stored() - before == self._shown(low, end) - before
                 assert ingest.total().new_versions == len(self._stored() - before)
         finally:
-            self.db.dies = None
-            self.wire.before = lambda _: None
-            self._be_honest()
-            for _ in range(trouble.after + 1):  # what was planned and not met
+            self.db.crash_in = None
+            self.transport.before = lambda _: None
+            self._end_contradictions()
+            for _ in range(trouble.after + 1):  # remove planned faults that were not used
                 faults.next_http(has_skiptoken=True)
         self._check_complete_windows()
 
-    def _be_honest(self) -> None:
-        for lie in Lie:
-            setattr(self.microsoft.faults, lie, False)
+    def _end_contradictions(self) -> None:
+        for contradiction in Contradiction:
+            setattr(self.microsoft.faults, contradiction, False)
         self.microsoft.faults.corrupt_rows = frozenset()
 
-    def _do(self, deed: Deed, which: int) -> None:
-        match deed:
-            case Deed.UPDATE:
+    def _do(self, action: Action, which: int) -> None:
+        match action:
+            case Action.UPDATE:
                 self._change(which, {"details/dealValue": float(which)})
-            case Deed.CREATE:
+            case Action.CREATE:
                 self._create(self._now())
-            case Deed.TELL_THE_TRUTH:
-                self._be_honest()
+            case Action.END_CONTRADICTIONS:
+                self._end_contradictions()
 
     def _now(self) -> int:
         """The server's time, never the same twice."""
@@ -357,7 +362,7 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         if self.ids:
             self.microsoft.world.change(self.ids[which % len(self.ids)], self._now(), changes)
 
-    # What there is
+    # State
 
     def _due(self) -> list[SyncWindow]:
         last = GRID.last_due(self.clock.utc())
@@ -422,10 +427,10 @@ def _text(ticks: int) -> str:
 
 
 @pytest.fixture
-def db(sqlite_template: Path, tmp_path: Path) -> Iterator[MortalWarehouse]:
+def db(sqlite_template: Path, tmp_path: Path) -> Iterator[CrashingWarehouse]:
     path = tmp_path / "warehouse.db"
     path.write_bytes(sqlite_template.read_bytes())
-    opened = MortalWarehouse(f"sqlite:///{path}")
+    opened = CrashingWarehouse(f"sqlite:///{path}")
     yield opened
     opened.close()
 
@@ -433,8 +438,8 @@ def db(sqlite_template: Path, tmp_path: Path) -> Iterator[MortalWarehouse]:
 @pytest.mark.slow
 @pytest.mark.parametrize("offsets", [False, True], ids=["tokens", "offsets"])
 @pytest.mark.parametrize("refuses_filter", [False, True], ids=["filter", "no-filter"])
-def test_nothing_is_lost(db: MortalWarehouse, refuses_filter: bool, offsets: bool) -> None:
-    """`Lie` and `Trouble` say what may happen; the module's docstring says what holds nevertheless."""
+def test_nothing_is_lost(db: CrashingWarehouse, refuses_filter: bool, offsets: bool) -> None:
+    """`Contradiction` and `Trouble` say what may happen; the module's docstring says what must hold."""
     machine = type(
         "PartnerCenterPipeline",
         (PartnerCenterPipeline,),

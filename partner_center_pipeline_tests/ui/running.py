@@ -1,4 +1,4 @@
-"""Starts `partner-center ui` and speaks to its GraphQL endpoint, with the mutations and queries that the page sends."""
+"""A running `partner-center ui`, driven by the GraphQL queries and mutations that its pages send."""
 
 import os
 import signal
@@ -139,7 +139,7 @@ class Ui:
         return backfill_id
 
     def backfill_status(self, backfill_id: str) -> str:
-        """How a backfill stands."""
+        """The status of a backfill."""
         data = self.ask(
             "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }",
             id=backfill_id,
@@ -148,7 +148,7 @@ class Ui:
         return status
 
     def run_status(self, run_id: str) -> str:
-        """How a run stands."""
+        """The status of a run."""
         data = self.ask("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id)
         status: str = data["runOrError"]["status"]
         return status

@@ -128,6 +128,7 @@ def test_a_server_that_cannot_be_reached_is_named_without_its_password() -> None
     assert "HUNTER_DATABASE_URL" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_new_file_at_once_all_find_it_migrated(sqlite: SqliteFiles) -> None:
     url = sqlite.empty()
     code = (

@@ -50,7 +50,7 @@ class KilledError(Exception):
 
 
 class Mortal(WindowIngest):
-    """A ingest whose process dies between a page's transaction and the one that closes what the page passed."""
+    """An ingest whose process dies between a page's transaction and the one that closes what the page passed."""
 
     def _complete_until(self, ticks: int) -> None:
         raise KilledError

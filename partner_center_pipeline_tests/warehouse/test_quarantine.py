@@ -80,7 +80,7 @@ def replay(warehouse: Warehouse, rule: Reread = relaxed) -> Replayed:
     with warehouse.write() as connection:
         found = {one.fingerprint: rule(one.text, one.reason) for one in quarantine.payloads(connection, names)}
         passed = [(row.referral_id, row.payload) for row in found.values() if isinstance(row, ReferralVersion)]
-        return quarantine.replay(connection, found, DriftWatch().news(passed), LATER)
+        return quarantine.replay(connection, found, DriftWatch().new_drift(passed), LATER)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in BROKEN.values()], ids=list(BROKEN))

@@ -58,7 +58,7 @@ def compare(warehouse: Warehouse, rows: Sequence[ReferralVersion], per_page: int
     reconciler = started(warehouse)
     for at in range(0, len(rows), per_page):
         chunk = rows[at : at + per_page]
-        found = DriftWatch().news([(row.referral_id, row.payload) for row in chunk])
+        found = DriftWatch().new_drift([(row.referral_id, row.payload) for row in chunk])
         reconciler.take(replace(make_page(chunk, chunk[-1].updated_ticks), drift=tuple(found)))
     reconciler.finish()
     reconciler.lease.release()

@@ -100,6 +100,7 @@ def _hold(url: str, holding: Event) -> None:
         signal.pause()
 
 
+@pytest.mark.slow
 def test_a_machine_that_dies_while_it_renews_holds_nobody_up(place: SharedSignIn, url: str) -> None:
     context = multiprocessing.get_context("spawn")
     holding = context.Event()
@@ -114,6 +115,7 @@ def test_a_machine_that_dies_while_it_renews_holds_nobody_up(place: SharedSignIn
     assert place.read() == b"renewed"
 
 
+@pytest.mark.slow
 def test_two_machines_that_renew_at_once_ask_once_and_both_go_on(
     signed_in: Settings, sim: Simulator, tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ def test_a_first_migration_that_breaks_off_leaves_no_table_behind(databases: Dat
 
 
 @pytest.mark.postgres
+@pytest.mark.slow
 def test_migrations_that_begin_at_once_are_one(postgres: PostgresServer) -> None:
     url = postgres.empty()
     code = (

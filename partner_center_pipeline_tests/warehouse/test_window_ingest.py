@@ -171,7 +171,7 @@ class TestCrash:
 
     def test_a_page_whose_transaction_fails_leaves_nothing(self, warehouse: Warehouse) -> None:
         ingest = begin(warehouse, windows(1))
-        bad = make_version("b", FIRST + 2, content_hash=None)  # type: ignore[arg-type]  the column takes no NULL
+        bad = make_version("b", FIRST + 2, content_hash=None)  # type: ignore[arg-type]  # the column takes no NULL
         with pytest.raises(WarehouseError):
             ingest.write(make_page([make_version("a", FIRST + 1), bad], FIRST + 2))
         assert rows_of(warehouse, raw_referrals) == []

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import pytest
 from sqlalchemy import select
 
 from partner_center_pipeline.leads.company import company_of
@@ -61,6 +62,7 @@ def test_threads_that_write_what_follows_from_what_they_read_lose_no_update(ware
         assert connection.execute(select(companies_table.c.referrals)).scalar_one() == WRITERS * TURNS
 
 
+@pytest.mark.slow
 def test_processes_lose_no_update_either(warehouse: Warehouse) -> None:
     with warehouse.write() as connection:
         companies.write(connection, [company("a.com")])
