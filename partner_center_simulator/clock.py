@@ -1,7 +1,6 @@
 """The local Microsoft's clock: real time with an offset, or frozen and moved by hand.
 
-What belongs here: what time the simulated servers think it is. What does not: anything that happens because time
-passes (`world`, `entra`).
+Not here: anything that happens because time passes (`world`, `entra`).
 """
 
 import time
@@ -25,12 +24,12 @@ class SimulatorClock:
             self.freeze()
 
     def ticks(self) -> int:
-        """The time now in 100 ns ticks since 1970."""
+        """Return the time now in 100 ns ticks since 1970."""
         with self._lock:
             return self._ticks()
 
     def now(self) -> datetime:
-        """The time now, UTC, to the microsecond."""
+        """Return the time now, UTC, to the microsecond."""
         return datetime_of(self.ticks())
 
     @property

@@ -1,6 +1,6 @@
 """The customers of the simulated world: names and domains, computed from a number and found again by domain.
 
-What belongs here: who a company is. What does not: its mail (`zone`), its referrals (`payloads`).
+Not here: a company's mail (`mail_setups`), its referrals (`payloads`).
 """
 
 import json
@@ -26,7 +26,7 @@ _SUFFIXES: Final = ((50, "com.tr"), (36, "com"), (6, "tr"), (4, "org.tr"), (2, "
 
 @lru_cache(maxsize=4096)
 def ascii_slug(text: str) -> str:
-    """The text as an ASCII host label without hyphens: Turkish letters folded, all else dropped."""
+    """Return the text as an ASCII host label without hyphens: Turkish letters folded, all else dropped."""
     return "".join(letter for letter in text.translate(_FOLD).lower() if letter.isascii() and letter.isalnum())
 
 
@@ -49,7 +49,7 @@ class Company:
 
 
 def tenant_name(domain: str) -> str:
-    """The `.onmicrosoft.com` label of a company domain."""
+    """Return the `.onmicrosoft.com` label of a company domain."""
     return domain.split(".", 1)[0].replace("-", "")[:27]
 
 
@@ -69,8 +69,10 @@ class Companies:
         self._back = pow(self._step, -1, self._count)
 
     def company(self, index: int) -> Company:
-        """The company of an index; the pairs of words are walked in an order of the seed's own, then again with a
-        number behind the name."""
+        """Return the company of an index.
+
+        The pairs of words are used in an order that the seed gives, then again with a number after the name.
+        """
         generation, turn = divmod(index, self._count)
         brand_at, sector_at = divmod((turn * self._step + self._shift) % self._count, len(self._sectors))
         brand, sector = self._brands[brand_at], self._sectors[sector_at]
@@ -100,7 +102,7 @@ class Companies:
         )
 
     def owner(self, domain: str) -> Company | None:
-        """The company whose domain this is (registrable, lower-case, punycode), else None."""
+        """Return the company whose domain this is (registrable, lower-case, punycode), else None."""
         label = domain.split(".", 1)[0]
         if label.startswith("xn--"):
             try:

@@ -1,6 +1,6 @@
 """The control plane `/_sim/...`: what another process may ask of the simulator. JSON in, JSON out, loopback only.
 
-What belongs here: HTTP in front of the clock, the faults, the sign-in and the world. What does not: what they do.
+It gives HTTP access to the clock, the faults, the sign-in and the world. Not here: what these do.
 
     GET  /_sim/state           clock, switches, locations of the role, sign-in codes that wait, counters
     POST /_sim/clock           {"set": "2026-01-31T09:30:00Z"} or {"advance": 600} and/or {"frozen": true}
@@ -102,7 +102,7 @@ class Control:
         self._counters = counters
 
     def routes(self) -> list[Route]:
-        """The control plane's addresses."""
+        """Return the control plane's addresses."""
         return [
             Route("/_sim/state", self._state, methods=["GET"]),
             Route("/_sim/clock", self._set_clock, methods=["POST"]),

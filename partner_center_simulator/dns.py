@@ -1,7 +1,6 @@
 """The DNS responder: UDP and TCP on one loopback port, in front of a zone.
 
-What belongs here: the wire format (dnspython), sockets, truncation, carrying out DNS faults. What does not: the
-records (`zone`), the switches (`faults`).
+Wire format (dnspython), sockets, truncation, DNS faults. Not here: the records (`zone`), the switches (`faults`).
 """
 
 import asyncio
@@ -133,7 +132,7 @@ class DnsServer:
             writer.close()
 
     def respond(self, question: bytes, *, udp: bool) -> bytes | None:
-        """The answer to one message in wire format, or None for silence."""
+        """Return the answer to one message in wire format, or None for silence."""
         self.questions += 1
         if self._cache_version != self.zone.version or len(self._cache) > _CACHE_SIZE:
             self._cache.clear()
@@ -156,8 +155,11 @@ class DnsServer:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One question: lower-case name without the dot at the end, type, where its bytes end, and the EDNS payload size
-    (None without EDNS)."""
+    """One question.
+
+    `name` is in lower case without the dot at the end, `kind` the type, `end` where its bytes end, `payload` the EDNS
+    payload size (None without EDNS).
+    """
 
     name: str
     kind: str
@@ -170,7 +172,7 @@ class _Question:
 
 
 def _read(message: bytes) -> _Question | None:
-    """The question of a standard query, or None for any other message."""
+    """Return the question of a standard query, or None for any other message."""
     try:
         flags, questions, _, _, additional = struct.unpack_from("!HHHHH", message, 2)
         if questions != 1 or flags & (dns.flags.QR | 0x7800):
@@ -195,14 +197,14 @@ def _read(message: bytes) -> _Question | None:
 
 
 def _text(labels: list[bytes]) -> str:
-    """A name as zones write it; only letters of host names need no escape."""
+    """Return a name as zones write it; only letters of host names need no escape."""
     if all(map(_PLAIN_LABEL.fullmatch, labels)):
         return b".".join(labels).decode("ascii")
     return dns.name.Name((*labels, b"")).to_text(omit_final_dot=True)
 
 
 def _write(message: bytes, asked: _Question, answer: Answer, fault: DnsFault | None, *, udp: bool) -> bytes | None:
-    """The answer to a message, or None for silence."""
+    """Return the answer to a message, or None for silence."""
     flags = dns.flags.QR | dns.flags.RA | (message[2] << 8 & dns.flags.RD)
     edns = b"" if asked.payload is None else b"\0" + struct.pack("!HHIH", dns.rdatatype.OPT, _UDP_SIZE, 0, 0)
     records: list[bytes] = []

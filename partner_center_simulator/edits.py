@@ -1,7 +1,7 @@
 """What POST, PATCH and PUT may write: pure rules over rows (partner_center_api.md, sections 3.5 and 6).
 
-What belongs here: required fields, the paths of a JSON Patch, states and how they follow each other. What does not:
-HTTP (`referrals`), storing (`world`).
+Required fields, the paths of a JSON Patch, states and how they follow each other. Not here: HTTP (`referrals`),
+storing (`world`).
 
 Where the documents say nothing: unknown keys and nulls of a body are dropped; PUT leaves alone what its body does not
 name; a registration may be added to a closed deal that was won, for that is when it is made.
@@ -38,7 +38,7 @@ MICROSOFTS_SIDE: Final[Payload] = {"organizationId": MICROSOFT, "organizationNam
 
 
 def _number(value: object) -> object:
-    """Samples of PATCH send a deal's value as a text."""
+    """Read a text as a number: samples of PATCH send a deal's value so."""
     if isinstance(value, str):
         return float(value)
     return value
@@ -258,7 +258,7 @@ _PATHS: Final = {
 
 
 def read_body(body: object) -> Payload:
-    """The editable fields that the body of a POST or PUT names. Raises ApiError (400)."""
+    """Return the editable fields that the body of a POST or PUT names. Raises ApiError (400)."""
     try:
         return _Body.model_validate(body).model_dump(by_alias=True, exclude_none=True)
     except ValidationError as error:
@@ -266,7 +266,7 @@ def read_body(body: object) -> Payload:
 
 
 def created(body: Payload, skeleton: Payload, now: str) -> Payload:
-    """The partner's new referral: its deals come back accepted, whatever state was sent (section 6).
+    """Return the partner's new referral: its deals come back accepted, whatever state was sent (section 6).
 
     `skeleton` has what the server sets: ids, organization, links, instants. `now` is an instant's text.
     """
@@ -280,7 +280,7 @@ def shared_with_microsoft(body: Payload) -> bool:
 
 
 def replaced(row: Payload, body: Payload, now: str, *, conflict: int = 400) -> Payload:
-    """The row after a PUT of `body` (see `read_body`). Raises ApiError: 400, or `conflict` for a state."""
+    """Return the row after a PUT of `body` (see `read_body`). Raises ApiError: 400, or `conflict` for a state."""
     if body.get("engagementId", row["engagementId"]) != row["engagementId"]:
         raise invalid("A referral stays in its engagement.")
     after = row | body
@@ -290,7 +290,7 @@ def replaced(row: Payload, body: Payload, now: str, *, conflict: int = 400) -> P
 
 
 def patched(row: Payload, document: object, now: str, *, conflict: int = 400) -> Payload:
-    """The row after a JSON Patch, all of it or nothing. Raises ApiError: 400, or `conflict` for a state."""
+    """Return the row after a JSON Patch, all of it or nothing. Raises ApiError: 400, or `conflict` for a state."""
     try:
         operations = _OPERATIONS.validate_python(document)
     except ValidationError as error:
@@ -340,7 +340,7 @@ def _apply(row: Payload, op: str, path: str, value: Any, now: str) -> None:
 
 
 def _moved_on(before: Payload, after: Payload, now: str, conflict: int) -> Payload:
-    """The row with the instants that its state brings, if the state may follow the one before."""
+    """Return the row with the instants that its state brings, if the state may follow the one before."""
     was, status = before.get("status", ""), after.get("status", "")
     if status not in FOLLOWS.get(was, ()) or after.get("substatus") not in SUBSTATUSES[status]:
         raise ApiError(conflict, "invalidRequest", "The referral's status and substatus do not allow this change.")

@@ -1,7 +1,6 @@
 """The local Entra ID: device code, code with PKCE, silent renewal, metadata (partner_center_api.md, 1.3 to 1.6).
 
-What belongs here: tokens and everything that hands them out or refuses to. What does not: the Referrals API that
-takes them (`referrals`).
+Not here: the Referrals API, which takes the tokens (`referrals`).
 
 Tokens carry their own claims and a signature made from the world's seed, so a restarted simulator still knows them.
 """
@@ -136,7 +135,7 @@ class Entra:
     # Tokens
 
     def issue(self, **claims: Any) -> str:
-        """An access token for the Referrals API; `claims` override, None removes one. For tests of bad tokens."""
+        """Issue an access token for the Referrals API; `claims` override, None removes one. For tests of bad tokens."""
         now = self._seconds()
         payload = {
             "aud": AUDIENCE,
@@ -156,7 +155,7 @@ class Entra:
         return self._sign({name: value for name, value in payload.items() if value is not None})
 
     def claims(self, token: str) -> dict[str, Any] | None:
-        """The claims of a token of this service, expired ones included; None for anything else."""
+        """Return the claims of a token of this service, expired ones included; None for anything else."""
         try:
             signed, _, signature = token.rpartition(".")
             payload = json.loads(_decoded(signed.split(".")[1])) if signed.count(".") == 1 else None
@@ -177,7 +176,7 @@ class Entra:
         return self._clock.ticks() // 10_000_000
 
     def _tokens(self, scope: str, *, by_device_code: bool, nonce: str | None = None) -> Response:
-        """A token response. Renewed sign-ins stay marked with how they began (section 1.6, "protocol tracked")."""
+        """Answer with tokens. Renewed sign-ins stay marked with how they began (section 1.6, "Protocol tracked")."""
         now = self._seconds()
         refresh = {
             "kind": "refresh",
@@ -220,7 +219,7 @@ class Entra:
     # HTTP
 
     def routes(self) -> list[Route]:
-        """The sign-in service's addresses."""
+        """Return the sign-in service's addresses."""
         return [
             Route("/{tenant}/v2.0/.well-known/openid-configuration", self._metadata),
             Route("/{tenant}/.well-known/openid-configuration", self._metadata),
@@ -267,7 +266,7 @@ class Entra:
         return None
 
     async def _authorize(self, request: Request) -> Response:
-        """The sign-in page of a browser, whose person signs in at once: the answer goes to `redirect_uri`.
+        """Return the sign-in page of a browser, whose person signs in at once: the answer goes to `redirect_uri`.
 
         What the app itself got wrong is shown here instead, as Entra does it.
         """
@@ -390,7 +389,7 @@ class Entra:
         return self._tokens(form.get("scope", ""), by_device_code=by_device_code)
 
     async def _page(self, request: Request) -> Response:
-        """The page where a person types the code: GET shows the form, POST `code` and `action` decides."""
+        """Return the page where a person types the code: GET shows the form, POST `code` and `action` decides."""
         if request.method == "GET":
             return _html("", request.query_params.get("code", ""))
         form = await _form(request)
@@ -426,7 +425,7 @@ class Entra:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of an urlencoded body (starlette's own reader wants python-multipart even for these)."""
+    """Return the fields of an urlencoded body (starlette's own reader wants python-multipart even for these)."""
     fields = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
     return {name: values[0] for name, values in fields.items()}
 
@@ -440,7 +439,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _form_post(address: str, fields: Mapping[str, str]) -> Response:
-    """A page that posts itself (OAuth 2.0 Form Post Response Mode)."""
+    """Return a page that posts itself (OAuth 2.0 Form Post Response Mode)."""
     inputs = "".join(
         f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
         for name, value in fields.items()

@@ -1,7 +1,7 @@
 """The switches that make the local Microsoft misbehave (partner_center_api.md, sections 1.5, 2, 4, 7 and 9).
 
-What belongs here: which faults there are and which are on. What does not: carrying them out (`referrals`, `entra`,
-`dns` ask here at each request). Tests flip them through `Simulator.faults`; other processes through `/_sim/faults`.
+Tests set them through `Simulator.faults`, other processes through `/_sim/faults`. Not here: carrying them out
+(`referrals`, `entra` and `dns` ask at each request).
 """
 
 from dataclasses import dataclass, field, fields
@@ -127,7 +127,7 @@ class _Planned:
     number: int | None = None
 
 
-class MetFault(NamedTuple):
+class DueFault(NamedTuple):
     """A planned fault that a referral request has met; see `Faults.plan`."""
 
     fault: HttpFault
@@ -135,7 +135,7 @@ class MetFault(NamedTuple):
     status: int | None
 
 
-class MetTokenFault(NamedTuple):
+class DueTokenFault(NamedTuple):
     """A planned fault that a token request has met; see `Faults.plan_token`."""
 
     fault: TokenFault
@@ -279,23 +279,23 @@ class Faults:
                 if each.name != "_lock":
                     setattr(self, each.name, getattr(fresh, each.name))
 
-    def next_http(self, *, has_skiptoken: bool) -> MetFault | None:
-        """The fault this referral request meets, if any; uses the plan up."""
+    def next_http(self, *, has_skiptoken: bool) -> DueFault | None:
+        """Return the fault planned for this referral request, if any, and count it as used."""
         with self._lock:
             planned = self._planned["http"]
             if planned and planned[0].fault == HttpFault.SKIPTOKEN_EXPIRED and not has_skiptoken:
                 return None
             taken = _take(planned)
-        return None if taken is None else MetFault(HttpFault(taken.fault), taken.retry_after, taken.status)
+        return None if taken is None else DueFault(HttpFault(taken.fault), taken.retry_after, taken.status)
 
-    def next_token(self) -> MetTokenFault | None:
-        """The fault this token request meets, if any; uses the plan up."""
+    def next_token(self) -> DueTokenFault | None:
+        """Return the fault planned for this token request, if any, and count it as used."""
         with self._lock:
             taken = _take(self._planned["token"])
-        return None if taken is None else MetTokenFault(TokenFault(taken.fault), taken.number)
+        return None if taken is None else DueTokenFault(TokenFault(taken.fault), taken.number)
 
     def dns_fault(self, name: str) -> DnsFault | None:
-        """The fault of a question for `name` (lower-case, no dot at the end)."""
+        """Return the fault of a question for `name` (lower-case, no dot at the end)."""
         if self.dns is not None:
             return self.dns
         if not self.dns_names:

@@ -1,7 +1,7 @@
 """What DNS says about the companies of the world: one mail set-up per domain, drawn from the domain.
 
-What belongs here: the records of a company's domain, of its tenant and of the mail providers' own names
-(mail_signals.md). What does not: how a zone is asked (`zone`), who the companies are (`companies`).
+The records of a company's domain, of its tenant and of the mail providers' own names (mail_signals.md). Not here: how
+a zone is asked (`zone`), who the companies are (`companies`).
 """
 
 from collections.abc import Mapping
@@ -174,7 +174,7 @@ class WorldZone(Zone):
         return self._mailbox(domain)
 
     def tenant_of(self, domain: str) -> str | None:
-        """The id of the tenant that a domain (or an `.onmicrosoft.com` name) belongs to, or None."""
+        """Return the id of the tenant that a domain (or an `.onmicrosoft.com` name) belongs to, or None."""
         domain = domain.lower().rstrip(".")
         if domain.endswith(".onmicrosoft.com"):
             return guid(self._seed, "tenant", domain.split(".")[0])

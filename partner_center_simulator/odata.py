@@ -1,7 +1,6 @@
 """The part of OData that `GET /referrals` understands: $filter, $orderby (partner_center_api.md, sections 2 and 9).
 
-What belongs here: parsing the query text, and matching one referral against it. What does not: finding referrals
-(`world`), HTTP (`referrals`).
+Parses the query text and matches one referral against it. Not here: finding referrals (`world`), HTTP (`referrals`).
 """
 
 import re
@@ -195,7 +194,7 @@ EVERYTHING: Final = Filter(None, None, None, None, All(()))
 
 
 def parse_orderby(text: str) -> tuple[Order, bool]:
-    """The field and whether it is descending. Raises QueryError for any other field (section 2)."""
+    """Return the field and whether it is descending. Raises QueryError for any other field (section 2)."""
     words = text.split()
     if not 1 <= len(words) <= 2 or (len(words) == 2 and words[1].lower() not in ("asc", "desc")):
         raise QueryError(f"The $orderby expression '{text}' is not valid.")

@@ -1,7 +1,6 @@
 """A list of referrals, page by page: query options, $skiptoken, @odata.nextLink (partner_center_api.md, section 2).
 
-What belongs here: which rows a page has and where the next one is. What does not: who may ask (`referrals`), how a
-row is printed (`dressing`).
+Not here: who may ask (`referrals`), how a row is printed (`row_variants`).
 
 Assumptions, where Microsoft documents nothing, are the first switches of `faults.Faults`. Without $orderby rows come
 newest first.
@@ -34,7 +33,7 @@ from partner_center_simulator.odata import (
 )
 from partner_center_simulator.payloads import Payload
 from partner_center_simulator.responses import invalid
-from partner_center_simulator.row_variants import corrupt, dressed
+from partner_center_simulator.row_variants import as_sent, make_corrupt
 from partner_center_simulator.world import Position, World
 
 PATH: Final = "/v1.0/engagements/referrals"
@@ -84,7 +83,7 @@ class Pages:
         self._key = f"skiptoken {world.seed}".encode()
 
     def page(self, options: Mapping[str, str], host: str, visible: tuple[Condition, ...]) -> dict[str, Any]:
-        """The body of the answer to query options, for a caller who sees what is `visible`.
+        """Return the body of the answer to query options, for a caller who sees what is `visible`.
 
         `host` is the request's own. Raises ApiError (400).
         """
@@ -112,9 +111,9 @@ class Pages:
         rows = [row for row in (before, *rows, late) if row is not None]
         if faults.reordered_rows:
             rows.reverse()
-        value = [dressed(row, faults) for row in rows]
+        value = [as_sent(row, faults) for row in rows]
         if found and not faults.next_link_missing:  # a reader that counts rows for $skip would count these, too
-            value += [corrupt(found[0][1], kind) for kind in CorruptRow if kind in faults.corrupt_rows]
+            value += [make_corrupt(found[0][1], kind) for kind in CorruptRow if kind in faults.corrupt_rows]
         if query.select:
             value = [_selected(row, query.select) for row in value]
         total = len(self._world.select(condition, query.order)) if faults.count_is_total else len(value)
@@ -126,7 +125,7 @@ class Pages:
         return body
 
     def _onward(self, query: Query, found: list[tuple[Position, Payload]], held_id: str | None) -> Query:
-        """The page behind the rows that were found: behind the last one's place, or at an offset."""
+        """Return the page behind the rows that were found: behind the last one's place, or at an offset."""
         by_offset = self._faults.offset_paging
         return replace(
             query,

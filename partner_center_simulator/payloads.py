@@ -1,7 +1,6 @@
 """What a referral of the simulated world looks like (partner_center_api.md, section 3).
 
-What belongs here: one payload from a number, and Microsoft's published samples. What does not: which referrals there
-are and when they change (`world`).
+Also holds Microsoft's published samples. Not here: which referrals there are and when they change (`world`).
 """
 
 import html
@@ -57,13 +56,13 @@ class Plan:
 
 
 def etag(referral_id: str, updated: int) -> str:
-    """An eTag of the Cosmos DB form; the last group begins with the unix seconds (section 3.2)."""
+    """Return an eTag of the Cosmos DB form; the last group begins with the unix seconds (section 3.2)."""
     first = Draw("etag", referral_id, updated).below(1 << 32)
     return f'"{first:08x}-0000-0000-0000-{updated // TICKS_PER_SECOND:08x}0000"'
 
 
 def midnight(ticks: int) -> int:
-    """The midnight UTC at or before an instant."""
+    """Return the midnight UTC at or before an instant."""
     return ticks // DAY * DAY
 
 
@@ -96,11 +95,11 @@ class Payloads:
         self.locations = tuple(guid(seed, "location", number) for number in range(3))
 
     def engagement_root(self, index: int) -> int:
-        """The first referral of the engagement that referral `index` belongs to."""
+        """Return the first referral of the engagement that referral `index` belongs to."""
         return index - 1 if index % 2 and self._is_pair(index) else index
 
     def plan(self, index: int, updated: int) -> Plan:
-        """The skeleton of referral `index`, last changed at `updated` (ticks)."""
+        """Return the skeleton of referral `index`, last changed at `updated` (ticks)."""
         draw = Draw(self._seed, "plan", index)
         if self._is_pair(index):
             kind = Kind.COSELL_MICROSOFT if index % 2 else Kind.COSELL_OWN
@@ -149,7 +148,7 @@ class Payloads:
         return self._render(index, plan)
 
     def skeleton(self, index: int, at: int) -> Payload:
-        """What the server sets in referral `index` when a caller makes it at `at` (ticks)."""
+        """Return what the server sets in referral `index` when a caller makes it at `at` (ticks)."""
         referral_id, engagement_id, now = self.ids.of(index), self.engagements.of(index), render_ticks(at)
         return {
             "id": referral_id,
@@ -288,7 +287,7 @@ class Payloads:
 
 
 def _popular(draw: Draw, count: int) -> int:
-    """A company index; low ones come up more often, so that some customers have many referrals."""
+    """Return a company index; low ones come up more often, so that some customers have many referrals."""
     return min(draw.below(count), draw.below(count))
 
 
@@ -363,7 +362,7 @@ def _colleague(draw: Draw, kind: Kind) -> Payload:
 
 
 def _contacts(company: Company, draw: Draw) -> list[Payload]:
-    """The customer's people. One referral in three has an address at the customer's own domain (section 7, 6)."""
+    """Return the customer's people; one referral in three has an address at the customer's domain (section 7, 6)."""
     source = draw.weighted(
         ((30, "company"), (4, "second"), (42, "consumer"), (9, "nobody"), (6, "bad"), (4, "tenant"), (5, "other"))
     )
@@ -396,7 +395,7 @@ def _contacts(company: Company, draw: Draw) -> list[Payload]:
 
 
 def moved_samples(year_start: int, anchor: int, count: int) -> list[Payload]:
-    """The first `count` samples with their instants moved to between `year_start` and `anchor` (ticks).
+    """Return the first `count` samples with their instants moved to between `year_start` and `anchor` (ticks).
 
     Everything else stays: `ids` as {}, rows without an eTag, `engagments` in the links. A sample that repeats the id
     of an earlier one gets an id of its own.

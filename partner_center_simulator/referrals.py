@@ -1,7 +1,7 @@
 """The local Referrals API: `/v1.0/engagements/referrals` (partner_center_api.md, sections 1, 3.5, 4 and 9).
 
-What belongs here: HTTP in front of the world: who may ask, methods, headers, and carrying out HTTP faults. What does
-not: lists (`paging`), the rules of writing (`edits`), the referrals (`world`), the switches (`faults`).
+Who may ask, methods, headers, HTTP faults. Not here: lists (`paging`), the rules of writing (`edits`), the referrals
+(`world`), the switches (`faults`).
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from starlette.routing import Route
 from partner_center_simulator import edits
 from partner_center_simulator.clock import SimulatorClock
 from partner_center_simulator.entra import AUDIENCE, USER, Entra
-from partner_center_simulator.faults import Faults, HttpFault, MetFault
+from partner_center_simulator.faults import DueFault, Faults, HttpFault
 from partner_center_simulator.instants import TICKS_PER_SECOND, parse_ticks, render_ticks
 from partner_center_simulator.odata import AnyOf, Comparison, Condition, Exists, parse_filter
 from partner_center_simulator.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, PATH, Pages
@@ -34,7 +34,7 @@ from partner_center_simulator.responses import (
     not_found,
     unauthorized,
 )
-from partner_center_simulator.row_variants import dressed
+from partner_center_simulator.row_variants import as_sent
 from partner_center_simulator.world import World
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -69,7 +69,7 @@ class ReferralsApi:
         """Requests to this API since the start, refused ones included."""
 
     def routes(self) -> list[Route]:
-        """The API's addresses. Microsoft's definition tells two kinds of PATCH apart by slashes at the end."""
+        """Return the API's addresses. Microsoft's definition tells two kinds of PATCH apart by slashes at the end."""
         return [
             Route(PATH, self._collection, methods=_METHODS),
             *(Route(PATH + "/{id}" + slashes, self._item, methods=_METHODS) for slashes in ("", "/", "//")),
@@ -115,7 +115,7 @@ class ReferralsApi:
             if self._faults.slow_seconds:
                 await asyncio.sleep(self._faults.slow_seconds)
             met = self._faults.next_http(has_skiptoken="$skiptoken" in request.query_params)
-            response = self._authorized(request, respond) if met is None else self._faulty(met, request, respond)
+            response = self._authorized(request, respond) if met is None else self._with_fault(met, request, respond)
         except ApiError as error:
             response = json_answer(error.body, error.status)
         response.headers["request-id"] = str(uuid4())
@@ -149,7 +149,7 @@ class ReferralsApi:
         return respond()
 
     def _visible(self) -> tuple[Condition, ...]:
-        """What the account's role lets it see (section 1.3, "Data visibility")."""
+        """Return what the account's role lets it see (section 1.3, "Data visibility")."""
         conditions: list[Condition] = []
         if self._faults.referral_user:
             conditions.append(_IN_TEAM)
@@ -167,7 +167,7 @@ class ReferralsApi:
     # One referral
 
     def _entity(self, row: Payload, status: int = 200) -> Response:
-        response = json_answer({"@odata.context": _ENTITY_CONTEXT} | dressed(row, self._faults), status)
+        response = json_answer({"@odata.context": _ENTITY_CONTEXT} | as_sent(row, self._faults), status)
         return _tagged(response, row)
 
     def _create(self, document: object) -> Response:
@@ -211,7 +211,7 @@ class ReferralsApi:
         return 409 if self._faults.illegal_transition_409 else 400
 
     def _now(self, row: Payload) -> str:
-        """The instant of a change: now, and after the change before it, so that no two share an eTag."""
+        """Return the instant of a change: now, and after the change before it, so that no two share an eTag."""
         return render_ticks(max(self._clock.ticks(), parse_ticks(row["updatedDateTime"]) + 1))
 
     def _stored(self, before: Payload, after: Payload) -> Payload:
@@ -225,7 +225,7 @@ class ReferralsApi:
 
     # Faults
 
-    def _faulty(self, met: MetFault, request: Request, respond: Callable[[], Response]) -> Response:
+    def _with_fault(self, met: DueFault, request: Request, respond: Callable[[], Response]) -> Response:
         response = self._planned(met, request, respond)
         if met.status is not None:
             response.status_code = met.status
@@ -238,7 +238,7 @@ class ReferralsApi:
             response.headers["Retry-After"] = text
         return response
 
-    def _planned(self, met: MetFault, request: Request, respond: Callable[[], Response]) -> Response:
+    def _planned(self, met: DueFault, request: Request, respond: Callable[[], Response]) -> Response:
         match met.fault:
             case HttpFault.THROTTLED:
                 wait = met.retry_after if isinstance(met.retry_after, int) else 57

@@ -1,6 +1,6 @@
 """Answers of the Referrals API in the documented shapes (partner_center_api.md, section 4).
 
-What belongs here: bodies, codes and statuses. What does not: when they are given (`referrals`, `paging`, `edits`).
+Not here: when they are given (`referrals`, `paging`, `edits`).
 """
 
 import json
@@ -52,7 +52,7 @@ def not_found() -> ApiError:
 
 
 def json_answer(body: Mapping[str, Any], status: int = 200) -> Response:
-    """A JSON answer, of corrupt rows as well."""
+    """Return a JSON answer, of corrupt rows as well."""
     try:
         data = orjson.dumps(body)
     except TypeError:  # a lone surrogate, a huge number or great depth, which only the standard library writes
@@ -61,5 +61,5 @@ def json_answer(body: Mapping[str, Any], status: int = 200) -> Response:
 
 
 def html_answer(title: str, status: int) -> Response:
-    """A page of the gateway in front of the API."""
+    """Return a page of the gateway in front of the API."""
     return Response(_GATEWAY_PAGE.format(title), status, media_type="text/html")

@@ -1,6 +1,6 @@
 """How rows are printed while a switch is on: forms that differ, values that nobody documents, broken rows.
 
-What belongs here: changing a row on its way out. What does not: choosing rows (`paging`), the switches (`faults`).
+Not here: choosing rows (`paging`), the switches (`faults`).
 """
 
 import html
@@ -17,8 +17,8 @@ _DEPTH: Final = 400
 _HUGE: Final = 10**400
 
 
-def dressed(row: Payload, faults: Faults) -> Payload:
-    """The row as it is sent. The world's own row is not changed."""
+def as_sent(row: Payload, faults: Faults) -> Payload:
+    """Return the row as it is sent while these switches are on. The world's own row is not changed."""
     if faults.unknown_values:
         odd = {"substatus": "Paused", "qualification": "AssistantQualified"} if row["id"][0] in "02468ace" else {}
         row = row | odd | {"forecastCategory": {"id": "fc-1", "confidence": 0.5}}
@@ -33,8 +33,8 @@ def dressed(row: Payload, faults: Faults) -> Payload:
     return row
 
 
-def corrupt(row: Payload, kind: CorruptRow) -> Any:
-    """A neighbour of the row that breaks the contract in one way."""
+def make_corrupt(row: Payload, kind: CorruptRow) -> Any:
+    """Return a copy of the row under another id that breaks the contract in one way."""
     broken = row | {"id": guid("corrupt", kind, row["id"])}
     match kind:
         case CorruptRow.NO_ID:

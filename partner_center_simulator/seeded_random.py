@@ -1,6 +1,6 @@
 """Repeatable chance: the same key always draws the same values, on every machine and Python version.
 
-What belongs here: turning a key into draws. What does not: what is drawn (`companies`, `payloads`, `zone`).
+Not here: what is drawn (`companies`, `payloads`, `mail_setups`).
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Draw:
         self._pool = int.from_bytes(self._key)
 
     def below(self, limit: int) -> int:
-        """An integer in [0, limit)."""
+        """Return an integer in [0, limit)."""
         if self._pool < 1 << 64:
             self._key = blake2b(self._key).digest()
             self._pool = int.from_bytes(self._key)
@@ -29,7 +29,7 @@ class Draw:
         return value
 
     def chance(self, percent: int) -> bool:
-        """True `percent` times in a hundred."""
+        """Return True `percent` times in a hundred."""
         return self.below(100) < percent
 
     def pick(self, choices: Sequence[T]) -> T:
@@ -47,7 +47,7 @@ class Draw:
 
 
 def guid(*key: int | str) -> str:
-    """A GUID (version 4 in form) that depends on nothing but the key."""
+    """Return a GUID (version 4 in form) that depends on nothing but the key."""
     return str(UUID(bytes=blake2b(repr(key).encode(), digest_size=16).digest(), version=4))
 
 
@@ -61,14 +61,14 @@ class IndexGuid:
         self._key = f"{seed}:{kind}".encode()
 
     def of(self, index: int) -> str:
-        """The GUID of an index in [0, 2**32)."""
+        """Return the GUID of an index in [0, 2**32)."""
         tail = bytearray(blake2b(index.to_bytes(4), key=self._key, digest_size=12).digest())
         tail[2] = tail[2] & 0x0F | 0x40
         tail[4] = tail[4] & 0x3F | 0x80
         return str(UUID(bytes=(index ^ self._mask(tail)).to_bytes(4) + bytes(tail)))
 
     def index(self, text: str) -> int | None:
-        """The index of a GUID that `of` made, else None."""
+        """Return the index of a GUID that `of` made, else None."""
         try:
             raw = UUID(text).bytes
         except ValueError:

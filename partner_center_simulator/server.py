@@ -1,6 +1,6 @@
 """Puts the local Microsoft together: one process, HTTPS and DNS on loopback, one clock, one world.
 
-What belongs here: sockets, certificates, threads, addresses. What does not: what the services say.
+Sockets, certificates, threads, addresses. Not here: what the services answer.
 """
 
 import socket
@@ -161,7 +161,7 @@ class Simulator:
         return self.dns.address
 
     def environment(self) -> dict[str, str]:
-        """The variables that point the pipeline at this simulator (names of `settings.py`)."""
+        """Return the variables that point the pipeline at this simulator (names of `settings.py`)."""
         host, port = self.dns_address
         return {
             "HUNTER_PARTNER_CENTER_BASE_URL": self.base_url,
@@ -181,7 +181,7 @@ class Simulator:
         self.entra.approve(user_code)
 
     def create(self, changes: Mapping[str, Any] | None = None) -> Payload:
-        """A new referral, now (see `World.create`)."""
+        """Make a new referral, now (see `World.create`)."""
         self.world.advance(self.clock.ticks())
         return self.world.create(self.clock.ticks(), changes)
 
@@ -290,7 +290,7 @@ def _end(server: uvicorn.Server, thread: threading.Thread) -> None:
 
 
 def _certificate_authority(folder: Path) -> trustme.CA:
-    """The authority kept in a folder, made at the first start."""
+    """Return the authority kept in a folder, made at the first start."""
     folder.mkdir(parents=True, exist_ok=True)
     certificate, key = folder / "ca.pem", folder / "ca.key"
     if certificate.exists() and key.exists():

@@ -1,8 +1,7 @@
 """Which referrals there are at a moment: the base year before the anchor, and what happened since.
 
-What belongs here: the order of referrals in time, searching them, changing them, live activity and expiry. What does
-not: what one payload holds (`payloads`), HTTP (`referrals`), what time it is (`clock`): callers say how far the world
-has come with `advance`.
+Their order in time, searching, changing, live activity and expiry. Not here: what one payload holds (`payloads`), HTTP
+(`referrals`), what time it is (`clock`): callers move the world on with `advance`.
 
 The world at a moment is a pure function of (seed, anchor, size, moment), plus what tests change by hand. Base
 referrals are computed when asked for: `updatedDateTime` grows with the index, so a filter on it is a binary search
@@ -113,7 +112,7 @@ class World:
             return self._base - len(self._moved) + len(self._overlay)
 
     def get(self, referral_id: str) -> Payload | None:
-        """The referral as it is now (a copy), or None."""
+        """Return the referral as it is now (a copy), or None."""
         with self._lock:
             return deepcopy(self._now(referral_id))
 
@@ -140,8 +139,10 @@ class World:
             return list(islice(rows, skip, None if limit is None else skip + limit))
 
     def updated(self, index: int) -> int:
-        """`updatedDateTime` (ticks) of a base referral. Never falls as the index grows; now and then a few neighbours
-        share it, as after a bulk update."""
+        """Return `updatedDateTime` (ticks) of a base referral.
+
+        It never falls as the index grows; now and then a few neighbours share it, as after a bulk update.
+        """
         segment = self._recent if index >= self._recent.first and self._recent.count else self._old
         if index // 4 * 4 >= segment.first and Draw(self.seed, "bulk", index // 4).chance(3):
             index = index // 4 * 4
@@ -166,7 +167,7 @@ class World:
                 insort(self._orders[order], (parse_ticks(payload[order]), 1, self._sequence, referral_id))
 
     def create(self, at: int, changes: Mapping[str, Any] | None = None) -> Payload:
-        """A new referral at `at` (ticks), drawn like any other, then `changes` (see `change`). Returns a copy."""
+        """Make a new referral at `at` (ticks), drawn like any other, then `changes` (see `change`). Returns a copy."""
         with self._lock:
             return deepcopy(self._create(at, changes or {}))
 
@@ -180,13 +181,13 @@ class World:
             return deepcopy(self._change(referral_id, at, changes))
 
     def skeleton(self, at: int) -> Payload:
-        """What the server itself sets in a referral that a caller makes at `at` (ticks). It takes the next id."""
+        """Return what the server sets in a referral that a caller makes at `at` (ticks). It takes the next id."""
         with self._lock:
             self._next_index += 1
             return self.payloads.skeleton(self._next_index - 1, at)
 
     def _now(self, referral_id: str) -> Payload | None:
-        """The referral as it is now, the world's own copy."""
+        """Return the referral as it is now, the world's own copy."""
         found = self._overlay.get(referral_id)
         if found is not None:
             return found[1]
@@ -286,7 +287,7 @@ class World:
         self._change(target, at, changes)
 
     def _some_referral(self, draw: Draw, status: str) -> str | None:
-        """A late referral in a status, found by a bounded number of draws."""
+        """Return a late referral in a status, found by a bounded number of draws."""
         recent = list(islice(reversed(self._overlay), 50))
         for _ in range(30):
             if recent and draw.chance(40):
@@ -306,7 +307,7 @@ class World:
         return index if index is not None and index < self._base and index not in self._moved else None
 
     def _first_base(self, ticks: int) -> int:
-        """The first base index with `updatedDateTime` at or after an instant."""
+        """Return the first base index with `updatedDateTime` at or after an instant."""
         return bisect_left(range(self._base), ticks, key=self.updated)
 
     def _forget(self, referral_id: str) -> None:
@@ -340,7 +341,7 @@ class World:
         return (item for item in found if condition.rest.matches(item[1]))
 
     def _keyed(self, condition: Filter, order: Order) -> Iterator[tuple[Position, Payload]]:
-        """The few rows that a filter on `id` or `engagementId` can mean."""
+        """Return the few rows that a filter on `id` or `engagementId` can mean."""
         indexes: set[int] = set()
         if condition.id is not None and (index := self.payloads.ids.index(condition.id)) is not None:
             indexes.add(index)
@@ -410,7 +411,7 @@ class World:
                 yield (ticks, source, sequence), row
 
     def _created_order(self) -> "array[int]":
-        """Base indexes by `createdDateTime`. Computed at the first need: eight bytes and some microseconds each."""
+        """Sort the base indexes by `createdDateTime`, at the first need: eight bytes and some microseconds each."""
         if self._by_created is None:
             created = array("q", (self._key(index, Order.CREATED)[0] for index in range(self._base)))
             self._by_created = array("q", sorted(range(self._base), key=created.__getitem__))
@@ -418,7 +419,7 @@ class World:
 
 
 def _changed(row: Payload, changes: Mapping[str, Any]) -> Payload:
-    """A copy of the row with values replaced at paths; only what lies on a path is copied."""
+    """Return a copy of the row with values replaced at paths; only what lies on a path is copied."""
     copy = dict(row)
     for path, value in changes.items():
         place = copy

@@ -1,7 +1,7 @@
 """What the simulated DNS knows: zones from plain records, and the world's zone.
 
-What belongs here: names, records, and what an authoritative server answers for a question. What does not: the wire
-format and sockets (`dns`), the mail set-ups of the world's companies (`mail_setups`).
+Names, records, and the answer of an authoritative server to a question. Not here: the wire format and sockets
+(`dns`), the mail set-ups of the world's companies (`mail_setups`).
 """
 
 from collections.abc import Mapping
@@ -43,8 +43,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a zone says to one question; a CNAME chain leads. `soa` stands in negative answers only. `fault` is what the
-    server does instead; with DnsFault.TRUNCATE there is an answer too, for TCP."""
+    """What a zone answers to one question; a CNAME chain comes first.
+
+    `soa` is there in negative answers only. `fault` is what the server does instead; with DnsFault.TRUNCATE there is an
+    answer too, for TCP.
+    """
 
     rcode: Rcode
     records: tuple[Record, ...] = ()
@@ -68,7 +71,7 @@ class Zone:
 
     @classmethod
     def from_records(cls, records: Records, faults: Mapping[str, str] | None = None) -> Self:
-        """A zone of plain dicts, with a fault (a DnsFault value) per name where wanted."""
+        """Return a zone of plain dicts, with a fault (a DnsFault value) per name where wanted."""
         zone = cls()
         zone.add(records)
         for name, fault in (faults or {}).items():
@@ -97,7 +100,7 @@ class Zone:
         self.version += 1
 
     def lookup(self, qname: str, qtype: str) -> Answer:
-        """The answer to a question: a name and a record type such as "MX"."""
+        """Return the answer to a question: a name and a record type such as "MX"."""
         name = _name(qname)
         fault = self._fault(name)
         if fault is not None and fault is not DnsFault.TRUNCATE:
@@ -131,8 +134,10 @@ class Zone:
         return self._faults.get(name)
 
     def _soa(self, name: str) -> Record:
-        """The SOA of the zone that a name belongs to: the nearest ancestor's own, else one for the topmost ancestor
-        with records, else one for the top label."""
+        """Return the SOA of the zone that a name belongs to.
+
+        It is the nearest ancestor's own, else one for the topmost ancestor with records, else one for the top label.
+        """
         topmost = name.rpartition(".")[2]
         at = name
         while at:
