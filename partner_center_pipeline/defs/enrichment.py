@@ -49,21 +49,21 @@ class Scoring:
 
     def score(self, connection: Connection, domains: Sequence[str]) -> tuple[list[Row], scores.ScoresWritten]:
         """Score the companies of these domains; return the rows of `company_scores` and what changed."""
-        heard = signals.load(connection, domains)
+        stored = signals.load(connection, domains)
         found = companies.load(connection, domains)
-        rows = [self._row(company, heard.get(domain)) for domain, company in found.items()]
+        rows = [self._row(company, stored.get(domain)) for domain, company in found.items()]
         return rows, scores.write(connection, rows)
 
-    def _row(self, company: Row, heard: Row | None) -> Row:
+    def _row(self, company: Row, stored: Row | None) -> Row:
         # A domain that was never asked has signals too: none that is a fact.
-        known = MailSignals.from_row(heard["signals"]) if heard else MailSignals(company["domain"], self._now)
+        known = MailSignals.from_row(stored["signals"]) if stored else MailSignals(company["domain"], self._now)
         inputs = _inputs(company, known)
         return {
             "domain": company["domain"],
             **score_columns(score_domain(inputs, self._rules, self._policy), self._rules),
             "inputs": {**asdict(inputs), **asdict(self._policy)},
             "referral_ids": company["referral_ids"],
-            "signals_at": heard["facts_at"] if heard else None,
+            "signals_at": stored["facts_at"] if stored else None,
             "scored_at": self._now,
         }
 

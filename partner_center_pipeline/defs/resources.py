@@ -90,8 +90,8 @@ class MailResource(dg.ConfigurableResource[Callable[[Sequence[str], Known], Iter
             discovery = TenantDiscovery(http, settings.partner_center_authority, clock=utc_now, sleep=time.sleep)
 
             def with_tenants(domains: Sequence[str], known: Known) -> Iterator[MailSignals]:
-                for heard in dns(domains, known):
-                    due = is_due(known.get(heard.domain), heard.scanned_at, settings.signals_ttl_hours)
-                    yield with_tenant(heard, discovery.look_up(heard.domain)) if due else heard
+                for found in dns(domains, known):
+                    due = is_due(known.get(found.domain), found.scanned_at, settings.signals_ttl_hours)
+                    yield with_tenant(found, discovery.look_up(found.domain)) if due else found
 
             yield with_tenants
