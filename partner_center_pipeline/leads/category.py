@@ -22,7 +22,7 @@ class CategoryRule(StrEnum):
     """The rule that gave a category, stored beside it."""
 
     DIRECT_FROM_MICROSOFT = "direct_from_microsoft"
-    """Independent, Direct, invited by msft or by nobody: marketplace."""
+    """Independent, Direct, invited by msft or without an inviter: marketplace."""
     QUALIFIED_BY_MICROSOFT = "qualified_by_microsoft"
     """Independent, SalesQualified or MarketingQualified, invited by msft: solution-provider."""
     INVITED_BY_PARTNER = "invited_by_partner"

@@ -54,7 +54,7 @@ class DomainReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DomainFinding:
-    """The customer's domain and tenant, as far as a referral tells.
+    """The customer's domain and tenant, as far as a referral names them.
 
     `domain` is the registrable one in punycode, `host` what the field named with its sub-domain (punycode), `source`
     the field's path, e.g. `customerProfile.team[0].email`; all None without a domain, and then `reason` says why.

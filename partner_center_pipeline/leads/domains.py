@@ -123,7 +123,7 @@ def _names(text: str) -> Iterator[str]:
     """Yield what is in the place of a host, for each value of a text."""
     for part in _SEPARATOR.split(text):
         words = part.split()
-        # Values may stand side by side, but among other words a dot proves nothing: `firma .com`, `a b.com`. An @ does.
+        # Values may be next to each other. Among other words a dot proves nothing (`firma .com`, `a b.com`), an @ does.
         if len(words) > 1 and not all("." in word[1:-1] for word in words):
             words = [word for word in words if "@" in word[1:-1]]
         yield from map(_name_in, words)
@@ -134,7 +134,7 @@ def _name_in(value: str) -> str:
     value = value.strip(_WRAPPING)
     scheme = _SCHEME.match(value)
     pieces = _SLASH.split(_QUERY.sub("", value[scheme.end() :] if scheme else value))
-    # A host stands before its path. Without a scheme, what has no dot is no host: `n/a`, `yok/firma.com`.
+    # A host comes before its path. Without a scheme, a text without a dot is no host: `n/a`, `yok/firma.com`.
     authority = pieces[0] if scheme else next((piece for piece in pieces if "." in piece), "")
     return _PORT.sub("", authority.rpartition("@")[2])
 
@@ -168,7 +168,7 @@ def _encode(name: str) -> str | None:
     """Return the punycode form of a name with non-ASCII letters or punycode, or None when it has none."""
     try:
         mapped = name.lower()
-        if not _TURKISH.fullmatch(mapped):  # to Turkish letters UTS-46 does no more than that
+        if not _TURKISH.fullmatch(mapped):  # UTS-46 changes Turkish letters in no other way
             mapped = _undot(idna.uts46_remap(name))
         return ".".join(map(_ascii_label, mapped.rstrip(".").split(".")))
     except ValueError:  # idna's errors are UnicodeErrors; unicodedata adds plain ones for unassigned letters
@@ -192,14 +192,14 @@ def _ascii_label(label: str) -> str:
     try:
         return idna.alabel(label).decode("ascii")
     except idna.InvalidCodepointContext:
-        bare = label.translate(_JOINERS)  # a joiner that joins nothing was pasted along
+        bare = label.translate(_JOINERS)  # a joiner without effect, from copied text
         if bare == label:
             raise
         return _ascii_label(_undot(unicodedata.normalize("NFC", bare)))
 
 
 def _decode(label: str) -> str:
-    """Return the U-label of an A-label. Raises ValueError when it is none."""
+    """Return the U-label of an A-label. Raises ValueError when there is none."""
     text = label.removeprefix(_ACE).encode("ascii").decode("punycode")
     plain = not text.isascii() and _TURKISH.fullmatch(text) and not _HYPHEN_FAULT.search(text)
     return text if plain and _ACE + _punycode(text) == label else idna.ulabel(label)

@@ -27,8 +27,12 @@ _OTHER: Final = "(other)"
 
 @dataclass(slots=True)
 class _Known:
-    """An object's known fields: all names, those that hold objects, and those that hold an enumeration's values."""
+    """An object's known fields: all names, those that hold objects, and those that hold an enumeration's values.
 
+    `path` is where the documents have the object, as `Drift.path` begins with it, e.g. `team[].`.
+    """
+
+    path: str = ""
     names: set[str] = field(default_factory=set)
     objects: dict[str, "_Known"] = field(default_factory=dict)
     values: dict[str, frozenset[object]] = field(default_factory=dict)
@@ -36,8 +40,8 @@ class _Known:
     def at(self, path: str) -> "_Known":
         """Return the object at a path such as `a.b[].c`, created where it is missing; "" is this one."""
         here = self
-        for name in path.replace("[]", "").split(".") if path else ():
-            here = here.objects.setdefault(name, _Known())
+        for part in path.split(".") if path else ():
+            here = here.objects.setdefault(part.replace("[]", ""), _Known(f"{here.path}{part}."))
         return here
 
 
@@ -53,7 +57,7 @@ def _known() -> _Known:
     for path, members in values.items():
         parent, _, name = path.rpartition(".")
         # "" and null mean that there is no value.
-        known.at(parent.removesuffix("[]")).values[name] = frozenset((*members, "", None))
+        known.at(parent).values[name] = frozenset((*members, "", None))
     return known
 
 
@@ -128,10 +132,15 @@ class _Found:
     value: object = None
 
     def learn(self) -> None:
-        """Add it to what is known, unless it may differ from referral to referral."""
-        if self.drift.kind is DriftKind.FIELD and self.drift.path.endswith(self.name):
+        """Add it to what is known, where another referral with the same would have the same path and value.
+
+        This is not so for a name or value that is shown as `(other)`, nor where an object is in the place of a list.
+        """
+        if self.drift.path != self.known.path + self.name:
+            return
+        if self.drift.kind is DriftKind.FIELD:
             self.known.names.add(self.name)
-        elif self.drift.kind is DriftKind.VALUE and self.drift.value == self.value:
+        elif self.drift.value == self.value:
             self.known.values[self.name] |= {self.value}
 
 

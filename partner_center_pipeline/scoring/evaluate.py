@@ -75,50 +75,33 @@ def score_domain(inputs: ScoreInput, rules: Rules | None = None, policy: ScorePo
     rules = rules or load_rules()
     provider = Provider.named(inputs.provider)
     obstacle = _obstacle(inputs)
-    reasons: list[tuple[ReasonCode, int]] = []
-    readiness = 0
-    if obstacle is None:
-        reasons += _signal_reasons(inputs, provider, rules)
-        total = sum(points for _, points in reasons)
-        readiness = min(max(total, 0), READINESS_MAX)
-        if readiness != total:
-            reasons.append((ReasonCode.SCORE_LIMIT, readiness - total))
-    else:
-        reasons.append((obstacle, 0))
+    reasons = [(obstacle, 0)] if obstacle else list(_signal_reasons(inputs, provider, rules))
+    readiness = _limit(sum(points for _, points in reasons), reasons)
 
-    tenant = _tenant_reason(inputs, policy)
-    has_tenant = tenant not in (None, ReasonCode.TENANT_LOOKUP_IGNORED) and obstacle is not ReasonCode.INVALID_DOMAIN
-    if tenant is not None and has_tenant:
-        baseline = max(readiness, policy.azure_tenant_score)
-        reasons.append((tenant, baseline - readiness))
-        readiness = baseline
-    elif tenant is ReasonCode.TENANT_LOOKUP_IGNORED:
+    tenant, counted = _tenant_reason(inputs, policy), None
+    if tenant is ReasonCode.TENANT_LOOKUP_IGNORED:
         reasons.append((tenant, 0))
+    elif tenant and obstacle is not ReasonCode.INVALID_DOMAIN:
+        counted = tenant
+        raised = max(readiness, policy.azure_tenant_score)
+        reasons.append((tenant, raised - readiness))
+        readiness = raised
 
-    segment: Segment
-    segment_reason: ReasonCode
-    if obstacle is not None and not has_tenant:
-        if obstacle is ReasonCode.SIGNALS_PENDING:
-            return Score(
-                score=None,
-                readiness=None,
-                segment=Segment.PENDING,
-                segment_reason=obstacle,
-                reasons=_with_evidence(reasons, inputs),
-                rules_version=rules.version,
-            )
-        segment, segment_reason = Segment.SKIP, obstacle
-    else:
-        segment, segment_reason = determine_segment(readiness, provider, inputs.tenant if has_tenant else None, rules)
-        if tenant is not None and has_tenant:
-            segment_reason = obstacle if obstacle is ReasonCode.SIGNALS_PENDING else tenant
+    segment, segment_reason = _segment(inputs, readiness, obstacle, counted, rules)
+    if segment is Segment.PENDING:
+        return Score(
+            score=None,
+            readiness=None,
+            segment=segment,
+            segment_reason=segment_reason,
+            reasons=_with_evidence(reasons, inputs),
+            rules_version=rules.version,
+        )
 
     score = readiness
     if inputs.open_cosell:
-        score = min(readiness + policy.cosell_bonus, READINESS_MAX)
         reasons.append((ReasonCode.CO_SELL, policy.cosell_bonus))
-        if score != readiness + policy.cosell_bonus:
-            reasons.append((ReasonCode.SCORE_LIMIT, score - readiness - policy.cosell_bonus))
+        score = _limit(readiness + policy.cosell_bonus, reasons)
 
     view = rules.view(segment, provider, readiness)
     return Score(
@@ -155,6 +138,27 @@ def _tenant_reason(inputs: ScoreInput, policy: ScorePolicy) -> ReasonCode | None
     if policy.tenant_discovery_enabled:
         return ReasonCode.MICROSOFT_TENANT_LOOKUP
     return ReasonCode.TENANT_LOOKUP_IGNORED
+
+
+def _segment(
+    inputs: ScoreInput, readiness: int, obstacle: ReasonCode | None, tenant: ReasonCode | None, rules: Rules
+) -> tuple[Segment, ReasonCode]:
+    """Return the segment and why (scoring.md, sections 2 to 4); `tenant` is None for evidence that does not count."""
+    pending = obstacle is ReasonCode.SIGNALS_PENDING
+    if tenant:
+        segment, _ = determine_segment(readiness, inputs.provider, inputs.tenant, rules)
+        return segment, ReasonCode.SIGNALS_PENDING if pending else tenant
+    if obstacle:
+        return Segment.PENDING if pending else Segment.SKIP, obstacle
+    return determine_segment(readiness, inputs.provider, rules=rules)
+
+
+def _limit(total: int, reasons: list[tuple[ReasonCode, int]]) -> int:
+    """Return the total within 0 to READINESS_MAX; add the difference, if any, to the reasons."""
+    limited = min(max(total, 0), READINESS_MAX)
+    if limited != total:
+        reasons.append((ReasonCode.SCORE_LIMIT, limited - total))
+    return limited
 
 
 def _signal_reasons(inputs: ScoreInput, provider: Provider, rules: Rules) -> Iterator[tuple[ReasonCode, int]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Moves = Counter[tuple[str | None, str | None]]
-"""How many companies went from one value to another; one that stayed went from its value to the same."""
+"""How many companies went from one value to another; one that did not change has the same value twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Preview:
 
     `unversioned` of those have the rules version and the policy that they had before: the rules were edited without a
     new version, so history cannot say what changed. `segments` and `categories` count all companies. `movers` are
-    those with the largest step of the score first, from or to no score counting as from or to 0; among equal steps
-    those with another segment, then by domain.
+    sorted by the change of the score, largest first (no score counts as 0); among equal changes those with another
+    segment come first, then by domain.
     """
 
     companies: int = 0

@@ -52,9 +52,9 @@ SignalCode = Literal[
     ReasonCode.DMARC_ABSENT,
     ReasonCode.HOSTING_UNPROTECTED,
 ]
-"""The reasons whose points stand in the rules. SPF_MULTIPLE_RECORDS takes those of NO_SPF."""
+"""The reasons with points in the rules. SPF_MULTIPLE_RECORDS takes the points of NO_SPF."""
 
-# Pending is no row's to give: it says that DNS did not answer.
+# Pending is in no table: it says that DNS did not answer.
 _TableSegment = Literal[Segment.EXISTING, Segment.MIGRATION, Segment.COLD, Segment.SKIP]
 _TABLE_SEGMENTS: Final = (Segment.EXISTING, Segment.MIGRATION, Segment.COLD, Segment.SKIP)
 
@@ -64,7 +64,7 @@ _Location = tuple[int | str, ...]
 
 
 class RulesError(Exception):
-    """A rules file that cannot be used. `line` counts from 1; it is None where no line is to blame."""
+    """A rules file that cannot be used. `line` counts from 1; it is None for an error of the whole file."""
 
     def __init__(self, file: Path, line: int | None, problem: str, next_step: str) -> None:
         self.file = file
@@ -141,7 +141,7 @@ class CommercialHeatRow(_ReadinessRow):
 
 
 class CategoryRow(_Strict):
-    """A row of the categories (scoring.md, section 6). Without `act` there is nothing to do."""
+    """A row of the category table (scoring.md, section 6). Without `act` there is nothing to do."""
 
     category: Category
     label: _Text
@@ -192,9 +192,9 @@ class CommercialView(NamedTuple):
 
 
 class Rules(_Strict):
-    """A rules file, proven: each look-up below has exactly one answer for every company there can be.
+    """A checked rules file: each look-up below has exactly one answer for every possible company.
 
-    The proof walks every provider and every readiness 0 to 100, and of the commercial tables every reachable
+    The proof tries every provider with every readiness 0 to 100, and for the commercial tables every reachable
     combination: the table's segment; Existing at any readiness (a tenant, whatever its baseline); Skip at 0 (an
     invalid domain, no mail host). Its answers are kept, so a look-up costs one dictionary access.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from partner_center_pipeline.partner_center.schema_drift import DriftWatch, _known, _of_object
@@ -145,6 +145,14 @@ PAYLOADS = st.lists(
 )
 
 
+EMPTY_NAME_IN_OBJECT_THEN_IN_LIST = [
+    [changed(details=[{"requirements": {"": None}}, {"requirements": [{"": None}]}])],
+]
+SAME_NAME_IN_OBJECT_THEN_IN_LIST = [[changed(team={"nickname": "a"})], [changed(team=[{"nickname": "a"}])]]
+
+
+@example(EMPTY_NAME_IN_OBJECT_THEN_IN_LIST)
+@example(SAME_NAME_IN_OBJECT_THEN_IN_LIST)
 @given(st.lists(PAYLOADS, max_size=3))
 def test_a_watch_reports_each_drift_once_with_the_first_payload_that_shows_it(
     pages: list[list[dict[str, Any]]],
