@@ -1,6 +1,6 @@
 """A local Microsoft for tests, the demo and development: Entra ID, the Referrals API and DNS on loopback.
 
-Start with `server.Simulator`. Nothing in the product imports this package, except the command line.
+Start with `Simulator`. This package imports nothing of the pipeline; of the pipeline only the command line imports it.
 """
 
 from partner_center_simulator.clock import SimulatorClock

@@ -18,10 +18,10 @@ CONSUMER_MAIL: Final = frozenset(whitelist) | {
     "icloud.com.tr", "gmail.com.tr", "msn.com.tr", "live.com.tr", "tuta.com", "tuta.io", "ttnet.com.tr",
     "turktelekom.net.tr", "kablonet.com.tr", "ixir.com", "yaanimail.com",
 }  # fmt: skip
-"""Mailboxes that anybody can open, or that an access provider gives away."""
+"""Mailboxes that anybody can open, or that an internet provider gives to its customers."""
 
 DISPOSABLE_MAIL: Final = frozenset(blocklist)
-"""Mailboxes made to be thrown away."""
+"""Mailboxes for one-time use."""
 
 RELAY_MAIL: Final = frozenset({
     # forwarders that hide the address behind them
@@ -35,15 +35,15 @@ RELAY_MAIL: Final = frozenset({
 """Relay and role domains: mail passes through them, no company uses them as its own."""
 
 MICROSOFT_MAIL: Final = frozenset({"microsoft.com"})
-"""Microsoft's own people, who turn up among a customer's contacts."""
+"""Microsoft's own people, who also occur among a customer's contacts."""
 
 TENANT_SUFFIXES: Final = frozenset({
     "onmicrosoft.com", "onmicrosoft.us", "onmicrosoft.de", "partner.onmschina.cn",
 })  # fmt: skip
-"""Where Entra ID tenants have their first name: the world, the US government, the closed German cloud, China."""
+"""Suffixes of the first names of Entra ID tenants: the world, the US government, the closed German cloud, China."""
 
 KEP_SUFFIX: Final = "kep.tr"
-"""Registered e-mail (kayıtlı elektronik posta): below it are the mail providers, whoever the mailbox's owner is."""
+"""Registered e-mail (kayıtlı elektronik posta): a domain below it is the mail provider's, never the mailbox owner's."""
 
 SOCIAL_HOSTS: Final = frozenset({
     # networks, messengers, video
@@ -92,10 +92,10 @@ LEGAL_FORMS: Final = frozenset({
     "l l c", "llp", "plc", "pty", "sarl", "s a r l", "sas", "sa", "s a", "bv", "b v", "nv", "n v", "srl",
     "s r l", "spa", "s p a", "oy", "ab",
 })  # fmt: skip
-"""Legal forms and the trades that stand among them, as `fold_key` writes them."""
+"""Legal forms and the trades used like them, as `fold_key` writes them."""
 
 LEADING_LEGAL_FORMS: Final = frozenset({"sarl", "s a r l", "s s"})
-"""Legal forms that stand before the name: SARL in France, S.S. (sınırlı sorumlu) of Turkish co-operatives."""
+"""Legal forms before the name: SARL in France, S.S. (sınırlı sorumlu) of Turkish co-operatives."""
 
 ONE_WORD: Final = {
     "makine": "makina", "hastanesi": "hastane", "hastahanesi": "hastane", "hastahane": "hastane",
@@ -110,7 +110,7 @@ FILLER_WORDS: Final = frozenset({
     "teknoloji", "bilisim", "sistem", "cozum", "hizmet", "urun", "danismanlik", "uluslararasi", "global",
     "turkiye", "group",
 })  # fmt: skip
-"""Words that tell little behind two others: one company is written with and without them."""
+"""Words that distinguish little after two others: one company is written with and without them."""
 
 TRADE_WORDS: Final = frozenset({
     "ambalaj", "ayakkabi", "bilgisayar", "boya", "cam", "catering", "dagitim", "dekorasyon", "denizcilik", "deri",
@@ -120,10 +120,10 @@ TRADE_WORDS: Final = frozenset({
     "nakliyat", "optik", "organizasyon", "otomotiv", "oyuncak", "petrol", "peyzaj", "plastik", "reklam", "saglik",
     "seramik", "sigorta", "tarim", "tasimacilik", "tekstil", "turizm", "uretim", "yapi", "yatirim", "yazilim",
 })  # fmt: skip
-"""What companies do, in a word. Two of these are two trades, never one word mistyped."""
+"""Trades. Two of these are two trades, never one word mistyped."""
 
 NOBODYS_NAMES: Final = frozenset({
     "bilinmiyor", "company", "customer", "demo", "deneme", "firma", "isimsiz", "musteri", "none", "ornek", "sirket",
     "test", "unknown", "yok",
 })  # fmt: skip
-"""What stands for a company's name when nobody gave one, as `fold_key` writes it."""
+"""What people write for a company's name that they do not know, as `fold_key` writes it."""

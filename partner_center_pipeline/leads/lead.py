@@ -20,7 +20,7 @@ from partner_center_pipeline.leads.suggestions import name_block
 from partner_center_pipeline.vocabulary import TenantSource
 
 LARGEST_DEAL: Final = Decimal(10) ** 13
-"""A deal value of this size or more is a typing error and reads as missing.
+"""A deal value of this size or more is a typing error and counts as missing.
 
 SQLite keeps amounts as REAL, where cents are exact up to 2**46 (7.04e13); this is the power of ten below.
 """

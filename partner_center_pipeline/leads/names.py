@@ -13,7 +13,7 @@ from ftfy.badness import is_bad
 from partner_center_pipeline.leads.folding import INVISIBLE, fold_key
 from partner_center_pipeline.leads.known_domains import LEADING_LEGAL_FORMS, LEGAL_FORMS
 
-# Quotes stay as people typed them; `unescape_html` is on even where the text has a "<".
+# Quotes stay as typed; `unescape_html` is on even for a text with a "<".
 _REPAIRS: Final = ftfy.TextFixerConfig(unescape_html=True, uncurl_quotes=False, explain=False)
 _WHOLE: Final = ftfy.TextFixerConfig(decode_inconsistent_utf8=False, explain=False)
 

@@ -17,8 +17,8 @@ from partner_center_simulator import Simulator
 
 @pytest.fixture(scope="session")
 def sync_start() -> datetime:
-    """Two midnights ago: more than a day of windows is due at any hour."""
-    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
+    """An hour before the midnight two days ago: more than two days of windows are due at any hour."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2, hours=1)
 
 
 @pytest.fixture(scope="session")
