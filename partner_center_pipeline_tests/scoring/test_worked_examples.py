@@ -1,10 +1,12 @@
-"""scoring.md, section 7: every worked example, as it stands there."""
+"""scoring.md, section 7: every worked example comes out as the page says."""
 
 from typing import Any
 
 import pytest
 
 from partner_center_pipeline.scoring import ScoreInput, Segment, determine_segment, score_domain
+from partner_center_pipeline.settings import PROJECT_ROOT
+from partner_center_pipeline.vocabulary import DmarcPolicy, Provider
 
 from .cases import company
 
@@ -59,6 +61,43 @@ def test_a_worked_example_comes_out_as_written(
     assert [reason.points for reason in scored.reasons] == points
     assert (scored.score, scored.readiness, scored.segment) == (score, readiness, segment)
     assert (scored.commercial_segment, scored.commercial_heat, scored.category) == (commercial, heat, category)
+
+
+PAGE = (PROJECT_ROOT / "docs/scoring.md").read_text(encoding="utf-8")
+FACTS: dict[str, dict[str, Any]] = {
+    "SPF": SPF,
+    "DKIM": {"dkim_present": True},
+    **{policy.value: {"dmarc_policy": policy.value} for policy in DmarcPolicy},
+    "nothing": {},
+    "tenant in the payload": PAYLOAD,
+    "open co-sell": {"open_cosell": True},
+    "no mail host": {"no_mx": True},
+    "the MX look-up timed out": {"signals_complete": False},
+    **{provider.value: {"provider": provider.value} for provider in Provider},
+}
+"""What each word of the page's first column says about a company."""
+
+
+def lines_of_the_page() -> list[list[str]]:
+    section = PAGE[PAGE.index("## 7. ") : PAGE.index("## 8. ")]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows[1:]]
+
+
+def test_the_page_has_every_example() -> None:
+    assert len(lines_of_the_page()) == len(EXAMPLES)
+
+
+@pytest.mark.parametrize("line", lines_of_the_page(), ids=lambda line: line[0])
+def test_a_line_of_the_page_comes_out_as_written(line: list[str]) -> None:
+    facts, _points, *outcome = line
+    known: dict[str, Any] = {}
+    for word in facts.split(", "):
+        known |= FACTS[word]
+    scored = score_domain(company(**known))
+    numbers = (scored.readiness, scored.score)
+    view = (scored.segment, scored.commercial_segment, scored.commercial_heat, scored.category)
+    assert ["none" if value is None else str(value) for value in (*numbers, *view)] == outcome
 
 
 @pytest.mark.parametrize(
