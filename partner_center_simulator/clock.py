@@ -1,6 +1,6 @@
-"""The local Microsoft's clock: real time with an offset, or frozen and moved by hand.
+"""The clock of the simulated servers: real time with an offset, or frozen and set by hand.
 
-Not here: anything that happens because time passes (`world`, `entra`).
+Not here: what happens because time passes (`world`, `entra`).
 """
 
 import time
@@ -11,9 +11,9 @@ from partner_center_simulator.instants import datetime_of, ticks_of
 
 
 class SimulatorClock:
-    """A server clock in UTC. It runs at the speed of real time unless frozen; safe to use from any thread.
+    """A clock in UTC. It runs at the speed of real time unless it is frozen. Safe to use from any thread.
 
-    `SimulatorClock()` shows real time; with `start` (aware) it shows `start` at the moment it is made.
+    Without `start` it shows real time. With `start` (aware) it shows that instant when it is created.
     """
 
     def __init__(self, start: datetime | None = None, *, frozen: bool = False) -> None:
@@ -24,41 +24,41 @@ class SimulatorClock:
             self.freeze()
 
     def ticks(self) -> int:
-        """Return the time now in 100 ns ticks since 1970."""
+        """Return the present time in 100 ns ticks since 1970."""
         with self._lock:
             return self._ticks()
 
     def now(self) -> datetime:
-        """Return the time now, UTC, to the microsecond."""
+        """Return the present time as an aware UTC datetime."""
         return datetime_of(self.ticks())
 
     @property
     def frozen(self) -> bool:
-        """Whether the clock stands still."""
+        """Whether the clock is frozen."""
         return self._frozen_at is not None
 
     def set(self, moment: datetime) -> None:
-        """Show `moment` (aware) now. A frozen clock stays frozen."""
+        """Set the clock to `moment` (aware). A frozen clock stays frozen."""
         with self._lock:
             self._shift(ticks_of(moment))
 
     def advance(self, by: timedelta | float) -> None:
-        """Move forward by `by` (seconds or a timedelta), backward when negative."""
+        """Move the clock forward by `by` (seconds or a timedelta), or backward if it is negative."""
         delta = by if isinstance(by, timedelta) else timedelta(seconds=by)
         with self._lock:
             self._shift(self._ticks() + delta // timedelta(microseconds=1) * 10)
 
     def freeze(self) -> None:
-        """Stand still from now on."""
+        """Stop the clock at the time that it shows."""
         with self._lock:
             self._frozen_at = self._ticks()
 
     def resume(self) -> None:
-        """Run again, from the time shown."""
+        """Let the clock run again from the time that it shows."""
         with self._lock:
-            at = self._ticks()
+            shown = self._ticks()
             self._frozen_at = None
-            self._offset = at - _real_ticks()
+            self._offset = shown - _real_ticks()
 
     def _shift(self, ticks: int) -> None:
         if self._frozen_at is not None:

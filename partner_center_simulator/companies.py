@@ -1,4 +1,4 @@
-"""The customers of the simulated world: names and domains, computed from a number and found again by domain.
+"""The customers of the simulated world: names and domains, computed from an index and found again by domain.
 
 Not here: a company's mail (`mail_setups`), its referrals (`payloads`).
 """
@@ -18,23 +18,22 @@ from partner_center_simulator.seeded_random import Draw
 VOCABULARY: Final[Mapping[str, Any]] = json.loads(
     files("partner_center_simulator").joinpath("data/vocabulary.json").read_text(encoding="utf-8")
 )
-"""The words of the world: data/vocabulary.json."""
+"""The words that names and payloads are made of: data/vocabulary.json."""
 
 _FOLD: Final = str.maketrans("ÇĞIİÖŞÜÂçğıiöşüâ", "cgiiosuacgiiosua")
-_SUFFIXES: Final = ((50, "com.tr"), (36, "com"), (6, "tr"), (4, "org.tr"), (2, "net"), (2, "gen.tr"))
+_SUFFIX_PERCENTS: Final = ((50, "com.tr"), (36, "com"), (6, "tr"), (4, "org.tr"), (2, "net"), (2, "gen.tr"))
 
 
 @lru_cache(maxsize=4096)
 def ascii_slug(text: str) -> str:
-    """Return the text as an ASCII host label without hyphens: Turkish letters folded, all else dropped."""
+    """Return the text as an ASCII host label: Turkish letters as ASCII ones, all but letters and digits removed."""
     return "".join(letter for letter in text.translate(_FOLD).lower() if letter.isascii() and letter.isalnum())
 
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """One customer. `domain` is registrable, lower-case, punycode; `unicode_domain` as a person would write it."""
+    """A customer. `domain` is registrable, lower-case, punycode; `unicode_domain` is how a person writes it."""
 
-    index: int
     name: str
     domain: str
     unicode_domain: str
@@ -44,17 +43,17 @@ class Company:
 
     @property
     def tenant_name(self) -> str:
-        """The first label of its `.onmicrosoft.com` name, should it have a tenant."""
+        """The first label of its `.onmicrosoft.com` name, if it has a tenant."""
         return tenant_name(self.domain)
 
 
 def tenant_name(domain: str) -> str:
-    """Return the `.onmicrosoft.com` label of a company domain."""
+    """Return the first label of the `.onmicrosoft.com` name for a company domain."""
     return domain.split(".", 1)[0].replace("-", "")[:27]
 
 
 class Companies:
-    """Company `k` of a seed, for any k; nothing is stored."""
+    """The companies of a seed, one for each index from 0. They are computed when needed; nothing is stored."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -66,18 +65,18 @@ class Companies:
         self._step = 1 + draw.below(self._count)
         while gcd(self._step, self._count) != 1:
             self._step += 1
-        self._back = pow(self._step, -1, self._count)
+        self._inverse_step = pow(self._step, -1, self._count)
 
     def company(self, index: int) -> Company:
         """Return the company of an index.
 
-        The pairs of words are used in an order that the seed gives, then again with a number after the name.
+        The seed decides the order of the (brand, sector) pairs. After the last pair they repeat with a number behind.
         """
-        generation, turn = divmod(index, self._count)
-        brand_at, sector_at = divmod((turn * self._step + self._shift) % self._count, len(self._sectors))
+        generation, place = divmod(index, self._count)
+        brand_at, sector_at = divmod((place * self._step + self._shift) % self._count, len(self._sectors))
         brand, sector = self._brands[brand_at], self._sectors[sector_at]
         draw = Draw(self._seed, "company", index)
-        suffix = draw.weighted(_SUFFIXES)
+        suffix = draw.weighted(_SUFFIX_PERCENTS)
         number = str(generation + 1) if generation else ""
         hyphen = "-" if draw.chance(8) else ""
         label = f"{ascii_slug(brand)}{hyphen}{ascii_slug(sector)}{number}"
@@ -92,7 +91,6 @@ class Companies:
         domain = f"{unicode_label}.{suffix}"
         ascii_domain = domain if domain.isascii() else idna.encode(domain).decode()
         return Company(
-            index=index,
             name=name,
             domain=ascii_domain,
             unicode_domain=domain,
@@ -102,7 +100,7 @@ class Companies:
         )
 
     def owner(self, domain: str) -> Company | None:
-        """Return the company whose domain this is (registrable, lower-case, punycode), else None."""
+        """Return the company that owns the domain (registrable, lower-case, punycode), or None."""
         label = domain.split(".", 1)[0]
         if label.startswith("xn--"):
             try:
@@ -110,21 +108,21 @@ class Companies:
             except idna.IDNAError:
                 return None
         slug = ascii_slug(label)
-        words = slug.rstrip("0123456789")
-        pair = self._pairs.get(words)
-        number = slug[len(words) :]
+        name = slug.rstrip("0123456789")
+        pair = self._pairs.get(name)
+        number = slug[len(name) :]
         if pair is None or number in ("0", "1") or number.startswith("0"):
             return None
-        turn = (pair - self._shift) * self._back % self._count
-        company = self.company((int(number) - 1 if number else 0) * self._count + turn)
+        place = (pair - self._shift) * self._inverse_step % self._count
+        company = self.company((int(number) - 1 if number else 0) * self._count + place)
         return company if company.domain == domain else None
 
     @cached_property
     def _pairs(self) -> dict[str, int]:
         width = len(self._sectors)
         return {
-            ascii_slug(brand) + ascii_slug(sector): at * width + sector_at
-            for at, brand in enumerate(self._brands)
+            ascii_slug(brand) + ascii_slug(sector): brand_at * width + sector_at
+            for brand_at, brand in enumerate(self._brands)
             for sector_at, sector in enumerate(self._sectors)
         }
 

@@ -1,22 +1,21 @@
-"""The control plane `/_sim/...`: what another process may ask of the simulator. JSON in, JSON out, loopback only.
+"""The control plane `/_sim/...`: how another process controls the simulator, in JSON over loopback.
 
-It gives HTTP access to the clock, the faults, the sign-in and the world. Not here: what these do.
+Not here: what the requests change (`clock`, `faults`, `entra`, `world`).
 
-    GET  /_sim/state           clock, switches, locations of the role, sign-in codes that wait, counters
+    GET  /_sim/state           clock, switches, locations of the role, pending sign-in codes, counters
     POST /_sim/clock           {"set": "2026-01-31T09:30:00Z"} or {"advance": 600} and/or {"frozen": true}
     POST /_sim/faults          {"clear": true, "switches": {"slow_seconds": 2, "dns": "timeout"},
                                 "plan": [{"fault": "throttled", "times": 3, "after": 1, "retry_after": 5}],
-                                "plan_token": [{"fault": "slow_down"}]}; names and values as in `faults`
+                                "plan_token": [{"fault": "slow_down"}]}; names and values: see `faults`
     POST /_sim/sign-in         {"user_code": "ABCDEFGHJ", "approve": true}
-    POST /_sim/referrals       {"changes": {"details/dealValue": 5}}: a new referral, now
-    POST /_sim/referrals/{id}  {"changes": {...}}: change one, now
+    POST /_sim/referrals       {"changes": {"details/dealValue": 5}}: create a referral
+    POST /_sim/referrals/{id}  {"changes": {...}}: change a referral
 
-Each POST answers with the state, the last two with the referral.
+The last two requests return the referral, the others the state.
 """
 
 from collections.abc import Callable
 from dataclasses import fields
-from datetime import datetime
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar, get_type_hints
 
@@ -44,7 +43,7 @@ class _ClockBody(_Strict):
     frozen: bool | None = None
 
 
-class _Plan(_Strict):
+class _HttpPlan(_Strict):
     fault: HttpFault
     times: PositiveInt = 1
     after: int = 0
@@ -64,14 +63,14 @@ _SWITCH_TYPES: Final[dict[str, Any]] = {
     for each in fields(Faults)
     if not each.name.startswith("_")
 }
-_SWITCH_FIELDS: Final[dict[str, Any]] = {name: (kind, None) for name, kind in _SWITCH_TYPES.items()}
-_Switches = create_model("_Switches", __base__=_Strict, **_SWITCH_FIELDS)
+_SWITCH_DEFAULTS: Final[dict[str, Any]] = {name: (kind, None) for name, kind in _SWITCH_TYPES.items()}
+_Switches = create_model("_Switches", __base__=_Strict, **_SWITCH_DEFAULTS)
 
 
 class _FaultsBody(_Strict):
     clear: bool = False
     switches: dict[str, Any] = {}
-    plan: list[_Plan] = []
+    plan: list[_HttpPlan] = []
     plan_token: list[_TokenPlan] = []
 
 
@@ -85,7 +84,7 @@ class _ReferralBody(_Strict):
 
 
 class Control:
-    """The control plane of one simulator."""
+    """The control plane of a simulator. `counters` returns what `/_sim/state` adds: requests and DNS questions."""
 
     def __init__(
         self,
@@ -102,7 +101,7 @@ class Control:
         self._counters = counters
 
     def routes(self) -> list[Route]:
-        """Return the control plane's addresses."""
+        """Return the routes of the control plane."""
         return [
             Route("/_sim/state", self._state, methods=["GET"]),
             Route("/_sim/clock", self._set_clock, methods=["POST"]),
@@ -113,7 +112,7 @@ class Control:
         ]
 
     async def _state(self, request: Request) -> Response:
-        return _refusal(request) or self._answer()
+        return _refusal(request) or self._state_response()
 
     async def _set_clock(self, request: Request) -> Response:
         body = await _read(request, _ClockBody)
@@ -127,7 +126,7 @@ class Control:
             self._clock.advance(body.advance)
         if body.frozen is False:
             self._clock.resume()
-        return self._answer()
+        return self._state_response()
 
     async def _set_faults(self, request: Request) -> Response:
         body = await _read(request, _FaultsBody)
@@ -145,7 +144,7 @@ class Control:
             self._faults.plan(**dict(plan))
         for token_plan in body.plan_token:
             self._faults.plan_token(**dict(token_plan))
-        return self._answer()
+        return self._state_response()
 
     async def _sign_in(self, request: Request) -> Response:
         body = await _read(request, _SignInBody)
@@ -155,7 +154,7 @@ class Control:
             (self._entra.approve if body.approve else self._entra.deny)(body.user_code)
         except KeyError:
             return JSONResponse({"error": "that code is not known, has expired or was used"}, 404)
-        return self._answer()
+        return self._state_response()
 
     async def _create(self, request: Request) -> Response:
         return await self._write(request, self._world.create)
@@ -175,11 +174,11 @@ class Control:
         except KeyError:
             return JSONResponse({"error": "no such referral"}, 404)
 
-    def _answer(self) -> Response:
+    def _state_response(self) -> Response:
         switches = {name: getattr(self._faults, name) for name in _SWITCH_TYPES}
         return JSONResponse(
             {
-                "now": _text(self._clock.now()),
+                "now": self._clock.now().isoformat().replace("+00:00", "Z"),
                 "frozen": self._clock.frozen,
                 "referrals": self._world.count(),
                 "locations": self._world.payloads.locations,
@@ -190,12 +189,8 @@ class Control:
         )
 
 
-def _text(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
-
-
 def _refusal(request: Request) -> Response | None:
-    """Only this machine may ask, and no web page: a page can send JSON elsewhere only with leave (CORS)."""
+    """Return an error for a request from another machine or from a web page, which cannot send JSON without CORS."""
     if request.client is None or not ip_address(request.client.host).is_loopback:
         return JSONResponse({"error": "loopback only"}, 403)
     if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":

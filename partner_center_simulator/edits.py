@@ -1,10 +1,9 @@
-"""What POST, PATCH and PUT may write: pure rules over rows (partner_center_api.md, sections 3.5 and 6).
+"""What POST, PATCH and PUT may write: rules without side effects (partner_center_api.md, sections 3.5 and 6).
 
-Required fields, the paths of a JSON Patch, states and how they follow each other. Not here: HTTP (`referrals`),
-storing (`world`).
+Not here: HTTP (`referrals`), storing (`world`).
 
-Where the documents say nothing: unknown keys and nulls of a body are dropped; PUT leaves alone what its body does not
-name; a registration may be added to a closed deal that was won, for that is when it is made.
+Where Microsoft's documents say nothing: unknown keys and nulls of a body are ignored; PUT keeps the fields that its
+body does not name; a registration may be added to a won deal although it is closed.
 """
 
 from collections.abc import Mapping
@@ -25,23 +24,20 @@ SUBSTATUSES: Final[Mapping[str, frozenset[str]]] = {
 }
 """Which substatus is allowed in which status."""
 
-FOLLOWS: Final[Mapping[str, frozenset[str]]] = {
+NEXT_STATUSES: Final[Mapping[str, frozenset[str]]] = {
     "New": frozenset({"New", "Active", "Closed"}),
     "Active": frozenset({"Active", "Closed"}),
     "Closed": frozenset(),
 }
-"""What a status may become; a closed referral is not edited at all."""
+"""The statuses that may follow a status. A closed referral cannot be edited."""
 
-
-MICROSOFTS_SIDE: Final[Payload] = {"organizationId": MICROSOFT, "organizationName": "Microsoft"}
-"""What sets Microsoft's record of an engagement apart from the partner's (section 3.3)."""
+MICROSOFT_FIELDS: Final[Payload] = {"organizationId": MICROSOFT, "organizationName": "Microsoft"}
+"""The fields in which Microsoft's record of an engagement differs from the partner's (section 3.3)."""
 
 
 def _number(value: object) -> object:
-    """Read a text as a number: samples of PATCH send a deal's value so."""
-    if isinstance(value, str):
-        return float(value)
-    return value
+    """Convert a text to a number: Microsoft's samples of PATCH send a deal's value as text."""
+    return float(value) if isinstance(value, str) else value
 
 
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
@@ -217,7 +213,7 @@ def _is_model(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-_KINDS: Final[Mapping[str, Any]] = {
+_PATCHABLE_TYPES: Final[Mapping[str, Any]] = {
     "/campaignId": _TEXT,
     "/consent/consentToShareReferralWithMicrosoftSellers": bool,
     "/customerProfile/team": list[_Member],
@@ -250,11 +246,11 @@ _KINDS: Final[Mapping[str, Any]] = {
     f"{_MARKETPLACE}/isMarketplaceTransacted": bool,
     f"{_MARKETPLACE}/marketplaceTransactionDateTime": str,
 }
-_PATHS: Final = {
+_PATCHABLE: Final = {
     path: TypeAdapter[Any](kind, config=None if _is_model(kind) else _Part.model_config)
-    for path, kind in _KINDS.items()
+    for path, kind in _PATCHABLE_TYPES.items()
 }
-"""The paths that may be patched (section 3.5), each with the check of its value."""
+"""The paths that may be patched (section 3.5), each with the validator of its value."""
 
 
 def read_body(body: object) -> Payload:
@@ -265,99 +261,99 @@ def read_body(body: object) -> Payload:
         raise _invalid_value(error) from None
 
 
-def created(body: Payload, skeleton: Payload, now: str) -> Payload:
-    """Return the partner's new referral: its deals come back accepted, whatever state was sent (section 6).
+def new_referral(body: Payload, server_fields: Payload, now: str) -> Payload:
+    """Return the partner's new referral: always accepted, whatever state was sent (section 6).
 
-    `skeleton` has what the server sets: ids, organization, links, instants. `now` is an instant's text.
+    `server_fields` are those that the server sets: ids, organization, links, instants. `now` is an instant's text.
     """
     state = {"status": "Active", "substatus": "Accepted", "acceptedDateTime": now, "direction": "Outgoing"}
-    return skeleton | body | state | {"engagementId": body.get("engagementId") or skeleton["engagementId"]}
+    engagement = {"engagementId": body.get("engagementId") or server_fields["engagementId"]}
+    return server_fields | body | state | engagement
 
 
-def shared_with_microsoft(body: Payload) -> bool:
-    """Whether the target is Microsoft's side, so that the engagement has a twin record there (section 3.3)."""
+def is_shared_with_microsoft(body: Payload) -> bool:
+    """Say whether the target is Microsoft, so that the engagement has a second record there (section 3.3)."""
     return any(target.get("id") == MICROSOFT for target in body.get("target") or ())
 
 
-def replaced(row: Payload, body: Payload, now: str, *, conflict: int = 400) -> Payload:
-    """Return the row after a PUT of `body` (see `read_body`). Raises ApiError: 400, or `conflict` for a state."""
+def apply_put(row: Payload, body: Payload, now: str, *, conflict: int) -> Payload:
+    """Return the row after a PUT of `body` (see `read_body`). Raises ApiError: 400, or `conflict` for a wrong state."""
     if body.get("engagementId", row["engagementId"]) != row["engagementId"]:
         raise invalid("A referral stays in its engagement.")
     after = row | body
-    for field in ("status", "substatus"):  # an empty state is no state
+    for field in ("status", "substatus"):  # an empty text counts as not sent
         after[field] = body.get(field) or row.get(field)
-    return _moved_on(row, after, now, conflict)
+    return _with_state_instants(row, after, now, conflict)
 
 
-def patched(row: Payload, document: object, now: str, *, conflict: int = 400) -> Payload:
-    """Return the row after a JSON Patch, all of it or nothing. Raises ApiError: 400, or `conflict` for a state."""
+def apply_patch(row: Payload, document: object, now: str, *, conflict: int) -> Payload:
+    """Return the row after all operations of a JSON Patch. Raises ApiError: 400, or `conflict` for a wrong state."""
     try:
         operations = _OPERATIONS.validate_python(document)
     except ValidationError as error:
         raise _invalid_value(error) from None
     after = deepcopy(row)
     for operation in operations:
-        if operation.path not in _PATHS:
+        if operation.path not in _PATCHABLE:
             raise invalid("The path cannot be patched.")
         try:
-            value = _PATHS[operation.path].validate_python(operation.value)
+            value = _PATCHABLE[operation.path].validate_python(operation.value)
         except ValidationError as error:
             raise _invalid_value(error) from None
-        _apply(after, operation.op, operation.path, _plain(value), now)
+        _apply(after, operation.op, operation.path, _as_json(value), now)
     only_registrations = all(operation.path.startswith("/registrations/") for operation in operations)
     if only_registrations and row.get("substatus") == "Won":
         return after
-    return _moved_on(row, after, now, conflict)
+    return _with_state_instants(row, after, now, conflict)
 
 
 def _apply(row: Payload, op: str, path: str, value: Any, now: str) -> None:
     *steps, last = path[1:].split("/")
-    place: Any = row
-    for at, step in enumerate(steps):
-        if isinstance(place, list):
-            if not place:
+    node: Any = row
+    for step, next_step in zip(steps, (*steps, last)[1:], strict=True):
+        if isinstance(node, list):
+            if not node:
                 raise invalid("There is no registration to patch.")
-            place = place[int(step)]
+            node = node[int(step)]
             continue
-        following = steps[at + 1] if at + 1 < len(steps) else last
-        if place.get(step) is None:
-            place[step] = [] if following in ("-", "0") else {}
-        place = place[step]
+        if node.get(step) is None:
+            node[step] = [] if next_step in ("-", "0") else {}
+        node = node[step]
     if last != "-":
-        place[last] = value
+        node[last] = value
         return
     if op != "add":
         raise invalid("Only 'add' can append to a list.")
     if path == "/registrations/-":
         value = value | {
-            "id": guid("registration", row["id"], len(place)),
+            "id": guid("registration", row["id"], len(node)),
             "registrationDateTime": now,
             "status": "ReviewPending",
             "statusHistory": {"reviewPendingDateTime": now},
         }
         row["registrationStatus"] = "ReviewPending"
-    place.append(value)
+    node.append(value)
 
 
-def _moved_on(before: Payload, after: Payload, now: str, conflict: int) -> Payload:
-    """Return the row with the instants that its state brings, if the state may follow the one before."""
-    was, status = before.get("status", ""), after.get("status", "")
-    if status not in FOLLOWS.get(was, ()) or after.get("substatus") not in SUBSTATUSES[status]:
+def _with_state_instants(before: Payload, after: Payload, now: str, conflict: int) -> Payload:
+    """Return the changed row with the instants of its state. Raises ApiError if the state may not follow."""
+    old_status, status = before.get("status", ""), after.get("status", "")
+    if status not in NEXT_STATUSES.get(old_status, ()) or after.get("substatus") not in SUBSTATUSES[status]:
         raise ApiError(conflict, "invalidRequest", "The referral's status and substatus do not allow this change.")
-    if status == "Active" and was != "Active":
+    if status == "Active" and old_status != "Active":
         after |= {"acceptedDateTime": now, "expirationDateTime": None}
     if status == "Closed":
         after |= {"closedDateTime": now}
     return after
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(by_alias=True, exclude_none=True)
-    return [_plain(each) for each in value] if isinstance(value, list) else value
+    return [_as_json(each) for each in value] if isinstance(value, list) else value
 
 
 def _invalid_value(error: ValidationError) -> ApiError:
     first = error.errors(include_url=False, include_input=False)[0]
-    place = "/".join(str(step) for step in first["loc"]) or "body"
-    return invalid(f"{place}: {first['msg']}"[:1024])
+    path = "/".join(str(step) for step in first["loc"]) or "body"
+    return invalid(f"{path}: {first['msg']}"[:1024])

@@ -2,7 +2,7 @@
 
 Not here: the Referrals API, which takes the tokens (`referrals`).
 
-Tokens carry their own claims and a signature made from the world's seed, so a restarted simulator still knows them.
+A token holds its claims and a signature with a key from the world's seed, so a restarted simulator accepts it, too.
 """
 
 import base64
@@ -32,15 +32,16 @@ AUDIENCE: Final = "https://api.partner.microsoft.com"
 USER: Final = "entegrasyon@ornekpartner.com.tr"
 """The account that signs in."""
 
-REFRESH_TOKEN_SECONDS: Final = 90 * 86_400
-DEVICE_CODE_SECONDS: Final = 900
-DEVICE_CODE_INTERVAL: Final = 5
-AUTHORIZATION_CODE_SECONDS: Final = 600
+_REFRESH_TOKEN_SECONDS: Final = 90 * 86_400
+_DEVICE_CODE_SECONDS: Final = 900
+_DEVICE_CODE_INTERVAL: Final = 5
+"""Seconds that a client waits between two polls."""
+_AUTHORIZATION_CODE_SECONDS: Final = 600
 
 _USER_CODE_LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ23456789"
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 
-_NUMBERS: Final[Mapping[str, tuple[int, str]]] = {
+_AADSTS: Final[Mapping[str, tuple[int, str]]] = {
     "authorization_pending": (70016, "OAuth 2.0 device flow error. Authorization is pending. Continue polling."),
     "slow_down": (70016, "The client polls too often."),
     "authorization_declined": (65004, "User declined to consent to access the app."),
@@ -60,11 +61,12 @@ _NUMBERS: Final[Mapping[str, tuple[int, str]]] = {
     "unsupported_grant_type": (70003, "The app requested an unsupported grant type."),
     "invalid_request": (900144, "The request body lacks a required parameter."),
 }
+"""The AADSTS number and the text of each OAuth error (section 1.5)."""
 
 
 @dataclass(slots=True)
-class DeviceCode:
-    """One sign-in under way. `state` is pending, approved, denied or used; `expires` in ticks."""
+class _DeviceCode:
+    """A sign-in by device code. `state` is pending, approved, denied or used; `expires` is in ticks."""
 
     user_code: str
     device_code: str
@@ -74,8 +76,8 @@ class DeviceCode:
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorizationCode:
-    """A browser's sign-in that the app may redeem once: with the verifier of `challenge`, before `expires` (ticks)."""
+class _AuthorizationCode:
+    """A sign-in by browser. The app may redeem it once, with the verifier of `challenge`, before `expires` (ticks)."""
 
     scope: str
     redirect_uri: str
@@ -87,7 +89,7 @@ class AuthorizationCode:
 class Entra:
     """The sign-in service of one tenant with one app registration and one user.
 
-    `tenant_of` gives the tenant id of a customer's domain, or None. `base_url` is set once the port is known.
+    `tenant_of` returns the tenant id of a customer's domain, or None. `base_url` must be set when the port is known.
     """
 
     def __init__(
@@ -96,46 +98,49 @@ class Entra:
         self.tenant_id = guid(seed, "own tenant")
         self.client_id = guid(seed, "app registration")
         self.base_url = "https://localhost"
-        self.device_code_interval = DEVICE_CODE_INTERVAL
+        self.device_code_interval = _DEVICE_CODE_INTERVAL
         self._user_id = guid(seed, "service account")
         self._key = f"simulator {seed}".encode()
         self._clock = clock
         self._faults = faults
         self._tenant_of = tenant_of
-        self._codes: dict[str, DeviceCode] = {}
-        self._authorizations: dict[str, AuthorizationCode] = {}
+        self._device_codes: dict[str, _DeviceCode] = {}
+        self._authorization_codes: dict[str, _AuthorizationCode] = {}
         self._revoked_at = 0
 
-    # What a person at the sign-in page does
+    # What a person does at the sign-in page
 
     def approve(self, user_code: str) -> None:
-        """Sign in and allow. Raises KeyError for a code that is unknown, expired or used."""
-        self._pending(user_code).state = "approved"
+        """Sign in with a device code. Raises KeyError for a code that is unknown, expired or used."""
+        self._pending_code(user_code).state = "approved"
 
     def deny(self, user_code: str) -> None:
-        """Refuse. Raises KeyError for a code that is unknown, expired or used."""
-        self._pending(user_code).state = "denied"
+        """Decline a sign-in by device code. Raises KeyError for a code that is unknown, expired or used."""
+        self._pending_code(user_code).state = "denied"
 
     def pending_codes(self) -> list[str]:
-        """User codes that wait for a person, oldest first."""
-        now = self._clock.ticks()
-        return [code.user_code for code in self._codes.values() if code.state == "pending" and code.expires > now]
+        """Return the user codes that wait for a person, oldest first."""
+        return [code.user_code for code in self._pending()]
 
     def revoke_sessions(self) -> None:
-        """End every session: refresh tokens made until now are refused (AADSTS50173)."""
+        """End every session: refuse the refresh tokens issued until now (AADSTS50173)."""
         self._revoked_at = self._seconds() + 1
 
-    def _pending(self, user_code: str) -> DeviceCode:
+    def _pending(self) -> list[_DeviceCode]:
+        now = self._clock.ticks()
+        return [code for code in self._device_codes.values() if code.state == "pending" and code.expires > now]
+
+    def _pending_code(self, user_code: str) -> _DeviceCode:
         wanted = user_code.strip().upper()
-        for code in self._codes.values():
-            if code.user_code == wanted and code.state == "pending" and code.expires > self._clock.ticks():
+        for code in self._pending():
+            if code.user_code == wanted:
                 return code
         raise KeyError(user_code)
 
     # Tokens
 
     def issue(self, **claims: Any) -> str:
-        """Issue an access token for the Referrals API; `claims` override, None removes one. For tests of bad tokens."""
+        """Issue an access token for the Referrals API. `claims` replace its claims; None removes one."""
         now = self._seconds()
         payload = {
             "aud": AUDIENCE,
@@ -155,33 +160,33 @@ class Entra:
         return self._sign({name: value for name, value in payload.items() if value is not None})
 
     def claims(self, token: str) -> dict[str, Any] | None:
-        """Return the claims of a token of this service, expired ones included; None for anything else."""
+        """Return the claims of a token of this service, even an expired one; None for any other text."""
         try:
             signed, _, signature = token.rpartition(".")
-            payload = json.loads(_decoded(signed.split(".")[1])) if signed.count(".") == 1 else None
+            payload = json.loads(_from_base64url(signed.split(".")[1])) if signed.count(".") == 1 else None
         except (ValueError, binascii.Error):
             return None
-        good = isinstance(payload, dict) and hmac.compare_digest(signature.encode(), self._signature(signed).encode())
-        return payload if good else None
+        valid = isinstance(payload, dict) and hmac.compare_digest(signature.encode(), self._signature(signed).encode())
+        return payload if valid else None
 
     def _sign(self, payload: Mapping[str, Any]) -> str:
         header = {"typ": "JWT", "alg": "HS256", "kid": "simulator"}
-        signed = ".".join(_encoded(json.dumps(part).encode()) for part in (header, payload))
+        signed = ".".join(_to_base64url(json.dumps(part).encode()) for part in (header, payload))
         return f"{signed}.{self._signature(signed)}"
 
     def _signature(self, signed: str) -> str:
-        return _encoded(hmac.digest(self._key, signed.encode(), "sha256"))
+        return _to_base64url(hmac.digest(self._key, signed.encode(), "sha256"))
 
     def _seconds(self) -> int:
         return self._clock.ticks() // 10_000_000
 
-    def _tokens(self, scope: str, *, by_device_code: bool, nonce: str | None = None) -> Response:
-        """Answer with tokens. Renewed sign-ins stay marked with how they began (section 1.6, "Protocol tracked")."""
+    def _token_response(self, scope: str, *, by_device_code: bool, nonce: str | None = None) -> Response:
+        """Return tokens. The refresh token stores how the sign-in began (section 1.6, "Protocol tracked")."""
         now = self._seconds()
         refresh = {
             "kind": "refresh",
             "iat": now,
-            "exp": now + REFRESH_TOKEN_SECONDS,
+            "exp": now + _REFRESH_TOKEN_SECONDS,
             "jti": secrets.token_hex(8),
             "by_device_code": by_device_code,
         }
@@ -199,9 +204,8 @@ class Entra:
             "ver": "2.0",
         } | ({} if nonce is None else {"nonce": nonce})
         client_info = json.dumps({"uid": self._user_id, "utid": self.tenant_id})
-        # Entra echoes both forms; with the first alone MSAL would miss its own cache at the next call (section 8).
+        # Entra returns both forms; with the first alone MSAL would not find its cached token again (section 8).
         granted = f"{AUDIENCE}/user_impersonation {AUDIENCE}/.default"
-        asked = scope.split()
         return JSONResponse(
             {
                 "token_type": "Bearer",
@@ -210,29 +214,29 @@ class Entra:
                 "ext_expires_in": self._faults.token_lifetime_seconds,
                 "access_token": self.issue(),
                 "refresh_token": self._sign(refresh),
-                "client_info": _encoded(client_info.encode()),
+                "client_info": _to_base64url(client_info.encode()),
             }
-            | ({"id_token": self._sign(identity)} if "openid" in asked else {}),
+            | ({"id_token": self._sign(identity)} if "openid" in scope.split() else {}),
             headers={"Cache-Control": "no-store"},
         )
 
     # HTTP
 
     def routes(self) -> list[Route]:
-        """Return the sign-in service's addresses."""
+        """Return the routes of the sign-in service."""
         return [
             Route("/{tenant}/v2.0/.well-known/openid-configuration", self._metadata),
             Route("/{tenant}/.well-known/openid-configuration", self._metadata),
             Route("/{tenant}/oauth2/v2.0/authorize", self._authorize),
             Route("/{tenant}/oauth2/v2.0/devicecode", self._device_code, methods=["POST"]),
             Route("/{tenant}/oauth2/v2.0/token", self._token, methods=["POST"]),
-            Route("/device", self._page, methods=["GET", "POST"]),
+            Route("/device", self._device_page, methods=["GET", "POST"]),
         ]
 
     async def _metadata(self, request: Request) -> Response:
-        asked = request.path_params["tenant"].lower()
-        own = asked in (self.tenant_id, "organizations", "common", "ornekpartner.com.tr")
-        tenant_id = self.tenant_id if own else self._tenant_of(asked)
+        tenant = request.path_params["tenant"].lower()
+        own = tenant in (self.tenant_id, "organizations", "common", "ornekpartner.com.tr")
+        tenant_id = self.tenant_id if own else self._tenant_of(tenant)
         if tenant_id is None:
             return self._error("invalid_tenant")
         base = f"{self.base_url}/{tenant_id}"
@@ -266,37 +270,37 @@ class Entra:
         return None
 
     async def _authorize(self, request: Request) -> Response:
-        """Return the sign-in page of a browser, whose person signs in at once: the answer goes to `redirect_uri`.
+        """Sign the person at a browser in at once and send the result to `redirect_uri`.
 
-        What the app itself got wrong is shown here instead, as Entra does it.
+        Like Entra, it shows an error in the app's own request here, and does not send it to `redirect_uri`.
         """
-        asked = dict(request.query_params)
-        refusal = self._refusal(request.path_params["tenant"], asked)
+        query = dict(request.query_params)
+        refusal = self._refusal(request.path_params["tenant"], query)
         if refusal is not None:
             return refusal
-        redirect_uri = asked.get("redirect_uri", "")
-        where = urlsplit(redirect_uri)  # a loopback address of an app on this machine, whatever its port
-        if where.scheme != "http" or where.hostname not in ("localhost", "127.0.0.1"):
+        redirect_uri = query.get("redirect_uri", "")
+        address = urlsplit(redirect_uri)  # an app on this machine: loopback, on any port
+        if address.scheme != "http" or address.hostname not in ("localhost", "127.0.0.1"):
             return self._error("invalid_request", number=50011)
-        if asked.get("response_type") != "code" or asked.get("code_challenge_method") != "S256":
+        if query.get("response_type") != "code" or query.get("code_challenge_method") != "S256":
             return self._error("invalid_request")
         if self._faults.consent_declined:
-            number, text = _NUMBERS["access_denied"]
-            answer = {"error": "access_denied", "error_description": f"AADSTS{number}: {text}"}
+            number, text = _AADSTS["access_denied"]
+            result = {"error": "access_denied", "error_description": f"AADSTS{number}: {text}"}
         else:
             code = secrets.token_urlsafe(48)
-            self._authorizations[code] = AuthorizationCode(
-                scope=asked.get("scope", ""),
+            self._authorization_codes[code] = _AuthorizationCode(
+                scope=query.get("scope", ""),
                 redirect_uri=redirect_uri,
-                challenge=asked.get("code_challenge", ""),
-                nonce=asked.get("nonce"),
-                expires=self._clock.ticks() + AUTHORIZATION_CODE_SECONDS * 10_000_000,
+                challenge=query.get("code_challenge", ""),
+                nonce=query.get("nonce"),
+                expires=self._clock.ticks() + _AUTHORIZATION_CODE_SECONDS * 10_000_000,
             )
-            answer = {"code": code}
-        answer |= {"state": asked["state"]} if "state" in asked else {}
-        if asked.get("response_mode") == "form_post":
-            return _form_post(redirect_uri, answer)
-        return RedirectResponse(f"{redirect_uri}?{urlencode(answer)}", HTTPStatus.FOUND)
+            result = {"code": code}
+        result |= {"state": query["state"]} if "state" in query else {}
+        if query.get("response_mode") == "form_post":
+            return _form_post(redirect_uri, result)
+        return RedirectResponse(f"{redirect_uri}?{urlencode(result)}", HTTPStatus.FOUND)
 
     async def _device_code(self, request: Request) -> Response:
         form = await _form(request)
@@ -306,20 +310,20 @@ class Entra:
         scope = form.get("scope", "")
         if not any(part.startswith(f"{AUDIENCE}/") for part in scope.split()):
             return self._error("invalid_scope")
-        code = DeviceCode(
+        code = _DeviceCode(
             user_code="".join(secrets.choice(_USER_CODE_LETTERS) for _ in range(9)),
             device_code=secrets.token_urlsafe(48),
             scope=scope,
-            expires=self._clock.ticks() + DEVICE_CODE_SECONDS * 10_000_000,
+            expires=self._clock.ticks() + _DEVICE_CODE_SECONDS * 10_000_000,
         )
-        self._codes[code.device_code] = code
+        self._device_codes[code.device_code] = code
         address = f"{self.base_url}/device"
         return JSONResponse(
             {
                 "user_code": code.user_code,
                 "device_code": code.device_code,
                 "verification_uri": address,
-                "expires_in": DEVICE_CODE_SECONDS,
+                "expires_in": _DEVICE_CODE_SECONDS,
                 "interval": self.device_code_interval,
                 "message": f"To sign in, use a web browser to open the page {address} and enter the code "
                 f"{code.user_code} to authenticate.",
@@ -331,10 +335,10 @@ class Entra:
         refusal = self._refusal(request.path_params["tenant"], form)
         if refusal is not None:
             return refusal
-        met = self._faults.next_token()
-        if met is not None:
+        due = self._faults.next_token()
+        if due is not None:
             statuses = {TokenFault.UNAVAILABLE: 503, TokenFault.INVALID_CLIENT: 401}
-            return self._error(met.fault.value, status=statuses.get(met.fault, 400), number=met.number)
+            return self._error(due.fault.value, status=statuses.get(due.fault, 400), number=due.number)
         match form.get("grant_type"):
             case grant if grant == _DEVICE_GRANT:
                 return self._redeem_device_code(form)
@@ -346,7 +350,7 @@ class Entra:
                 return self._error("unsupported_grant_type")
 
     def _redeem_device_code(self, form: Mapping[str, str]) -> Response:
-        code = self._codes.get(form.get("device_code", ""))
+        code = self._device_codes.get(form.get("device_code", ""))
         if code is None:
             return self._error("bad_verification_code")
         if code.state == "used":
@@ -360,18 +364,18 @@ class Entra:
         if self._faults.device_code_blocked:
             return self._error("invalid_grant", number=53003, suberror="message_only")
         code.state = "used"
-        return self._tokens(code.scope, by_device_code=True)
+        return self._token_response(code.scope, by_device_code=True)
 
     def _redeem_authorization_code(self, form: Mapping[str, str]) -> Response:
-        code = self._authorizations.pop(form.get("code", ""), None)
+        code = self._authorization_codes.pop(form.get("code", ""), None)
         if code is None:
             return self._error("invalid_grant", number=54005)
         if code.expires <= self._clock.ticks():
             return self._error("invalid_grant", number=70008)
-        verified = _encoded(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
-        if form.get("redirect_uri") != code.redirect_uri or not hmac.compare_digest(verified, code.challenge):
+        challenge = _to_base64url(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
+        if form.get("redirect_uri") != code.redirect_uri or not hmac.compare_digest(challenge, code.challenge):
             return self._error("invalid_grant", number=501481)
-        return self._tokens(code.scope, by_device_code=False, nonce=code.nonce)
+        return self._token_response(code.scope, by_device_code=False, nonce=code.nonce)
 
     def _redeem_refresh_token(self, form: Mapping[str, str]) -> Response:
         claims = self.claims(form.get("refresh_token", ""))
@@ -386,38 +390,38 @@ class Entra:
         by_device_code = bool(claims.get("by_device_code"))
         if by_device_code and self._faults.device_code_blocked:
             return self._error("invalid_grant", number=530036, suberror="bad_token")
-        return self._tokens(form.get("scope", ""), by_device_code=by_device_code)
+        return self._token_response(form.get("scope", ""), by_device_code=by_device_code)
 
-    async def _page(self, request: Request) -> Response:
-        """Return the page where a person types the code: GET shows the form, POST `code` and `action` decides."""
+    async def _device_page(self, request: Request) -> Response:
+        """Show the page where a person enters the code (GET), or approve or deny it by the form's `action` (POST)."""
         if request.method == "GET":
-            return _html("", request.query_params.get("code", ""))
+            return _device_html("", request.query_params.get("code", ""))
         form = await _form(request)
         code = form.get("code", "")
         approve = form.get("action", "approve") != "deny"
         try:
             (self.approve if approve else self.deny)(code)
         except KeyError:
-            return _html("That code is not known, has expired or was used. Check it and try again.", code, 400)
+            return _device_html("That code is not known, has expired or was used. Check it and try again.", code, 400)
         done = "You have signed in to the local Microsoft." if approve else "You have declined the sign-in."
-        return _html(f"{done} You can close this window.")
+        return _device_html(f"{done} You can close this window.")
 
     def _error(
         self, error: str, *, status: int = 400, number: int | None = None, suberror: str | None = None
     ) -> Response:
-        usual, text = _NUMBERS[error]
-        code = number or usual
+        default_number, text = _AADSTS[error]
+        number = number or default_number
         stamp = self._clock.now().strftime("%Y-%m-%d %H:%M:%SZ")
         trace, correlation = guid("trace", secrets.token_hex(8)), guid("correlation", secrets.token_hex(8))
         body: dict[str, Any] = {
             "error": error,
-            "error_description": f"AADSTS{code}: {text}\r\nTrace ID: {trace}\r\nCorrelation ID: {correlation}\r\n"
+            "error_description": f"AADSTS{number}: {text}\r\nTrace ID: {trace}\r\nCorrelation ID: {correlation}\r\n"
             f"Timestamp: {stamp}",
-            "error_codes": [code],
+            "error_codes": [number],
             "timestamp": stamp,
             "trace_id": trace,
             "correlation_id": correlation,
-            "error_uri": f"{self.base_url}/error?code={code}",
+            "error_uri": f"{self.base_url}/error?code={number}",
         }
         if suberror is not None:
             body["suberror"] = suberror
@@ -425,21 +429,21 @@ class Entra:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """Return the fields of an urlencoded body (starlette's own reader wants python-multipart even for these)."""
+    """Return the fields of a URL-encoded body. Starlette's own parser needs python-multipart even for these."""
     fields = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
     return {name: values[0] for name, values in fields.items()}
 
 
-def _encoded(data: bytes) -> str:
+def _to_base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _decoded(text: str) -> bytes:
+def _from_base64url(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _form_post(address: str, fields: Mapping[str, str]) -> Response:
-    """Return a page that posts itself (OAuth 2.0 Form Post Response Mode)."""
+    """Return a page that posts the fields to an address (OAuth 2.0 Form Post Response Mode)."""
     inputs = "".join(
         f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
         for name, value in fields.items()
@@ -451,7 +455,7 @@ def _form_post(address: str, fields: Mapping[str, str]) -> Response:
     )
 
 
-def _html(message: str, code: str = "", status: int = HTTPStatus.OK) -> Response:
+def _device_html(message: str, code: str = "", status: int = HTTPStatus.OK) -> Response:
     form = f"""<form method="post" action="/device"><label>Code <input name="code" value="{html.escape(code)}" autofocus
  autocomplete="off" required></label> <button name="action" value="approve">Sign in</button>
  <button name="action" value="deny">Decline</button></form>"""

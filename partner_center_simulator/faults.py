@@ -1,7 +1,7 @@
 """The switches that make the local Microsoft misbehave (partner_center_api.md, sections 1.5, 2, 4, 7 and 9).
 
-Tests set them through `Simulator.faults`, other processes through `/_sim/faults`. Not here: carrying them out
-(`referrals`, `entra` and `dns` ask at each request).
+Tests set them through `Simulator.faults`, other processes through `/_sim/faults`. Not here: what a fault does
+(`referrals`, `paging`, `row_variants`, `entra` and `dns` read the switches at each request).
 """
 
 from dataclasses import dataclass, field, fields
@@ -15,10 +15,10 @@ from partner_center_simulator.odata import DateLiteral
 
 
 class HttpFault(StrEnum):
-    """One answer of the Referrals API that is not the right one."""
+    """A wrong answer of the Referrals API."""
 
     UNAUTHORIZED = "unauthorized"
-    """401 although the token is good."""
+    """401 although the token is valid."""
     MFA_REQUIRED = "mfa_required"
     """401 with code 900421."""
     FORBIDDEN = "forbidden"
@@ -42,23 +42,23 @@ class HttpFault(StrEnum):
     HTML = "html"
     """200 with an HTML page."""
     RESET = "reset"
-    """The connection is reset and nothing is answered."""
+    """The connection is reset without an answer."""
     CUT_OFF = "cut_off"
     """The connection ends in the middle of the body."""
     TRUNCATED = "truncated"
     """A complete answer whose JSON ends in the middle."""
     SKIPTOKEN_EXPIRED = "skiptoken_expired"
-    """400 for a $skiptoken that was good; other requests pass it by."""
+    """400 for a valid $skiptoken. A request without a $skiptoken does not use it up."""
 
 
 class TokenFault(StrEnum):
-    """One answer of the token endpoint that is not the right one; the value is the OAuth error (section 1.5)."""
+    """A wrong answer of the token endpoint. The value is the OAuth error (section 1.5)."""
 
     SLOW_DOWN = "slow_down"
     EXPIRED = "expired_token"
     DECLINED = "authorization_declined"
     ACCESS_DENIED = "access_denied"
-    """Declined, by the name of RFC 8628."""
+    """Declined, under the name that RFC 8628 gives it."""
     BAD_CODE = "bad_verification_code"
     INVALID_GRANT = "invalid_grant"
     INTERACTION_REQUIRED = "interaction_required"
@@ -69,7 +69,7 @@ class TokenFault(StrEnum):
 
 
 class CorruptRow(StrEnum):
-    """A row that breaks the contract; each is put into every page while it is on."""
+    """A row that breaks the contract. Each one that is switched on is added to every page."""
 
     NO_ID = "no_id"
     NUMBER_ID = "number_id"
@@ -84,9 +84,9 @@ class CorruptRow(StrEnum):
     HUGE_NUMBER = "huge_number"
     """A deal value of 400 digits."""
     TOO_DEEP = "too_deep"
-    """Objects within objects, 400 levels."""
+    """Objects nested 400 levels deep."""
     NOT_AN_OBJECT = "not_an_object"
-    """A text where a referral should be."""
+    """A text instead of a referral."""
 
 
 class IdsShape(StrEnum):
@@ -99,7 +99,7 @@ class IdsShape(StrEnum):
 
 
 class DateHeader(StrEnum):
-    """What the `Date` header of an answer is."""
+    """The state of an answer's `Date` header."""
 
     RIGHT = "right"
     MISSING = "missing"
@@ -114,11 +114,11 @@ class DnsFault(StrEnum):
     REFUSED = "refused"
     MALFORMED = "malformed"
     TRUNCATE = "truncate"
-    """UDP answers come empty with the TC bit: the question must be asked again over TCP."""
+    """UDP answers are empty and have the TC bit, so the client must ask again over TCP."""
 
 
 @dataclass(slots=True)
-class _Planned:
+class _Plan:
     fault: str
     after: int
     times: int
@@ -128,7 +128,7 @@ class _Planned:
 
 
 class DueFault(NamedTuple):
-    """A planned fault that a referral request has met; see `Faults.plan`."""
+    """A planned fault for the present referral request; see `Faults.plan`."""
 
     fault: HttpFault
     retry_after: int | str | None
@@ -136,7 +136,7 @@ class DueFault(NamedTuple):
 
 
 class DueTokenFault(NamedTuple):
-    """A planned fault that a token request has met; see `Faults.plan_token`."""
+    """A planned fault for the present token request; see `Faults.plan_token`."""
 
     fault: TokenFault
     number: int | None
@@ -144,105 +144,105 @@ class DueTokenFault(NamedTuple):
 
 @dataclass(slots=True)
 class Faults:
-    """All switches; each may be flipped at any moment, from any thread."""
+    """All switches. Each may be changed at any time and from any thread."""
 
-    # What Microsoft documents nowhere, so that it may be one or the other (sections 2, 9 and 10). Off is what the
-    # simulator assumes.
+    # Behaviour that Microsoft does not document (sections 2, 9 and 10). Off is what the simulator assumes.
     filter_updated_refused: bool = False
-    """400 for a $filter on `updatedDateTime`: only the 2019 table promises it."""
+    """400 for a $filter on `updatedDateTime`: only a table of 2019 documents it."""
     orderby_updated_refused: bool = False
-    """400 for $orderby on `updatedDateTime`: in 2019 only `createdDateTime` was named."""
+    """400 for $orderby on `updatedDateTime`: in 2019 only `createdDateTime` was documented."""
     top_is_total: bool = False
-    """$top is the most rows in all pages together, as in OData itself; pages have the server's default size."""
+    """$top limits the rows of all pages together, as in OData itself; pages have the server's default size."""
     count_is_total: bool = False
     """@odata.count is the number of matches, not of rows in the page."""
     largest_page: PositiveInt | None = None
-    """Rows in a page at most, whatever $top asks; None leaves it to the server's usual sizes."""
+    """Most rows in a page, whatever $top is; None is the server's usual limit."""
     skiptoken_lifetime_seconds: float = 3600.0
-    """How long a $skiptoken lives."""
+    """How long a $skiptoken is valid."""
     created_status_201: bool = False
     """POST answers 201 (the generic table of codes), not 200 (the definition)."""
     illegal_transition_409: bool = False
-    """A change of state that section 6 does not allow is 409, not 400."""
+    """409, not 400, for a change of state that section 6 does not allow."""
     client_request_id_required: bool = False
     """400 without a client-request-id: the header is documented as required."""
 
-    # What goes wrong, or differs from one answer to another.
+    # Faults, and forms that Microsoft is known to vary.
     role_missing: bool = False
     """Every referral request is 403."""
     mfa_missing: bool = False
     """Every referral request is 401 with code 900421."""
     app_only: bool = False
-    """Every token counts as one of an application without a user: 401."""
+    """Every token counts as an application's without a user: 401."""
     wrong_audience: bool = False
-    """Every token counts as one for another API: 401."""
+    """Every token counts as a token for another API: 401."""
     locations: frozenset[str] | None = None
-    """The locations that the account's role was given for: it sees only referrals that target one of them, without
-    any error; None is the entire company. `/_sim/state` lists the ids."""
+    """The locations of the account's role: it sees only referrals that target one of them, and gets no error. None is
+    the whole company. `/_sim/state` lists the ids."""
     date_literal: DateLiteral = DateLiteral.EITHER
-    """Which date literals $filter takes."""
+    """Which date literals $filter accepts."""
     slow_seconds: float = 0.0
     """Seconds that every referral request waits before it is answered."""
     next_link_plain: bool = False
-    """@odata.nextLink is the request's own https address with /engagements, not the documented http form without."""
+    """@odata.nextLink is https with /engagements, like the request, not the documented http form without it."""
     next_link_https: bool = False
-    """@odata.nextLink is https, though without /engagements."""
+    """@odata.nextLink is https, but without /engagements."""
     next_link_engagements: bool = False
-    """@odata.nextLink has /engagements, though over http."""
+    """@odata.nextLink has /engagements, but is http."""
     next_link_missing: bool = False
     """There is no @odata.nextLink although more rows follow."""
     next_link_back: bool = False
-    """@odata.nextLink of a page that a link led to leads back to the first page."""
+    """@odata.nextLink of any page but the first leads back to the first page."""
     next_link_foreign: bool = False
     """@odata.nextLink names another host."""
     next_link_loop: bool = False
-    """@odata.nextLink leads to the page it stands on."""
+    """@odata.nextLink leads to its own page."""
     offset_paging: bool = False
-    """A $skiptoken holds an offset, not a place in the order: rows that leave the filter, or move in the order, while
-    they are being paged shift unseen rows past the reader (section 2, quirk 5)."""
+    """A $skiptoken holds an offset, not a position in the order. A row that leaves the filter or moves in the order
+    during a scan then makes the reader miss other rows (section 2, quirk 5)."""
     touch_between_pages: bool = False
-    """Before a page that a link led to is read, the last row of the page before is updated, once in a scan."""
+    """Before each page but the first is read, the last row of the previous page is updated, at most once in a scan."""
     duplicate_pages: bool = False
-    """@odata.nextLink leads to each page once more before it goes on."""
+    """@odata.nextLink leads to each page twice."""
     reordered_rows: bool = False
-    """The rows of a page come in the opposite order."""
+    """The rows of a page are in the opposite order."""
     out_of_order_row: bool = False
-    """The first row of a page is held back and comes at the end of the next page."""
+    """The first row of a page is held back until the end of the next page."""
     late_visible_seconds: float = 0.0
-    """Lists show a row only so many seconds after its `updatedDateTime`; before, it is found by its id alone."""
+    """Seconds after its `updatedDateTime` before a row is in lists. Until then it is found only by its id."""
     duplicate_rows: bool = False
-    """The last row of a page comes again as the first of the next."""
+    """The last row of a page is repeated as the first of the next."""
     corrupt_rows: frozenset[CorruptRow] = frozenset()
     """Rows that break the contract, added to each page."""
     unknown_values: bool = False
-    """Rows carry a key and enumeration values that no document names."""
+    """Rows have a key and enumeration values that are not documented."""
     ids_shape: IdsShape | None = None
     """Every `customerProfile.ids` has this form."""
     padded_fractions: bool = False
-    """Every instant is printed with seven fraction digits, zeros included."""
+    """Every instant has seven fraction digits, zeros included."""
     html_names: bool = False
-    """Names of deals and customers have every letter that is not ASCII, and & < > and quotes, as HTML entities."""
+    """Names of deals and customers have HTML entities for every non-ASCII letter, & < > and quotes."""
     date_header: DateHeader = DateHeader.RIGHT
-    """What is wrong with the `Date` header."""
+    """The state of the `Date` header."""
     date_skew_seconds: float = 0.0
-    """How far the `Date` header is ahead of the server's clock, behind it when negative."""
+    """Seconds by which the `Date` header is ahead of the server's clock, or behind it if negative."""
     referral_user: bool = False
-    """The account is a Referral User: it sees only referrals in whose `team` it stands, without any error."""
+    """The account is a Referral User: it sees only referrals with its address in `team`, and gets no error."""
     token_lifetime_seconds: PositiveInt = 3599
-    """Seconds that an access token lives, by the server's clock."""
+    """Seconds that an access token is valid, by the server's clock."""
     refresh_blocked: bool = False
     """Conditional Access refuses every silent renewal (AADSTS53003)."""
     device_code_blocked: bool = False
-    """Conditional Access blocks device code flow: its sign-ins (AADSTS53003) and their renewals (AADSTS530036)."""
+    """Conditional Access blocks device code flow: sign-in (AADSTS53003) and later renewal (AADSTS530036)."""
     consent_declined: bool = False
-    """The person at the browser's sign-in page declines what the app asks for (AADSTS65004)."""
+    """The person at the browser declines what the app asks for (AADSTS65004)."""
     public_client_off: bool = False
     """The app registration does not allow public client flows (AADSTS7000218)."""
     dns: DnsFault | None = None
-    """What the name server does with every question."""
+    """The fault of every DNS question."""
     dns_names: dict[str, DnsFault] = field(default_factory=dict)
-    """What it does with questions for a name and the names below it."""
-    _planned: dict[str, list[_Planned]] = field(default_factory=lambda: {"http": [], "token": []})
+    """The fault of DNS questions for a name and the names below it."""
+    _http_plans: list[_Plan] = field(default_factory=list)
+    _token_plans: list[_Plan] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     def plan(
@@ -254,25 +254,25 @@ class Faults:
         retry_after: int | str | None = None,
         status: int | None = None,
     ) -> None:
-        """Answer `times` referral requests with `fault`, after `after` good ones.
+        """Answer `times` referral requests with `fault`, after `after` right answers. Plans follow each other.
 
-        `retry_after` is seconds, or "date" or "past" for a date one minute ahead of the server's clock or behind it,
-        or a text sent as it is; None sends no Retry-After header. `status` replaces the fault's own status: 423, 507
-        and the others of section 4. Plans run one behind the other.
+        `retry_after` is the Retry-After header: seconds, "date" for a date one minute ahead of the server's clock,
+        "past" for one a minute behind it, or any other text; None sends no header. `status` replaces the fault's own
+        status: 423, 507 and the others of section 4.
         """
         with self._lock:
-            self._planned["http"].append(_Planned(fault, after, times, retry_after, status))
+            self._http_plans.append(_Plan(fault, after, times, retry_after, status))
 
     def plan_token(self, fault: TokenFault, *, times: int = 1, after: int = 0, number: int | None = None) -> None:
-        """Answer `times` token requests with `fault`, after `after` good ones.
+        """Answer `times` token requests with `fault`, after `after` right answers.
 
         `number` replaces the fault's own AADSTS number (section 1.5 lists them).
         """
         with self._lock:
-            self._planned["token"].append(_Planned(fault, after, times, number=number))
+            self._token_plans.append(_Plan(fault, after, times, number=number))
 
     def clear(self) -> None:
-        """All switches off, all plans forgotten."""
+        """Switch everything off and remove all plans."""
         fresh = Faults()
         with self._lock:
             for each in fields(self):
@@ -282,36 +282,35 @@ class Faults:
     def next_http(self, *, has_skiptoken: bool) -> DueFault | None:
         """Return the fault planned for this referral request, if any, and count it as used."""
         with self._lock:
-            planned = self._planned["http"]
-            if planned and planned[0].fault == HttpFault.SKIPTOKEN_EXPIRED and not has_skiptoken:
+            plans = self._http_plans
+            if plans and plans[0].fault == HttpFault.SKIPTOKEN_EXPIRED and not has_skiptoken:
                 return None
-            taken = _take(planned)
-        return None if taken is None else DueFault(HttpFault(taken.fault), taken.retry_after, taken.status)
+            plan = _next_plan(plans)
+        return None if plan is None else DueFault(HttpFault(plan.fault), plan.retry_after, plan.status)
 
     def next_token(self) -> DueTokenFault | None:
         """Return the fault planned for this token request, if any, and count it as used."""
         with self._lock:
-            taken = _take(self._planned["token"])
-        return None if taken is None else DueTokenFault(TokenFault(taken.fault), taken.number)
+            plan = _next_plan(self._token_plans)
+        return None if plan is None else DueTokenFault(TokenFault(plan.fault), plan.number)
 
     def dns_fault(self, name: str) -> DnsFault | None:
-        """Return the fault of a question for `name` (lower-case, no dot at the end)."""
+        """Return the fault of a question for `name` (lower-case, no final dot), or None."""
         if self.dns is not None:
             return self.dns
-        if not self.dns_names:
-            return None
-        labels = name.split(".")
-        return next((found for at in range(len(labels)) if (found := self.dns_names.get(".".join(labels[at:])))), None)
+        while name and name not in self.dns_names:
+            name = name.partition(".")[2]
+        return self.dns_names.get(name)
 
 
-def _take(planned: list[_Planned]) -> _Planned | None:
-    if not planned:
+def _next_plan(plans: list[_Plan]) -> _Plan | None:
+    if not plans:
         return None
-    first = planned[0]
+    first = plans[0]
     if first.after > 0:
         first.after -= 1
         return None
     first.times -= 1
     if first.times <= 0:
-        planned.pop(0)
+        plans.pop(0)
     return first

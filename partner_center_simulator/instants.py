@@ -1,6 +1,6 @@
 """Instants as the Referrals API prints them, counted in ticks of 100 nanoseconds since 1970 (UTC).
 
-Written for the simulator alone: were it to read instants with the pipeline's own code, it would share its mistakes.
+The simulator has code of its own for this: with the pipeline's code it would repeat the pipeline's mistakes.
 """
 
 import re
@@ -29,7 +29,7 @@ def parse_ticks(text: str) -> int:
 
 
 def render_ticks(ticks: int) -> str:
-    """Print ticks as the API does: without a fraction that is zero, and without zeros at its end."""
+    """Print ticks as the API does: without zeros at the end of the fraction, and without a fraction of zero."""
     seconds, rest = divmod(ticks, TICKS_PER_SECOND)
     whole = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
     fraction = f"{rest:0{_TICK_DIGITS}d}".rstrip("0")
@@ -37,10 +37,10 @@ def render_ticks(ticks: int) -> str:
 
 
 def ticks_of(moment: datetime) -> int:
-    """Count the ticks up to an aware datetime."""
+    """Return the ticks of an aware datetime."""
     return (moment - _EPOCH) // timedelta(microseconds=1) * 10
 
 
 def datetime_of(ticks: int) -> datetime:
-    """Return the aware UTC datetime of ticks, cut to microseconds."""
+    """Return the aware UTC datetime of ticks, rounded down to microseconds."""
     return _EPOCH + timedelta(microseconds=ticks // 10)

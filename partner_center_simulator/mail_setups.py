@@ -1,7 +1,7 @@
-"""What DNS says about the companies of the world: one mail set-up per domain, drawn from the domain.
+"""The DNS records of the companies, their tenants and the mail providers (mail_signals.md).
 
-The records of a company's domain, of its tenant and of the mail providers' own names (mail_signals.md). Not here: how
-a zone is asked (`zone`), who the companies are (`companies`).
+The domain's name decides a company's mail set-up. Not here: zones in general (`zone`), who the companies are
+(`companies`).
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ class Mailbox(StrEnum):
     BROKEN = "name servers that fail"
 
 
-_SHARES: Final = (
+_MAILBOX_PERCENTS: Final = (
     (25, Mailbox.M365), (5, Mailbox.M365_NEW), (5, Mailbox.M365_GATEWAY), (9, Mailbox.GOOGLE),
     (1, Mailbox.GOOGLE_GATEWAY), (8, Mailbox.YANDEX), (3, Mailbox.ZOHO), (2, Mailbox.AMAZON), (1, Mailbox.SENDGRID),
     (1, Mailbox.MAILGUN), (17, Mailbox.HOSTING), (8, Mailbox.LOCAL), (2, Mailbox.LOCAL_M365), (3, Mailbox.GATEWAY),
@@ -50,6 +50,7 @@ _SHARES: Final = (
 )  # fmt: skip
 
 WITH_TENANT: Final = frozenset({Mailbox.M365, Mailbox.M365_NEW, Mailbox.M365_GATEWAY, Mailbox.LOCAL_M365})
+"""The set-ups of companies that have a tenant."""
 
 _GATEWAYS: Final = (
     ("mx1-eu1.ppe-hosted.com", "mx2-eu1.ppe-hosted.com"),
@@ -107,12 +108,12 @@ _DKIM_SELECTORS: Final = {
     Mailbox.LOCAL: "default",
 }
 
-# A 2048-bit key in length and alphabet, longer than one TXT piece.
 _KEY: Final = "v=DKIM1; k=rsa; p=" + "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA" * 8 + "QIDAQAB"
-_REVOKED: Final = "v=DKIM1; k=rsa; p="
+"""A DKIM key with the length of a 2048-bit key, so that it needs more than one TXT string."""
+_REVOKED_KEY: Final = "v=DKIM1; k=rsa; p="
 
-_NAMES: Final[Setup] = {
-    # Mail providers: what SPF includes and CNAMEs lead to.
+_SHARED_NAMES: Final[Setup] = {
+    # Mail providers: the targets of SPF includes and CNAMEs.
     "spf.protection.outlook.com": {"TXT": ["v=spf1 ip4:40.92.0.0/15 ip4:40.107.0.0/16 ip4:52.100.0.0/15 -all"]},
     "_spf.google.com": {"TXT": ["v=spf1 include:_netblocks.google.com include:_netblocks2.google.com ~all"]},
     "_netblocks.google.com": {"TXT": ["v=spf1 ip4:35.190.247.0/24 ip4:64.233.160.0/19 ~all"]},
@@ -130,7 +131,7 @@ _NAMES: Final[Setup] = {
     "autod.ha-autod.office.com": {"A": ["192.0.2.10"]},
     "enterpriseregistration.windows.net": {"A": ["192.0.2.11"]},
     "webdir.online.lync.com": {"A": ["192.0.2.12"]},
-    # Consumer mail, which belongs to nobody's company.
+    # Consumer mail.
     "gmail.com": {
         "MX": [(5, "gmail-smtp-in.l.google.com")],
         "TXT": ["v=spf1 redirect=_spf.google.com"],
@@ -148,10 +149,10 @@ _WILDCARDS: Final = (
     *(host.split(".", 1)[1] for hosts in _GATEWAYS for host in hosts),
     *(zone for _, zone in _HOSTERS),
 )  # fmt: skip
-"""Under these names every host has an address."""
+"""Every name below these has an address."""
 
-_OWN: Final = ("contoso.com", "fabrikam.com", "ornekpartner.com.tr")
-"""Domains of Microsoft's samples and of the partner: they have tenants too."""
+_SAMPLE_DOMAINS: Final = ("contoso.com", "fabrikam.com", "ornekpartner.com.tr")
+"""Domains of Microsoft's samples and of the partner. They have tenants, too."""
 
 _WILDCARD_ENDINGS: Final = tuple(f".{suffix}" for suffix in _WILDCARDS)
 
@@ -159,7 +160,7 @@ _TWO_LEVEL_SUFFIXES: Final = ("com.tr", "org.tr", "gen.tr")
 
 
 class WorldZone(Zone):
-    """The DNS of one world. Records that were added by hand come first."""
+    """The DNS zone of one world. Records added with `add` replace the computed ones of their name."""
 
     def __init__(self, seed: int, companies: Companies) -> None:
         super().__init__()
@@ -167,10 +168,10 @@ class WorldZone(Zone):
         self._companies = companies
         self._setup = lru_cache(maxsize=4096)(self._make_setup)
         self._mailbox = lru_cache(maxsize=4096)(self._draw_mailbox)
-        self.add(_NAMES)
+        self.add(_SHARED_NAMES)
 
     def mailbox(self, domain: str) -> Mailbox | None:
-        """Where the mail of a registrable domain of the world is; None for a domain that is not of the world."""
+        """Return where the mail of a registrable domain is, or None if no company of the world owns the domain."""
         return self._mailbox(domain)
 
     def tenant_of(self, domain: str) -> str | None:
@@ -181,27 +182,27 @@ class WorldZone(Zone):
         return guid(self._seed, "tenant", tenant_name(domain)) if self.mailbox(domain) in WITH_TENANT else None
 
     def _find(self, name: str) -> Mapping[str, tuple[str, ...]] | None:
-        found = super()._find(name)
-        return found if found is not None else self._setup(_registrable(name)).get(name) or _provider(name)
+        added = super()._find(name)
+        return added if added is not None else self._setup(_registrable(name)).get(name) or _provider_records(name)
 
     def _has_below(self, name: str) -> bool:
         if super()._has_below(name) or name in ("com", "net", "tr", *_TWO_LEVEL_SUFFIXES):
             return True
-        return any(each.endswith(f".{name}") for each in self._setup(_registrable(name)))
+        return any(known.endswith(f".{name}") for known in self._setup(_registrable(name)))
 
     def _fault(self, name: str) -> DnsFault | None:
-        known = super()._fault(name)
+        fault = super()._fault(name)
         domain = _registrable(name)
-        if known is not None or self.mailbox(domain) is not Mailbox.BROKEN:
-            return known
+        if fault is not None or self.mailbox(domain) is not Mailbox.BROKEN:
+            return fault
         return Draw(self._seed, "broken", domain).pick((DnsFault.SERVFAIL, DnsFault.SERVFAIL, DnsFault.TIMEOUT))
 
     def _draw_mailbox(self, domain: str) -> Mailbox | None:
-        if domain in _OWN:
+        if domain in _SAMPLE_DOMAINS:
             return Mailbox.M365
         if self._companies.owner(domain) is None:
             return None
-        return Draw(self._seed, "mailbox", domain).weighted(_SHARES)
+        return Draw(self._seed, "mailbox", domain).weighted(_MAILBOX_PERCENTS)
 
     def _make_setup(self, domain: str) -> dict[str, dict[str, tuple[str, ...]]]:
         mailbox = self.mailbox(domain)
@@ -215,8 +216,8 @@ def _registrable(name: str) -> str:
     return ".".join(labels[-3:] if ".".join(labels[-2:]) in _TWO_LEVEL_SUFFIXES else labels[-2:])
 
 
-def _provider(name: str) -> dict[str, tuple[str, ...]] | None:
-    """Names that exist under the mail providers' zones: mail hosts, and the keys that a tenant's CNAMEs lead to."""
+def _provider_records(name: str) -> dict[str, tuple[str, ...]] | None:
+    """Return the records of a name below the mail providers': an MX host, or the DKIM key that a CNAME leads to."""
     if "._domainkey." in name and name.endswith((".onmicrosoft.com", ".dkim.mail.microsoft")):
         return normalized({name: {"TXT": [_KEY]}})[name]
     if name.endswith(_WILDCARD_ENDINGS):
@@ -240,7 +241,7 @@ def _records(domain: str, mailbox: Mailbox, draw: Draw) -> Setup:
     if mailbox in WITH_TENANT:
         _tenant_names(setup, domain, mailbox, draw)
     elif mailbox in _DKIM_SELECTORS and draw.chance(65):
-        key = _REVOKED if draw.chance(8) else _KEY
+        key = _REVOKED_KEY if draw.chance(8) else _KEY
         setup[f"{_DKIM_SELECTORS[mailbox]}._domainkey.{domain}"] = {"TXT": [key]}
     if mailbox is not Mailbox.M365 and draw.chance(8):
         apex["TXT"].append(f"MS=ms{10_000_000 + draw.below(89_999_999)}")
@@ -254,7 +255,7 @@ def _records(domain: str, mailbox: Mailbox, draw: Draw) -> Setup:
 
 
 def _mail_hosts(setup: Setup, domain: str, mailbox: Mailbox, draw: Draw, hoster: str) -> str:
-    """Add the MX and the hosts it needs; returns the SPF mechanisms that fit."""
+    """Add the MX and the hosts that it needs. Return the SPF mechanisms that fit it."""
     apex = setup[domain]
     dashes = domain.replace(".", "-")
     outlook = "include:spf.protection.outlook.com"
@@ -286,10 +287,10 @@ def _mail_hosts(setup: Setup, domain: str, mailbox: Mailbox, draw: Draw, hoster:
             host = draw.weighted(((70, f"mail.{domain}"), (15, domain), (15, f"mx.{domain}")))
             apex["MX"] = [(10, host)]
             if host != domain:
-                reached = draw.weighted(((60, "address"), (25, "hoster"), (15, "nowhere")))
-                if reached == "address":
+                leads_to = draw.weighted(((60, "address"), (25, "hoster"), (15, "nothing")))
+                if leads_to == "address":
                     setup[host] = {"A": ["192.0.2.25"]}
-                elif reached == "hoster":
+                elif leads_to == "hoster":
                     setup[host] = {"CNAME": [hoster]}
             return f"mx a:{host} {outlook}" if mailbox is Mailbox.LOCAL_M365 else "mx a"
         case Mailbox.NULL_MX:
@@ -307,11 +308,11 @@ def _mail_hosts(setup: Setup, domain: str, mailbox: Mailbox, draw: Draw, hoster:
 
 def _tenant_names(setup: Setup, domain: str, mailbox: Mailbox, draw: Draw) -> None:
     tenant, dashes = tenant_name(domain), domain.replace(".", "-")
-    today = mailbox is Mailbox.M365_NEW or draw.chance(15)
-    home = f"{tenant}.{draw.pick('abcdefgh')}-v1.dkim.mail.microsoft" if today else f"{tenant}.onmicrosoft.com"
+    new_form = mailbox is Mailbox.M365_NEW or draw.chance(15)
+    zone = f"{tenant}.{draw.pick('abcdefgh')}-v1.dkim.mail.microsoft" if new_form else f"{tenant}.onmicrosoft.com"
     if mailbox is not Mailbox.M365 or draw.chance(70):
         for selector in ("selector1", "selector2"):
-            target = f"{selector}-{dashes}._domainkey.{home}"
+            target = f"{selector}-{dashes}._domainkey.{zone}"
             setup[f"{selector}._domainkey.{domain}"] = {"CNAME": [target]}
     if draw.chance(85):
         setup[f"autodiscover.{domain}"] = {"CNAME": ["autodiscover.outlook.com"]}
@@ -323,7 +324,7 @@ def _tenant_names(setup: Setup, domain: str, mailbox: Mailbox, draw: Draw) -> No
 
 
 def _spf(mechanisms: str, draw: Draw) -> list[str]:
-    """SPF records: mostly one, now and then none, two, or a broken one."""
+    """Draw the SPF records: mostly one, sometimes none, two, or a broken one."""
     end = draw.weighted(((45, " -all"), (40, " ~all"), (8, " ?all"), (7, "")))
     record = f"v=spf1 {mechanisms}".rstrip() + ("" if "redirect=" in mechanisms else end)
     return draw.weighted(

@@ -1,6 +1,6 @@
 """The part of OData that `GET /referrals` understands: $filter, $orderby (partner_center_api.md, sections 2 and 9).
 
-Parses the query text and matches one referral against it. Not here: finding referrals (`world`), HTTP (`referrals`).
+Not here: finding referrals (`world`), the other query options (`paging`).
 """
 
 import re
@@ -14,21 +14,21 @@ from partner_center_simulator.instants import parse_ticks
 
 
 class QueryError(ValueError):
-    """A query option that the server refuses with 400 invalidRequest. The message goes into the error body."""
+    """A query option that the server refuses with 400 invalidRequest. Its message goes into the error's body."""
 
 
 class DateLiteral(StrEnum):
-    """Which form of a date in $filter the server takes. Microsoft documents none (section 2, "Date literal")."""
+    """Which form of a date in $filter the server accepts. Microsoft documents none (section 2, "Date literal")."""
 
     EITHER = "either"
     BARE = "bare"
     QUOTED = "quoted"
     REFUSED = "refused"
-    """No filter on `updatedDateTime` or another date at all."""
+    """No filter on any date."""
 
 
 class Order(StrEnum):
-    """The two fields that $orderby knows."""
+    """The two fields that $orderby accepts."""
 
     CREATED = "createdDateTime"
     UPDATED = "updatedDateTime"
@@ -73,7 +73,7 @@ class Condition(Protocol):
     """A node of a parsed $filter."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether one referral (or one member of a collection) fulfils the condition."""
+        """Say whether one referral (or one member of a collection) fulfils the condition."""
         ...
 
 
@@ -88,7 +88,7 @@ def _value_at(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`path operator value`; the value of a date field is in ticks."""
+    """`path operator value`. The value of a date field is in ticks."""
 
     path: tuple[str, ...]
     operator: str
@@ -96,13 +96,13 @@ class Comparison:
     is_date: bool = False
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """OData's null rules: null equals only null, and no other comparison with null holds."""
-        found = _value_at(row, self.path)
-        if found is None or self.value is None:
-            return _OPERATORS[self.operator](found, self.value) if self.operator in ("eq", "ne") else False
+        """Compare by OData's rules: null equals only null, and `gt`, `ge`, `lt` and `le` with null are false."""
+        value = _value_at(row, self.path)
+        if value is None or self.value is None:
+            return _OPERATORS[self.operator](value, self.value) if self.operator in ("eq", "ne") else False
         if self.is_date:
-            found = parse_ticks(found)
-        return _OPERATORS[self.operator](found, self.value)
+            value = parse_ticks(value)
+        return _OPERATORS[self.operator](value, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +112,18 @@ class Not:
     inner: Condition
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether the inner condition does not hold."""
+        """Say whether the inner condition is false."""
         return not self.inner.matches(row)
 
 
 @dataclass(frozen=True, slots=True)
-class All:
-    """`a and b and ...`; of nothing: true."""
+class AllOf:
+    """`a and b and ...`. Without parts it is true."""
 
     parts: tuple[Condition, ...]
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether every part holds."""
+        """Say whether every part is true."""
         return all(part.matches(row) for part in self.parts)
 
 
@@ -134,7 +134,7 @@ class AnyOf:
     parts: tuple[Condition, ...]
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether some part holds."""
+        """Say whether at least one part is true."""
         return any(part.matches(row) for part in self.parts)
 
 
@@ -146,30 +146,30 @@ class Exists:
     inner: Condition
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether some member of the collection fulfils the condition."""
+        """Say whether at least one member of the collection fulfils the condition."""
         members = _value_at(row, self.path)
         return isinstance(members, list) and any(self.inner.matches(member) for member in members)
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A $filter taken apart for an indexed search.
+    """A $filter in the parts that a search in the world's order needs.
 
-    `lower` (inclusive) and `upper` (exclusive) bound `updatedDateTime` in ticks, None where open. `ids` and
-    `engagement_ids` are the values a match must have, None where any. `rest` is what remains to be matched.
+    `lower` (inclusive) and `upper` (exclusive) limit `updatedDateTime` in ticks; None is no limit. `id` and
+    `engagement_id` are required values; None allows any. `rest` is the rest of the condition.
     """
 
     lower: int | None
     upper: int | None
     id: str | None
     engagement_id: str | None
-    rest: All
+    rest: AllOf
 
 
 def parse_filter(text: str, dates: DateLiteral = DateLiteral.EITHER, refused: Collection[str] = ()) -> Filter:
-    """Parse a $filter. Raises QueryError for what the server does not understand, `refused` properties included."""
+    """Parse a $filter. Raises QueryError for a syntax or a property that is unknown, or is in `refused`."""
     condition = _Parser(text, dates, refused).parse()
-    parts = condition.parts if isinstance(condition, All) else (condition,)
+    parts = condition.parts if isinstance(condition, AllOf) else (condition,)
     lower: int | None = None
     upper: int | None = None
     keys: dict[str, str] = {}
@@ -186,15 +186,15 @@ def parse_filter(text: str, dates: DateLiteral = DateLiteral.EITHER, refused: Co
                 keys[field] = value
             case _:
                 rest.append(part)
-    return Filter(lower, upper, keys.get("id"), keys.get("engagementId"), All(tuple(rest)))
+    return Filter(lower, upper, keys.get("id"), keys.get("engagementId"), AllOf(tuple(rest)))
 
 
-EVERYTHING: Final = Filter(None, None, None, None, All(()))
-"""No $filter."""
+EVERYTHING: Final = Filter(None, None, None, None, AllOf(()))
+"""The condition of a request without $filter."""
 
 
 def parse_orderby(text: str) -> tuple[Order, bool]:
-    """Return the field and whether it is descending. Raises QueryError for any other field (section 2)."""
+    """Return the field and whether the order is descending. Raises QueryError for another field (section 2)."""
     words = text.split()
     if not 1 <= len(words) <= 2 or (len(words) == 2 and words[1].lower() not in ("asc", "desc")):
         raise QueryError(f"The $orderby expression '{text}' is not valid.")
@@ -206,7 +206,7 @@ def parse_orderby(text: str) -> tuple[Order, bool]:
 
 
 class _Parser:
-    """Recursive descent over the tokens: or, and, not, (), comparison, any."""
+    """A recursive descent parser: or, and, not, (), comparison, any."""
 
     def __init__(self, text: str, dates: DateLiteral, refused: Collection[str]) -> None:
         self._dates = dates
@@ -215,31 +215,31 @@ class _Parser:
         position = 0
         text = text.rstrip()
         while position < len(text):
-            found = _TOKEN.match(text, position)
-            if found is None or found.lastgroup is None:
+            token = _TOKEN.match(text, position)
+            if token is None or token.lastgroup is None:
                 raise QueryError(f"Syntax error at position {position} in the $filter expression.")
-            self._tokens.append((found.lastgroup, found[found.lastgroup]))
-            position = found.end()
-        self._at = 0
+            self._tokens.append((token.lastgroup, token[token.lastgroup]))
+            position = token.end()
+        self._next_token = 0
         self._variable: str | None = None
 
     def parse(self) -> Condition:
         condition = self._or()
-        if self._at != len(self._tokens):
+        if self._next_token != len(self._tokens):
             raise QueryError(f"Unexpected '{self._peek()[1]}' in the $filter expression.")
         return condition
 
     def _peek(self) -> tuple[str, str]:
-        return self._tokens[self._at] if self._at < len(self._tokens) else ("end", "")
+        return self._tokens[self._next_token] if self._next_token < len(self._tokens) else ("end", "")
 
     def _next(self) -> tuple[str, str]:
         token = self._peek()
-        self._at += 1
+        self._next_token += 1
         return token
 
     def _accept(self, token: str) -> bool:
         if self._peek()[1] == token and self._peek()[0] in ("word", "sign"):
-            self._at += 1
+            self._next_token += 1
             return True
         return False
 
@@ -257,8 +257,8 @@ class _Parser:
         parts = [self._unary()]
         while self._accept("and"):
             parts.append(self._unary())
-        flat = tuple(inner for part in parts for inner in (part.parts if isinstance(part, All) else (part,)))
-        return flat[0] if len(flat) == 1 else All(flat)
+        flat = tuple(inner for part in parts for inner in (part.parts if isinstance(part, AllOf) else (part,)))
+        return flat[0] if len(flat) == 1 else AllOf(flat)
 
     def _unary(self) -> Condition:
         if self._accept("not"):
@@ -319,13 +319,13 @@ class _Parser:
         raise QueryError(f"The value '{text}' does not fit the property '{field}'.")
 
     def _date(self, field: str, kind: str, text: str) -> int:
-        taken = {
+        accepted = {
             DateLiteral.EITHER: ("date", "text"),
             DateLiteral.BARE: ("date",),
             DateLiteral.QUOTED: ("text",),
             DateLiteral.REFUSED: (),
         }[self._dates]
-        if kind not in taken:
+        if kind not in accepted:
             raise QueryError(f"The value '{text}' cannot be compared with the property '{field}'.")
         try:
             return parse_ticks(text.strip("'"))

@@ -2,8 +2,8 @@
 
 Not here: who may ask (`referrals`), how a row is printed (`row_variants`).
 
-Assumptions, where Microsoft documents nothing, are the first switches of `faults.Faults`. Without $orderby rows come
-newest first.
+Where Microsoft documents nothing, the first switches of `faults.Faults` choose between the possible behaviours.
+Without $orderby the newest rows come first.
 """
 
 import base64
@@ -23,7 +23,7 @@ from partner_center_simulator.faults import CorruptRow, Faults
 from partner_center_simulator.instants import TICKS_PER_SECOND, parse_ticks
 from partner_center_simulator.odata import (
     EVERYTHING,
-    All,
+    AllOf,
     Condition,
     Filter,
     Order,
@@ -37,8 +37,8 @@ from partner_center_simulator.row_variants import as_sent, make_corrupt
 from partner_center_simulator.world import Position, World
 
 PATH: Final = "/v1.0/engagements/referrals"
-DEFAULT_PAGE_SIZE: Final = 50
-MAX_PAGE_SIZE: Final = 100
+_DEFAULT_PAGE_SIZE: Final = 50
+_MAX_PAGE_SIZE: Final = 100
 
 _OPTIONS: Final = frozenset({"$filter", "$orderby", "$top", "$skip", "$select", "$count", "$skiptoken"})
 _CONTEXT: Final = "http://api.partner.microsoft.com/v1.0/$metadata#Referrals"
@@ -46,18 +46,19 @@ _CONTEXT: Final = "http://api.partner.microsoft.com/v1.0/$metadata#Referrals"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a list request asks, and from where; it travels in the $skiptoken.
+    """A request for one page of a list; the $skiptoken of a next link holds it.
 
-    `left` is how many rows may still come, None for all. `after` and `skip` are where the page begins, `last_id` the
-    last row before it, `held_id` a row held back for it. `followed` says that a link led here, `again` that the page
-    was sent once already. `started` (the first request) and `issued` (the link) are ticks.
+    `rows_left` is how many rows may still come, None for all. The page begins after the position `after` and leaves out
+    `skip` rows. `last_id` is the last row of the previous page, `held_id` a row held back from it. `followed` says that
+    a link led here, `again` that the page was sent before. `started` (the first request) and `issued` (the link) are
+    ticks.
     """
 
     filter: str | None
     order: Order
     descending: bool
     size: int
-    left: int | None
+    rows_left: int | None
     skip: int
     select: tuple[str, ...]
     after: Position | None = None
@@ -70,30 +71,26 @@ class Query:
 
 
 class Pages:
-    """The lists of one world."""
+    """The lists of one world, with pages of 50 rows, or up to 100 by $top."""
 
-    def __init__(
-        self, world: World, clock: SimulatorClock, faults: Faults, *, default_size: int, max_size: int
-    ) -> None:
+    def __init__(self, world: World, clock: SimulatorClock, faults: Faults) -> None:
         self._world = world
         self._clock = clock
         self._faults = faults
-        self._default_size = default_size
-        self._max_size = max_size
         self._key = f"skiptoken {world.seed}".encode()
 
     def page(self, options: Mapping[str, str], host: str, visible: tuple[Condition, ...]) -> dict[str, Any]:
-        """Return the body of the answer to query options, for a caller who sees what is `visible`.
+        """Return the body that answers the query options, for a caller who may see the rows that fulfil `visible`.
 
-        `host` is the request's own. Raises ApiError (400).
+        `host` is the request's Host header. Raises ApiError (400).
         """
         query = self._query(options)
         faults = self._faults
         if query.followed and faults.touch_between_pages:
-            self._touch(query)
+            self._update_last_row(query)
         condition = self._condition(query, visible)
-        size = query.size if query.left is None else min(query.size, query.left)
-        found = self._world.select(
+        size = query.size if query.rows_left is None else min(query.size, query.rows_left)
+        matches = self._world.select(
             condition,
             query.order,
             descending=query.descending,
@@ -101,55 +98,55 @@ class Pages:
             skip=query.skip,
             limit=size + 1,
         )
-        more = len(found) > size and (query.left is None or query.left > size)
-        found = found[:size]
-        rows = [row for _, row in found]
-        holds = faults.out_of_order_row and more and not faults.next_link_missing  # there is a page to hold it for
-        held = rows.pop(0) if holds and len(rows) > 1 else None
-        before = self._world.get(query.last_id) if faults.duplicate_rows and query.last_id else None
-        late = None if query.held_id is None else self._world.get(query.held_id)
-        rows = [row for row in (before, *rows, late) if row is not None]
+        more = len(matches) > size and (query.rows_left is None or query.rows_left > size)
+        matches = matches[:size]
+        rows = [row for _, row in matches]
+        may_hold = faults.out_of_order_row and more and not faults.next_link_missing  # only if a page follows
+        held = rows.pop(0) if may_hold and len(rows) > 1 else None
+        repeated = self._world.get(query.last_id) if faults.duplicate_rows and query.last_id else None
+        held_before = None if query.held_id is None else self._world.get(query.held_id)
+        rows = [row for row in (repeated, *rows, held_before) if row is not None]
         if faults.reordered_rows:
             rows.reverse()
         value = [as_sent(row, faults) for row in rows]
-        if found and not faults.next_link_missing:  # a reader that counts rows for $skip would count these, too
-            value += [make_corrupt(found[0][1], kind) for kind in CorruptRow if kind in faults.corrupt_rows]
+        if matches and not faults.next_link_missing:  # a reader that counts rows for $skip would count these, too
+            value += [make_corrupt(matches[0][1], kind) for kind in CorruptRow if kind in faults.corrupt_rows]
         if query.select:
-            value = [_selected(row, query.select) for row in value]
+            value = [_select(row, query.select) for row in value]
         total = len(self._world.select(condition, query.order)) if faults.count_is_total else len(value)
         body: dict[str, Any] = {"@odata.context": _CONTEXT, "@odata.count": total, "value": value}
-        onward = None if not more else self._onward(query, found, None if held is None else held["id"])
-        onward = self._strayed(query, onward)
-        if onward is not None and not faults.next_link_missing:
-            body["@odata.nextLink"] = self._next_link(host, replace(onward, issued=self._clock.ticks()))
+        next_query = self._next_query(query, matches, None if held is None else held["id"]) if more else None
+        next_query = self._wrong_next_query(query, next_query)
+        if next_query is not None and not faults.next_link_missing:
+            body["@odata.nextLink"] = self._next_link(host, replace(next_query, issued=self._clock.ticks()))
         return body
 
-    def _onward(self, query: Query, found: list[tuple[Position, Payload]], held_id: str | None) -> Query:
-        """Return the page behind the rows that were found: behind the last one's place, or at an offset."""
+    def _next_query(self, query: Query, matches: list[tuple[Position, Payload]], held_id: str | None) -> Query:
+        """Return the query for the page after these matches: after the last one's position, or at an offset."""
         by_offset = self._faults.offset_paging
         return replace(
             query,
-            skip=query.skip + len(found) if by_offset else 0,
-            after=query.after if by_offset else found[-1][0],
-            left=None if query.left is None else query.left - len(found),
-            last_id=found[-1][1]["id"],
+            skip=query.skip + len(matches) if by_offset else 0,
+            after=query.after if by_offset else matches[-1][0],
+            rows_left=None if query.rows_left is None else query.rows_left - len(matches),
+            last_id=matches[-1][1]["id"],
             held_id=held_id,
             followed=True,
             again=False,
         )
 
-    def _strayed(self, query: Query, onward: Query | None) -> Query | None:
-        """Where the link leads instead, while a switch says so."""
+    def _wrong_next_query(self, query: Query, next_query: Query | None) -> Query | None:
+        """Return the query that the next link leads to while a switch makes it wrong, else `next_query`."""
         faults = self._faults
         if faults.duplicate_pages and not query.again:
             return replace(query, followed=True, again=True)
-        if onward is None or faults.next_link_loop:
-            return query if onward else None
+        if next_query is None or faults.next_link_loop:
+            return query if next_query else None
         if faults.next_link_back and query.followed:
             return replace(query, skip=0, after=None, last_id=None, held_id=None, followed=False)
-        return onward
+        return next_query
 
-    def _touch(self, query: Query) -> None:
+    def _update_last_row(self, query: Query) -> None:
         last = None if query.last_id is None else self._world.get(query.last_id)
         if last is not None and parse_ticks(last["updatedDateTime"]) < query.started:
             self._world.change(last["id"], self._clock.ticks(), {})
@@ -161,10 +158,10 @@ class Pages:
             condition = EVERYTHING if query.filter is None else parse_filter(query.filter, faults.date_literal, refused)
         except QueryError as error:
             raise invalid(str(error)) from None
-        condition = replace(condition, rest=All((*condition.rest.parts, *visible)))
+        condition = replace(condition, rest=AllOf((*condition.rest.parts, *visible)))
         if faults.late_visible_seconds:
-            seen = self._clock.ticks() - int(faults.late_visible_seconds * TICKS_PER_SECOND) + 1
-            condition = replace(condition, upper=seen if condition.upper is None else min(seen, condition.upper))
+            upper = self._clock.ticks() - int(faults.late_visible_seconds * TICKS_PER_SECOND) + 1
+            condition = replace(condition, upper=upper if condition.upper is None else min(upper, condition.upper))
         return condition
 
     def _query(self, options: Mapping[str, str]) -> Query:
@@ -184,9 +181,9 @@ class Pages:
                 raise invalid(f"Ordering by '{order}' is not supported.")
         if options.get("$count", "false") not in ("true", "false"):
             raise invalid("The value of '$count' is not a boolean.")
-        top = _whole(options.get("$top"), "$top")
+        top = _parse_number(options, "$top")
         total = self._faults.top_is_total
-        size = self._default_size if top is None or total else min(top, self._max_size)
+        size = _DEFAULT_PAGE_SIZE if top is None or total else min(top, _MAX_PAGE_SIZE)
         select = tuple(name.strip() for name in options.get("$select", "").split(",") if name.strip())
         if any("/" in name for name in select):
             raise invalid("Only top-level properties can be selected.")
@@ -196,7 +193,7 @@ class Pages:
             descending,
             min(size, self._faults.largest_page or size),
             top if total else None,
-            _whole(options.get("$skip"), "$skip") or 0,
+            _parse_number(options, "$skip") or 0,
             select,
             started=self._clock.ticks(),
         )
@@ -204,7 +201,7 @@ class Pages:
     # Links
 
     def _next_link(self, host: str, query: Query) -> str:
-        # Microsoft's own tokens carry lower-case escapes (%2f, %2b), which a client must not rewrite.
+        # Microsoft's own tokens have lower-case escapes (%2f, %2b); a client must not change them.
         token = re.sub("%..", lambda escape: escape[0].lower(), quote(self._write_skiptoken(query), safe=""))
         faults = self._faults
         if faults.next_link_foreign:
@@ -239,11 +236,12 @@ class Pages:
         return Query(**state)
 
 
-def _selected(row: Any, names: tuple[str, ...]) -> Any:
+def _select(row: Any, names: tuple[str, ...]) -> Any:
     return {name: row[name] for name in names if name in row} if isinstance(row, dict) else row
 
 
-def _whole(text: str | None, name: str) -> int | None:
+def _parse_number(options: Mapping[str, str], name: str) -> int | None:
+    text = options.get(name)
     if text is None:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > 10 or (name == "$top" and int(text) == 0):

@@ -1,6 +1,6 @@
 """What a referral of the simulated world looks like (partner_center_api.md, section 3).
 
-Also holds Microsoft's published samples. Not here: which referrals there are and when they change (`world`).
+It also holds Microsoft's published samples. Not here: which referrals there are and when they change (`world`).
 """
 
 import html
@@ -20,7 +20,7 @@ Payload = dict[str, Any]
 
 DAY: Final = 86_400 * TICKS_PER_SECOND
 RESPONSE_DAYS: Final = 14
-"""Days to respond before a new referral expires at midnight UTC (section 6)."""
+"""Days after which a new referral without an answer expires, at midnight UTC (section 6)."""
 
 MICROSOFT: Final = "msft"
 _API: Final = "https://api.partner.microsoft.com/v1.0"
@@ -28,7 +28,7 @@ _OWN_NAME: Final = "Örnek Partner A.Ş."
 
 
 class Kind(StrEnum):
-    """What sort of record a referral is (section 3.3)."""
+    """The kind of a referral (section 3.3)."""
 
     LEAD = "lead"
     MARKETPLACE = "marketplace"
@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The skeleton of a referral; instants in ticks."""
+    """The kind, the state and the instants (ticks) of a referral."""
 
     kind: Kind
     status: str
@@ -51,12 +51,12 @@ class Plan:
     closed: int | None
 
     def expires_at(self, day: int) -> bool:
-        """Whether it waits for an answer until exactly that midnight (ticks)."""
+        """Say whether it is unanswered and expires at exactly that midnight (ticks)."""
         return self.status == "New" and self.expiration == day
 
 
 def etag(referral_id: str, updated: int) -> str:
-    """Return an eTag of the Cosmos DB form; the last group begins with the unix seconds (section 3.2)."""
+    """Return an eTag in Cosmos DB's form. Its last group begins with the Unix time in seconds (section 3.2)."""
     first = Draw("etag", referral_id, updated).below(1 << 32)
     return f'"{first:08x}-0000-0000-0000-{updated // TICKS_PER_SECOND:08x}0000"'
 
@@ -67,21 +67,21 @@ def midnight(ticks: int) -> int:
 
 
 def expiration_of(created: int) -> int:
-    """When an unanswered referral expires: midnight UTC, 14 days after the day it was created."""
+    """Return when an unanswered referral expires: midnight UTC, 14 days after the day of its creation."""
     return midnight(created) + RESPONSE_DAYS * DAY
 
 
 def samples() -> list[Payload]:
-    """Microsoft's published sample payloads, in the order of data/samples.json, as they are."""
+    """Return Microsoft's published sample payloads, unchanged, in the order of data/samples.json."""
     text = files("partner_center_simulator").joinpath("data/samples.json").read_text(encoding="utf-8")
     rows: list[Payload] = json.loads(text)
     return rows
 
 
 class Payloads:
-    """Referral `i` of a seed, for any i; nothing is stored.
+    """The referrals of a seed, one for each index from 0. They are computed when needed; nothing is stored.
 
-    `anchor` (ticks) is the world's "today": only referrals of the last 14 days before it may still be new.
+    Only referrals of the last 14 days before `anchor` (ticks) may still be new.
     """
 
     def __init__(self, seed: int, anchor: int, companies: Companies, company_count: int) -> None:
@@ -99,7 +99,7 @@ class Payloads:
         return index - 1 if index % 2 and self._is_pair(index) else index
 
     def plan(self, index: int, updated: int) -> Plan:
-        """Return the skeleton of referral `index`, last changed at `updated` (ticks)."""
+        """Return kind, state and instants of referral `index`, last changed at `updated` (ticks)."""
         draw = Draw(self._seed, "plan", index)
         if self._is_pair(index):
             kind = Kind.COSELL_MICROSOFT if index % 2 else Kind.COSELL_OWN
@@ -107,16 +107,16 @@ class Payloads:
             kind = draw.weighted(((78, Kind.LEAD), (19, Kind.MARKETPLACE), (3, Kind.ODD)))
         age = draw.below(40 * DAY)
         created = draw.weighted(((50, updated - age), (50, updated - draw.below(3 * DAY))))
-        created = _coarse(created, draw.below(8))
+        created = _truncate(created, draw.below(8))
         if kind in (Kind.COSELL_OWN, Kind.COSELL_MICROSOFT):
             substatus = draw.weighted(((60, "Accepted"), (22, "Won"), (18, "Lost")))
             status = "Active" if substatus == "Accepted" else "Closed"
             closed = updated if status == "Closed" else None
             return Plan(kind, status, substatus, created, updated, None, created, closed)
-        fresh = updated >= midnight(self._anchor) - (RESPONSE_DAYS - 1) * DAY
+        may_be_new = updated >= midnight(self._anchor) - (RESPONSE_DAYS - 1) * DAY
         substatus = draw.weighted(
             ((50, "Pending"), (5, "Received"), (28, "Accepted"), (6, "Declined"), (6, "Won"), (5, "Lost"))
-            if fresh
+            if may_be_new
             else ((38, "Expired"), (24, "Accepted"), (14, "Declined"), (12, "Won"), (12, "Lost"))
         )
         if kind is Kind.ODD and draw.chance(20):
@@ -131,15 +131,15 @@ class Payloads:
         if substatus == "Expired":
             created = updated - RESPONSE_DAYS * DAY - draw.below(DAY)
             return Plan(kind, "Closed", substatus, created, updated, expiration_of(created), None, updated)
-        answered = None if substatus == "Declined" else created
-        return Plan(kind, "Closed", substatus, created, updated, None, answered, updated)
+        accepted_at = None if substatus == "Declined" else created
+        return Plan(kind, "Closed", substatus, created, updated, None, accepted_at, updated)
 
     def of(self, index: int, updated: int) -> Payload:
-        """Referral `index`, last changed at `updated` (ticks)."""
+        """Return referral `index`, last changed at `updated` (ticks)."""
         return self._render(index, self.plan(index, updated))
 
-    def fresh(self, index: int, created: int) -> Payload:
-        """Referral `index` as it comes into being: created and not answered; its co-sell record already accepted."""
+    def new(self, index: int, created: int) -> Payload:
+        """Return referral `index` as it is when created (ticks): unanswered, or accepted if it is a co-sell record."""
         kind = self.plan(index, created).kind
         if kind in (Kind.COSELL_OWN, Kind.COSELL_MICROSOFT):
             plan = Plan(kind, "Active", "Accepted", created, created, None, created, None)
@@ -147,8 +147,8 @@ class Payloads:
             plan = Plan(kind, "New", "Pending", created, created, expiration_of(created), None, None)
         return self._render(index, plan)
 
-    def skeleton(self, index: int, at: int) -> Payload:
-        """Return what the server sets in referral `index` when a caller makes it at `at` (ticks)."""
+    def server_fields(self, index: int, at: int) -> Payload:
+        """Return the fields that the server sets in referral `index`, which a caller creates at `at` (ticks)."""
         referral_id, engagement_id, now = self.ids.of(index), self.engagements.of(index), render_ticks(at)
         return {
             "id": referral_id,
@@ -173,14 +173,14 @@ class Payloads:
         seed = self._seed
         cosell = plan.kind in (Kind.COSELL_OWN, Kind.COSELL_MICROSOFT)
         microsoft_side = plan.kind is Kind.COSELL_MICROSOFT
-        share = Draw(seed, "deal", index // 2 if cosell else index + (1 << 40))
-        company = self._companies.company(_popular(share, self._company_count))
-        name = share.pick(VOCABULARY["deals"])
-        value = share.below(400) * 250
+        deal = Draw(seed, "deal", index // 2 if cosell else index + (1 << 40))  # the same for both records of a pair
+        company = self._companies.company(_company_index(deal, self._company_count))
+        name = deal.pick(VOCABULARY["deals"])
+        value = deal.below(400) * 250
         draw = Draw(seed, "referral", index)
         referral_id = self.ids.of(index)
         engagement_id = self.engagements.of(self.engagement_root(index))
-        typo = "engagments" if draw.chance(30) else "engagements"
+        path = "engagments" if draw.chance(30) else "engagements"
         requirements: Payload = {
             "industries": [{"id": draw.pick(VOCABULARY["industries"])}] if draw.chance(70) else [],
             "products": [{"id": draw.pick(VOCABULARY["products"])}],
@@ -200,9 +200,9 @@ class Payloads:
             "externalReferenceId": f"CRM-OPP-{index}" if cosell and draw.chance(60) else draw.pick((None, None, "")),
             "createdDateTime": render_ticks(plan.created),
             "updatedDateTime": render_ticks(plan.updated),
-            "expirationDateTime": _instant(plan.expiration),
-            "acceptedDateTime": _instant(plan.accepted),
-            "closedDateTime": _instant(plan.closed),
+            "expirationDateTime": _render_or_none(plan.expiration),
+            "acceptedDateTime": _render_or_none(plan.accepted),
+            "closedDateTime": _render_or_none(plan.closed),
             "status": plan.status,
             "substatus": plan.substatus,
             "statusReason": "Bütçe onaylanmadı" if plan.substatus in ("Lost", "Declined") else None,
@@ -226,17 +226,17 @@ class Payloads:
                 "notes": draw.pick(VOCABULARY["leads"]),
                 "dealValue": float(value) if cosell else draw.pick((None, 0, value)),
                 "currency": draw.pick(("TRY", "USD", "EUR")) if cosell else draw.pick(("TRY", "USD", None)),
-                "closingDateTime": _instant(midnight(plan.created) + 90 * DAY) if cosell else None,
+                "closingDateTime": _render_or_none(midnight(plan.created) + 90 * DAY) if cosell else None,
                 "customerRequestedContact": draw.chance(20),
                 "requirements": requirements,
             },
-            "team": [_colleague(draw, plan.kind)] if cosell else [],
+            "team": [_team_member(draw, plan.kind)] if cosell else [],
             "target": [_target(plan.kind, Draw(seed, "location", index).pick(self.locations))],
             "inviteContext": self._invitation(plan.kind, draw),
             "trackingInfo": {"microsoftMsxId": f"7-{index:010d}"} if microsoft_side else None,
             "registrations": [],
             "eTag": etag(referral_id, plan.updated),
-            "links": _links(referral_id, engagement_id, typo),
+            "links": _links(referral_id, engagement_id, path),
         }
         if draw.chance(2):
             row["customerMarketplaceIntent"] = draw.pick(("Yes", "No", "Have not decided"))
@@ -286,18 +286,18 @@ class Payloads:
         }
 
 
-def _popular(draw: Draw, count: int) -> int:
-    """Return a company index; low ones come up more often, so that some customers have many referrals."""
+def _company_index(draw: Draw, count: int) -> int:
+    """Draw a company index. Low ones are more frequent, so that some customers have many referrals."""
     return min(draw.below(count), draw.below(count))
 
 
-def _coarse(ticks: int, digits: int) -> int:
-    """Ticks cut to so many fraction digits."""
+def _truncate(ticks: int, digits: int) -> int:
+    """Round ticks down to that many fraction digits."""
     step: int = 10 ** (7 - digits)
     return ticks // step * step
 
 
-def _instant(ticks: int | None) -> str | None:
+def _render_or_none(ticks: int | None) -> str | None:
     return None if ticks is None else render_ticks(ticks)
 
 
@@ -314,9 +314,9 @@ def _classification(kind: Kind, draw: Draw) -> Mapping[str, str]:
     return {"qualification": pair[1], "type": pair[0]}
 
 
-def _links(referral_id: str, engagement_id: str, engagements: str) -> Payload:
-    """Links as the documents print them, one path segment misspelt now and then (section 2, quirk 4)."""
-    base = f"{_API}/{engagements}/referrals"
+def _links(referral_id: str, engagement_id: str, path: str) -> Payload:
+    """Return links as Microsoft prints them, sometimes with a misspelt path (section 2, quirk 4)."""
+    base = f"{_API}/{path}/referrals"
     return {
         "relatedReferrals": {"uri": f"{base}?$filter=engagementId eq '{engagement_id}'", "method": "GET"},
         "self": {"uri": f"{base}/{referral_id}", "method": "GET"},
@@ -350,8 +350,8 @@ def _person(draw: Draw, email: str | None) -> Payload:
     }
 
 
-def _colleague(draw: Draw, kind: Kind) -> Payload:
-    """One of the partner's or Microsoft's people; on the partner's side now and then the account that signs in."""
+def _team_member(draw: Draw, kind: Kind) -> Payload:
+    """Draw a member of the partner's or Microsoft's team, sometimes the account that signs in."""
     person = _person(draw, None)
     mailbox = f"{ascii_slug(person['firstName'])}.{ascii_slug(person['lastName'])}"
     if kind is Kind.COSELL_MICROSOFT:
@@ -362,7 +362,7 @@ def _colleague(draw: Draw, kind: Kind) -> Payload:
 
 
 def _contacts(company: Company, draw: Draw) -> list[Payload]:
-    """Return the customer's people; one referral in three has an address at the customer's domain (section 7, 6)."""
+    """Draw the customer's contacts. One referral in three has an address at their domain (section 7, item 6)."""
     source = draw.weighted(
         ((30, "company"), (4, "second"), (42, "consumer"), (9, "nobody"), (6, "bad"), (4, "tenant"), (5, "other"))
     )
@@ -394,21 +394,21 @@ def _contacts(company: Company, draw: Draw) -> list[Payload]:
     return [person]
 
 
-def moved_samples(year_start: int, anchor: int, count: int) -> list[Payload]:
-    """Return the first `count` samples with their instants moved to between `year_start` and `anchor` (ticks).
+def shifted_samples(year_start: int, anchor: int, count: int) -> list[Payload]:
+    """Return the first `count` samples with their instants shifted to between `year_start` and `anchor` (ticks).
 
-    Everything else stays: `ids` as {}, rows without an eTag, `engagments` in the links. A sample that repeats the id
-    of an earlier one gets an id of its own.
+    All else is unchanged: `ids` as {}, rows without an eTag, `engagments` in the links. Only a sample with the id of an
+    earlier one gets a new id.
     """
     rows = samples()[:count]
     seen: set[str] = set()
     for at, row in enumerate(rows):
         updated = parse_ticks(row["updatedDateTime"])
         if row["status"] == "New":
-            goal = anchor - (at + 2) * DAY  # still in time for an answer
+            target = anchor - (at + 2) * DAY  # before it expires
         else:
-            goal = year_start + (anchor - year_start) * (at + 1) // (len(rows) + 1)
-        shift = (goal - updated) // DAY * DAY
+            target = year_start + (anchor - year_start) * (at + 1) // (len(rows) + 1)
+        shift = (target - updated) // DAY * DAY
         for field in ("createdDateTime", "updatedDateTime", "expirationDateTime"):
             if row.get(field):
                 row[field] = render_ticks(parse_ticks(row[field]) + shift)

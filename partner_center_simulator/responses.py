@@ -1,6 +1,6 @@
 """Answers of the Referrals API in the documented shapes (partner_center_api.md, section 4).
 
-Not here: when they are given (`referrals`, `paging`, `edits`).
+Not here: when they are sent (`referrals`, `paging`, `edits`).
 """
 
 import json
@@ -16,7 +16,7 @@ _GATEWAY_PAGE: Final = (
 
 
 class ApiError(Exception):
-    """An answer other than success, in the documented shape (section 4)."""
+    """An error response in the documented shape (section 4)."""
 
     def __init__(self, status: int, code: str, message: str, inner: str | None = None) -> None:
         super().__init__(message)
@@ -27,39 +27,39 @@ class ApiError(Exception):
 
 
 def invalid(message: str) -> ApiError:
-    """400 for a query or a body that the server does not understand or allow."""
+    """Return 400, for a query or a body that the server does not understand or allow."""
     return ApiError(400, "invalidRequest", message)
 
 
 def unauthorized(message: str) -> ApiError:
-    """401 in the spelling of Microsoft's own sample."""
+    """Return 401, spelled as in Microsoft's own sample."""
     return ApiError(401, "unAuthorized", message, "unauthenticated")
 
 
 def mfa_required() -> ApiError:
-    """401 for a token without an MFA claim, since 1 April 2026 (section 1.3)."""
+    """Return 401, for a token without an MFA claim, since 1 April 2026 (section 1.3)."""
     return ApiError(401, "900421", "MFA is required for this request.")
 
 
 def forbidden() -> ApiError:
-    """403 for a caller without a Referral role."""
+    """Return 403, for a caller without a Referral role."""
     return ApiError(403, "accessDenied", "Caller is not authorized to access the resource.", "roleMissing")
 
 
 def not_found() -> ApiError:
-    """404, the same for what is not there and for what the caller may not see."""
+    """Return 404, for a referral that does not exist or that the caller may not see."""
     return ApiError(404, "itemNotFound", "The referral does not exist or is not visible to the caller.")
 
 
-def json_answer(body: Mapping[str, Any], status: int = 200) -> Response:
-    """Return a JSON answer, of corrupt rows as well."""
+def json_response(body: Mapping[str, Any], status: int = 200) -> Response:
+    """Return a JSON response. The body may hold corrupt rows."""
     try:
         data = orjson.dumps(body)
-    except TypeError:  # a lone surrogate, a huge number or great depth, which only the standard library writes
+    except TypeError:  # a lone surrogate, a huge number or deep nesting; the standard library writes them
         data = json.dumps(body).encode()
     return Response(data, status, media_type="application/json")
 
 
-def html_answer(title: str, status: int) -> Response:
-    """Return a page of the gateway in front of the API."""
+def html_response(title: str, status: int) -> Response:
+    """Return an HTML page of the gateway in front of the API."""
     return Response(_GATEWAY_PAGE.format(title), status, media_type="text/html")

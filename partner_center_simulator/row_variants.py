@@ -1,4 +1,4 @@
-"""How rows are printed while a switch is on: forms that differ, values that nobody documents, broken rows.
+"""How a switch changes the rows that are sent: other forms, undocumented values, rows that break the contract.
 
 Not here: choosing rows (`paging`), the switches (`faults`).
 """
@@ -18,18 +18,18 @@ _HUGE: Final = 10**400
 
 
 def as_sent(row: Payload, faults: Faults) -> Payload:
-    """Return the row as it is sent while these switches are on. The world's own row is not changed."""
+    """Return the row as it is sent while these switches are on. The world's row is not changed."""
     if faults.unknown_values:
-        odd = {"substatus": "Paused", "qualification": "AssistantQualified"} if row["id"][0] in "02468ace" else {}
-        row = row | odd | {"forecastCategory": {"id": "fc-1", "confidence": 0.5}}
+        unknown = {"substatus": "Paused", "qualification": "AssistantQualified"} if row["id"][0] in "02468ace" else {}
+        row = row | unknown | {"forecastCategory": {"id": "fc-1", "confidence": 0.5}}
     if faults.ids_shape is not None:
-        row = _within(row, "customerProfile", "ids", _ids(row, faults.ids_shape))
+        row = _with_field(row, "customerProfile", "ids", _ids(row, faults.ids_shape))
     if faults.html_names:
         customer = row.get("customerProfile") or {}
-        row = _within(row, "customerProfile", "name", _entities(customer.get("name")))
+        row = _with_field(row, "customerProfile", "name", _entities(customer.get("name")))
         row = row | {"name": _entities(row["name"])} if "name" in row else row
     if faults.padded_fractions:
-        row = _each_text(row, _padded)
+        row = _map_texts(row, _padded)
     return row
 
 
@@ -46,22 +46,22 @@ def make_corrupt(row: Payload, kind: CorruptRow) -> Any:
         case CorruptRow.BAD_DATE:
             broken["updatedDateTime"] = "yesterday"
         case CorruptRow.NUL:
-            return _within(broken, "customerProfile", "name", "Bozuk\x00Kayıt")
+            return _with_field(broken, "customerProfile", "name", "Bozuk\x00Kayıt")
         case CorruptRow.LONE_SURROGATE:
-            return _within(broken, "customerProfile", "name", "Bozuk \ud83d Kayıt")
+            return _with_field(broken, "customerProfile", "name", "Bozuk \ud83d Kayıt")
         case CorruptRow.HUGE_NUMBER:
-            return _within(broken, "details", "dealValue", _HUGE)
+            return _with_field(broken, "details", "dealValue", _HUGE)
         case CorruptRow.TOO_DEEP:
             deep: Payload = {}
             for _ in range(_DEPTH):
                 deep = {"inner": deep}
-            return _within(broken, "details", "requirements", deep)
+            return _with_field(broken, "details", "requirements", deep)
         case CorruptRow.NOT_AN_OBJECT:
             return f"referral {broken['id']}"
     return broken
 
 
-def _within(row: Payload, part: str, field: str, value: object) -> Payload:
+def _with_field(row: Payload, part: str, field: str, value: object) -> Payload:
     return row | {part: (row.get(part) or {}) | {field: value}}
 
 
@@ -84,13 +84,13 @@ def _entities(text: str | None) -> str | None:
 
 
 def _padded(text: str) -> str:
-    found = _INSTANT.fullmatch(text)
-    return text if found is None else f"{found[1]}.{(found[2] or '').ljust(7, '0')}Z"
+    instant = _INSTANT.fullmatch(text)
+    return text if instant is None else f"{instant[1]}.{(instant[2] or '').ljust(7, '0')}Z"
 
 
-def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
-        return {name: _each_text(inner, change) for name, inner in value.items()}
+        return {name: _map_texts(inner, change) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_each_text(inner, change) for inner in value]
+        return [_map_texts(inner, change) for inner in value]
     return change(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Repeatable chance: the same key always draws the same values, on every machine and Python version.
+"""Repeatable random values: the same key gives the same values on every machine and Python version.
 
 Not here: what is drawn (`companies`, `payloads`, `mail_setups`).
 """
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Draw:
-    """A stream of draws from one key. One hash feeds dozens of draws; seeding random.Random takes 20 us."""
+    """A stream of random values from one key. One hash is enough for dozens; seeding random.Random takes 20 us."""
 
     __slots__ = ("_key", "_pool")
 
@@ -29,15 +29,15 @@ class Draw:
         return value
 
     def chance(self, percent: int) -> bool:
-        """Return True `percent` times in a hundred."""
+        """Return True with a probability of `percent`."""
         return self.below(100) < percent
 
     def pick(self, choices: Sequence[T]) -> T:
-        """One of the choices, each as likely."""
+        """Return one of the choices, all with the same probability."""
         return choices[self.below(len(choices))]
 
     def weighted(self, choices: Sequence[tuple[int, T]]) -> T:
-        """One of (percent, choice); the percents sum to 100."""
+        """Return one of the (percent, choice) pairs' choices. The percents must sum to 100."""
         at = self.below(100)
         for percent, choice in choices:
             at -= percent
@@ -47,12 +47,12 @@ class Draw:
 
 
 def guid(*key: int | str) -> str:
-    """Return a GUID (version 4 in form) that depends on nothing but the key."""
+    """Return a GUID in the form of version 4 that depends only on the key."""
     return str(UUID(bytes=blake2b(repr(key).encode(), digest_size=16).digest(), version=4))
 
 
 class IndexGuid:
-    """GUIDs that hide an index and give it back, so that a million ids need no table.
+    """GUIDs that hold a hidden index, so that a million ids need no table.
 
     The last 12 bytes are a hash of (seed, index); the first four are the index masked by a hash of those 12.
     """
@@ -68,7 +68,7 @@ class IndexGuid:
         return str(UUID(bytes=(index ^ self._mask(tail)).to_bytes(4) + bytes(tail)))
 
     def index(self, text: str) -> int | None:
-        """Return the index of a GUID that `of` made, else None."""
+        """Return the index of a GUID from `of`, or None for another text."""
         try:
             raw = UUID(text).bytes
         except ValueError:

@@ -1,6 +1,6 @@
-"""Puts the local Microsoft together: one process, HTTPS and DNS on loopback, one clock, one world.
+"""The simulator as a whole: HTTPS and DNS on loopback in one process, with one clock and one world.
 
-Sockets, certificates, threads, addresses. Not here: what the services answer.
+Not here: what the services answer (`entra`, `referrals`, `control`, `dns`).
 """
 
 import socket
@@ -30,29 +30,28 @@ from partner_center_simulator.dns import DnsServer
 from partner_center_simulator.entra import AUDIENCE, USER, Entra
 from partner_center_simulator.faults import DateHeader, Faults
 from partner_center_simulator.mail_setups import WorldZone
-from partner_center_simulator.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from partner_center_simulator.payloads import Payload
 from partner_center_simulator.referrals import ReferralsApi
 from partner_center_simulator.world import World
 
-HOST: Final = "127.0.0.1"
+_HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 20.0
 
 
 class SimulatorError(RuntimeError):
-    """The simulator could not start. The message says why."""
+    """The simulator cannot start, or cannot reset a connection. The message says why."""
 
 
 class Simulator:
     """A local Microsoft: Entra ID sign-in and the Referrals API over HTTPS, and a DNS zone, all on loopback.
 
-    A context manager; `start` and `stop` do the same. Everything it knows is a function of `seed`, `anchor`
-    (aware; now when None), `referrals`, `recent_from` and `live` (see `World`), so a restart with the same arguments
-    comes up in the same state, sign-ins included.
+    A context manager that calls `start` and `stop`. Its state depends only on `seed`, `anchor` (aware; None is now),
+    `referrals`, `recent_from` and `live` (see `World`): after a restart with the same arguments it is the same, and
+    sign-ins are still valid.
 
-    `clock` is the servers' clock; by default it shows `anchor` at the start and runs. `directory` is where the
-    certificate authority lives; one that is there already is used again, so that clients need not reload it. Without
-    a directory it lives in a temporary one. Ports are free ones unless given.
+    `clock` is the clock of the servers; the default one shows `anchor` at first and runs. `directory` keeps the
+    certificate authority, so that clients need not load a new one after a restart; without it the authority is
+    temporary. Port 0 takes a free port.
     """
 
     def __init__(
@@ -67,8 +66,6 @@ class Simulator:
         directory: Path | None = None,
         https_port: int = 0,
         dns_port: int = 0,
-        default_page_size: int = DEFAULT_PAGE_SIZE,
-        max_page_size: int = MAX_PAGE_SIZE,
     ) -> None:
         self.clock = clock or SimulatorClock(anchor)
         self.world = World(seed, anchor or self.clock.now(), referrals, recent_from=recent_from, live=live)
@@ -77,21 +74,13 @@ class Simulator:
         self.entra = Entra(seed, self.clock, self.faults, self.zone.tenant_of)
         self.dns = DnsServer(self.zone, self.faults, port=dns_port)
         self._connections: dict[tuple[str, int], Any] = {}
-        self.api = ReferralsApi(
-            self.world,
-            self.clock,
-            self.faults,
-            self.entra,
-            self._reset,
-            default_page_size=default_page_size,
-            max_page_size=max_page_size,
-        )
+        self.api = ReferralsApi(self.world, self.clock, self.faults, self.entra, self._reset)
         control = Control(self.clock, self.faults, self.entra, self.world, self._counters)
         routes = [*control.routes(), *self.api.routes(), *self.entra.routes()]
         app = Starlette(routes=routes)
-        app.router.redirect_slashes = False  # the API has addresses that end in slashes
-        self.asgi_app: ASGIApp = _Dated(app, self.clock, self.faults)
-        """The HTTPS side without its socket, for httpx.ASGITransport."""
+        app.router.redirect_slashes = False  # some addresses of the API end in slashes
+        self.asgi_app: ASGIApp = _DateMiddleware(app, self.clock, self.faults)
+        """The HTTPS application without a socket, for httpx.ASGITransport."""
         self._directory = directory
         self._port = https_port
         self._stack = ExitStack()
@@ -107,8 +96,8 @@ class Simulator:
         self.stop()
 
     def start(self) -> None:
-        """Listen. Raises SimulatorError when a port is taken."""
-        # A live world that was away for weeks catches up before anyone waits for an answer.
+        """Start to listen. Raises SimulatorError if a port is in use."""
+        # After weeks without a run a live world needs time for all events since; no client should wait for that.
         self.world.advance(self.clock.ticks())
         try:
             with ExitStack() as stack:
@@ -122,18 +111,18 @@ class Simulator:
                 self._serve_https(stack, authority, folder)
                 self._stack = stack.pop_all()
         except OSError as error:
-            raise SimulatorError(f"the simulator cannot listen on {HOST}: {error}") from error
+            raise SimulatorError(f"the simulator cannot listen on {_HOST}: {error}") from error
 
     def stop(self) -> None:
-        """Close every socket, end every thread."""
+        """Close every socket and end every thread."""
         self._stack.close()
         self._stopped.set()
 
     def wait(self) -> None:
-        """Block until `stop` is called from another thread, or KeyboardInterrupt."""
+        """Block until another thread calls `stop`, or until KeyboardInterrupt."""
         self._stopped.wait()
 
-    # Where it is
+    # Addresses and ids
 
     @property
     def base_url(self) -> str:
@@ -142,26 +131,26 @@ class Simulator:
 
     @property
     def authority(self) -> str:
-        """The sign-in service without its tenant."""
+        """The address of the sign-in service without the tenant."""
         return self.base_url
 
     @property
     def tenant_id(self) -> str:
-        """The partner's tenant."""
+        """The id of the partner's tenant."""
         return self.entra.tenant_id
 
     @property
     def client_id(self) -> str:
-        """The app registration."""
+        """The id of the app registration."""
         return self.entra.client_id
 
     @property
     def dns_address(self) -> tuple[str, int]:
-        """Host and port of the resolver, UDP and TCP."""
+        """Host and port of the DNS server, for UDP and TCP."""
         return self.dns.address
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that point the pipeline at this simulator (names of `settings.py`)."""
+        """Return the pipeline's settings, as environment variables, that make it use this simulator."""
         host, port = self.dns_address
         return {
             "HUNTER_PARTNER_CENTER_BASE_URL": self.base_url,
@@ -174,19 +163,19 @@ class Simulator:
             "HUNTER_OWN_DOMAINS": USER.partition("@")[2],
         }
 
-    # What a person or Microsoft does
+    # Actions of a person or of Microsoft
 
     def approve(self, user_code: str) -> None:
-        """Sign in with a device code. Raises KeyError when the code is unknown, expired or used."""
+        """Sign in with a device code. Raises KeyError if the code is unknown, expired or used."""
         self.entra.approve(user_code)
 
     def create(self, changes: Mapping[str, Any] | None = None) -> Payload:
-        """Make a new referral, now (see `World.create`)."""
+        """Create a referral now (see `World.create`)."""
         self.world.advance(self.clock.ticks())
         return self.world.create(self.clock.ticks(), changes)
 
     def change(self, referral_id: str, changes: Mapping[str, Any]) -> Payload:
-        """Change a referral, now (see `World.change`)."""
+        """Change a referral now (see `World.change`)."""
         self.world.advance(self.clock.ticks())
         return self.world.change(referral_id, self.clock.ticks(), changes)
 
@@ -196,18 +185,18 @@ class Simulator:
     # Sockets
 
     def _serve_https(self, stack: ExitStack, authority: trustme.CA, folder: Path) -> None:
-        leaf = authority.issue_cert("localhost", HOST)
+        leaf = authority.issue_cert("localhost", _HOST)
         server_pem = folder / "server.pem"
         server_pem.touch(0o600)
         leaf.private_key_and_cert_chain_pem.write_to_path(server_pem)
-        listener = socket.create_server((HOST, self._port), backlog=512)
+        listener = socket.create_server((_HOST, self._port), backlog=512)
         stack.callback(listener.close)
         self._port = listener.getsockname()[1]
         self.entra.base_url = self.base_url
         server = uvicorn.Server(
             uvicorn.Config(
                 self.asgi_app,
-                http=_protocol(self._connections),
+                http=_protocol_class(self._connections),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -222,7 +211,7 @@ class Simulator:
             target=server.run, kwargs={"sockets": [listener]}, name="simulator-https", daemon=True
         )
         thread.start()
-        stack.callback(_end, server, thread)
+        stack.callback(_stop_server, server, thread)
         deadline = time.monotonic() + _START_SECONDS
         while not server.started:
             if not thread.is_alive() or time.monotonic() > deadline:
@@ -230,18 +219,18 @@ class Simulator:
             time.sleep(0.005)
 
     def _reset(self, request: Request) -> None:
-        """Reset the connection a request came in on."""
+        """Reset the connection of a request. Raises SimulatorError if it has no real one."""
         client = request.client
         transport = None if client is None else self._connections.get((client.host, client.port))
         if transport is None:
             raise SimulatorError("only a real connection can be reset, and this request came without one")
-        raw = transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
 
-class _Dated:
-    """Adds the `Date` header from the simulated clock to every answer (uvicorn's own is real time)."""
+class _DateMiddleware:
+    """Adds the `Date` header of the simulated clock to every response (uvicorn's own shows real time)."""
 
     def __init__(self, app: ASGIApp, clock: SimulatorClock, faults: Faults) -> None:
         self._app = app
@@ -249,14 +238,14 @@ class _Dated:
         self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def dated(message: Message) -> None:
+        async def send_with_date(message: Message) -> None:
             if message["type"] == "http.response.start":
                 date = self._date()
                 if date is not None:
                     MutableHeaders(scope=message)["Date"] = date
             await send(message)
 
-        await self._app(scope, receive, dated)
+        await self._app(scope, receive, send_with_date)
 
     def _date(self) -> str | None:
         match self._faults.date_header:
@@ -265,12 +254,12 @@ class _Dated:
             case DateHeader.GARBLED:
                 return "sometime today"
             case DateHeader.RIGHT:
-                shown = self._clock.now() + timedelta(seconds=self._faults.date_skew_seconds)
-                return format_datetime(shown.replace(microsecond=0), usegmt=True)
+                moment = self._clock.now() + timedelta(seconds=self._faults.date_skew_seconds)
+                return format_datetime(moment.replace(microsecond=0), usegmt=True)
 
 
-def _protocol(connections: dict[tuple[str, int], Any]) -> type[H11Protocol]:
-    """uvicorn's HTTP protocol, keeping its connections where a fault can reset them."""
+def _protocol_class(connections: dict[tuple[str, int], Any]) -> type[H11Protocol]:
+    """Return uvicorn's HTTP protocol with the addition that it keeps its open connections in `connections`."""
 
     class Protocol(H11Protocol):
         def connection_made(self, transport: Any) -> None:
@@ -284,13 +273,13 @@ def _protocol(connections: dict[tuple[str, int], Any]) -> type[H11Protocol]:
     return Protocol
 
 
-def _end(server: uvicorn.Server, thread: threading.Thread) -> None:
+def _stop_server(server: uvicorn.Server, thread: threading.Thread) -> None:
     server.should_exit = True
     thread.join()
 
 
 def _certificate_authority(folder: Path) -> trustme.CA:
-    """Return the authority kept in a folder, made at the first start."""
+    """Return the certificate authority of a folder. Create it at the first start."""
     folder.mkdir(parents=True, exist_ok=True)
     certificate, key = folder / "ca.pem", folder / "ca.key"
     if certificate.exists() and key.exists():

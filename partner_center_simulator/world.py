@@ -1,11 +1,10 @@
-"""Which referrals there are at a moment: the base year before the anchor, and what happened since.
+"""All referrals at a moment: those of the year before the anchor, and everything created and changed since.
 
-Their order in time, searching, changing, live activity and expiry. Not here: what one payload holds (`payloads`), HTTP
-(`referrals`), what time it is (`clock`): callers move the world on with `advance`.
+Not here: what one payload holds (`payloads`), HTTP (`referrals`), what time it is (`clock`; callers use `advance`).
 
-The world at a moment is a pure function of (seed, anchor, size, moment), plus what tests change by hand. Base
-referrals are computed when asked for: `updatedDateTime` grows with the index, so a filter on it is a binary search
-and a million referrals take no memory. A referral that was changed or created later lives in an overlay.
+The world at a moment depends only on (seed, anchor, size, moment) and on what tests change. Base referrals are computed
+when needed. Their `updatedDateTime` grows with the index, so a filter on it is a binary search, and a million referrals
+need no memory. A referral that was changed or created later is in the overlay.
 """
 
 import heapq
@@ -29,20 +28,20 @@ from partner_center_simulator.payloads import (
     Payloads,
     etag,
     midnight,
-    moved_samples,
+    shifted_samples,
 )
 from partner_center_simulator.seeded_random import Draw
 
 Position = tuple[int, int, int]
-"""A row's place in an order: (instant in ticks, 0 base or 1 overlay, number that breaks ties)."""
+"""A row's position in an order: (instant in ticks, 0 for base or 1 for overlay, index or sequence number)."""
 
 LIVE_PERIOD: Final = timedelta(seconds=45)
-"""How often something happens in a live world."""
+"""The time between two events of a live world."""
 
 _YEAR: Final = 365 * DAY
 _RECENT_PERCENT: Final = 15
-_BEFORE: Final = {"accept": "New", "decline": "New", "work": "Active", "close": "Active"}
-"""The status that a live event finds a referral in (section 6)."""
+_REQUIRED_STATUS: Final = {"accept": "New", "decline": "New", "work": "Active", "close": "Active"}
+"""The status that a referral must have for a live event (partner_center_api.md, section 6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +62,9 @@ class _Segment:
 class World:
     """Every referral of one simulated partner. Safe to use from any thread.
 
-    `anchor` (aware) is when the base year ends; `referrals` is how many there are at the anchor; with `recent_from`
-    (aware) 15 % of them were last changed in [recent_from, anchor), for windows of the day to have rows. `live` makes
-    something happen every `LIVE_PERIOD` after the anchor.
+    `anchor` (aware) is the end of the base year, `referrals` the number of referrals at that time. With `recent_from`
+    (aware) 15 % of them were last changed in [recent_from, anchor), so that the day's windows have rows. A `live` world
+    has an event every `LIVE_PERIOD` after the anchor.
     """
 
     def __init__(
@@ -78,46 +77,46 @@ class World:
         live: bool = False,
     ) -> None:
         self.seed = seed
-        self.anchor = ticks_of(anchor)
-        self.live = live
+        self._anchor = ticks_of(anchor)
+        self._live = live
         self.companies = Companies(seed)
         self._lock = RLock()
-        year_start = self.anchor - _YEAR
-        moved = moved_samples(year_start, self.anchor, referrals)
-        base = referrals - len(moved)
-        self.payloads = Payloads(seed, self.anchor, self.companies, max(1, base // 4))
+        year_start = self._anchor - _YEAR
+        samples = shifted_samples(year_start, self._anchor, referrals)
+        base = referrals - len(samples)
+        self.payloads = Payloads(seed, self._anchor, self.companies, max(1, base // 4))
         self._base = base
         recent = base * _RECENT_PERCENT // 100 if recent_from is not None else 0
-        old_end = self.anchor if recent_from is None else ticks_of(recent_from)
+        old_end = self._anchor if recent_from is None else ticks_of(recent_from)
         self._old = _Segment(0, base - recent, year_start, old_end)
-        self._recent = _Segment(base - recent, recent, old_end, self.anchor)
+        self._recent = _Segment(base - recent, recent, old_end, self._anchor)
         self._by_created: array[int] | None = None
-        self._moved: set[int] = set()
+        self._replaced: set[int] = set()
         self._overlay: dict[str, tuple[int, Payload]] = {}
         self._orders: dict[Order, list[tuple[int, int, int, str]]] = {order: [] for order in Order}
         self._sequence = 0
         self._next_index = base
         self._next_event = 1
-        self._next_midnight = midnight(self.anchor) + DAY
+        self._next_midnight = midnight(self._anchor) + DAY
         self._expiring: list[tuple[int, str]] = []
-        self._reached = self.anchor
-        for row in moved:
+        self._reached = self._anchor
+        for row in samples:
             self.put(row)
 
     # Reading
 
     def count(self) -> int:
-        """How many referrals there are now."""
+        """Return the number of referrals."""
         with self._lock:
-            return self._base - len(self._moved) + len(self._overlay)
+            return self._base - len(self._replaced) + len(self._overlay)
 
     def get(self, referral_id: str) -> Payload | None:
-        """Return the referral as it is now (a copy), or None."""
+        """Return a copy of the referral, or None."""
         with self._lock:
-            return deepcopy(self._now(referral_id))
+            return deepcopy(self._current(referral_id))
 
     def all(self) -> Iterator[Payload]:
-        """Every referral as it is now, by `updatedDateTime` ascending. Do not change the world meanwhile."""
+        """Yield every referral by `updatedDateTime` ascending. The world must not change meanwhile."""
         return (row for _, row in self._walk(EVERYTHING, Order.UPDATED, descending=False, after=None))
 
     def select(
@@ -130,9 +129,9 @@ class World:
         skip: int = 0,
         limit: int | None = None,
     ) -> list[tuple[Position, Payload]]:
-        """Rows that match, in order, behind the position `after`; `skip` of them are left out, at most `limit` come.
+        """Return the matching rows in order, after the position `after`, without the first `skip`, at most `limit`.
 
-        The payloads belong to the world: read them, do not change them.
+        The payloads are the world's own: the caller must not change them.
         """
         with self._lock:
             rows = self._walk(condition, order, descending=descending, after=after)
@@ -141,7 +140,7 @@ class World:
     def updated(self, index: int) -> int:
         """Return `updatedDateTime` (ticks) of a base referral.
 
-        It never falls as the index grows; now and then a few neighbours share it, as after a bulk update.
+        It never decreases with the index. Sometimes a few neighbours have the same instant, as after a bulk update.
         """
         segment = self._recent if index >= self._recent.first and self._recent.count else self._old
         if index // 4 * 4 >= segment.first and Draw(self.seed, "bulk", index // 4).chance(3):
@@ -157,94 +156,94 @@ class World:
     # Changing
 
     def put(self, payload: Payload) -> None:
-        """Store a payload as it is. It needs an `id` and both instants; a referral of that id is replaced."""
+        """Store a payload unchanged; it replaces a referral of the same id. It needs `id` and the fields of `Order`."""
         with self._lock:
             referral_id = payload["id"]
-            self._forget(referral_id)
+            self._remove(referral_id)
             self._sequence += 1
             self._overlay[referral_id] = self._sequence, payload
             for order in Order:
                 insort(self._orders[order], (parse_ticks(payload[order]), 1, self._sequence, referral_id))
 
     def create(self, at: int, changes: Mapping[str, Any] | None = None) -> Payload:
-        """Make a new referral at `at` (ticks), drawn like any other, then `changes` (see `change`). Returns a copy."""
+        """Create a random referral at `at` (ticks), apply `changes` (see `change`), and return a copy."""
         with self._lock:
             return deepcopy(self._create(at, changes or {}))
 
     def change(self, referral_id: str, at: int, changes: Mapping[str, Any]) -> Payload:
         """Change a referral at `at` (ticks): `changes` maps a path such as `details/dealValue` to its new value.
 
-        `updatedDateTime` and `eTag` follow unless `changes` sets them. Returns a copy. Raises KeyError for an
-        unknown id.
+        It also sets `updatedDateTime` and `eTag` unless `changes` does. Returns a copy. Raises KeyError for an unknown
+        id.
         """
         with self._lock:
             return deepcopy(self._change(referral_id, at, changes))
 
-    def skeleton(self, at: int) -> Payload:
-        """Return what the server sets in a referral that a caller makes at `at` (ticks). It takes the next id."""
+    def server_fields(self, at: int) -> Payload:
+        """Return the fields that the server sets in a referral created at `at` (ticks), with the next id."""
         with self._lock:
             self._next_index += 1
-            return self.payloads.skeleton(self._next_index - 1, at)
+            return self.payloads.server_fields(self._next_index - 1, at)
 
-    def _now(self, referral_id: str) -> Payload | None:
-        """Return the referral as it is now, the world's own copy."""
-        found = self._overlay.get(referral_id)
-        if found is not None:
-            return found[1]
+    def _current(self, referral_id: str) -> Payload | None:
+        """Return the world's own payload of the referral, or None."""
+        stored = self._overlay.get(referral_id)
+        if stored is not None:
+            return stored[1]
         index = self._base_index(referral_id)
         return None if index is None else self.payloads.of(index, self.updated(index))
 
     def _create(self, at: int, changes: Mapping[str, Any]) -> Payload:
-        row = _changed(self.payloads.fresh(self._next_index, at), changes)
+        row = _with_changes(self.payloads.new(self._next_index, at), changes)
         self._next_index += 1
         self.put(row)
         return row
 
     def _change(self, referral_id: str, at: int, changes: Mapping[str, Any]) -> Payload:
-        row = self._now(referral_id)
+        row = self._current(referral_id)
         if row is None:
             raise KeyError(referral_id)
         stamps = {"updatedDateTime": render_ticks(at), "eTag": etag(referral_id, at)}
-        row = _changed(row, {**stamps, **changes})
+        row = _with_changes(row, {**stamps, **changes})
         self.put(row)
         return row
 
-    # The passing of time
+    # Time
 
     def advance(self, now: int) -> None:
-        """Let everything happen that is due by `now` (ticks): live events and expirations, in order of time.
+        """Apply the live events and expirations that are due by `now` (ticks), in order of time.
 
-        Time that was reached stays reached: an earlier `now` changes nothing.
+        The world does not go back: an earlier `now` changes nothing.
         """
         with self._lock:
             while self._reached < now:
-                event = self.anchor + self._next_event * (LIVE_PERIOD // timedelta(microseconds=1)) * 10
+                event = self._anchor + self._next_event * (LIVE_PERIOD // timedelta(microseconds=1)) * 10
                 due = [self._next_midnight]
                 if self._expiring:
                     due.append(self._expiring[0][0])
-                if self.live:
+                if self._live:
                     due.append(event)
                 at = min(due)
                 if at > now:
                     break
                 if at == self._next_midnight:
-                    self._announce_expirations(at)
+                    self._queue_expirations(at)
                     self._next_midnight += DAY
                 elif self._expiring and at == self._expiring[0][0]:
                     self._expire(*heapq.heappop(self._expiring))
                 else:
-                    self._happen(self._next_event, at)
+                    self._apply_live_event(self._next_event, at)
                     self._next_event += 1
             self._reached = max(self._reached, now)
 
-    def _announce_expirations(self, day: int) -> None:
-        """Queue every unanswered referral whose deadline is `day`; the nightly job reaches them minutes later."""
+    def _queue_expirations(self, day: int) -> None:
+        """Queue the unanswered referrals that expire on `day`. Each is closed minutes later, as by a nightly job."""
         first = self._first_base(day - RESPONSE_DAYS * DAY)
         last = self._first_base(day - (RESPONSE_DAYS - 2) * DAY)
         due = [
             self.payloads.ids.of(index)
             for index in range(first, last)
-            if index not in self._moved and self.payloads.plan(index, self.updated(index)).expires_at(day)
+            if index not in self._replaced and self.payloads.plan(index, self.updated(index)).expires_at(day)
         ]
         deadline = render_ticks(day)
         due += [
@@ -257,16 +256,16 @@ class World:
             heapq.heappush(self._expiring, (day + delay, referral_id))
 
     def _expire(self, at: int, referral_id: str) -> None:
-        row = self._now(referral_id)
+        row = self._current(referral_id)
         if row is not None and row.get("status") == "New":
             changes = {"status": "Closed", "substatus": "Expired", "closedDateTime": render_ticks(at)}
             self._change(referral_id, at, changes)
 
-    def _happen(self, number: int, at: int) -> None:
-        """Live event `number`, at `at` (ticks)."""
+    def _apply_live_event(self, number: int, at: int) -> None:
+        """Apply the live event of a number, at `at` (ticks)."""
         draw = Draw(self.seed, "live", number)
         event = draw.weighted(((45, "create"), (20, "accept"), (20, "work"), (10, "close"), (5, "decline")))
-        target = None if event == "create" else self._some_referral(draw, _BEFORE[event])
+        target = None if event == "create" else self._recent_referral(draw, _REQUIRED_STATUS[event])
         if target is None:
             self._create(at, {})
             return
@@ -286,8 +285,8 @@ class World:
                 changes["salesStage"] = draw.pick(("20", "40", "60", "80"))
         self._change(target, at, changes)
 
-    def _some_referral(self, draw: Draw, status: str) -> str | None:
-        """Return a late referral in a status, found by a bounded number of draws."""
+    def _recent_referral(self, draw: Draw, status: str) -> str | None:
+        """Return a recent referral in a status, or None if 30 draws find none."""
         recent = list(islice(reversed(self._overlay), 50))
         for _ in range(30):
             if recent and draw.chance(40):
@@ -296,7 +295,7 @@ class World:
                     return referral_id
             elif self._base:
                 index = self._base - 1 - draw.below(max(1, self._base // 5))
-                if index not in self._moved and self.payloads.plan(index, self.updated(index)).status == status:
+                if index not in self._replaced and self.payloads.plan(index, self.updated(index)).status == status:
                     return self.payloads.ids.of(index)
         return None
 
@@ -304,44 +303,44 @@ class World:
 
     def _base_index(self, referral_id: str) -> int | None:
         index = self.payloads.ids.index(referral_id)
-        return index if index is not None and index < self._base and index not in self._moved else None
+        return index if index is not None and index < self._base and index not in self._replaced else None
 
     def _first_base(self, ticks: int) -> int:
-        """Return the first base index with `updatedDateTime` at or after an instant."""
+        """Return the first base index with `updatedDateTime` at or after an instant (ticks)."""
         return bisect_left(range(self._base), ticks, key=self.updated)
 
-    def _forget(self, referral_id: str) -> None:
-        """Take a referral out of its present place."""
+    def _remove(self, referral_id: str) -> None:
+        """Remove a referral from the base or the overlay."""
         old = self._overlay.pop(referral_id, None)
         if old is None:
             index = self._base_index(referral_id)
             if index is not None:
-                self._moved.add(index)
+                self._replaced.add(index)
             return
         sequence, row = old
-        for order, places in self._orders.items():
-            del places[bisect_left(places, (parse_ticks(row[order]), 1, sequence, referral_id))]
+        for order, entries in self._orders.items():
+            del entries[bisect_left(entries, (parse_ticks(row[order]), 1, sequence, referral_id))]
 
     def _walk(
         self, condition: Filter, order: Order, *, descending: bool, after: Position | None
     ) -> Iterator[tuple[Position, Payload]]:
         if condition.id is not None or condition.engagement_id is not None:
-            found: Iterator[tuple[Position, Payload]] = iter(
-                sorted(self._keyed(condition, order), key=lambda item: item[0], reverse=descending)
+            rows: Iterator[tuple[Position, Payload]] = iter(
+                sorted(self._rows_by_id(condition, order), key=lambda item: item[0], reverse=descending)
             )
             if after is not None:
-                found = (item for item in found if (item[0] < after if descending else item[0] > after))
+                rows = (item for item in rows if (item[0] < after if descending else item[0] > after))
         else:
-            found = heapq.merge(
+            rows = heapq.merge(
                 self._walk_base(condition, order, descending=descending, after=after),
                 self._walk_overlay(condition, order, descending=descending, after=after),
                 key=lambda item: item[0],
                 reverse=descending,
             )
-        return (item for item in found if condition.rest.matches(item[1]))
+        return (item for item in rows if condition.rest.matches(item[1]))
 
-    def _keyed(self, condition: Filter, order: Order) -> Iterator[tuple[Position, Payload]]:
-        """Return the few rows that a filter on `id` or `engagementId` can mean."""
+    def _rows_by_id(self, condition: Filter, order: Order) -> Iterator[tuple[Position, Payload]]:
+        """Yield the few rows that have the condition's `id` and `engagement_id` and are in its bounds."""
         indexes: set[int] = set()
         if condition.id is not None and (index := self.payloads.ids.index(condition.id)) is not None:
             indexes.add(index)
@@ -349,23 +348,18 @@ class World:
             root = self.payloads.engagements.index(condition.engagement_id)
             indexes |= {root, root + 1} if root is not None else set()
         base = (
-            ((self._key(index, order), self.payloads.of(index, self.updated(index))))
+            ((self._position(index, order), self.payloads.of(index, self.updated(index))))
             for index in indexes
-            if index < self._base and index not in self._moved
+            if index < self._base and index not in self._replaced
         )
         overlay = (((parse_ticks(row[order]), 1, sequence), row) for sequence, row in self._overlay.values())
         for source in (base, overlay):
             for position, row in source:
-                updated = parse_ticks(row["updatedDateTime"])
-                if (
-                    condition.id in (None, row["id"])
-                    and condition.engagement_id in (None, row["engagementId"])
-                    and (condition.lower is None or updated >= condition.lower)
-                    and (condition.upper is None or updated < condition.upper)
-                ):
+                ids_match = condition.id in (None, row["id"])
+                if ids_match and condition.engagement_id in (None, row["engagementId"]) and _in_bounds(row, condition):
                     yield position, row
 
-    def _key(self, index: int, order: Order) -> Position:
+    def _position(self, index: int, order: Order) -> Position:
         updated = self.updated(index)
         return (updated if order is Order.UPDATED else self.payloads.plan(index, updated).created), 0, index
 
@@ -377,15 +371,15 @@ class World:
         indexes: range | array[int] = range(self._base) if order is Order.UPDATED else self._created_order()
         start, stop = (low, high) if order is Order.UPDATED else (0, self._base)
         if after is not None:
-            cut = bisect_left(indexes, after, key=lambda index: self._key(index, order))
+            cut = bisect_left(indexes, after, key=lambda index: self._position(index, order))
             if descending:
                 stop = min(stop, cut)
             else:
-                at_cut = cut < self._base and self._key(indexes[cut], order) == after
+                at_cut = cut < self._base and self._position(indexes[cut], order) == after
                 start = max(start, cut + at_cut)
         for at in range(stop - 1, start - 1, -1) if descending else range(start, stop):
             index = indexes[at]
-            if low <= index < high and index not in self._moved:
+            if low <= index < high and index not in self._replaced:
                 updated = self.updated(index)
                 row = self.payloads.of(index, updated)
                 yield (updated if order is Order.UPDATED else parse_ticks(row[order]), 0, index), row
@@ -393,40 +387,44 @@ class World:
     def _walk_overlay(
         self, condition: Filter, order: Order, *, descending: bool, after: Position | None
     ) -> Iterator[tuple[Position, Payload]]:
-        places = self._orders[order]
-        start, stop = 0, len(places)
+        entries = self._orders[order]
+        start, stop = 0, len(entries)
         if after is not None:
-            cut = bisect_left(places, after, key=lambda place: place[:3])
+            cut = bisect_left(entries, after, key=lambda entry: entry[:3])
             if descending:
                 stop = cut
             else:
-                start = cut + (cut < len(places) and places[cut][:3] == after)
+                start = cut + (cut < len(entries) and entries[cut][:3] == after)
         for at in range(stop - 1, start - 1, -1) if descending else range(start, stop):
-            ticks, source, sequence, referral_id = places[at]
+            ticks, source, sequence, referral_id = entries[at]
             row = self._overlay[referral_id][1]
-            updated = parse_ticks(row["updatedDateTime"])
-            if (condition.lower is None or updated >= condition.lower) and (
-                condition.upper is None or updated < condition.upper
-            ):
+            if _in_bounds(row, condition):
                 yield (ticks, source, sequence), row
 
     def _created_order(self) -> "array[int]":
-        """Sort the base indexes by `createdDateTime`, at the first need: eight bytes and some microseconds each."""
+        """Sort the base indexes by `createdDateTime` at the first need. Each takes 8 bytes and some microseconds."""
         if self._by_created is None:
-            created = array("q", (self._key(index, Order.CREATED)[0] for index in range(self._base)))
+            created = array("q", (self._position(index, Order.CREATED)[0] for index in range(self._base)))
             self._by_created = array("q", sorted(range(self._base), key=created.__getitem__))
         return self._by_created
 
 
-def _changed(row: Payload, changes: Mapping[str, Any]) -> Payload:
-    """Return a copy of the row with values replaced at paths; only what lies on a path is copied."""
+def _in_bounds(row: Payload, condition: Filter) -> bool:
+    updated = parse_ticks(row["updatedDateTime"])
+    return (condition.lower is None or updated >= condition.lower) and (
+        condition.upper is None or updated < condition.upper
+    )
+
+
+def _with_changes(row: Payload, changes: Mapping[str, Any]) -> Payload:
+    """Return a copy of the row with new values at paths. Only the objects on a path are copied."""
     copy = dict(row)
     for path, value in changes.items():
-        place = copy
+        node = copy
         *steps, last = path.split("/")
         for step in steps:
-            inner = place.get(step)
-            place[step] = dict(inner) if isinstance(inner, dict) else {}
-            place = place[step]
-        place[last] = value
+            inner = node.get(step)
+            node[step] = dict(inner) if isinstance(inner, dict) else {}
+            node = node[step]
+        node[last] = value
     return copy

@@ -1,7 +1,6 @@
-"""What the simulated DNS knows: zones from plain records, and the world's zone.
+"""Zones: names, records, and the answer to a DNS question.
 
-Names, records, and the answer of an authoritative server to a question. Not here: the wire format and sockets
-(`dns`), the mail set-ups of the world's companies (`mail_setups`).
+Not here: the wire format and sockets (`dns`), the records of the simulated world (`mail_setups`).
 """
 
 from collections.abc import Mapping
@@ -12,21 +11,21 @@ from typing import Any, Final, Self
 from partner_center_simulator.faults import DnsFault
 
 Records = Mapping[str, Mapping[str, Any]]
-"""Name -> record type -> value(s). MX: (preference, host); TXT: str or bytes, or a sequence of pieces; CNAME, NS, A,
-AAAA: str; SOA: (host, mailbox, serial, refresh, retry, expire, minimum). One value or a list of them."""
+"""Name -> record type -> one value or a list of values. MX: (preference, host); TXT: str, bytes, or a tuple of pieces;
+CNAME, NS, A, AAAA: str; SOA: (host, mailbox, serial, refresh, retry, expire, minimum)."""
 
 TTL: Final = 3600
-"""TTL of every record, seconds."""
+"""TTL of every record, in seconds."""
 
-NEGATIVE_TTL: Final = 900
-"""How long a negative answer counts: the SOA's minimum, seconds."""
+_NEGATIVE_TTL: Final = 900
+"""TTL of a negative answer in seconds, unless the zone has an SOA of its own."""
 
 _MAX_CHAIN: Final = 8
 _PIECE: Final = 255
 
 
 class Rcode(StrEnum):
-    """The answers of an authoritative server."""
+    """The response codes of a zone. The others are faults."""
 
     NOERROR = "NOERROR"
     NXDOMAIN = "NXDOMAIN"
@@ -34,7 +33,7 @@ class Rcode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One resource record; `text` is its data in zone-file form (RFC 1035, section 5.1)."""
+    """A resource record. `text` is its data in zone-file form (RFC 1035, section 5.1)."""
 
     name: str
     type: str
@@ -43,10 +42,9 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a zone answers to one question; a CNAME chain comes first.
+    """A zone's answer to a question. CNAME records come first; only negative answers have `soa`.
 
-    `soa` is there in negative answers only. `fault` is what the server does instead; with DnsFault.TRUNCATE there is an
-    answer too, for TCP.
+    `fault` is what the server does instead. With DnsFault.TRUNCATE there are records, too, for TCP.
     """
 
     rcode: Rcode
@@ -56,10 +54,10 @@ class Answer:
 
 
 class Zone:
-    """Records of any number of names, asked as one resolver would answer.
+    """The records of any number of names. It answers like a resolver, for all names at once.
 
-    Names are lower-case ASCII without the dot at the end; a question may have either. A name without records between
-    existing ones has no data; every other unknown name does not exist.
+    Names are stored as lower-case ASCII without the final dot; questions may have other forms. An unknown name above an
+    existing one has no data (NOERROR); every other unknown name does not exist (NXDOMAIN).
     """
 
     def __init__(self) -> None:
@@ -67,11 +65,11 @@ class Zone:
         self._parents: set[str] = set()
         self._faults: dict[str, DnsFault] = {}
         self.version = 0
-        """Grows with each change."""
+        """A number that grows with each change."""
 
     @classmethod
     def from_records(cls, records: Records, faults: Mapping[str, str] | None = None) -> Self:
-        """Return a zone of plain dicts, with a fault (a DnsFault value) per name where wanted."""
+        """Return a zone with these records. `faults` maps names to DnsFault values."""
         zone = cls()
         zone.add(records)
         for name, fault in (faults or {}).items():
@@ -79,7 +77,7 @@ class Zone:
         return zone
 
     def add(self, records: Records) -> None:
-        """Add names, or replace them whole. A name with an empty mapping exists without data."""
+        """Add names, or replace all records of a name. A name with an empty mapping exists without data."""
         for name, types in normalized(records).items():
             self._records[name] = types
             labels = name.split(".")
@@ -87,21 +85,21 @@ class Zone:
         self.version += 1
 
     def remove(self, name: str) -> None:
-        """Forget a name's records."""
-        self._records.pop(_name(name), None)
+        """Remove a name's records."""
+        self._records.pop(_stored_name(name), None)
         self.version += 1
 
     def set_fault(self, name: str, fault: DnsFault | None) -> None:
-        """Meet questions for exactly this name with a fault; None ends it."""
+        """Set the fault of questions for exactly this name; None ends it."""
         if fault is None:
-            self._faults.pop(_name(name), None)
+            self._faults.pop(_stored_name(name), None)
         else:
-            self._faults[_name(name)] = fault
+            self._faults[_stored_name(name)] = fault
         self.version += 1
 
     def lookup(self, qname: str, qtype: str) -> Answer:
         """Return the answer to a question: a name and a record type such as "MX"."""
-        name = _name(qname)
+        name = _stored_name(qname)
         fault = self._fault(name)
         if fault is not None and fault is not DnsFault.TRUNCATE:
             return Answer(Rcode.NOERROR, fault=fault)
@@ -111,17 +109,17 @@ class Zone:
     def _answer(self, name: str, qtype: str) -> Answer:
         chain: list[Record] = []
         for _ in range(_MAX_CHAIN):
-            found = self._find(name)
-            if found is None:
+            records = self._find(name)
+            if records is None:
                 rcode = Rcode.NOERROR if self._has_below(name) else Rcode.NXDOMAIN
                 return Answer(rcode, tuple(chain), self._soa(name))
-            if qtype != "CNAME" and "CNAME" in found:
-                target = found["CNAME"][0]
+            if qtype != "CNAME" and "CNAME" in records:
+                target = records["CNAME"][0]
                 chain.append(Record(name, "CNAME", target))
-                name = _name(target)
+                name = _stored_name(target)
                 continue
-            records = tuple(Record(name, qtype, text) for text in found.get(qtype, ()))
-            return Answer(Rcode.NOERROR, (*chain, *records), None if records else self._soa(name))
+            answers = tuple(Record(name, qtype, text) for text in records.get(qtype, ()))
+            return Answer(Rcode.NOERROR, (*chain, *answers), None if answers else self._soa(name))
         return Answer(Rcode.NOERROR, tuple(chain))
 
     def _find(self, name: str) -> Mapping[str, tuple[str, ...]] | None:
@@ -134,26 +132,23 @@ class Zone:
         return self._faults.get(name)
 
     def _soa(self, name: str) -> Record:
-        """Return the SOA of the zone that a name belongs to.
-
-        It is the nearest ancestor's own, else one for the topmost ancestor with records, else one for the top label.
-        """
+        """Return the nearest ancestor's SOA, else make one for the topmost ancestor with records or the top label."""
         topmost = name.rpartition(".")[2]
-        at = name
-        while at:
-            found = self._find(at)
-            if found is not None:
-                if "SOA" in found:
-                    return Record(at, "SOA", found["SOA"][0])
-                topmost = at
-            at = at.partition(".")[2]
-        return Record(topmost, "SOA", f"ns1.{topmost}. hostmaster.{topmost}. 1 7200 3600 1209600 {NEGATIVE_TTL}")
+        ancestor = name
+        while ancestor:
+            records = self._find(ancestor)
+            if records is not None:
+                if "SOA" in records:
+                    return Record(ancestor, "SOA", records["SOA"][0])
+                topmost = ancestor
+            ancestor = ancestor.partition(".")[2]
+        return Record(topmost, "SOA", f"ns1.{topmost}. hostmaster.{topmost}. 1 7200 3600 1209600 {_NEGATIVE_TTL}")
 
 
 def normalized(records: Records) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Names as the zone keeps them, and each value in zone-file form."""
+    """Return the names as the zone stores them, and each value in zone-file form."""
     return {
-        _name(name): {
+        _stored_name(name): {
             kind: tuple(_text(kind, value) for value in (values if isinstance(values, list) else [values]))
             for kind, values in types.items()
         }
@@ -161,7 +156,7 @@ def normalized(records: Records) -> dict[str, dict[str, tuple[str, ...]]]:
     }
 
 
-def _name(name: str) -> str:
+def _stored_name(name: str) -> str:
     return name.rstrip(".").lower()
 
 
@@ -171,7 +166,7 @@ def _text(kind: str, value: Any) -> str:
             preference, host = value
             return f"{preference} {_absolute(host)}"
         case "TXT":
-            pieces = value if isinstance(value, tuple) else _split(value)
+            pieces = value if isinstance(value, tuple) else _txt_pieces(value)
             return " ".join(_quoted(piece) for piece in pieces)
         case "CNAME" | "NS":
             return _absolute(value)
@@ -186,7 +181,7 @@ def _absolute(host: str) -> str:
     return host.rstrip(".") + "."
 
 
-def _split(value: str | bytes) -> tuple[bytes, ...]:
+def _txt_pieces(value: str | bytes) -> tuple[bytes, ...]:
     data = value if isinstance(value, bytes) else value.encode()
     return tuple(data[at : at + _PIECE] for at in range(0, len(data), _PIECE)) or (b"",)
 

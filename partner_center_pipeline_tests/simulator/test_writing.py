@@ -9,7 +9,7 @@ import pytest
 from partner_center_pipeline.windows import parse_ticks
 from partner_center_pipeline_tests.simulator.conftest import ANCHOR, PATH, client_of
 from partner_center_simulator import Simulator, SimulatorClock
-from partner_center_simulator.edits import FOLLOWS, SUBSTATUSES
+from partner_center_simulator.edits import NEXT_STATUSES, SUBSTATUSES
 
 BODY: dict[str, Any] = {
     "name": "Azure landing zone",
@@ -220,7 +220,7 @@ def test_states_follow_each_other_as_documented(api: Writer, was: str, status: s
     assert response.status_code == (204 if (was, status) in allowed else 400)
     after = api.now(row)
     assert (after["status"], after["substatus"]) == ((status, goal) if (was, status) in allowed else (was, start))
-    assert set(FOLLOWS) == set(SUBSTATUSES)
+    assert set(NEXT_STATUSES) == set(SUBSTATUSES)
 
 
 def test_a_substatus_belongs_to_its_status(api: Writer, lead: dict[str, Any]) -> None:
