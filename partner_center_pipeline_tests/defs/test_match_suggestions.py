@@ -9,6 +9,8 @@ from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline_tests.defs.project import Project
 from partner_center_simulator import Simulator
 
+pytestmark = pytest.mark.slow
+
 CUSTOMERS = {
     "two.com.tr": "Karadeniz Çay Sanayi ve Ticaret A.Ş.",
     "one.com.tr": "KARADENIZ CAY LTD. ŞTİ.",

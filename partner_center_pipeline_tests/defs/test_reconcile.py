@@ -17,6 +17,8 @@ from partner_center_pipeline_tests.defs.test_checks import MISSED, QUARANTINE, c
 from partner_center_pipeline_tests.defs.test_materializing import _personal
 from partner_center_simulator import CorruptRow, HttpFault, Simulator
 
+pytestmark = pytest.mark.slow
+
 JOB = "partner_center_reconcile"
 RAW = ["raw_referrals"]
 DISABLED = "Partner Center integration is disabled: set HUNTER_PARTNER_CENTER_ENABLED=true in .env to switch it on"

@@ -16,6 +16,8 @@ from partner_center_simulator import DnsFault
 from partner_center_simulator.dns import DnsServer
 from partner_center_simulator.zone import Zone
 
+pytestmark = pytest.mark.slow
+
 JOB = "partner_center_rescan"
 GOOGLE = {"MX": [(1, "smtp.google.com")], "TXT": ["v=spf1 include:_spf.google.com -all"]}
 MICROSOFT = {"MX": [(0, "a-com-tr.mail.protection.outlook.com")], "TXT": ["v=spf1 -all"]}

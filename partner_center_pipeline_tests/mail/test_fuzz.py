@@ -39,6 +39,8 @@ from partner_center_pipeline_tests.mail.hostile import (
 from partner_center_simulator.dns import DnsServer
 from partner_center_simulator.zone import Zone
 
+pytestmark = pytest.mark.slow
+
 NAME: Final = "firma.com.tr"
 NOT_FACTS: Final = {outcome for outcome in Outcome if not outcome.is_fact}
 

@@ -19,6 +19,8 @@ from partner_center_simulator.dns import DnsServer
 from partner_center_simulator.faults import DnsFault, Faults
 from partner_center_simulator.zone import Zone
 
+pytestmark = pytest.mark.xdist_group("scanner")  # one process waits for the deadlines of all its domains, once
+
 NOW = datetime(2026, 4, 1, 12, tzinfo=UTC)
 SELECTORS = ("selector1", "selector2", "google", "default", "s1", "s2", "k1", "mail", "zoho", "zmail")
 KEY = "v=DKIM1; k=rsa; p=" + "A" * 392
