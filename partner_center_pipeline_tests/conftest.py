@@ -23,8 +23,8 @@ from partner_center_pipeline_tests.postgres import running_server
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` means: one worker more than processors, as some tests wait for servers and not for a processor."""
-    return (os.cpu_count() or 1) + 1
+    """What `-n auto` means: two workers more than processors, as many tests wait for servers, not processors."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture
