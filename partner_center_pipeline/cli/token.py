@@ -77,9 +77,7 @@ def rotate_key(as_json: bool) -> None:
     that uses the sign-in; this encrypts with NEW, and then OLD can go. It is safe while the pipeline runs.
     """
     with _opened_store() as store:
-        store.rotate_key()
-        fit = store.key_fit()
-    assert fit is not None  # noqa: S101  rotate_key has encrypted a sign-in
+        fit = store.rotate_key()
     if as_json:
         emit({"where": store.where, "key": {"source": fit.source, "known": fit.known, "fits": fit.fits}})
         return

@@ -92,10 +92,10 @@ class SignInStore(Protocol):
         """Replace the stored sign-in. Call it inside `locked()`."""
         ...
 
-    def rotate_key(self) -> None:
+    def rotate_key(self) -> KeyFit:
         """Encrypt the stored sign-in with a new key, so that the old one cannot decrypt it. Takes the lock.
 
-        Raises SignInRequired when nobody is signed in.
+        Returns which key decrypts it now. Raises SignInRequired when nobody is signed in.
         """
         ...
 
@@ -170,15 +170,16 @@ class TokenStore:
             self._replace(_KEY_FILE, Fernet.generate_key() + b"\n")
         self._replace(_CACHE_FILE, _seal(stored, self._keys()))
 
-    def rotate_key(self) -> None:
+    def rotate_key(self) -> KeyFit:
         """Encrypt with the variable's first key, or with a new key in the key file, and remove the old one there."""
         with self.locked():
             sealed = self._sealed()
             if sealed is None:
                 raise _nobody_signed_in()
             if self.key is not None:
-                self._replace(_CACHE_FILE, _rotated(sealed, self._keys(), self._source, self.where))
-                return
+                rotated = _rotated(sealed, self._keys(), self._source, self.where)
+                self._replace(_CACHE_FILE, rotated)
+                return _fit(rotated, self._keys(), self._source, self.where)
             new = Fernet.generate_key()
             # In this order the key file decrypts the cache after a crash at any step.
             both = new + b"\n" + self._read_private(self.folder / _KEY_FILE)
@@ -186,6 +187,7 @@ class TokenStore:
             self._replace(_KEY_FILE, both)
             self._replace(_CACHE_FILE, rotated)
             self._replace(_KEY_FILE, new + b"\n")
+            return _fit(rotated, self._keys(), self._source, self.where)
 
     def key_fit(self) -> KeyFit | None:
         sealed = self._sealed()
@@ -278,13 +280,15 @@ class SharedTokenStore:
     def write(self, stored: StoredSignIn) -> None:
         self.place.write(_seal(stored, self._keys()))
 
-    def rotate_key(self) -> None:
+    def rotate_key(self) -> KeyFit:
         keys = self._keys()
         with self.locked():
             sealed = self.place.read()
             if sealed is None:
                 raise _nobody_signed_in()
-            self.place.write(_rotated(sealed, keys, KEY_VARIABLE, self.where))
+            rotated = _rotated(sealed, keys, KEY_VARIABLE, self.where)
+            self.place.write(rotated)
+            return _fit(rotated, keys, KEY_VARIABLE, self.where)
 
     def key_fit(self) -> KeyFit | None:
         keys = self._keys()
