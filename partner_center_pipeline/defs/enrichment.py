@@ -57,7 +57,7 @@ class Scoring:
     def _row(self, company: Row, stored: Row | None) -> Row:
         # A domain that was never asked has signals too: none that is a fact.
         known = MailSignals.from_row(stored["signals"]) if stored else MailSignals(company["domain"], self._now)
-        inputs = _inputs(company, known)
+        inputs = score_input(company, known)
         return {
             "domain": company["domain"],
             **score_columns(score_domain(inputs, self._rules, self._policy), self._rules),
@@ -68,7 +68,7 @@ class Scoring:
         }
 
 
-def _inputs(company: Row, known: MailSignals) -> ScoreInput:
+def score_input(company: Row, known: MailSignals) -> ScoreInput:
     """Return a company's row and its signals as the input of scoring.
 
     The domain is valid: a company has no other. Tenant evidence of a referral goes before that of DNS: a referral names

@@ -26,8 +26,9 @@ from dns.rdtypes.ANY.MX import MX
 from dns.rdtypes.ANY.NS import NS
 from dns.rdtypes.ANY.TXT import TXT
 
+from partner_center_pipeline.defs.enrichment import score_input
 from partner_center_pipeline.mail import MailSignals, scan
-from partner_center_pipeline.scoring import ScoreInput, score_domain
+from partner_center_pipeline.scoring import score_domain
 from partner_center_simulator.dns import DnsServer
 from partner_center_simulator.zone import Zone
 
@@ -147,23 +148,9 @@ def verdict(signals: MailSignals) -> Verdict:
 
     What is None or empty is left out; `confidence` always stands.
     """
-    # As the asset scored_segments puts signals and a referral without a tenant and without co-sell together.
+    company: dict[str, Any] = dict.fromkeys(("tenant", "tenant_source", "next_expiry_ticks"))
     score = score_domain(
-        ScoreInput(
-            domain=signals.domain,
-            domain_valid=True,
-            provider=signals.provider,
-            no_mx=signals.no_mx,
-            signals_complete=signals.is_complete,
-            spf_present=signals.spf.present,
-            spf_multiple=signals.spf.multiple,
-            spf_includes=signals.spf.include_count,
-            dkim_present=signals.dkim_present,
-            dmarc_policy=signals.dmarc_policy,
-            tenant=signals.tenant,
-            tenant_source=signals.tenant_source,
-            open_cosell=False,
-        )
+        score_input({**company, "domain": signals.domain, "open_cosell": False, "cosell_referral": False}, signals)
     )
     said: Verdict = {
         "provider": signals.provider.value,
