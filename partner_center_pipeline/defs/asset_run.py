@@ -17,7 +17,7 @@ from partner_center_pipeline.settings import SettingsError
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
-from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, alive
+from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, heartbeats
 from partner_center_pipeline.windows import SyncWindow, WindowGrid
 
 
@@ -86,7 +86,7 @@ def downstream_step(
     except ledger.WindowNotReadyError as error:
         raise permanent(str(error)) from None
     done = DownstreamStep(known[0].covers_from, known[-1].end)
-    with alive(warehouse, context.run.run_id, utc_now):
+    with heartbeats(warehouse, context.run.run_id, utc_now):
         yield done
     with warehouse.write() as connection:
         ledger.mark(connection, windows, asset, now, changed=done.rows > 0, seen=seen)
@@ -99,10 +99,10 @@ def fetching(db: Warehouse, run_id: str) -> Iterator[Lease]:
     Waits until the lease of a killed run has ended. Raises LeaseLostError while another run is alive.
     """
     lease = Lease(db, run_id, utc_now)
-    with alive(db, run_id, utc_now):
+    with heartbeats(db, run_id, utc_now):
         lease.acquire(LEASE_SECONDS + 15, time.sleep)
     try:
-        with alive(db, run_id, utc_now, lease):
+        with heartbeats(db, run_id, utc_now, lease):
             yield lease
     finally:
         with suppress(WarehouseError):  # it ends by itself

@@ -114,7 +114,7 @@ class Lease:
 
 
 @contextmanager
-def alive(
+def heartbeats(
     warehouse: Warehouse, run_id: str, clock: Callable[[], datetime], lease: Lease | None = None
 ) -> Iterator[None]:
     """Write a heartbeat of a run every BEAT_SECONDS, from a thread of its own, and renew its `lease` each time.
@@ -167,7 +167,7 @@ def watch(warehouse: Warehouse, run_ids: Collection[str], clock: Callable[[], da
 
 
 def dead(connection: Connection, run_ids: Sequence[str], clock: Callable[[], datetime]) -> list[str]:
-    """Return those of these runs that have a heartbeat (`alive` or `watch`) and none within DEAD_SECONDS."""
+    """Return those of these runs that have a heartbeat (`heartbeats` or `watch`) and none within DEAD_SECONDS."""
     dead_before = _now(connection, clock) - timedelta(seconds=DEAD_SECONDS)
     dead_runs = connection.execute(
         select(run_heartbeats.c.run_id)

@@ -51,7 +51,7 @@ def test_a_run_that_waits_for_a_slot_however_long_is_alive(project: Project) -> 
     first, waiting = started(project, "partner_center_api"), started(project, "partner_center_api")
     for minutes in range(0, 30, 5):
         at = NOW + timedelta(minutes=minutes)
-        with lease.alive(project.warehouse, first, lambda at=at: at):  # type: ignore[misc]
+        with lease.heartbeats(project.warehouse, first, lambda at=at: at):  # type: ignore[misc]
             assert ended(project, at) == []
     run = project.instance.get_run_by_id(waiting)
     assert run is not None
@@ -61,7 +61,7 @@ def test_a_run_that_waits_for_a_slot_however_long_is_alive(project: Project) -> 
 def test_a_run_whose_process_is_slow_to_start_is_not_ended_after_a_heartbeat(project: Project) -> None:
     run_id = started(project, "partner_center_api")
     assert ended(project, NOW) == []
-    with lease.alive(project.warehouse, run_id, lambda: LATER):
+    with lease.heartbeats(project.warehouse, run_id, lambda: LATER):
         assert ended(project, LATER) == []
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline.warehouse import lease
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, LeaseLostError, alive
+from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, LeaseLostError, heartbeats
 from partner_center_pipeline.warehouse.schema import leases, run_heartbeats
 
 
@@ -77,7 +77,7 @@ def test_a_holder_that_overslept_keeps_it_while_nobody_took_it(warehouse: Wareho
 
 def test_signs_of_life_tell_the_living_from_the_dead(warehouse: Warehouse) -> None:
     for run_id in ("dead", "alive"):
-        with alive(warehouse, run_id, utc):
+        with heartbeats(warehouse, run_id, utc):
             pass
         if run_id == "dead":
             let_time_pass(warehouse, lease.DEAD_SECONDS + 1)
@@ -90,7 +90,7 @@ def test_a_long_wait_renews_the_lease_by_itself(warehouse: Warehouse, monkeypatc
     held = held_by(warehouse, "first")
     held.acquire(0, time.sleep)
     let_time_pass(warehouse, LEASE_SECONDS - 1)
-    with alive(warehouse, "first", utc, held):
+    with heartbeats(warehouse, "first", utc, held):
         time.sleep(1.5)
         with pytest.raises(LeaseLostError):
             held_by(warehouse, "second").acquire(0, time.sleep)
@@ -101,10 +101,10 @@ def test_a_run_killed_on_another_machine_frees_it_within_a_minute(warehouse: War
     code = (
         "import sys, time; from datetime import UTC, datetime;"
         "from partner_center_pipeline.warehouse.database import Warehouse;"
-        "from partner_center_pipeline.warehouse.lease import Lease, alive;"
+        "from partner_center_pipeline.warehouse.lease import Lease, heartbeats;"
         "db = Warehouse.open(sys.argv[1]); clock = lambda: datetime.now(UTC);"
         "lease = Lease(db, 'killed', clock); lease.acquire(0, time.sleep)\n"
-        "with alive(db, 'killed', clock, lease):\n    print('held', flush=True); time.sleep(600)"
+        "with heartbeats(db, 'killed', clock, lease):\n    print('held', flush=True); time.sleep(600)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, warehouse.url], stdout=subprocess.PIPE, cwd=PROJECT_ROOT, text=True
