@@ -7,6 +7,7 @@ import dagster as dg
 from sqlalchemy import Table
 
 from partner_center_pipeline.vocabulary import Asset
+from partner_center_pipeline.warehouse.schema import comment_of
 from partner_center_pipeline.windows import WindowGrid
 
 GROUP: Final = "partner_center"
@@ -41,7 +42,7 @@ def chain_asset(
                     "dagster/table_name": table.name,
                     "dagster/column_schema": dg.TableSchema(
                         columns=[
-                            dg.TableColumn(column.name, str(column.type).lower(), description=column.comment)
+                            dg.TableColumn(column.name, str(column.type).lower(), description=comment_of(column))
                             for column in table.columns
                         ]
                     ),

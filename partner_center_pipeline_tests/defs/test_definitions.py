@@ -33,6 +33,12 @@ print(json.dumps({
         s.name: [s.job_name, s.cron_schedule, s.default_status.value, s.execution_timezone]
         for s in repository.schedule_defs
     },
+    "undescribed_columns": sorted(
+        f"{node.key.to_user_string()}.{column.name}"
+        for node in nodes
+        for column in node.metadata["dagster/column_schema"].columns
+        if not column.description
+    ),
     "checks": sorted(key.to_user_string() for key in graph.asset_check_keys),
     "sensors": {
         s.name: [s.job_name, s.minimum_interval_seconds, s.default_status.value] for s in repository.sensor_defs
@@ -82,6 +88,7 @@ def test_five_assets_three_jobs_their_schedules_and_a_sensor_are_defined(tmp_pat
             "partner_center_rescan_schedule": ["partner_center_rescan", "27 * * * *", "RUNNING", "UTC"],
             "partner_center_sync_schedule": ["partner_center_sync", "2-59/10 * * * *", "RUNNING", "UTC"],
         },
+        "undescribed_columns": [],
         "checks": ["raw_referrals:complete_windows_missed_nothing", "raw_referrals:quarantine_is_empty"],
         "sensors": {"partner_center_flag_sensor": ["partner_center_sync", 30, "RUNNING"]},
     }
