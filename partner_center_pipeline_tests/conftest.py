@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import psycopg
 import pytest
@@ -19,6 +19,19 @@ from sqlalchemy import make_url
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import metadata
 from partner_center_pipeline_tests.postgres import running_server
+
+_MEMORY: Final = Path("/dev/shm")
+_MEMORY_NEEDED: Final = 4 << 30
+"""Bytes that must be free for the tests' folders to be made in memory."""
+
+
+def pytest_configure() -> None:
+    """Make the tests' folders in memory where there is room: SQLite then waits for no disk, at thousands of commits.
+
+    A killed process loses nothing that it gave to the kernel, so no test needs a disk.
+    """
+    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_NEEDED:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 @pytest.hookimpl(optionalhook=True)
