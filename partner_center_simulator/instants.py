@@ -24,7 +24,7 @@ def parse_ticks(text: str) -> int:
     printed = _PRINTED.fullmatch(text)
     if printed is None:
         raise ValueError(f"not an instant in UTC: {text[:40]!r}")
-    seconds = datetime.strptime(printed["seconds"].upper(), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    seconds = datetime.fromisoformat(printed["seconds"].upper()).replace(tzinfo=UTC)
     return ticks_of(seconds) + int((printed["fraction"] or "0").ljust(_TICK_DIGITS, "0"))
 
 

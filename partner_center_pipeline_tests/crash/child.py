@@ -60,6 +60,12 @@ class Place:
         return self.home / "before.json"
 
 
+def prepare(place: Place) -> None:
+    """Make Dagster's storage in a home folder, for other places to begin with a copy of it."""
+    with _entered(place), dg.DagsterInstance.get():
+        pass
+
+
 def work(place: Place, failpoint: str | None) -> None:
     """Run what is not done yet. Be killed at the failpoint of this name, if one is given."""
     with _entered(place) as (settings, db):
