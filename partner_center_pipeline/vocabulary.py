@@ -17,6 +17,31 @@ class Asset(StrEnum):
     SCORED_SEGMENTS = "scored_segments"
 
 
+class Task(StrEnum):
+    """What is still to be derived from rows that changed (windows.md, "What a later asset owes").
+
+    The item of a task is a referral's id for LEADS and LEAD_MATCHES, otherwise a company's domain.
+    """
+
+    LEADS = "leads"
+    COMPANIES = "companies"
+    COMPANY_MATCHES = "company_matches"
+    LEAD_MATCHES = "lead_matches"
+    SIGNALS = "signals"
+    SCORES = "scores"
+
+
+ASSET_OF_TASK: Final = {
+    Task.LEADS: Asset.NORMALIZED_LEADS,
+    Task.COMPANIES: Asset.COMPANIES,
+    Task.COMPANY_MATCHES: Asset.COMPANIES,
+    Task.LEAD_MATCHES: Asset.COMPANIES,
+    Task.SIGNALS: Asset.DOMAIN_SIGNALS,
+    Task.SCORES: Asset.SCORED_SEGMENTS,
+}
+"""Which asset works a task off."""
+
+
 class Provider(StrEnum):
     """Who hosts a domain's mailboxes, as far as scoring distinguishes them (scoring.md, section 1).
 

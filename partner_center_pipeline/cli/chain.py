@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from partner_center_pipeline.cli.base import notes
 from partner_center_pipeline.cli.progress import Report, progress_bar
-from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.vocabulary import Asset
+from partner_center_pipeline.warehouse import ledger, pending
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.windows import WindowGrid
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _REPORT_SECONDS: Final = 0.25
 _REPORTS_PER_SEARCH_FOR_DEAD_RUNS: Final = 20
 _MORE: Final = "the run's log has more: partner-center ui"
-_QUIET_LOG: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_QUIET_LOG: Final[dict[str, Any]] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,12 @@ class ChainFailure:
     message: str
 
 
-def run_chain(warehouse: Warehouse, grid: WindowGrid, intervals: Sequence[tuple[int, int]]) -> ChainFailure | None:
+def run_chain(
+    warehouse: Warehouse, grid: WindowGrid, intervals: Sequence[tuple[int, int]], *, force: bool = False
+) -> ChainFailure | None:
     """Materialize all five assets for `intervals` of windows (ticks, each at most a day), one run each, in order.
 
+    Then derive what is pending in windows that are done. `force` derives the rows of the windows again, changed or not.
     Returns the first failure, after which no run is started, or None. Call `enter_home` before. Ctrl-C ends the run,
     which records that in the ledger; then KeyboardInterrupt is raised here.
     """
@@ -49,12 +53,31 @@ def run_chain(warehouse: Warehouse, grid: WindowGrid, intervals: Sequence[tuple[
         done = 0
         for start, end in intervals:
             with _reporting_progress(report, done, instance, warehouse, start, end):
-                failure = _run(job, instance, grid, start, end)
+                failure = _run(job, instance, grid, start, end, _config(force))
             if failure is not None:
                 return failure
             done += _step_count(grid, start, end)
             report(done, "done")
-    return None
+        return _derive_what_is_pending(job, instance, warehouse, grid)
+
+
+def _derive_what_is_pending(
+    job: "dg.JobDefinition", instance: "dg.DagsterInstance", warehouse: Warehouse, grid: WindowGrid
+) -> ChainFailure | None:
+    """Run the later assets once where rows are pending, which came into a done window later (as the sensor does)."""
+    from partner_center_pipeline.defs.automation import LATER_ASSETS
+
+    with warehouse.read() as connection:
+        window = ledger.newest_fetched(connection, grid) if pending.count(connection) else None
+    if window is None:
+        return None
+    return _run(job, instance, grid, window.start, window.end, _config(force=False), asset_selection=LATER_ASSETS)
+
+
+def _config(force: bool) -> dict[str, Any]:
+    """Return the run configuration: a quiet log, and whether rows are derived again although nothing changed."""
+    forced = (Asset.NORMALIZED_LEADS, Asset.COMPANIES, Asset.SCORED_SEGMENTS) if force else ()
+    return _QUIET_LOG | {"ops": {str(asset): {"config": {"force": True}} for asset in forced}}
 
 
 @contextmanager
@@ -100,7 +123,13 @@ def _step_count(grid: WindowGrid, start: int, end: int) -> int:
 
 
 def _run(
-    job: "dg.JobDefinition", instance: "dg.DagsterInstance", grid: WindowGrid, start: int, end: int
+    job: "dg.JobDefinition",
+    instance: "dg.DagsterInstance",
+    grid: WindowGrid,
+    start: int,
+    end: int,
+    config: dict[str, Any],
+    **selected: Any,
 ) -> ChainFailure | None:
     from partner_center_pipeline.defs.dagster_private import (
         ASSET_PARTITION_RANGE_END_TAG,
@@ -114,7 +143,9 @@ def _run(
         if first == last
         else {"tags": {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}}
     )
-    result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET_LOG, **partitions)
+    result = job.execute_in_process(
+        instance=instance, raise_on_error=False, run_config=config, **partitions, **selected
+    )
     if result.success:
         return None
     for event in result.get_step_failure_events():

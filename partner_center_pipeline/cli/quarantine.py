@@ -123,11 +123,7 @@ def replay(fingerprints: tuple[str, ...], everything: bool, as_json: bool) -> No
         return
     console.print(
         f"{total.loaded} taken in, {total.known_already} known already, {total.still_refused} refused still"
-        + (
-            f"; {total.windows_reopened} windows are open again: `partner-center sync` makes leads of the rows."
-            if total.windows_reopened
-            else "."
-        )
+        + ("; `partner-center sync` makes leads of them." if total.loaded else ".")
     )
 
 

@@ -20,7 +20,7 @@ from partner_center_pipeline.scoring import Category, Rules, ScorePolicy, Segmen
 from partner_center_pipeline.scoring.frame import inputs_frame
 from partner_center_pipeline.scoring.model import FACTS
 from partner_center_pipeline.scoring.preview import Moves, Preview, compare, sides
-from partner_center_pipeline.scoring.row import frame_columns
+from partner_center_pipeline.scoring.row import frame_columns, score_digest
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import scores
 from partner_center_pipeline.warehouse.database import Warehouse, open_warehouse
@@ -120,9 +120,9 @@ def _rescore_page(
     preview, lacking = compare(complete, scored, policy, top), len(rows) - len(complete)
     if writer is None:
         return Outcome(preview, lacking)
-    now, settings = datetime.now(UTC), asdict(policy)
+    now, settings, digest = datetime.now(UTC), asdict(policy), score_digest(rules, policy)
     new = [
-        {**row, **columns, "inputs": {**row["inputs"], **settings}, "scored_at": now}
+        {**row, **columns, "inputs": {**row["inputs"], **settings}, "scored_at": now, "derived_with": digest}
         for row, columns in zip(complete, frame_columns(scored, rules), strict=True)
     ]
     done = scores.rewrite(writer, {row["domain"]: row for row in complete}, new)

@@ -28,14 +28,16 @@ class _Instant(click.ParamType[datetime]):
 @click.command()
 @click.option("--from", "since", type=_Instant(), metavar="T", help="First instant (UTC), e.g. 2026-01-31T09:00Z.")
 @click.option("--to", "until", type=_Instant(), metavar="T", help="Where to stop (UTC, exclusive).")
+@click.option("--force", is_flag=True, help="Make leads, companies and scores of these windows again, changed or not.")
 @json_option("Print the outcome as JSON.")
 @report_errors
-def sync(since: datetime | None, until: datetime | None, as_json: bool) -> None:
+def sync(since: datetime | None, until: datetime | None, force: bool, as_json: bool) -> None:
     """Materialize sync windows now, through Dagster, and show the progress.
 
     Without options: every window that is due and not done, the oldest first (what the sensor would ask for). With
-    --from and --to: the windows of that time, done or not; running one again changes nothing that is right. Good for a
-    first try, or for a cron job.
+    --from and --to: the windows of that time, done or not; running one again changes nothing that is right. Rows that
+    came into a done window later (`reconcile`, `quarantine replay`) become leads, too. Good for a first try, or for a
+    cron job.
     """
     enter_home()
     ensure_sync_start()
@@ -52,7 +54,7 @@ def sync(since: datetime | None, until: datetime | None, as_json: bool) -> None:
                 intervals = catch_up(grid, now, ledger.covered(connection), busy=())
         else:
             intervals = _due_in(grid, now, since, until)
-        failure = run_chain(warehouse, grid, intervals) if intervals else None
+        failure = run_chain(warehouse, grid, intervals, force=force)
     windows = sum((end - start) // grid.width for start, end in intervals)
     if as_json:
         emit({"windows": windows, "runs": len(intervals), "failure": failure and asdict(failure)})

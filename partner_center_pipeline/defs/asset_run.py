@@ -3,12 +3,13 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
+from partner_center_pipeline.defs.derivation import Span
 from partner_center_pipeline.defs.gate import GateClosedError
 from partner_center_pipeline.defs.resources import utc_now
 from partner_center_pipeline.mail import ResolverError
@@ -53,17 +54,13 @@ def windows_of(context: dg.AssetExecutionContext, grid: WindowGrid, now: datetim
     return list(grid.between(first.start, last.end))
 
 
-@dataclass(slots=True)
-class DownstreamStep:
-    """The step of an asset after raw_referrals: the span of windows it is for, and the `rows` it wrote.
+class DeriveConfig(dg.Config):
+    """What a person may choose for a run of an asset after raw_referrals."""
 
-    `start` and `end` are ticks. The installation's first window begins earlier than its partition does: it also covers
-    what older windows left undone. When rows were written, the assets after this one have to run again.
-    """
-
-    start: int
-    end: int
-    rows: int = 0
+    force: bool = Field(
+        default=False,
+        description="Derive the rows of these windows again although nothing changed since they were derived.",
+    )
 
 
 @contextmanager
@@ -73,23 +70,24 @@ def downstream_step(
     asset: Asset,
     windows: Sequence[SyncWindow],
     now: datetime,
-) -> Iterator[DownstreamStep]:
+    *,
+    force: bool = False,
+) -> Iterator[Span]:
     """Run the step of an asset after raw_referrals, and mark its windows as done when the block ends without an error.
 
-    Raises a permanent Failure for windows that the asset before has not done.
+    The span of an installation's first window begins earlier than its partition does: at its `covers_from`. Raises a
+    permanent Failure for windows that the asset before has not done.
     """
     before = ledger.CHAIN[ledger.CHAIN.index(asset) - 1]
     try:
         with warehouse.read() as connection:
-            seen = ledger.upstream_completed_at(connection, windows, before)
             known = ledger.require(connection, windows, before)
     except ledger.WindowNotReadyError as error:
         raise permanent(str(error)) from None
-    done = DownstreamStep(known[0].covers_from, known[-1].end)
     with heartbeats(warehouse, context.run.run_id, utc_now):
-        yield done
+        yield Span(known[0].covers_from, known[-1].end, force)
     with warehouse.write() as connection:
-        ledger.mark(connection, windows, asset, now, changed=done.rows > 0, seen=seen)
+        ledger.mark(connection, windows, asset, now)
 
 
 @contextmanager
@@ -118,15 +116,21 @@ def as_dagster_failure() -> Iterator[None]:
         raise permanent(str(error)) from None
 
 
-def result(windows: Sequence[SyncWindow], rows: int, metadata: Mapping[str, Any]) -> dg.MaterializeResult[None]:
-    """Return a materialization with its windows, its row count and the asset's own metadata."""
+def result(
+    windows: Sequence[SyncWindow],
+    rows: int,
+    metadata: Mapping[str, Any],
+    check_results: Sequence[dg.AssetCheckResult] = (),
+) -> dg.MaterializeResult[None]:
+    """Return a materialization with its windows, its row count, the asset's own metadata and its own checks."""
     return dg.MaterializeResult(
         metadata={
             "window": f"{windows[0].key} to {windows[-1].key}" if len(windows) > 1 else windows[0].key,
             "interval": str(SyncWindow(windows[0].start, windows[-1].end, windows[0].covers_from)),
             "dagster/partition_row_count": rows,
             **metadata,
-        }
+        },
+        check_results=check_results,
     )
 
 

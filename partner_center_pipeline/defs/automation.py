@@ -1,14 +1,17 @@
 """Where runs are requested: the sync job, its schedule, and the sensor that finds missed windows.
 
 Schedule and sensor are on by default, and skip with a reason while the gate is closed. Partitioned schedules never
-catch up in Dagster (dagster.md, trap 2), so the sensor requests every due window that the project's own ledger misses.
+catch up in Dagster (dagster.md, trap 2), so the sensor requests every due window that the project's own ledger misses,
+and a run of the later assets where rows are pending and no window is missing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Final
 
 import dagster as dg
+from sqlalchemy import Connection
 
 from partner_center_pipeline.defs.dagster_private import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -24,7 +27,7 @@ from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES
 from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import breaker, ledger
+from partner_center_pipeline.warehouse import breaker, ledger, pending
 from partner_center_pipeline.warehouse.database import WarehouseError
 from partner_center_pipeline.windows import WINDOWS_WARNING, SyncWindow, WindowGrid, catch_up, datetime_of, ticks_of
 
@@ -35,6 +38,10 @@ MOST_REQUESTS: Final = 10
 LEFT_TO_THE_SCHEDULE: Final = timedelta(seconds=90)
 """How long the sensor leaves a due window to the schedule. The schedule ticks up to a minute later (its lag is rounded
 up to minutes), and its run shows a moment after that; without this, both would request the window."""
+
+LATER_ASSETS: Final = [dg.AssetKey(str(asset)) for asset in ledger.CHAIN[1:]]
+WHAT_IS_PENDING: Final = {"partner_center/what_is_pending": "true"}
+"""The tag of a run that derives what is pending, without fetching."""
 
 _BACKOFF_FIRST: Final = timedelta(minutes=1)
 _BACKOFF_MOST: Final = timedelta(hours=1)
@@ -116,28 +123,38 @@ def flag_sensor(grid: WindowGrid) -> dg.SensorDefinition:
 def _missed_windows(
     context: dg.SensorEvaluationContext, grid: WindowGrid, warehouse: WarehouseResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request a run for each contiguous gap, at most a day of windows, the oldest first, none that a run works on."""
+    """Request runs for the windows that were missed; without any, one for what is pending in windows that are done."""
     now = utc_now()
     _warn_of_many(context, grid, now)
-    requests: list[dg.RunRequest] = []
-    waiting: list[str] = []
     with warehouse.open() as db:
         for run_id in end_dead_runs(context.instance, db, utc_now):
             context.log.warning(f"run {run_id} gave no sign of life; it is ended, its windows are free")
         busy = list(_busy(context.instance, grid))
         with db.read() as connection:
-            state = breaker.load(connection)
-            if state.rests(now):
-                return dg.SkipReason(str(state))
-            most = 1 if state.tripped else MOST_REQUESTS  # after a rest one run tries, not a queue of them
-            for start, end in catch_up(grid, now - LEFT_TO_THE_SCHEDULE, ledger.covered(connection), busy):
-                if len(requests) == most:
-                    break
-                again = _may_try_again(ledger.tries(connection, start, end))
-                if again is not None and now < again:
-                    waiting.append(f"{grid.window(start).key} (again after {again:%H:%M:%S} UTC)")
-                else:
-                    requests.append(_request(grid, grid.window(start), end))
+            asked = _gaps(connection, grid, now, busy)
+            if isinstance(asked, list) or busy:
+                return asked
+            return _what_is_pending(context.instance, connection, grid, now) or asked
+
+
+def _gaps(
+    connection: Connection, grid: WindowGrid, now: datetime, busy: Sequence[tuple[int, int]]
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Request a run for each contiguous gap, at most a day of windows, the oldest first, none that a run works on."""
+    state = breaker.load(connection)
+    if state.rests(now):
+        return dg.SkipReason(str(state))
+    requests: list[dg.RunRequest] = []
+    waiting: list[str] = []
+    most = 1 if state.tripped else MOST_REQUESTS  # after a rest one run tries, not a queue of them
+    for start, end in catch_up(grid, now - LEFT_TO_THE_SCHEDULE, ledger.covered(connection), busy):
+        if len(requests) == most:
+            break
+        again = _may_try_again(ledger.tries(connection, start, end))
+        if again is not None and now < again:
+            waiting.append(f"{grid.window(start).key} (again after {again:%H:%M:%S} UTC)")
+        else:
+            requests.append(_request(grid, grid.window(start), end))
     if requests:
         return requests
     if waiting:
@@ -145,6 +162,25 @@ def _missed_windows(
     if busy:
         return dg.SkipReason("every window that was missed is done, or a run is working on it")
     return dg.SkipReason("no window was missed")
+
+
+def _what_is_pending(
+    instance: dg.DagsterInstance, connection: Connection, grid: WindowGrid, now: datetime
+) -> list[dg.RunRequest] | None:
+    """Request a run of the later assets where rows are pending that came into a done window later.
+
+    The run is for the newest window that is fetched, but derives all that is pending. After runs that failed it waits
+    as `_may_try_again` does. Returns None when nothing is to be done now.
+    """
+    window = ledger.newest_fetched(connection, grid) if pending.count(connection) else None
+    if window is None:
+        return None
+    runs = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING), limit=10)
+    failed = list(takewhile(lambda run: run.dagster_run.status is not dg.DagsterRunStatus.SUCCESS, runs))
+    again = _may_try_again(ledger.Tries(len(failed), failed[0].create_timestamp if failed else None))
+    if again is not None and now < again:
+        return None
+    return [dg.RunRequest(partition_key=window.key, asset_selection=LATER_ASSETS, tags=WHAT_IS_PENDING)]
 
 
 def _request(grid: WindowGrid, first: SyncWindow, end: int) -> dg.RunRequest:

@@ -1,19 +1,19 @@
 """Asking DNS about companies and scoring them, a chunk at a time: shared by the last two assets and the rescan.
 
-Not here: which domains (the assets, `rescan`), and any rule (`mail`, `scoring`).
+Not here: which domains (`derivation`, `rescan`), and any rule (`mail`, `scoring`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.mail.row import row_of
 from partner_center_pipeline.scoring import ScoreInput, ScorePolicy, load_rules, score_domain
-from partner_center_pipeline.scoring.row import score_columns
+from partner_center_pipeline.scoring.row import score_columns, score_digest
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import companies, scores, signals
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -46,6 +46,8 @@ class Scoring:
         self._rules = load_rules(settings.scoring_rules)
         self._policy = ScorePolicy.of(settings)
         self._now = now
+        self.digest: Final = score_digest(self._rules, self._policy)
+        """Of the rules, the settings and the code."""
 
     def score(self, connection: Connection, domains: Sequence[str]) -> tuple[list[Row], scores.ScoresWritten]:
         """Score the companies of these domains; return the rows of `company_scores` and what changed."""
@@ -65,6 +67,7 @@ class Scoring:
             "referral_ids": company["referral_ids"],
             "signals_at": stored["facts_at"] if stored else None,
             "scored_at": self._now,
+            "derived_with": self.digest,
         }
 
 

@@ -1,4 +1,4 @@
-"""Suggesting matches for the companies and leads of a span of windows: the last part of the asset companies.
+"""Suggesting matches for companies and leads that changed: the last part of the asset companies.
 
 Not here: what makes two names alike (`leads.suggestions`).
 """
@@ -12,31 +12,26 @@ from sqlalchemy import Connection
 
 from partner_center_pipeline.leads.suggestions import Candidate, MatchKind, Suggestion, name_block, suggest
 from partner_center_pipeline.warehouse import matches
-from partner_center_pipeline.warehouse.bulk import chunks
-from partner_center_pipeline.warehouse.database import Warehouse
 
 Row = Mapping[str, Any]
 
 
-def suggest_matches(db: Warehouse, start: int, end: int, domains: Sequence[str], now: datetime) -> int:
-    """Replace the suggestions for the companies of `domains` and the leads of the windows in `[start, end)` (ticks).
+def suggest_for_companies(connection: Connection, domains: Sequence[str], now: datetime) -> int:
+    """Replace the suggestions for these companies; return how many are new.
 
-    Both sides of a pair are looked at when they change, so the order in which windows run does not matter. Returns how
-    many suggestions are new.
+    Both sides of a pair are looked at when they change, so the order in which windows run does not matter.
     """
-    new = 0
-    for chunk in chunks(domains):
-        with db.write() as connection:
-            subjects = [_of_company(row) for row in matches.companies_of(connection, chunk)]
-            found = suggest(subjects, _near(connection, subjects))
-            new += matches.replace_of_companies(connection, chunk, _rows(found), now)
-    with db.read() as reading:
-        for rows in matches.leads_of_span(reading, start, end):
-            with db.write() as connection:
-                subjects = [_of_lead(row) for row in rows if row["domain"] is None]
-                found = suggest(subjects, _near(connection, subjects))
-                new += matches.replace_of_leads(connection, [row["referral_id"] for row in rows], _rows(found), now)
-    return new
+    subjects = [_of_company(row) for row in matches.companies_of(connection, domains)]
+    found = suggest(subjects, _near(connection, subjects))
+    return matches.replace_of_companies(connection, domains, _rows(found), now)
+
+
+def suggest_for_leads(connection: Connection, referral_ids: Sequence[str], now: datetime) -> int:
+    """Replace the suggestions for these leads, where they have no domain; return how many are new."""
+    rows = matches.leads_of(connection, referral_ids)
+    subjects = [_of_lead(row) for row in rows if row["domain"] is None]
+    found = suggest(subjects, _near(connection, subjects))
+    return matches.replace_of_leads(connection, referral_ids, _rows(found), now)
 
 
 def _near(connection: Connection, subjects: Sequence[Candidate]) -> list[Candidate]:

@@ -1,6 +1,6 @@
 """What the assets of the chain share: their partitions, group, pools and the description of their tables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import dagster as dg
@@ -16,19 +16,26 @@ POOL: Final = "partner_center_api"
 DNS_POOL: Final = "mail_dns"
 """The pool of the rescan: two at once would ask everything twice."""
 
+Compute = Callable[..., dg.MaterializeResult[None] | Iterator[dg.MaterializeResult[None]]]
 AssetBuilder = Callable[[WindowGrid], dg.AssetsDefinition]
 """Makes an asset for a grid of windows."""
 
 
 def chain_asset(
-    table: Table, *, kinds: set[str], deps: Sequence[Asset] = (), pool: str | None = None
-) -> Callable[[Callable[..., dg.MaterializeResult[None]]], AssetBuilder]:
+    table: Table,
+    *,
+    kinds: set[str],
+    deps: Sequence[Asset] = (),
+    pool: str | None = None,
+    check_specs: Sequence[dg.AssetCheckSpec] = (),
+) -> Callable[[Compute], AssetBuilder]:
     """Make an asset of the chain out of a function, once the grid is known.
 
-    Each is partitioned by the grid's windows, takes a day of them a run, and shows the columns of its `table`.
+    Each is partitioned by the grid's windows, takes a day of them a run, and shows the columns of its `table`. It
+    evaluates the checks of `check_specs` itself.
     """
 
-    def decorate(compute: Callable[..., dg.MaterializeResult[None]]) -> AssetBuilder:
+    def decorate(compute: Compute) -> AssetBuilder:
         def build(grid: WindowGrid) -> dg.AssetsDefinition:
             return dg.asset(
                 partitions_def=grid.partitions(),
@@ -37,6 +44,7 @@ def chain_asset(
                 kinds=kinds,
                 deps=[str(asset) for asset in deps],
                 pool=pool,
+                check_specs=check_specs,
                 description=f"{table.comment}. Table `{table.name}`.",
                 metadata={
                     "dagster/table_name": table.name,

@@ -19,7 +19,8 @@ from partner_center_pipeline.defs.partitions import DNS_POOL
 from partner_center_pipeline.defs.periodic import periodic_job
 from partner_center_pipeline.defs.resources import MailResource, WarehouseResource, utc_now
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.warehouse import signals
+from partner_center_pipeline.vocabulary import Task
+from partner_center_pipeline.warehouse import pending, signals
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import heartbeats
 
@@ -58,6 +59,7 @@ def rescan_due(
         with db.write() as connection:
             rows, changed = keep(connection, answers, settings.signals_ttl_hours)
             _, outcome = scoring.score(connection, chunk)
+            pending.remove(connection, Task.SCORES, chunk)
         done.asked += len(rows)
         done.set_ups_changed += changed
         done.without_an_answer += sum(not row["is_complete"] for row in rows)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from partner_center_pipeline.scoring.model import Language, Score
+from partner_center_pipeline.code_digest import digest_of
+from partner_center_pipeline.scoring.model import Language, Score, ScorePolicy
 from partner_center_pipeline.scoring.rules import Rules
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ def frame_columns(scored: "pd.DataFrame", rules: Rules) -> Iterator[dict[str, An
     """Yield `score_columns` of each row of a result of `frame.score_frame`, in its order."""
     rows = zip(scored["reasons"], *(scored[name] for name in _PLAIN), strict=True)
     return (_columns(values, orjson.loads(reasons), rules) for reasons, *values in rows)
+
+
+def score_digest(rules: Rules, policy: ScorePolicy) -> str:
+    """Return the digest of all that a score is made with besides its input: code, rules and settings."""
+    return digest_of("partner_center_pipeline.scoring", rules.model_dump_json(), repr(policy))
 
 
 def explain(segment_reason: str, reasons: Sequence[Mapping[str, Any]], rules: Rules, language: str) -> str:

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, exists, func, or_, select
 
-from partner_center_pipeline.vocabulary import Asset
+from partner_center_pipeline.vocabulary import ASSET_OF_TASK, Asset, Task
 from partner_center_pipeline.warehouse.schema import (
     companies,
     company_scores,
     domain_signals,
     leads,
+    pending_work,
     raw_referrals,
     row_dict,
     score_changes,
@@ -168,7 +169,10 @@ def _rows(connection: Connection, query: Select[Any]) -> tuple[Row, ...]:
 
 
 def _waiting(connection: Connection, domain: str) -> tuple[Waiting, ...]:
-    """Return the windows that are not done. A window of another width counts as well if it covers their start."""
+    """Return the windows that are not done, or have work pending, with the first asset that has something to do.
+
+    A window of another width counts as well if it covers their start.
+    """
     brought = (
         select(raw_referrals.c.window_start)
         .join(leads, leads.c.referral_id == raw_referrals.c.referral_id)
@@ -189,5 +193,25 @@ def _waiting(connection: Connection, domain: str) -> tuple[Waiting, ...]:
             brought.c.window_start
         )
     )
-    undone = ((row.window_start, [asset for asset in Asset if not getattr(row, asset)]) for row in rows)
-    return tuple(Waiting(start, assets[0]) for start, assets in undone if assets)
+    undone = {row.window_start: {asset for asset in Asset if not getattr(row, asset)} for row in rows}
+    for start, asset in _pending(connection, domain):
+        undone.setdefault(start, set()).add(asset)
+    return tuple(Waiting(start, min(undone[start], key=list(Asset).index)) for start in sorted(undone) if undone[start])
+
+
+def _pending(connection: Connection, domain: str) -> list[tuple[int, Asset]]:
+    """Return the windows whose rows are still to be derived, and by which asset; a company's own task is its newest."""
+    newest = (
+        select(leads.c.referral_id, func.max(raw_referrals.c.window_start).label("start"))
+        .join(raw_referrals, raw_referrals.c.referral_id == leads.c.referral_id)
+        .where(leads.c.domain == domain)
+        .group_by(leads.c.referral_id)
+        .subquery()
+    )
+    table = pending_work
+    of_leads = and_(table.c.task == Task.LEADS, table.c.item == newest.c.referral_id)
+    starts = connection.execute(select(newest.c.start).join(table, of_leads)).scalars().all()
+    tasks = connection.execute(select(table.c.task).where(table.c.item == domain, table.c.task != Task.LEADS)).scalars()
+    last = connection.execute(select(func.max(newest.c.start))).scalar_one()
+    of_company = [(last, ASSET_OF_TASK[Task(task)]) for task in tasks] if last is not None else []
+    return [*((start, Asset.NORMALIZED_LEADS) for start in starts), *of_company]

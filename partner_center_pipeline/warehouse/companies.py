@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, or_, select
 
 from partner_center_pipeline.warehouse.bulk import upsert
-from partner_center_pipeline.warehouse.leads import Written
-from partner_center_pipeline.warehouse.schema import companies, row_dict
+from partner_center_pipeline.warehouse.leads import Written, named_by, same_content
+from partner_center_pipeline.warehouse.schema import companies, leads, row_dict
 
 
 def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -16,10 +16,26 @@ def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[st
     return {row.domain: row_dict(row) for row in rows}
 
 
-def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
-    """Write companies; rows equal to the stored ones are not written. Return the counts."""
+def write(connection: Connection, rows: Sequence[Mapping[str, Any]], derived_with: str = "") -> Written:
+    """Write companies (rows of `company_of`); rows equal to the stored ones are not written. Return the counts.
+
+    `derived_with` is the digest of the code that made the rows. A row in which only that differs counts as unchanged.
+    """
     stored = load(connection, [row["domain"] for row in rows])
-    changed = [row for row in rows if dict(stored.get(row["domain"], {})) != dict(row)]
-    upsert(connection, companies, changed)
-    new = sum(row["domain"] not in stored for row in changed)
-    return Written(new, len(changed) - new, len(rows) - len(changed))
+    made = [{**row, "derived_with": derived_with} for row in rows]
+    upsert(connection, companies, [row for row in made if stored.get(row["domain"]) != row])
+    keys = tuple(row["domain"] for row in made if not same_content(stored.get(row["domain"]), row))
+    new = sum(domain not in stored for domain in keys)
+    return Written(new, len(keys) - new, len(rows) - len(keys), keys)
+
+
+def outdated(start: int, end: int, derived_with: str | None) -> Select[str]:
+    """Select the domains of windows in `[start, end)` (ticks) with a company that was not derived with this digest.
+
+    With None, all domains of the windows. One without a company is always among them.
+    """
+    query = named_by(start, end)
+    if derived_with is None:
+        return query
+    query = query.outerjoin_from(leads, companies, companies.c.domain == leads.c.domain)
+    return query.where(or_(companies.c.domain.is_(None), companies.c.derived_with != derived_with))

@@ -1,15 +1,15 @@
-"""Table leads: writes leads in any order of windows, and reads which domains a window's leads name."""
+"""Table leads: writes leads in any order of windows, and reads which domains they name."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, Select, or_, select, tuple_
 
 from partner_center_pipeline.leads import LeadFacts
-from partner_center_pipeline.warehouse.bulk import CHUNK, upsert
+from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.referrals import Newest, brought_in
-from partner_center_pipeline.warehouse.schema import CENT, columns_of, leads, raw_referrals, row_dict
+from partner_center_pipeline.warehouse.schema import CENT, leads, raw_referrals, row_dict
 from partner_center_pipeline.windows import parse_ticks
 
 SOURCE: Final = "partnercenter"
@@ -18,15 +18,16 @@ SOURCE: Final = "partnercenter"
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many rows a write found new, changed and unchanged."""
+    """How many rows a write found new, changed and unchanged; `keys` are those of the new and the changed ones."""
 
     new: int = 0
     changed: int = 0
     unchanged: int = 0
+    keys: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def rows(self) -> int:
-        """The number of rows written."""
+        """The number of rows that are new or changed."""
         return self.new + self.changed
 
     def shown(self) -> dict[str, int]:
@@ -34,11 +35,12 @@ class Written:
         return {"new": self.new, "changed": self.changed, "unchanged": self.unchanged}
 
     def __add__(self, other: "Written") -> "Written":
+        """Return the sum of both counts; its `keys` are empty, so that sums of many writes stay small."""
         return Written(self.new + other.new, self.changed + other.changed, self.unchanged + other.unchanged)
 
 
-def row_of(newest: Newest, facts: LeadFacts) -> dict[str, Any]:
-    """Return the row of a lead: `facts` and the version that they were read from.
+def row_of(newest: Newest, facts: LeadFacts, derived_with: str) -> dict[str, Any]:
+    """Return the row of a lead: `facts`, the version that they were read from, and the digest of the code that read it.
 
     An expiry that is not an instant has a text and no ticks. A deal value is rounded to the column's cents, so that a
     row read back equals the row written.
@@ -56,6 +58,7 @@ def row_of(newest: Newest, facts: LeadFacts) -> dict[str, Any]:
         "updated_text": newest.updated_text,
         "expires_ticks": expires,
         "products": list(facts.products),
+        "derived_with": derived_with,
     }
 
 
@@ -63,10 +66,12 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
     """Write leads, one row per referral with all columns but `source` and `former_domains`. Return the counts.
 
     A stored lead is replaced only by a newer version, or by the same version read with other rules. So the order in
-    which windows run does not matter, and a repeated write changes nothing.
+    which windows run does not matter, and a repeated write changes nothing. A row in which only `derived_with` differs
+    is written and counts as unchanged: nothing follows from it.
     """
     stored = _stored(connection, [row["referral_id"] for row in rows])
     to_write: list[dict[str, Any]] = []
+    keys: list[str] = []
     new = 0
     for facts in rows:
         before = stored.get(facts["referral_id"])
@@ -77,9 +82,11 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
             if _age(row) < _age(before):
                 continue
             row["former_domains"] = _former_domains(before, facts["domain"])
-            if all(before[name] == row[name] for name in columns_of(leads)):
+            if before == row:
                 continue
         to_write.append(row)
+        if not same_content(before, row):
+            keys.append(row["referral_id"])
     upsert(
         connection,
         leads,
@@ -88,7 +95,12 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
             tuple_(new_row.updated_ticks, new_row.version) >= tuple_(leads.c.updated_ticks, leads.c.version)
         ),
     )
-    return Written(new, len(to_write) - new, len(rows) - len(to_write))
+    return Written(new, len(keys) - new, len(rows) - len(keys), tuple(keys))
+
+
+def same_content(before: Mapping[str, Any] | None, row: Mapping[str, Any]) -> bool:
+    """Say whether a stored row and the row to be written differ in nothing but what they were derived with."""
+    return before is not None and {**before, "derived_with": ""} == {**row, "derived_with": ""}
 
 
 def _age(row: Mapping[str, Any]) -> tuple[int, str]:
@@ -105,20 +117,31 @@ def _stored(connection: Connection, ids: Sequence[str]) -> dict[str, Mapping[str
     return {row.referral_id: row_dict(row) for row in rows}
 
 
-def domains_of_span(connection: Connection, start: int, end: int) -> list[str]:
-    """Return, sorted, the domains that leads of windows in `[start, end)` (ticks) name now or named before."""
-    brought = select(raw_referrals.c.referral_id).where(brought_in(start, end)).distinct().subquery()
-    domains: set[str] = set()
+def outdated(start: int, end: int, derived_with: str | None) -> Select[str]:
+    """Select the referrals of windows in `[start, end)` (ticks) with a lead that was not derived with this digest.
+
+    With None, all referrals of the windows. One without a lead is always among them.
+    """
+    raw = raw_referrals
+    query = select(raw.c.referral_id).distinct().where(brought_in(start, end))
+    if derived_with is None:
+        return query
+    query = query.outerjoin_from(raw, leads, leads.c.referral_id == raw.c.referral_id)
+    return query.where(or_(leads.c.referral_id.is_(None), leads.c.derived_with != derived_with))
+
+
+def named_by(start: int, end: int) -> Select[str]:
+    """Select the domains that leads of windows in `[start, end)` (ticks) name."""
+    brought = select(raw_referrals.c.referral_id).where(brought_in(start, end))
+    return select(leads.c.domain).distinct().where(leads.c.referral_id.in_(brought), leads.c.domain.is_not(None))
+
+
+def domains_of(connection: Connection, referral_ids: Sequence[str]) -> set[str]:
+    """Return the domains that these leads name now or named before."""
     rows = connection.execute(
-        select(leads.c.domain, leads.c.former_domains)
-        .join(brought, brought.c.referral_id == leads.c.referral_id)
-        .execution_options(yield_per=CHUNK)
+        select(leads.c.domain, leads.c.former_domains).where(leads.c.referral_id.in_(referral_ids))
     )
-    for domain, former in rows:
-        domains.update(former)
-        if domain is not None:
-            domains.add(domain)
-    return sorted(domains)
+    return {domain for row in rows for domain in (row.domain, *row.former_domains) if domain is not None}
 
 
 def of_domains(connection: Connection, domains: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:

@@ -8,15 +8,14 @@ of another width, or from another HUNTER_SYNC_START, count too (windows.md, "The
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Update, and_, bindparam, case, func, or_, select, true, update
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, true, update
 
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.schema import AttemptState, raw_referrals, sync_attempts, sync_windows
-from partner_center_pipeline.windows import BEGINNING, SyncWindow
+from partner_center_pipeline.windows import BEGINNING, SyncWindow, WindowGrid
 
 CHAIN: Final = tuple(Asset)
 """The assets in flow order. A window is done when all of them have it."""
@@ -246,39 +245,27 @@ def _record(
 
 
 def save_position(
-    connection: Connection,
-    window: SyncWindow,
-    run_id: str,
-    figures: Figures,
-    position: int | None,
-    reopened: datetime | None,
+    connection: Connection, window: SyncWindow, run_id: str, figures: Figures, position: int | None
 ) -> None:
-    """Save the scan's position (ticks) in a window and the attempt's figures, in the transaction of the page.
-
-    `reopened` is the present time (UTC) if the page stored something new under the window, else None (see `reopen`).
-    """
-    of_window = {"position": position, **({"param_now": reopened} if reopened is not None else {})}
+    """Save the scan's position (ticks) in a window and the attempt's figures, in the transaction of the page."""
     of_attempt = {"param_run": run_id, **figures.row()}
     key = _window_key(window)
     if connection.dialect.name == "postgresql":
-        both = {**of_window, **of_attempt}
-        connection.execute(_save(reopened is not None), {**key, **{_param(name): both[name] for name in both}})
+        both = {"position": position, **of_attempt}
+        connection.execute(_SAVE, {**key, **{_param(name): both[name] for name in both}})
     else:
-        connection.execute(_UPDATE_WINDOW if reopened is None else _reopening(Asset.RAW_REFERRALS), key | of_window)
+        connection.execute(_UPDATE_WINDOW, {**key, "position": position})
         connection.execute(_UPDATE_ATTEMPT, key | of_attempt)
-
-
-@cache
-def _save(reopened: bool) -> Update:
-    """Return both updates as one statement: it runs with each page, and the server may be far away."""
-    window = _reopening(Asset.RAW_REFERRALS) if reopened else _UPDATE_WINDOW
-    window = window.values(position=bindparam(_param("position")))
-    figures: dict[str, Any] = {name: bindparam(_param(name)) for name in Figures().row()}
-    return _UPDATE_ATTEMPT.values(**figures).add_cte(window.cte("updated_window"))
 
 
 def _param(name: str) -> str:
     return name if name.startswith("param_") else f"param_{name}"
+
+
+_SAVE: Final = _UPDATE_ATTEMPT.values(**{name: bindparam(_param(name)) for name in Figures().row()}).add_cte(
+    _UPDATE_WINDOW.values(position=bindparam(_param("position"))).cte("updated_window")
+)
+"""Both updates as one statement: it runs with each page, and the server may be far away."""
 
 
 def complete_windows(connection: Connection, closed: Mapping[SyncWindow, Figures], run_id: str, now: datetime) -> None:
@@ -323,7 +310,8 @@ def fail(connection: Connection, run_id: str, now: datetime, error: str, *, inco
 def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset) -> list[SyncWindow]:
     """Return the windows with the interval that each answers for, after a check that `before` has done all of them.
 
-    Raises WindowNotReadyError with the first window that it has not done.
+    A window whose interval windows of another grid have done counts as done. Raises WindowNotReadyError with the first
+    window that is not.
     """
     ready = {
         row.window_start: row.covers_from
@@ -333,6 +321,13 @@ def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset
             )
         )
     }
+    if len(ready) < len(windows):
+        done = covered(connection, [before])
+        ready |= {
+            window.start: window.start
+            for window in windows
+            if window.start not in ready and any(low <= window.start and window.end <= high for low, high in done)
+        }
     for window in windows:
         if window.start not in ready:
             raise WindowNotReadyError(
@@ -342,58 +337,23 @@ def require(connection: Connection, windows: Sequence[SyncWindow], before: Asset
     return [replace(window, covers_from=ready[window.start]) for window in windows]
 
 
-def upstream_completed_at(connection: Connection, windows: Sequence[SyncWindow], before: Asset) -> dict[int, datetime]:
-    """Return by start (ticks) when `before` had each of these windows. `mark` compares it at the end of an asset."""
-    rows = connection.execute(select(sync_windows.c.window_start, _done_at(before)).where(_rows_of(windows)))
-    return {start: done_at for start, done_at in rows if done_at is not None}
-
-
-def mark(
-    connection: Connection,
-    windows: Sequence[SyncWindow],
-    asset: Asset,
-    now: datetime,
-    *,
-    changed: bool,
-    seen: Mapping[int, datetime] | None = None,
-) -> None:
-    """Record that an asset has all of these windows; when it `changed` rows, the later assets no longer have them.
-
-    `seen` is from `upstream_completed_at`, read before the asset read its rows. With it, a window that was reopened
-    meanwhile stays open: another run stored something new under it, and this run may not have read that.
-    """
-    marks = {f"{asset}_at": now, **(_undone_after(asset) if changed else {})}
-    if seen is None:
-        connection.execute(update(sync_windows).where(_rows_of(windows)).values(**marks))
-        return
-    before = CHAIN[CHAIN.index(asset) - 1]
-    unchanged = _UPDATE_WINDOW.where(_done_at(before) == bindparam("seen_at", type_=_done_at(before).type))
-    connection.execute(
-        unchanged.values(**marks),
-        [{**_window_key(window), "seen_at": seen[window.start]} for window in windows if window.start in seen],
-    )
-
-
-def reopen(connection: Connection, window: SyncWindow, after: Asset, now: datetime) -> None:
-    """Open a window again for the assets after `after`, because `after` stored something new under it.
-
-    The time when `after` had the window becomes `now`, so that `mark` of a later asset that is running notices it.
-    """
-    connection.execute(_reopening(after), {**_window_key(window), "param_now": now})
-
-
-@cache
-def _reopening(after: Asset) -> Update:
-    done_at = _done_at(after)
-    now_if_done = case((done_at.is_not(None), bindparam("param_now", type_=done_at.type)))
-    return _UPDATE_WINDOW.values(**{f"{after}_at": now_if_done}, **_undone_after(after))
-
-
-def _undone_after(asset: Asset) -> dict[str, None]:
-    return {f"{later}_at": None for later in CHAIN[CHAIN.index(asset) + 1 :]}
+def mark(connection: Connection, windows: Sequence[SyncWindow], asset: Asset, now: datetime) -> None:
+    """Record that an asset has all of these windows."""
+    connection.execute(update(sync_windows).where(_rows_of(windows)).values(**{f"{asset}_at": now}))
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
+
+
+def newest_fetched(connection: Connection, grid: WindowGrid) -> SyncWindow | None:
+    """Return the newest window of this grid whose interval raw_referrals has, None while there is none."""
+    if grid.first is None:
+        return None
+    for low, high in reversed(covered(connection, [Asset.RAW_REFERRALS])):
+        start = high // grid.width * grid.width - grid.width
+        if start >= max(low, grid.first):
+            return grid.window(start)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,14 @@ A person decides about a suggestion; the program never merges rows because of it
 (`leads.suggestions`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select
 
-from partner_center_pipeline.warehouse.bulk import CHUNK, upsert
-from partner_center_pipeline.warehouse.referrals import brought_in
-from partner_center_pipeline.warehouse.schema import companies, leads, raw_referrals, row_dict, suggested_matches
+from partner_center_pipeline.warehouse.bulk import upsert
+from partner_center_pipeline.warehouse.schema import companies, leads, row_dict, suggested_matches
 
 BLOCK_LIMIT: Final = 1000
 """How many names of one block are compared at most, the most recently updated first. A block of thousands of names is a
@@ -30,17 +29,9 @@ def companies_of(connection: Connection, domains: Sequence[str]) -> list[Row]:
     return _rows(connection, select(*_COMPANY).where(companies.c.domain.in_(domains), companies.c.referrals > 0))
 
 
-def leads_of_span(connection: Connection, start: int, end: int) -> Iterator[list[Row]]:
-    """Yield the leads of windows in `[start, end)` (ticks), with the columns that are compared, CHUNK at a time."""
-    brought = select(raw_referrals.c.referral_id).where(brought_in(start, end)).distinct().subquery()
-    result = connection.execute(
-        select(*_LEAD)
-        .join(brought, brought.c.referral_id == leads.c.referral_id)
-        .order_by(leads.c.referral_id)
-        .execution_options(yield_per=CHUNK)
-    )
-    for rows in result.partitions():
-        yield [dict(row._mapping) for row in rows]
+def leads_of(connection: Connection, referral_ids: Sequence[str]) -> list[Row]:
+    """Return these leads, with the columns that are compared."""
+    return _rows(connection, select(*_LEAD).where(leads.c.referral_id.in_(referral_ids)).order_by(leads.c.referral_id))
 
 
 def companies_near(connection: Connection, blocks: Sequence[str], ascii_keys: Sequence[str]) -> list[Row]:
@@ -66,7 +57,7 @@ def leads_near(connection: Connection, blocks: Sequence[str]) -> list[Row]:
 
 def _keys_in(
     key: ColumnElement[str], block: ColumnElement[str | None], blocks: Sequence[str], *more: ColumnElement[bool]
-) -> Select[tuple[str]]:
+) -> Select[str]:
     """Select the keys of up to BLOCK_LIMIT rows of each block."""
     table = key.table
     place = func.row_number().over(partition_by=block, order_by=(table.c.updated_ticks.desc(), key))

@@ -14,10 +14,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from partner_center_pipeline.referral import Breach, NewDrift, ReferralVersion
-from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import drift, ledger, referrals
+from partner_center_pipeline.warehouse import drift, referrals
 from partner_center_pipeline.warehouse.schema import quarantined_referrals, sync_windows
-from partner_center_pipeline.windows import KEY_FORMAT, SyncWindow, datetime_of
+from partner_center_pipeline.windows import KEY_FORMAT, datetime_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +84,17 @@ def counts(connection: Connection) -> dict[str, int]:
 
 @dataclass(slots=True)
 class Replayed:
-    """How many rows a replay loaded, found in raw_referrals and refused again, and how many windows it reopened."""
+    """How many rows a replay loaded, found in raw_referrals and refused again."""
 
     loaded: int = 0
     known_already: int = 0
     still_refused: int = 0
-    windows_reopened: int = 0
 
     def add(self, other: "Replayed") -> None:
         """Add another replay's counts."""
         self.loaded += other.loaded
         self.known_already += other.known_already
         self.still_refused += other.still_refused
-        self.windows_reopened += other.windows_reopened
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +123,13 @@ def replay(
 ) -> Replayed:
     """Store the rows that pass the contract now. `reread` has by fingerprint the result of today's contract.
 
-    A row that passes is stored under the window that fetched it and leaves the quarantine; the window is open again for
-    the later assets, so that they make a lead of it. A version that raw_referrals has is not written again. A row that
-    does not pass stays, with today's reason and the same `attempts`, which counts scans. `found_drift` is the drift of
-    the rows that pass. The caller's transaction holds all writes, and has read the `payloads` before.
+    A row that passes is stored under the window that fetched it, for a lead to be made of it, and leaves the
+    quarantine. A version that raw_referrals has is not written again. A row that does not pass stays, with today's
+    reason and the same `attempts`, which counts scans. `found_drift` is the drift of the rows that pass. The caller's
+    transaction holds all writes, and has read the `payloads` before.
     """
     passed: list[str] = []
     placed: list[referrals.Placed] = []
-    windows: set[SyncWindow] = set()
     columns = (_TABLE.c.fingerprint, _TABLE.c.reason, _TABLE.c.window_start)
     rows = connection.execute(select(*columns).where(_TABLE.c.fingerprint.in_(reread)).order_by(_TABLE.c.first_seen))
     replayed = Replayed()
@@ -146,25 +142,20 @@ def replay(
                     update(_TABLE).where(_TABLE.c.fingerprint == row.fingerprint).values(reason=str(result))
                 )
             continue
-        fetched_by = _windows_from(connection, row.window_start)
-        windows.update(fetched_by)
-        covered_from = min((window.covers_from for window in fetched_by), default=row.window_start)
-        placed.append(referrals.Placed(result, row.window_start, late=result.updated_ticks < covered_from))
+        late = result.updated_ticks < _covered_from(connection, row.window_start)
+        placed.append(referrals.Placed(result, row.window_start, late))
         passed.append(row.fingerprint)
     fresh = referrals.store(connection, placed, now)
     drift.record(connection, found_drift, now)
-    changed = {item.window_start for item in fresh}
-    for window in windows:
-        if window.start in changed:
-            ledger.reopen(connection, window, Asset.RAW_REFERRALS, now)
-            replayed.windows_reopened += 1
     connection.execute(delete(_TABLE).where(_TABLE.c.fingerprint.in_(passed)))
     replayed.loaded = len(fresh)
     replayed.known_already = len(placed) - len(fresh)
     return replayed
 
 
-def _windows_from(connection: Connection, start: int) -> list[SyncWindow]:
-    """Return the windows that begin at `start`: more than one where the width of the grid was changed."""
-    rows = connection.execute(select(sync_windows).where(sync_windows.c.window_start == start))
-    return [SyncWindow(row.window_start, row.window_end, row.covers_from) for row in rows]
+def _covered_from(connection: Connection, start: int) -> int:
+    """Return where the interval begins that the windows from `start` on answer for (ticks)."""
+    table = sync_windows
+    query = select(func.min(table.c.covers_from)).where(table.c.window_start == start)
+    found: int | None = connection.execute(query).scalar_one()
+    return start if found is None else found

@@ -129,8 +129,8 @@ class Reconciler:
     def take(self, page: ScanPage) -> None:
         """Compare a page and load what is missing. A page of known rows without new drift causes no write.
 
-        Each missing version is stored under a window with an interval that holds it (`_owners`), and that window is
-        open again for the later assets. No window is made, and none is closed.
+        Each missing version is stored under a window with an interval that holds it (`_owners`), for leads to be made
+        of. No window is made, and none is closed.
         """
         after = replace(
             self.done,
@@ -164,8 +164,6 @@ class Reconciler:
         for item in fresh:
             owner = owners[item.row.updated_ticks]
             after.gaps[owner] = after.gaps.get(owner, 0) + 1
-        for window in {owners[item.row.updated_ticks][0] for item in fresh}:
-            ledger.reopen(connection, window, Asset.RAW_REFERRALS, now)
 
     def finish(self) -> None:
         """Record that everything was compared."""

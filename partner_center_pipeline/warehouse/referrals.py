@@ -1,6 +1,6 @@
-"""Tables raw_referrals and quarantined_referrals: stores the rows of pages, and reads the referrals of windows."""
+"""Tables raw_referrals and quarantined_referrals: stores the rows of pages, and reads the newest versions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from partner_center_pipeline.referral import ReferralVersion, RejectedRow
-from partner_center_pipeline.warehouse.bulk import CHUNK, insert_absent, present, upsert
+from partner_center_pipeline.vocabulary import Task
+from partner_center_pipeline.warehouse import pending
+from partner_center_pipeline.warehouse.bulk import insert_absent, present, upsert
 from partner_center_pipeline.warehouse.database import JsonText
 from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals
 
@@ -23,7 +25,7 @@ class Placed:
 
 
 def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> list[Placed]:
-    """Store the versions that are not stored yet, by (id, eTag). Return those that were new."""
+    """Store the versions that are not stored yet, by (id, eTag), for leads to be made of. Return the new ones."""
     fresh: dict[tuple[str, ...], Placed] = {}
     for item in placed:
         fresh.setdefault((item.row.referral_id, item.row.version), item)
@@ -49,6 +51,7 @@ def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> li
             for item in new
         ],
     )
+    pending.add(connection, Task.LEADS, (item.row.referral_id for item in new), now)
     return new
 
 
@@ -96,32 +99,17 @@ def brought_in(start: int, end: int) -> ColumnElement[bool]:
     return and_(raw_referrals.c.window_start >= start, raw_referrals.c.window_start < end)
 
 
-def newest_of_span(connection: Connection, start: int, end: int) -> Iterator[list[Newest]]:
-    """Yield in chunks, for each referral that windows in `[start, end)` (ticks) fetched, its newest version of all."""
+def newest(connection: Connection, referral_ids: Sequence[str]) -> list[Newest]:
+    """Return the newest stored version of each of these referrals, in order of their ids."""
     table = raw_referrals
-    after = ""
-    while True:
-        ids = [
-            referral_id
-            for (referral_id,) in connection.execute(
-                select(table.c.referral_id)
-                .distinct()
-                .where(brought_in(start, end), table.c.referral_id > after)
-                .order_by(table.c.referral_id)
-                .limit(CHUNK)
-            )
-        ]
-        if not ids:
-            return
-        after = ids[-1]
-        place = (
-            func.row_number()
-            .over(
-                partition_by=table.c.referral_id,
-                order_by=(table.c.updated_ticks.desc(), table.c.version.desc()),
-            )
-            .label("place")
+    place = (
+        func.row_number()
+        .over(
+            partition_by=table.c.referral_id,
+            order_by=(table.c.updated_ticks.desc(), table.c.version.desc()),
         )
-        ranked = select(table, place).where(table.c.referral_id.in_(ids)).subquery()
-        rows = connection.execute(select(ranked).where(ranked.c.place == 1).order_by(ranked.c.referral_id))
-        yield [Newest(row.referral_id, row.version, row.updated_ticks, row.updated_text, row.payload) for row in rows]
+        .label("place")
+    )
+    ranked = select(table, place).where(table.c.referral_id.in_(referral_ids)).subquery()
+    rows = connection.execute(select(ranked).where(ranked.c.place == 1).order_by(ranked.c.referral_id))
+    return [Newest(row.referral_id, row.version, row.updated_ticks, row.updated_text, row.payload) for row in rows]

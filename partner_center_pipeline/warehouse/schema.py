@@ -94,6 +94,12 @@ _RowNumber: Final = BigInteger().with_variant(Integer, "sqlite")
 """A row number. SQLite assigns numbers itself only where the key is INTEGER."""
 
 
+def _derived_with() -> Column[str]:
+    """Return the column `derived_with` of a table with rows that are made from other rows."""
+    comment = "digest of the rules, settings and code that made the row"
+    return Column("derived_with", Text, nullable=False, server_default="", comment=comment)
+
+
 def _company_domain(*, primary_key: bool = False) -> Column[str]:
     """Return the column `domain` of a table with rows about a company, which are deleted with the company."""
     company = ForeignKey("companies.domain", ondelete="CASCADE")
@@ -183,6 +189,19 @@ sync_attempts: Final = Table(
     comment="each try at a window, with its figures",
 )
 
+pending_work: Final = Table(
+    "pending_work",
+    metadata,
+    Column(
+        "task", _Ordered, nullable=False, comment="leads, companies, company_matches, lead_matches, signals, scores"
+    ),
+    Column("item", _Ordered, nullable=False, comment="the referral's id or the company's domain"),
+    Column("queued_at", UtcDateTime, nullable=False, comment="when the row that it follows from was stored"),
+    Column("error", Text, comment="the kind of error that the last try at this item ended with"),
+    PrimaryKeyConstraint("task", "item"),
+    comment="what the assets after raw_referrals have still to derive",
+)
+
 leads: Final = Table(
     "leads",
     metadata,
@@ -227,6 +246,7 @@ leads: Final = Table(
     Column("currency", Text, info={"comment": "ISO 4217 code of the deal's value"}),
     Column("products", JsonValue, nullable=False, info={"comment": "the API's product codes"}),
     Column("notes", Text, info={"comment": "the deal's notes; free text that may hold personal data"}),
+    _derived_with(),
     Index(None, "domain"),
     Index(None, "engagement_id"),
     Index(None, "company_name_block"),
@@ -256,6 +276,7 @@ companies: Final = Table(
     Column("tenant_source", Text, info={"comment": "where the tenant was read: payload or email_domain"}),
     Column("referral_ids", JsonValue, nullable=False, comment="newest first"),
     Column("updated_ticks", BigInteger, nullable=False, comment="of the newest referral"),
+    _derived_with(),
     Index(None, "domain_ascii_key"),
     Index(None, "name_key"),
     Index(None, "name_block"),
@@ -333,6 +354,7 @@ company_scores: Final = Table(
     Column("referral_ids", JsonValue, nullable=False, comment="the referrals that mattered"),
     Column("signals_at", UtcDateTime, comment="when DNS gave the facts it stands on"),
     Column("scored_at", UtcDateTime, nullable=False, info={"comment": "when the score was made"}),
+    _derived_with(),
     Index(None, "segment"),
     comment="score, segment and reasons of each company",
 )

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, or_, select
 
 from partner_center_pipeline.scoring.history import change_between
 from partner_center_pipeline.warehouse.bulk import upsert
-from partner_center_pipeline.warehouse.leads import Written
-from partner_center_pipeline.warehouse.schema import company_scores, row_dict, score_changes
+from partner_center_pipeline.warehouse.leads import Written, named_by, same_content
+from partner_center_pipeline.warehouse.schema import company_scores, leads, row_dict, score_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,23 @@ def count(connection: Connection) -> int:
     return connection.execute(select(func.count()).select_from(company_scores)).scalar_one()
 
 
+def outdated(start: int, end: int, derived_with: str | None) -> Select[str]:
+    """Select the domains of windows in `[start, end)` (ticks) with a score that was not derived with this digest.
+
+    With None, all domains of the windows. One without a score is always among them.
+    """
+    query = named_by(start, end)
+    if derived_with is None:
+        return query
+    query = query.outerjoin_from(leads, company_scores, company_scores.c.domain == leads.c.domain)
+    return query.where(or_(company_scores.c.domain.is_(None), company_scores.c.derived_with != derived_with))
+
+
 def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> ScoresWritten:
     """Write the scores that differ from the stored ones, with a history row for each changed score or segment.
 
-    A different `scored_at` alone does not count: it says when the stored score was made.
+    A different `scored_at` alone does not count: it says when the stored score was made. Where only `derived_with`
+    differs, that alone is written.
     """
     return rewrite(connection, load(connection, [row["domain"] for row in rows]), rows)
 
@@ -57,12 +70,16 @@ def rewrite(
     rows: Sequence[Mapping[str, Any]],
 ) -> ScoresWritten:
     """Do the same as `write`, with the `stored` scores by domain, which this transaction has read already."""
+    to_write: list[Mapping[str, Any]] = []
     changed: list[Mapping[str, Any]] = []
     history: list[dict[str, Any]] = []
     for row in rows:
         before = stored.get(row["domain"])
-        if before is not None and all(before[name] == row[name] for name in row if name != "scored_at"):
+        if before is not None and same_content({**before, "scored_at": row["scored_at"]}, row):
+            if before["derived_with"] != row["derived_with"]:
+                to_write.append({**row, "scored_at": before["scored_at"]})
             continue
+        to_write.append(row)
         changed.append(row)
         change = change_between(before, row)
         if change is not None:
@@ -78,7 +95,7 @@ def rewrite(
                     "detail": change.detail,
                 }
             )
-    upsert(connection, company_scores, changed)
+    upsert(connection, company_scores, to_write)
     if history:
         connection.execute(score_changes.insert(), history)
     new = sum(row["domain"] not in stored for row in changed)

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, or_, select
 
 from partner_center_pipeline.mail.history import change_between
 from partner_center_pipeline.warehouse.bulk import CHUNK, chunks, upsert
-from partner_center_pipeline.warehouse.schema import companies, domain_signals, row_dict, signal_changes
+from partner_center_pipeline.warehouse.leads import named_by
+from partner_center_pipeline.warehouse.schema import companies, domain_signals, leads, row_dict, signal_changes
 
 
 def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[str]:
@@ -26,6 +27,12 @@ def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[s
         )
         due_domains.extend(domain for (domain,) in rows)
     return due_domains
+
+
+def due_of_span(start: int, end: int, now: datetime) -> Select[str]:
+    """Select the domains of windows in `[start, end)` (ticks) that were never scanned, or are due at `now`."""
+    query = named_by(start, end).outerjoin_from(leads, domain_signals, domain_signals.c.domain == leads.c.domain)
+    return query.where(or_(domain_signals.c.domain.is_(None), domain_signals.c.next_scan_at <= now))
 
 
 def due_again(connection: Connection, now: datetime, after: str = "") -> list[str]:

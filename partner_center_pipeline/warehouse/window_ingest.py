@@ -75,13 +75,11 @@ class WindowIngest:
             referrals.quarantine(connection, page.rejected, current.start, now)
             drift.record(connection, page.drift, now)
             self._count(current, page, placed, fresh)
-            changed = self._windows_of(fresh)
             last_reached = self._window_at(page.position)
             reached = [window for window in self.windows[self._open :] if window <= last_reached]
             for window in sorted({current, *reached, *self._windows_of(placed)}):
                 position = min(page.position, window.end) if window <= last_reached else None
-                reopened = now if window in changed else None
-                ledger.save_position(connection, window, self.run_id, self.figures[window], position, reopened)
+                ledger.save_position(connection, window, self.run_id, self.figures[window], position)
         self._complete_until(self.windows[-1].end if page.last else page.position)
 
     @contextmanager

@@ -13,7 +13,7 @@ from sqlalchemy import Row, select, update
 from partner_center_pipeline.cli import rescore as command
 from partner_center_pipeline.scoring import load_rules, score_domain
 from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY
-from partner_center_pipeline.scoring.row import score_columns
+from partner_center_pipeline.scoring.row import score_columns, score_digest
 from partner_center_pipeline.scoring.rules import DEFAULT_RULES
 from partner_center_pipeline.warehouse import companies, scores
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -51,6 +51,7 @@ class Installation(Home):
                 "referral_ids": ["r-1"],
                 "signals_at": NOW,
                 "scored_at": NOW,
+                "derived_with": score_digest(rules, DEFAULT_POLICY),
             }
             for domain, inputs in COMPANIES.items()
         ]

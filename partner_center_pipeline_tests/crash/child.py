@@ -24,7 +24,7 @@ from partner_center_pipeline.cli.base import enter_home
 from partner_center_pipeline.defs.dagster_private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.warehouse import bulk, lease, ledger, matches, referrals, schema, signals
+from partner_center_pipeline.warehouse import bulk, lease, ledger, pending, schema, signals
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.crash.content import SEEN_AGAIN, contents
 from partner_center_pipeline_tests.crash.failpoints import FAILPOINTS
@@ -105,7 +105,7 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
         del os.environ[name]
     os.environ.update(place.variables, HUNTER_HOME=str(place.home))
     enter_home()
-    for module in (bulk, matches, referrals, signals):
+    for module in (bulk, pending, signals):
         module.CHUNK = CHUNK  # type: ignore[attr-defined]
     # A killed process's lease expires while the next process starts, so that the sweep need not wait.
     lease.LEASE_SECONDS, lease.BEAT_SECONDS, lease.DEAD_SECONDS = 0.5, 0.1, 0.0  # type: ignore[misc]

@@ -23,7 +23,7 @@ from sqlalchemy import func, select
 
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.warehouse import ledger, schema
+from partner_center_pipeline.warehouse import ledger, pending, schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.windows import BEGINNING, WindowGrid, uncovered
 from partner_center_pipeline_tests.conftest import Databases
@@ -180,10 +180,13 @@ class _Sweep:
             running = connection.execute(
                 select(func.count()).where(schema.sync_attempts.c.state == schema.AttemptState.RUNNING)
             ).scalar_one()
+            left = pending.count(connection) + len(pending.failed(connection))
         if gaps:
             yield f"the ledger has {len(gaps)} gaps"
         if running:
             yield f"{running} attempts are still running"
+        if left:
+            yield f"{left} rows are not derived"
 
     def _place(self, url: str) -> tuple[Place, str]:
         self.places += 1

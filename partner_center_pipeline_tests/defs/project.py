@@ -23,6 +23,7 @@ from partner_center_pipeline.warehouse.row_counts import row_counts
 from partner_center_pipeline.windows import SyncWindow, WindowGrid
 
 JOB = "partner_center_sync"
+FORCED = ("normalized_leads", "companies", "scored_segments")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -91,7 +92,7 @@ class Project:
                 ledger.start_attempts(connection, windows, "a test", now)
                 ledger.complete_windows(connection, {window: ledger.Figures() for window in windows}, "a test", now)
                 for asset in ledger.CHAIN[1:]:
-                    ledger.mark(connection, windows, asset, now, changed=False)
+                    ledger.mark(connection, windows, asset, now)
 
     def mark_failed(self, window: SyncWindow) -> None:
         """Record in the ledger that an attempt at a window failed now."""
@@ -112,6 +113,8 @@ class Project:
         first: SyncWindow | str,
         last: SyncWindow | str | None = None,
         assets: Iterable[str] | None = None,
+        *,
+        force: bool = False,
     ) -> Outcome:
         """Materialize a window, or with `last` a range by the tags that Dagster uses for it."""
         start, end = (which if which is None or isinstance(which, str) else which.key for which in (first, last))
@@ -124,7 +127,7 @@ class Project:
             instance=self.instance,
             asset_selection=None if assets is None else [dg.AssetKey(name) for name in assets],
             raise_on_error=False,
-            run_config=_QUIET,
+            run_config=_QUIET | ({"ops": {name: {"config": {"force": True}} for name in FORCED}} if force else {}),
             **which,
         )
         failed = next(iter(result.get_step_failure_events()), None)
@@ -169,6 +172,10 @@ class Project:
 
     def tick_sensor(self) -> list[tuple[str, str]] | str:
         """The sensor's answer: the first and last window of each run that it asks for, or why there is none."""
+        requests = self._sensor_requests()
+        return requests if isinstance(requests, str) else [requested(request) for request in requests]
+
+    def _sensor_requests(self) -> list[dg.RunRequest] | str:
         with dg.build_sensor_context(
             instance=self.instance,
             repository_def=self.definitions.get_repository_def(),
@@ -178,7 +185,18 @@ class Project:
         if data.skip_message is not None:
             return data.skip_message
         assert data.run_requests is not None
-        return [requested(request) for request in data.run_requests]
+        return list(data.run_requests)
+
+    def follow_sensor(self) -> int:
+        """Do what the sensor requests until it requests nothing more; return how many runs that were."""
+        runs = 0
+        while isinstance(requests := self._sensor_requests(), list):
+            for request in requests:
+                first, last = requested(request)
+                assets = [key.to_user_string() for key in request.asset_selection or ()]
+                assert self.run(first, None if first == last else last, assets or None).success
+                runs += 1
+        return runs
 
     # What is stored
 

@@ -17,9 +17,10 @@ from dagster._core.storage.tags import (
 )
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from sqlalchemy import update
 
 from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.warehouse import ledger, schema
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, datetime_of, ticks_of
 from partner_center_pipeline_tests.defs.project import JOB, Project, requested
 
@@ -172,7 +173,12 @@ def test_a_window_whose_chain_stopped_half_way_is_asked_for(stopped_after: Asset
     window = project.window(3)
     all_done_until(project, project.last_due())
     with project.warehouse.write() as connection:
-        ledger.reopen(connection, window, stopped_after, datetime.now(UTC))
+        later = ledger.CHAIN[ledger.CHAIN.index(stopped_after) + 1 :]
+        connection.execute(
+            update(schema.sync_windows)
+            .where(schema.sync_windows.c.window_start == window.start)
+            .values({f"{asset}_at": None for asset in later})
+        )
     project.set_attempts_back(timedelta(hours=2))
     assert project.tick_sensor() == [(window.key, window.key)]
 

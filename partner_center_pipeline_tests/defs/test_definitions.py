@@ -89,7 +89,11 @@ def test_five_assets_three_jobs_their_schedules_and_a_sensor_are_defined(tmp_pat
             "partner_center_sync_schedule": ["partner_center_sync", "2-59/10 * * * *", "RUNNING", "UTC"],
         },
         "undescribed_columns": [],
-        "checks": ["raw_referrals:complete_windows_missed_nothing", "raw_referrals:quarantine_is_empty"],
+        "checks": [
+            "raw_referrals:complete_windows_missed_nothing",
+            "raw_referrals:quarantine_is_empty",
+            "scored_segments:everything_is_derived",
+        ],
         "sensors": {"partner_center_flag_sensor": ["partner_center_sync", 30, "RUNNING"]},
     }
 

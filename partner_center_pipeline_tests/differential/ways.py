@@ -10,13 +10,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import count
 
-from partner_center_pipeline.leads import read_lead
-from partner_center_pipeline.leads.company import company_of
 from partner_center_pipeline.mail import scan as scan_dns
 from partner_center_pipeline.partner_center import connect, scan
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.warehouse import companies, leads, ledger, referrals, signals
-from partner_center_pipeline.warehouse.bulk import chunks
+from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow
@@ -99,37 +96,21 @@ def sync(db: Warehouse, settings: Settings, windows: Sequence[SyncWindow]) -> No
 
 
 def _later_assets(db: Warehouse, settings: Settings, windows: Sequence[SyncWindow], start: int, end: int) -> None:
-    from partner_center_pipeline.defs.enrichment import Scoring, ask, keep
-    from partner_center_pipeline.defs.match_suggestions import suggest_matches
+    from partner_center_pipeline.defs.derivation import Span, ask_signals, make_companies, make_leads, make_scores
 
-    at = now()
-    with db.read() as reading:
-        for newest in referrals.newest_of_span(reading, start, end):
-            rows = [leads.row_of(one, read_lead(one.payload, frozenset(settings.own_domains))) for one in newest]
-            with db.write() as connection:
-                leads.write(connection, rows)
-    with db.read() as connection:
-        domains = leads.domains_of_span(connection, start, end)
-    for chunk in chunks(domains):
-        with db.write() as connection:
-            companies.write(connection, [company_of(*pair) for pair in leads.of_domains(connection, chunk).items()])
-    suggest_matches(db, start, end, domains, at)
-    with db.read() as connection:
-        due = signals.due(connection, domains, at)
-    for chunk in chunks(due):
-        answers = ask(
-            db,
-            lambda asked, _: scan_dns(
-                asked, resolvers=settings.dns_resolvers, selectors=settings.dkim_selectors, clock=now
-            ),
-            chunk,
-        )
-        with db.write() as connection:
-            keep(connection, answers, settings.signals_ttl_hours)
-    scoring = Scoring(settings, at)
-    for chunk in chunks(domains):
-        with db.write() as connection:
-            scoring.score(connection, chunk)
+    span, at = Span(start, end), now()
+    make_leads(db, span, frozenset(settings.own_domains), at)
+    make_companies(db, span, at)
+    ask_signals(
+        db,
+        span,
+        lambda asked, _: scan_dns(
+            asked, resolvers=settings.dns_resolvers, selectors=settings.dkim_selectors, clock=now
+        ),
+        settings,
+        at,
+    )
+    make_scores(db, span, settings, at)
     with db.write() as connection:
         for asset in ledger.CHAIN[1:]:
-            ledger.mark(connection, windows, asset, at, changed=False)
+            ledger.mark(connection, windows, asset, at)

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 from sqlalchemy import Connection
 
-from partner_center_pipeline.leads import read_lead
 from partner_center_pipeline.partner_center import (
     Capability,
     DateLiteral,
@@ -21,8 +20,7 @@ from partner_center_pipeline.partner_center import (
     ScanIncomplete,
     scan,
 )
-from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import capabilities, leads, ledger, referrals
+from partner_center_pipeline.warehouse import capabilities
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, WindowGrid
@@ -183,18 +181,3 @@ def fetch(
         with db.write() as connection:
             capabilities.store(connection, BASE_URL, client.capability.date_literal, client.capability.found_at)
     return ingest
-
-
-def make_leads(db: Warehouse, windows: Sequence[SyncWindow], now: datetime) -> int:
-    """Do what the asset normalized_leads does, and return the number of rows written."""
-    with db.read() as connection:
-        known = ledger.require(connection, windows, Asset.RAW_REFERRALS)
-    written = leads.Written()
-    with db.read() as reading:
-        for newest in referrals.newest_of_span(reading, known[0].covers_from, known[-1].end):
-            rows = [leads.row_of(found, read_lead(found.payload, frozenset())) for found in newest]
-            with db.write() as connection:
-                written += leads.write(connection, rows)
-    with db.write() as connection:
-        ledger.mark(connection, windows, Asset.NORMALIZED_LEADS, now, changed=written.rows > 0)
-    return written.rows

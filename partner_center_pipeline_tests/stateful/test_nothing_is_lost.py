@@ -28,11 +28,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select
 
+from partner_center_pipeline.defs.derivation import Span, make_leads
 from partner_center_pipeline.partner_center import PartnerCenterError, TooEarly
 from partner_center_pipeline.partner_center.contract import read_referral
 from partner_center_pipeline.referral import ReferralVersion, RejectedRow
-from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.vocabulary import Asset, Task
+from partner_center_pipeline.warehouse import ledger, pending
 from partner_center_pipeline.warehouse.schema import (
     AttemptState,
     leads,
@@ -59,7 +60,6 @@ from partner_center_pipeline_tests.stateful.in_process import (
     SharedClock,
     client_of,
     fetch,
-    make_leads,
 )
 from partner_center_simulator import HttpFault, Simulator
 from partner_center_simulator.clock import SimulatorClock
@@ -233,8 +233,8 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         window = done[which % len(done)]
         if again:
             self._fetch([window], 3, CLEAN)
-        make_leads(self.db, [window], self.clock.utc())
-        assert make_leads(self.db, [window], self.clock.utc()) == 0
+        self._make_leads([window])
+        assert self._make_leads([window]) == 0
 
     def teardown(self) -> None:
         """After one clean catch-up the tables are the server's, from the beginning to now without a gap."""
@@ -246,7 +246,7 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         for start, end in catch_up(GRID, now, self._covered(Asset.RAW_REFERRALS, Asset.NORMALIZED_LEADS), []):
             windows = list(GRID.between(start, end))
             self._fetch(windows, 4, CLEAN)
-            make_leads(self.db, windows, now)
+            self._make_leads(windows)
         until = GRID.due_end(now)
         assert self._covered(Asset.RAW_REFERRALS, Asset.NORMALIZED_LEADS) == [(BEGINNING, until)]
         with self.db.read() as connection:
@@ -335,6 +335,17 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
             for _ in range(trouble.after + 1):  # remove planned faults that were not used
                 faults.next_http(has_skiptoken=True)
         self._check_complete_windows()
+
+    def _make_leads(self, windows: list[SyncWindow]) -> int:
+        """Do what the asset normalized_leads does; return the number of rows that are new or changed."""
+        now = self.clock.utc()
+        with self.db.read() as connection:
+            known = ledger.require(connection, windows, Asset.RAW_REFERRALS)
+        made = make_leads(self.db, Span(known[0].covers_from, known[-1].end), frozenset(), now)
+        with self.db.write() as connection:
+            ledger.mark(connection, windows, Asset.NORMALIZED_LEADS, now)
+            assert pending.load(connection, Task.LEADS) == []
+        return made.written.rows
 
     def _end_contradictions(self) -> None:
         for contradiction in Contradiction:

@@ -40,5 +40,6 @@ def company(domain: str, **values: Any) -> dict[str, Any]:
         "tenant_source": None,
         "referral_ids": [],
         "updated_ticks": 0,
+        "derived_with": "",
         **values,
     }

@@ -164,7 +164,7 @@ class TestNotThroughYet:
         for done, waits_for in zip(Asset, [*list(Asset)[1:], None], strict=True):
             if done is not Asset.RAW_REFERRALS:
                 with warehouse.write() as connection:
-                    ledger.mark(connection, [window], done, NOW, changed=False)
+                    ledger.mark(connection, [window], done, NOW)
             found = reading(warehouse, "a.com")
             assert found.waiting == (() if waits_for is None else (Waiting(WINDOW, waits_for),))
             assert (found.score, found.signals, found.rank) == (None, None, None)
@@ -175,7 +175,7 @@ class TestNotThroughYet:
             ledger.start_attempts(connection, [wider], "run", NOW)
             ledger.complete_windows(connection, {wider: ledger.Figures()}, "run", NOW)
             for asset in list(Asset)[1:]:
-                ledger.mark(connection, [wider], asset, NOW, changed=False)
+                ledger.mark(connection, [wider], asset, NOW)
         assert reading(warehouse, "a.com").waiting == ()
 
     def test_a_newer_version_that_no_lead_is_made_of_yet_waits_too(
@@ -184,7 +184,7 @@ class TestNotThroughYet:
         following = replace(window, start=window.end, end=window.end + WIDTH, covers_from=window.end)
         with warehouse.write() as connection:
             for asset in list(Asset)[1:]:
-                ledger.mark(connection, [window], asset, NOW, changed=False)
+                ledger.mark(connection, [window], asset, NOW)
             insert_new(connection, raw_referrals, [fetched("r1", following.start, "v2")])
             ledger.start_attempts(connection, [following], "run", NOW)
         assert reading(warehouse, "a.com").waiting == (Waiting(following.start, Asset.RAW_REFERRALS),)

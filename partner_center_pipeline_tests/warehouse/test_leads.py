@@ -16,7 +16,7 @@ from partner_center_pipeline.warehouse import referrals
 from partner_center_pipeline.warehouse.bulk import insert_new
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.leads import Written
-from partner_center_pipeline.warehouse.referrals import Newest, newest_of_span
+from partner_center_pipeline.warehouse.referrals import Newest, newest
 from partner_center_pipeline.warehouse.schema import leads, raw_referrals, row_dict
 from partner_center_pipeline_tests.warehouse.pages import make_version
 from partner_center_pipeline_tests.warehouse.rows import undone
@@ -44,7 +44,7 @@ def lead_row(
 ) -> dict[str, Any]:
     profile = {"name": "Firma", "website": domain} if domain else {"name": "Firma"}
     whole = {"id": referral_id, "status": "New", "customerProfile": profile, **payload}
-    return table.row_of(Newest(referral_id, version, ticks, "", whole), read_lead(whole, frozenset()))
+    return table.row_of(Newest(referral_id, version, ticks, "", whole), read_lead(whole, frozenset()), "digest")
 
 
 def stored(connection: Connection) -> list[dict[str, Any]]:
@@ -107,24 +107,22 @@ class TestOrder:
         with undone(warehouse) as connection:
             for version in data.draw(st.permutations(history)):
                 insert_new(connection, raw_referrals, [_raw(version)])
-                for some in newest_of_span(connection, 0, 10):
-                    domains = {(each.referral_id, each.version): each.domain for each in history}
-                    table.write(
-                        connection,
-                        [
-                            lead_row(
-                                found.referral_id,
-                                found.updated_ticks,
-                                found.version,
-                                domains[found.referral_id, found.version],
-                            )
-                            for found in some
-                        ],
-                    )
+                domains = {(each.referral_id, each.version): each.domain for each in history}
+                table.write(
+                    connection,
+                    [
+                        lead_row(
+                            found.referral_id,
+                            found.updated_ticks,
+                            found.version,
+                            domains[found.referral_id, found.version],
+                        )
+                        for found in newest(connection, ["r1", "r2"])
+                    ],
+                )
             step_by_step = facts_of(stored(connection))
-            (newest,) = newest_of_span(connection, 0, 10)
             assert [(row["referral_id"], row["version"]) for row in step_by_step] == [
-                (found.referral_id, found.version) for found in newest
+                (found.referral_id, found.version) for found in newest(connection, ["r1", "r2"])
             ]
 
     def test_the_same_version_read_by_newer_rules_is_written(self, warehouse: Warehouse) -> None:
@@ -178,7 +176,7 @@ class TestRows:
 
 
 class TestDomains:
-    def test_a_span_touches_what_its_leads_name_and_what_they_named_before(self, warehouse: Warehouse) -> None:
+    def test_leads_concern_what_they_name_and_what_they_named_before(self, warehouse: Warehouse) -> None:
         with warehouse.write() as connection:
             for version in (
                 Version("r1", 1, "v1", "a.com"),
@@ -188,8 +186,35 @@ class TestDomains:
                 insert_new(connection, raw_referrals, [_raw(version)])
                 table.write(connection, [version.row])
             table.write(connection, [Version("r1", 2, "v2", "b.com.tr").row])
-            assert table.domains_of_span(connection, 0, 10) == ["a.com", "b.com.tr", "c.com"]
-            assert table.domains_of_span(connection, 5, 10) == []
+            assert table.domains_of(connection, ["r1", "r3"]) == {"a.com", "b.com.tr"}
+            assert table.domains_of(connection, ["r2"]) == {"c.com"}
+            assert {domain for (domain,) in connection.execute(table.named_by(0, 10))} == {"b.com.tr", "c.com"}
+            assert connection.execute(table.named_by(5, 10)).all() == []
+
+    def test_outdated_are_the_leads_that_other_code_made_and_referrals_without_a_lead(
+        self, warehouse: Warehouse
+    ) -> None:
+        with warehouse.write() as connection:
+            for number, digest in enumerate(("digest", "other", "")):
+                version = Version(f"r{number}", 1, "v1", "a.com")
+                insert_new(connection, raw_referrals, [_raw(version)])
+                table.write(connection, [{**version.row, "derived_with": digest}])
+            insert_new(connection, raw_referrals, [_raw(Version("without", 1, "v1", None))])
+
+            def outdated(start: int, derived_with: str | None) -> set[str]:
+                return {referral_id for (referral_id,) in connection.execute(table.outdated(start, 10, derived_with))}
+
+            assert outdated(0, "digest") == {"r1", "r2", "without"}
+            assert outdated(0, None) == {"r0", "r1", "r2", "without"}
+            assert outdated(5, None) == set()
+
+    def test_a_row_that_other_code_makes_equal_is_written_and_unchanged(self, warehouse: Warehouse) -> None:
+        with warehouse.write() as connection:
+            table.write(connection, [lead_row("r1")])
+            written = table.write(connection, [{**lead_row("r1"), "derived_with": "newer"}])
+            (row,) = stored(connection)
+        assert (written, written.keys) == (Written(unchanged=1), ())
+        assert row["derived_with"] == "newer"
 
     def test_a_domain_has_all_its_leads_the_newest_first_and_a_domain_without_has_none(
         self, warehouse: Warehouse
@@ -202,12 +227,6 @@ class TestDomains:
             found = table.of_domains(connection, ["a.com", "nobody.com"])
         assert [lead["referral_id"] for lead in found["a.com"]] == ["r2", "r3", "r1"]
         assert found["nobody.com"] == []
-
-    def test_reading_a_span_leaves_the_connection_as_it_was(self, warehouse: Warehouse) -> None:
-        with warehouse.read() as connection:
-            before = dict(connection.get_execution_options())
-            table.domains_of_span(connection, 0, 10)
-            assert dict(connection.get_execution_options()) == before
 
 
 class TestStore:

@@ -3,18 +3,21 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from time import sleep
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select, update
+from sqlalchemy import Table, delete, func, select, update
 
+from partner_center_pipeline.defs.derivation import Span, make_leads
 from partner_center_pipeline.referral import ReferralVersion
-from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.vocabulary import Asset, Task
+from partner_center_pipeline.warehouse import ledger, pending, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.referrals import newest_of_span
-from partner_center_pipeline.warehouse.schema import raw_referrals, sync_attempts, sync_windows
+from partner_center_pipeline.warehouse.lease import Lease
+from partner_center_pipeline.warehouse.reconciling import Reconciler
+from partner_center_pipeline.warehouse.schema import leads, pending_work, raw_referrals, sync_attempts, sync_windows
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import (
     BEGINNING,
@@ -27,7 +30,16 @@ from partner_center_pipeline.windows import (
     ticks_of,
 )
 from partner_center_pipeline_tests.warehouse.pages import make_page, make_version
-from partner_center_pipeline_tests.warehouse.test_window_ingest import FIRST, NOW, W, begin, finish, whole, windows
+from partner_center_pipeline_tests.warehouse.test_window_ingest import (
+    FIRST,
+    GRID,
+    NOW,
+    W,
+    begin,
+    finish,
+    whole,
+    windows,
+)
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = DAY + timedelta(hours=6)
@@ -57,42 +69,79 @@ class Mortal(WindowIngest):
 
 
 class Installation:
-    """A warehouse, the server it copies, and which referrals became leads."""
+    """A warehouse, the server it copies, and the runs of the chain."""
 
-    def __init__(self, warehouse: Warehouse, server: Sequence[ReferralVersion]) -> None:
+    def __init__(self, warehouse: Warehouse) -> None:
         self.warehouse = warehouse
-        self.server = sorted(server, key=lambda row: row.updated_ticks)
-        self.leads: set[str] = set()
+        self.server: dict[str, ReferralVersion] = {}
         with warehouse.write() as connection:
-            for table in (raw_referrals, sync_windows, sync_attempts):
+            for table in (raw_referrals, sync_windows, sync_attempts, pending_work, leads):
                 connection.execute(delete(table))
 
+    def show(self, referral_id: str, updated: int) -> None:
+        """Let the server show a referral from now on, or a newer version of one that it shows."""
+        before = self.server.get(referral_id)
+        if before is None or before.updated_ticks < updated:
+            self.server[referral_id] = make_version(referral_id, updated, f"v{updated}")
+
     def due(self, grid: WindowGrid) -> list[tuple[int, int]]:
-        """What the sensor would ask for."""
+        """The windows that the sensor requests."""
         with self.warehouse.read() as connection:
             return catch_up(grid, LATER, ledger.covered(connection), busy=())
 
+    def sync(self, grid: WindowGrid) -> None:
+        """Do what `partner-center sync` does: what is due, then what is pending in windows that are done."""
+        for start, end in self.due(grid):
+            self.run(grid, start, end)
+        with self.warehouse.read() as connection:
+            window = ledger.newest_fetched(connection, grid) if pending.count(connection) else None
+        if window is not None:
+            self.later_assets([window])
+
     def run(self, grid: WindowGrid, start: int, end: int, stop: Stop = Stop.NOWHERE) -> None:
-        """One run of the chain, as defs/ does it."""
+        """One run of the chain."""
         kind = Mortal if stop is Stop.BEFORE_CLOSING else WindowIngest
         wanted = list(grid.between(start, end))
         ingest = kind.begin(self.warehouse, wanted, "run", lambda: NOW, first=grid.first or 0)
-        if not self._scan(ingest, stop) or stop is Stop.AFTER_RAW_REFERRALS:
-            return
-        with self.warehouse.write() as connection:
-            known = ledger.require(connection, ingest.windows, Asset.RAW_REFERRALS)
-            for some in newest_of_span(connection, known[0].covers_from, known[-1].end):
-                self.leads |= {found.referral_id for found in some}
-            ledger.mark(connection, known, Asset.NORMALIZED_LEADS, NOW, changed=False)
+        if self._scan(ingest, stop) and stop is not Stop.AFTER_RAW_REFERRALS:
+            self.later_assets(ingest.windows, stop)
+
+    def later_assets(self, windows: Sequence[SyncWindow], stop: Stop = Stop.NOWHERE) -> None:
+        """The assets after raw_referrals; those after normalized_leads only mark the windows."""
+        with self.warehouse.read() as connection:
+            known = ledger.require(connection, windows, Asset.RAW_REFERRALS)
+        make_leads(self.warehouse, Span(known[0].covers_from, known[-1].end), frozenset(), NOW)
         if stop is not Stop.AFTER_NORMALIZED_LEADS:
             finish(self.warehouse, known)
+
+    def reconcile(self) -> None:
+        """Load what the done windows missed."""
+        with self.warehouse.read() as connection:
+            end = reconciling.until(connection)
+        if end is not None:
+            lease = Lease(self.warehouse, "reconcile", lambda: NOW)
+            lease.acquire(1, sleep)
+            reconciler = Reconciler.begin(self.warehouse, lease, end, lambda: NOW)
+            reconciler.take(make_page([row for row in self._rows() if row.updated_ticks < end], end, last=True))
+            reconciler.finish()
+            lease.release()
+
+    def newest(self, table: Table) -> set[tuple[str, int]]:
+        """The newest version of each referral in raw_referrals or leads."""
+        columns = table.c.referral_id, func.max(table.c.updated_ticks)
+        with self.warehouse.read() as connection:
+            rows = connection.execute(select(*columns).group_by(table.c.referral_id))
+            return {(referral_id, ticks) for referral_id, ticks in rows}
+
+    def _rows(self) -> list[ReferralVersion]:
+        return sorted(self.server.values(), key=lambda row: (row.updated_ticks, row.referral_id))
 
     def _scan(self, ingest: WindowIngest, stop: Stop) -> bool:
         first, end = ingest.windows[0], ingest.windows[-1].end
         low = BEGINNING if first.is_genesis else first.covers_from - OVERLAP
         if ingest.resume_from is not None:
             low = max(low, ingest.resume_from)
-        rows = [row for row in self.server if low <= row.updated_ticks < end]
+        rows = [row for row in self._rows() if low <= row.updated_ticks < end]
         for at in range(0, len(rows) + 1, PAGE):
             some, last = rows[at : at + PAGE], at + PAGE > len(rows)
             position = end if last else some[-1].updated_ticks
@@ -111,28 +160,44 @@ grids = st.builds(
     st.sampled_from([600, 900, 3600]),
 )
 times = st.integers(-4 * 24 * 6, 6 * 6).map(lambda steps: ticks_of(DAY) + steps * 600 * TICKS_PER_SECOND)
+shown = st.lists(st.tuples(st.sampled_from([f"r{number}" for number in range(8)]), times), max_size=6)
+"""Referrals that the server shows from some moment on, at whichever instant they were updated: late ones, too."""
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
-    updated=st.lists(times, max_size=8),
-    past=st.lists(st.tuples(grids, st.lists(st.sampled_from(Stop), max_size=3)), max_size=3),
+    past=st.lists(st.tuples(shown, grids, st.lists(st.sampled_from(Stop), max_size=3), st.booleans()), max_size=4),
+    arrived=shown,
     last=grids,
 )
-def test_after_any_past_one_clean_sync_has_every_referral_and_then_nothing_is_due(
-    warehouse: Warehouse, updated: list[int], past: list[tuple[WindowGrid, list[Stop]]], last: WindowGrid
+def test_after_any_past_one_sync_and_a_reconcile_have_every_referral_and_then_nothing_is_due(
+    warehouse: Warehouse,
+    past: list[tuple[list[tuple[str, int]], WindowGrid, list[Stop], bool]],
+    arrived: list[tuple[str, int]],
+    last: WindowGrid,
 ) -> None:
-    installation = Installation(warehouse, [make_version(f"r{number}", ticks) for number, ticks in enumerate(updated)])
-    for grid, stops in past:
+    installation = Installation(warehouse)
+    for rows, grid, stops, reconciled in past:
+        for row in rows:
+            installation.show(*row)
         for stop in stops:
             for start, end in installation.due(grid)[:1]:
                 installation.run(grid, start, end, stop)
-    for start, end in installation.due(last):
-        installation.run(last, start, end)
+        if reconciled:
+            installation.reconcile()
+    for row in arrived:
+        installation.show(*row)
+    installation.sync(last)
     assert installation.due(last) == []
+    assert installation.newest(leads) == installation.newest(raw_referrals), "every row that came is a lead"
+    installation.reconcile()
+    installation.sync(last)
     window = last.last_due(LATER)
     assert window is not None
-    assert installation.leads >= {row.referral_id for row in installation.server if row.updated_ticks < window.end}
+    due = {
+        (row.referral_id, row.updated_ticks) for row in installation.server.values() if row.updated_ticks < window.end
+    }
+    assert installation.newest(leads) == installation.newest(raw_referrals) >= due
 
 
 class TestFirstWindow:
@@ -163,9 +228,8 @@ class TestFirstWindow:
         ingest.write(make_page([make_version("old", FIRST - 5)], moved + W, last=True))
         with warehouse.read() as connection:
             (known,) = ledger.require(connection, windows(1, first=3), Asset.RAW_REFERRALS)
-            brought = list(newest_of_span(connection, known.covers_from, known.end))
+            assert pending.load(connection, Task.LEADS) == ["old"]
         assert known.is_genesis
-        assert [found.referral_id for some in brought for found in some] == ["old"]
 
     def test_a_window_that_is_not_the_first_answers_for_itself_only(self, warehouse: Warehouse) -> None:
         with warehouse.read() as connection:
@@ -248,16 +312,31 @@ def test_progress_counts_what_is_done_since_a_run_began_and_says_what_is_going_o
     assert seen(NOW + timedelta(seconds=1)) == ledger.Progress(0, "raw_referrals: 0 rows")
 
 
-def test_a_reopened_window_is_tried_again_and_a_done_one_is_not(warehouse: Warehouse) -> None:
+def test_a_window_whose_chain_did_not_end_is_tried_again_and_a_done_one_is_not(warehouse: Warehouse) -> None:
     whole(warehouse, windows(2), [])
-    finish(warehouse, windows(2))
-    with warehouse.write() as connection:
-        ledger.reopen(connection, windows(1)[0], Asset.NORMALIZED_LEADS, NOW)
+    finish(warehouse, windows(1, first=1))
+    with warehouse.read() as connection:
         assert ledger.tries(connection, FIRST, FIRST + W).count == 1
         assert ledger.tries(connection, FIRST + W, FIRST + 2 * W) == ledger.Tries(0, None)
-        row = connection.execute(select(sync_windows).where(sync_windows.c.window_start == FIRST)).one()
-    assert (row.raw_referrals_at, row.normalized_leads_at) == (NOW, NOW)
-    assert (row.companies_at, row.domain_signals_at, row.scored_segments_at) == (None, None, None)
+
+
+def test_the_newest_fetched_window_is_one_of_the_grid(warehouse: Warehouse) -> None:
+    hours = WindowGrid.of(DAY, 3600, 120)
+
+    def newest(grid: WindowGrid) -> SyncWindow | None:
+        with warehouse.read() as connection:
+            return ledger.newest_fetched(connection, grid)
+
+    assert newest(GRID) is None
+    whole(warehouse, windows(3), [])
+    begin(warehouse, windows(1, first=3))
+    assert newest(GRID) == windows(1, first=2)[0]
+    assert newest(WindowGrid.of(DAY, 900, 120)) == SyncWindow(
+        FIRST + 900 * TICKS_PER_SECOND, FIRST + 3 * W, FIRST + 900 * TICKS_PER_SECOND
+    )
+    assert newest(hours) is None
+    assert newest(WindowGrid.of(DAY + timedelta(minutes=40), 600, 120)) is None, "it is before the first window"
+    assert newest(WindowGrid.of(None, 600, 120)) is None
 
 
 def test_attempts_that_ended_are_not_failed_by_the_next(warehouse: Warehouse) -> None:

@@ -38,6 +38,7 @@ def score_row(
         "referral_ids": ["r-1"],
         "signals_at": NOW,
         "scored_at": at,
+        "derived_with": "digest",
     }
 
 

@@ -62,6 +62,7 @@ def score(domain: str, points: int | None = 50, **values: Any) -> dict[str, Any]
         "referral_ids": ["r1"],
         "signals_at": NOW,
         "scored_at": NOW,
+        "derived_with": "",
         **values,
     }
 
@@ -78,7 +79,7 @@ class TestCompanies:
             for expected in (Written(new=1), Written(unchanged=1)):
                 rows = [company_of(domain, of_it) for domain, of_it in leads.of_domains(connection, ["a.com"]).items()]
                 assert companies.write(connection, rows) == expected
-            assert companies.load(connection, ["a.com", "b.com"]) == {"a.com": rows[0]}
+            assert companies.load(connection, ["a.com", "b.com"]) == {"a.com": {**rows[0], "derived_with": ""}}
         assert rows[0]["deal_value"] == Decimal("1999.99")
         assert rows[0]["referral_ids"] == ["r2", "r1"]
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
 from partner_center_pipeline.referral import ReferralVersion
-from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import demo, ledger, referrals
+from partner_center_pipeline.vocabulary import Asset, Task
+from partner_center_pipeline.warehouse import demo, ledger, pending, referrals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.schema import (
     quarantined_referrals,
@@ -63,7 +63,7 @@ def covered(warehouse: Warehouse, *assets: Asset) -> list[tuple[int, int]]:
 def finish(warehouse: Warehouse, wanted: Sequence[SyncWindow]) -> None:
     with warehouse.write() as connection:
         for asset in ledger.CHAIN[1:]:
-            ledger.mark(connection, wanted, asset, NOW, changed=False)
+            ledger.mark(connection, wanted, asset, NOW)
 
 
 class TestPages:
@@ -185,38 +185,22 @@ class TestChain:
         finish(warehouse, windows(2))
         assert covered(warehouse) == [(BEGINNING, FIRST + 2 * W)]
 
-    def test_a_new_version_makes_what_later_assets_have_out_of_date(self, warehouse: Warehouse) -> None:
+    def test_new_versions_are_to_be_derived_and_known_ones_are_not(self, warehouse: Warehouse) -> None:
         whole(warehouse, windows(2), [make_version("a", FIRST)])
         finish(warehouse, windows(2))
+        with warehouse.write() as connection:
+            assert pending.load(connection, Task.LEADS) == ["a"]
+            pending.remove(connection, Task.LEADS, ["a"])
         whole(warehouse, windows(2), [make_version("a", FIRST), make_version("b", FIRST + W)], "again")
-        assert covered(warehouse) == [(BEGINNING, FIRST + W)]
-        assert covered(warehouse, Asset.RAW_REFERRALS) == [(BEGINNING, FIRST + 2 * W)]
+        assert covered(warehouse) == [(BEGINNING, FIRST + 2 * W)], "what the windows answer for stays fetched"
+        with warehouse.read() as connection:
+            assert pending.load(connection, Task.LEADS) == ["b"]
 
     def test_a_replay_without_news_leaves_the_chain_done(self, warehouse: Warehouse) -> None:
         whole(warehouse, windows(1), [make_version("a", FIRST)])
         finish(warehouse, windows(1))
         whole(warehouse, windows(1), [make_version("a", FIRST)], "again")
         assert covered(warehouse) == [(BEGINNING, FIRST + W)]
-
-    def test_an_asset_that_changed_something_leaves_the_later_ones_to_be_done(self, warehouse: Warehouse) -> None:
-        whole(warehouse, windows(1), [])
-        finish(warehouse, windows(1))
-        with warehouse.write() as connection:
-            ledger.mark(connection, windows(1), Asset.COMPANIES, NOW, changed=True)
-        assert covered(warehouse) == []
-        assert covered(warehouse, Asset.RAW_REFERRALS, Asset.NORMALIZED_LEADS, Asset.COMPANIES) != []
-
-    def test_an_asset_leaves_a_window_open_that_got_something_new_while_it_was_at_work(
-        self, warehouse: Warehouse
-    ) -> None:
-        one, other = windows(2)
-        whole(warehouse, [one, other], [])
-        with warehouse.write() as connection:
-            seen = ledger.upstream_completed_at(connection, [one, other], Asset.RAW_REFERRALS)
-            ledger.reopen(connection, other, Asset.RAW_REFERRALS, NOW + timedelta(microseconds=1))
-            ledger.mark(connection, [one, other], Asset.NORMALIZED_LEADS, NOW, changed=False, seen=seen)
-        assert covered(warehouse, Asset.NORMALIZED_LEADS) == [(BEGINNING, FIRST + W)]
-        assert covered(warehouse, Asset.RAW_REFERRALS) == [(BEGINNING, FIRST + 2 * W)]
 
     def test_an_asset_may_not_run_before_the_one_before_it(self, warehouse: Warehouse) -> None:
         whole(warehouse, windows(1), [])
@@ -306,22 +290,13 @@ class TestCoverage:
             assert ledger.covered(connection) == merge(span for span, done in rows.items() if done)
 
 
-class TestBrought:
-    def test_a_window_brought_the_newest_version_of_each_of_its_referrals(self, warehouse: Warehouse) -> None:
+class TestNewest:
+    def test_the_newest_version_counts_whichever_window_fetched_it(self, warehouse: Warehouse) -> None:
         whole(warehouse, windows(1), [make_version("a", FIRST + 1, "v1"), make_version("b", FIRST + 2, "v1")])
         whole(warehouse, windows(1, first=1), [make_version("a", FIRST + W + 1, "v2")], "second")
         with warehouse.read() as connection:
-            first = [each for some in referrals.newest_of_span(connection, FIRST, FIRST + W) for each in some]
-            second = [each for some in referrals.newest_of_span(connection, FIRST + W, FIRST + 2 * W) for each in some]
-        assert [(each.referral_id, each.version) for each in first] == [("a", "v2"), ("b", "v1")]
-        assert [(each.referral_id, each.version) for each in second] == [("a", "v2")]
-
-    def test_many_come_in_chunks_and_none_is_left_out(self, warehouse: Warehouse) -> None:
-        whole(warehouse, windows(1), [make_version(f"r{number:05}", FIRST + number) for number in range(2500)])
-        with warehouse.read() as connection:
-            brought = list(referrals.newest_of_span(connection, FIRST, FIRST + W))
-        assert [len(some) for some in brought] == [1000, 1000, 500]
-        assert len({each.referral_id for some in brought for each in some}) == 2500
+            newest = referrals.newest(connection, ["b", "a", "nobody"])
+        assert [(each.referral_id, each.version) for each in newest] == [("a", "v2"), ("b", "v1")]
 
 
 class TestDemo:

