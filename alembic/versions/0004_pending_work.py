@@ -13,7 +13,7 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-ORDERED = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+ROW_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 DERIVED = ("leads", "companies", "company_scores")
 
 # What earlier versions may have left undone: referrals with a newer version than their lead, and, where a window's
@@ -71,13 +71,14 @@ DUE = {
 def upgrade() -> None:
     op.create_table(
         "pending_work",
+        sa.Column("id", ROW_NUMBER, autoincrement=True, nullable=False, comment="row number; the order of the work"),
         sa.Column(
             "task",
-            ORDERED,
+            sa.Text(),
             nullable=False,
             comment="leads, companies, company_matches, lead_matches, signals, scores",
         ),
-        sa.Column("item", ORDERED, nullable=False, comment="the referral's id or the company's domain"),
+        sa.Column("item", sa.Text(), nullable=False, comment="the referral's id or the company's domain"),
         sa.Column(
             "queued_at",
             sa.DateTime(timezone=True),
@@ -87,9 +88,10 @@ def upgrade() -> None:
         sa.Column(
             "error", sa.Text(), nullable=True, comment="the kind of error that the last try at this item ended with"
         ),
-        sa.PrimaryKeyConstraint("task", "item", name=op.f("pk_pending_work")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_pending_work")),
         comment="what the assets after raw_referrals have still to derive",
     )
+    op.create_index(op.f("ix_pending_work_task_id"), "pending_work", ["task", "id"], unique=False)
     for table in DERIVED:
         op.add_column(
             table,

@@ -130,16 +130,16 @@ def ask_signals(db: Warehouse, span: Span, scan: Scan, settings: Settings, now: 
     _add(db, Task.SIGNALS, signals.due_of_span(span.start, span.end, now), now)
     while True:
         with db.read() as connection:
-            domains = pending.load(connection, Task.SIGNALS)
-            due = signals.due(connection, domains, now)
-        if not domains:
+            chunk = pending.load(connection, Task.SIGNALS)
+            due = signals.due(connection, chunk.items, now)
+        if not chunk.items:
             return done
         answers = ask(db, scan, due)
         with db.write() as connection:
             rows, changed = keep(connection, answers, settings.signals_ttl_hours)
-            pending.remove(connection, Task.SIGNALS, domains)
+            pending.remove(connection, chunk)
             pending.add(connection, Task.SCORES, due, now)
-        done.domains += len(domains)
+        done.domains += len(chunk.items)
         done.asked += len(rows)
         done.changed += changed
         done.unanswered += sum(not row["is_complete"] for row in rows)

@@ -59,7 +59,7 @@ def rescan_due(
         with db.write() as connection:
             rows, changed = keep(connection, answers, settings.signals_ttl_hours)
             _, outcome = scoring.score(connection, chunk)
-            pending.remove(connection, Task.SCORES, chunk)
+            pending.remove_items(connection, Task.SCORES, chunk)
         done.asked += len(rows)
         done.set_ups_changed += changed
         done.without_an_answer += sum(not row["is_complete"] for row in rows)

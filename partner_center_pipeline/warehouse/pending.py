@@ -1,56 +1,114 @@
 """Table pending_work: what is still to be derived from rows that changed.
 
 An item is added in the transaction that stores the change, and removed in the one that stores what was derived. So a
-killed run leaves its work in the table, whichever window it was for. Not here: what follows from what
-(`defs.derivation`).
+killed run leaves its work in the table, whichever window it was for. Items are appended and may be there twice: a key
+of their own would cost SQLite a page of its log for each. Not here: what follows from what (`defs.derivation`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Any, Final
 
-from sqlalchemy import Connection, Select, delete, func, literal, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+import orjson
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Executable,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from partner_center_pipeline.vocabulary import Task
-from partner_center_pipeline.warehouse.bulk import CHUNK, chunks, insert_new
+from partner_center_pipeline.warehouse.bulk import CHUNK
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import pending_work
+
+_TABLE: Final = pending_work
+_QUEUED_AT: Final = _TABLE.c.queued_at.type
 
 Derive = Callable[[Connection, Sequence[str]], None]
 """Derives the rows of some items, in the transaction of the connection."""
 
 
 def add(connection: Connection, task: Task, items: Iterable[str], now: datetime) -> None:
-    """Add items (referral ids or domains) to a task; those that are there already stay as they are."""
-    rows = [{"task": str(task), "item": item, "queued_at": now} for item in sorted(set(items))]
-    insert_new(connection, pending_work, rows)
+    """Add items (referral ids or domains) to a task.
+
+    They are sent as JSON in one statement: it runs with each page of a scan.
+    """
+    given = orjson.dumps(sorted(set(items))).decode()
+    if given != "[]":
+        connection.execute(_add(connection.dialect.name), {"task": str(task), "now": now, "items": given})
+
+
+@cache
+def _add(dialect: str) -> Executable:
+    item: ColumnElement[str]
+    if dialect == "postgresql":
+        item = func.json_array_elements_text(cast(bindparam("items", type_=Text), JSON)).column_valued("value")
+    else:
+        item = func.json_each(bindparam("items")).table_valued("value").c.value
+    return _insert(select(bindparam("task"), item, bindparam("now", type_=_QUEUED_AT)))
 
 
 def add_selected(connection: Connection, task: Task, items: Select[str], now: datetime) -> None:
-    """Do the same as `add` with the items that a query (with a WHERE clause) returns, each once."""
-    table = pending_work
-    insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
+    """Add the items that a query returns and that the task does not have yet."""
     (item,) = items.selected_columns
-    query = items.with_only_columns(literal(str(task)), item, literal(now, table.c.queued_at.type))
-    connection.execute(insert(table).from_select(["task", "item", "queued_at"], query).on_conflict_do_nothing())
+    waiting = select(_TABLE.c.item).where(_TABLE.c.task == task)
+    query = items.where(item.not_in(waiting)).with_only_columns(literal(str(task)), item, literal(now, _QUEUED_AT))
+    connection.execute(_insert(query))
 
 
-def load(connection: Connection, task: Task) -> list[str]:
-    """Return up to CHUNK items of a task that no try has failed at, in order."""
-    table = pending_work
+def _insert(rows: Select[Any]) -> Executable:
+    return insert(_TABLE).from_select(["task", "item", "queued_at"], rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Items of a task, each once, and the number of the last row (`until`) that they were read from."""
+
+    task: Task
+    items: Sequence[str]
+    until: int
+
+
+def load(connection: Connection, task: Task) -> Chunk:
+    """Return the items of the first CHUNK rows of a task that no try has failed at."""
     rows = connection.execute(
-        select(table.c.item).where(table.c.task == task, table.c.error.is_(None)).order_by(table.c.item).limit(CHUNK)
+        select(_TABLE.c.id, _TABLE.c.item)
+        .where(_TABLE.c.task == task, _TABLE.c.error.is_(None))
+        .order_by(_TABLE.c.id)
+        .limit(CHUNK)
+    ).all()
+    return Chunk(task, sorted({row.item for row in rows}), rows[-1].id if rows else 0)
+
+
+def remove(connection: Connection, chunk: Chunk) -> None:
+    """Remove the rows of a chunk that is done. What was added meanwhile stays."""
+    connection.execute(delete(_TABLE).where(_rows_of(chunk)))
+
+
+def _rows_of(chunk: Chunk) -> ColumnElement[bool]:
+    table = _TABLE
+    return and_(
+        table.c.task == chunk.task, table.c.id <= chunk.until, table.c.error.is_(None), table.c.item.in_(chunk.items)
     )
-    return [item for (item,) in rows]
 
 
-def remove(connection: Connection, task: Task, items: Sequence[str]) -> None:
-    """Remove items that are done."""
-    table = pending_work
-    for some in chunks(items):
-        connection.execute(delete(table).where(table.c.task == task, table.c.item.in_(some)))
+def remove_items(connection: Connection, task: Task, items: Sequence[str]) -> None:
+    """Remove items that were derived outside the order of the table, up to CHUNK of them."""
+    connection.execute(delete(_TABLE).where(_TABLE.c.task == task, _TABLE.c.item.in_(items)))
 
 
 def work_off(db: Warehouse, task: Task, derive: Derive) -> None:
@@ -62,48 +120,45 @@ def work_off(db: Warehouse, task: Task, derive: Derive) -> None:
     with db.write() as connection:
         failed_before = _try_again(connection, task)
     derived, error = 0, None
-    while items := _next(db, task):
+    while (chunk := _next(db, task)).items:
         try:
-            _derive(db, task, items, derive)
+            _derive(db, chunk, derive)
         except Exception:  # noqa: BLE001  which item it was shows when each is tried alone
-            for item in items:
+            for item in chunk.items:
+                alone = Chunk(task, [item], chunk.until)
                 try:
-                    _derive(db, task, [item], derive)
+                    _derive(db, alone, derive)
                 except Exception as caused:  # noqa: BLE001  the asset check `everything_is_derived` names it
                     error = error if item in failed_before else caused
-                    _keep_error(db, task, item, caused)
+                    _keep_error(db, alone, caused)
                 else:
                     derived += 1
         else:
-            derived += len(items)
+            derived += len(chunk.items)
     if error is not None and not derived:
         raise error
 
 
 def _try_again(connection: Connection, task: Task) -> set[str]:
     """Let the items be tried again at which the last try failed; return them."""
-    table = pending_work
-    again = update(table).where(table.c.task == task, table.c.error.is_not(None)).values(error=None)
-    return set(connection.execute(again.returning(table.c.item)).scalars())
+    again = update(_TABLE).where(_TABLE.c.task == task, _TABLE.c.error.is_not(None)).values(error=None)
+    return set(connection.execute(again.returning(_TABLE.c.item)).scalars())
 
 
-def _next(db: Warehouse, task: Task) -> list[str]:
+def _next(db: Warehouse, task: Task) -> Chunk:
     with db.read() as connection:
         return load(connection, task)
 
 
-def _derive(db: Warehouse, task: Task, items: Sequence[str], derive: Derive) -> None:
+def _derive(db: Warehouse, chunk: Chunk, derive: Derive) -> None:
     with db.write() as connection:
-        derive(connection, items)
-        remove(connection, task, items)
+        derive(connection, chunk.items)
+        remove(connection, chunk)
 
 
-def _keep_error(db: Warehouse, task: Task, item: str, error: Exception) -> None:
-    table = pending_work
+def _keep_error(db: Warehouse, alone: Chunk, error: Exception) -> None:
     with db.write() as connection:
-        connection.execute(
-            update(table).where(table.c.task == task, table.c.item == item).values(error=type(error).__name__)
-        )
+        connection.execute(update(_TABLE).where(_rows_of(alone)).values(error=type(error).__name__))
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
@@ -119,12 +174,12 @@ class Failed:
 
 
 def count(connection: Connection) -> int:
-    """Count the items that are to be derived and have not failed."""
-    return connection.execute(select(func.count()).where(pending_work.c.error.is_(None))).scalar_one()
+    """Count the rows that are to be derived and have not failed."""
+    return connection.execute(select(func.count()).where(_TABLE.c.error.is_(None))).scalar_one()
 
 
 def failed(connection: Connection) -> list[Failed]:
     """Return the items at which the last try failed, in order."""
-    table = pending_work
-    rows = connection.execute(select(table).where(table.c.error.is_not(None)).order_by(table.c.task, table.c.item))
+    columns = _TABLE.c.task, _TABLE.c.item, _TABLE.c.error
+    rows = connection.execute(select(*columns).distinct().where(_TABLE.c.error.is_not(None)).order_by(*columns))
     return [Failed(Task(row.task), row.item, row.error) for row in rows]

@@ -192,13 +192,12 @@ sync_attempts: Final = Table(
 pending_work: Final = Table(
     "pending_work",
     metadata,
-    Column(
-        "task", _Ordered, nullable=False, comment="leads, companies, company_matches, lead_matches, signals, scores"
-    ),
-    Column("item", _Ordered, nullable=False, comment="the referral's id or the company's domain"),
+    Column("id", _RowNumber, primary_key=True, autoincrement=True, comment="row number; the order of the work"),
+    Column("task", Text, nullable=False, comment="leads, companies, company_matches, lead_matches, signals, scores"),
+    Column("item", Text, nullable=False, comment="the referral's id or the company's domain"),
     Column("queued_at", UtcDateTime, nullable=False, comment="when the row that it follows from was stored"),
     Column("error", Text, comment="the kind of error that the last try at this item ended with"),
-    PrimaryKeyConstraint("task", "item"),
+    Index(None, "task", "id"),
     comment="what the assets after raw_referrals have still to derive",
 )
 

@@ -100,7 +100,7 @@ def test_a_replay_takes_in_what_passes_and_counts_the_rest(place: Home) -> None:
     warehouse = opened(place)
     with warehouse.read() as connection:
         assert connection.execute(select(raw_referrals.c.referral_id)).scalars().all() == ["r2"]
-        assert pending.load(connection, Task.LEADS) == ["r2"]
+        assert pending.load(connection, Task.LEADS).items == ["r2"]
     warehouse.close()
 
 

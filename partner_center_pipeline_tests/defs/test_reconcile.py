@@ -96,7 +96,7 @@ def test_a_lost_row_is_found_loaded_and_named_and_the_check_is_red_at_once(
     with project.warehouse.read() as connection:
         raw = connection.execute(select(schema.raw_referrals).where(schema.raw_referrals.c.referral_id == lost)).one()
         assert (raw.window_start, raw.late) == (project.window(0).start, False)
-        assert pending.load(connection, Task.LEADS) == [lost]
+        assert pending.load(connection, Task.LEADS).items == [lost]
     log = project.event_log(outcome.run_id)
     assert [value for value in _personal(microsoft) if value in log] == []
 

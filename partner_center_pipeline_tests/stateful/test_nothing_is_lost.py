@@ -344,7 +344,7 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         made = make_leads(self.db, Span(known[0].covers_from, known[-1].end), frozenset(), now)
         with self.db.write() as connection:
             ledger.mark(connection, windows, Asset.NORMALIZED_LEADS, now)
-            assert pending.load(connection, Task.LEADS) == []
+            assert pending.load(connection, Task.LEADS).items == []
         return made.written.rows
 
     def _end_contradictions(self) -> None:

@@ -228,7 +228,7 @@ class TestFirstWindow:
         ingest.write(make_page([make_version("old", FIRST - 5)], moved + W, last=True))
         with warehouse.read() as connection:
             (known,) = ledger.require(connection, windows(1, first=3), Asset.RAW_REFERRALS)
-            assert pending.load(connection, Task.LEADS) == ["old"]
+            assert pending.load(connection, Task.LEADS).items == ["old"]
         assert known.is_genesis
 
     def test_a_window_that_is_not_the_first_answers_for_itself_only(self, warehouse: Warehouse) -> None:

@@ -124,7 +124,7 @@ def test_a_row_that_passes_by_now_is_stored_under_its_window_for_a_lead_to_be_ma
     row = stored(warehouse)["r1"]
     assert (row.window_start, row.late, row.fetched_at) == (FIRST, False, LATER)
     with warehouse.read() as connection:
-        assert pending.load(connection, Task.LEADS) == ["r1", "r2"]
+        assert pending.load(connection, Task.LEADS).items == ["r1", "r2"]
         assert [(seen.path, seen.value) for seen in drift.load(connection)] == [("status", "Paused")]
 
 

@@ -105,7 +105,7 @@ def test_what_a_complete_window_missed_is_loaded_under_it_for_leads_to_be_made_o
     first, second, _ = windows(3)
     assert window_of(warehouse) == {"old": FIRST, "a": FIRST, "b": second.start, "c": FIRST + 2 * W}
     with warehouse.read() as connection:
-        assert {"b", "old"} <= set(pending.load(connection, Task.LEADS))
+        assert {"b", "old"} <= set(pending.load(connection, Task.LEADS).items)
     (row,) = kept(warehouse)
     assert (row["missing"], row["missed"]) == (2, 2)
     assert [(gap["window"], gap["missing"], gap["claimed_complete"]) for gap in row["windows"]] == [

@@ -189,12 +189,12 @@ class TestChain:
         whole(warehouse, windows(2), [make_version("a", FIRST)])
         finish(warehouse, windows(2))
         with warehouse.write() as connection:
-            assert pending.load(connection, Task.LEADS) == ["a"]
-            pending.remove(connection, Task.LEADS, ["a"])
+            assert pending.load(connection, Task.LEADS).items == ["a"]
+            pending.remove(connection, pending.load(connection, Task.LEADS))
         whole(warehouse, windows(2), [make_version("a", FIRST), make_version("b", FIRST + W)], "again")
         assert covered(warehouse) == [(BEGINNING, FIRST + 2 * W)], "what the windows answer for stays fetched"
         with warehouse.read() as connection:
-            assert pending.load(connection, Task.LEADS) == ["b"]
+            assert pending.load(connection, Task.LEADS).items == ["b"]
 
     def test_a_replay_without_news_leaves_the_chain_done(self, warehouse: Warehouse) -> None:
         whole(warehouse, windows(1), [make_version("a", FIRST)])
