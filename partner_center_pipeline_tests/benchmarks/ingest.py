@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -34,13 +34,15 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import make_url
 
+from partner_center_pipeline.defs.derivation import Span, ask_signals, make_companies, make_leads, make_scores
+from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.partner_center import ReferralsClient, build_http, scan
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease, heartbeats
 from partner_center_pipeline.warehouse.schema import columns_of, raw_referrals
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
-from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow
+from partner_center_pipeline.windows import BEGINNING, TICKS_PER_SECOND, SyncWindow
 from partner_center_pipeline_tests.benchmarks.pages import CHANGES, GRID, Address, served_elsewhere
 from partner_center_pipeline_tests.postgres import running_server
 
@@ -59,6 +61,7 @@ class Work(StrEnum):
     BARE = "bare loop"
     LOAD = "load"
     REPLAY = "replay"
+    CHAIN = "replay of the chain"
     WINDOWS = "windows"
 
 
@@ -84,7 +87,8 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a case took: `seconds` in all, of a window the median; `storing` those inside the warehouse; `cpu` this
+    """What a case took: `seconds` in all, of a window the median; `storing` those inside the warehouse (of the chain:
+    those of the assets after `raw_referrals`); `cpu` this
     process's CPU seconds, which neighbours disturb less; `peak` is its memory in MB at its largest; `rows` is how many
     were new."""
 
@@ -103,6 +107,8 @@ def measure(case: Case) -> Outcome:
             seconds, storing, rows = bare(case)
         case Work.LOAD | Work.REPLAY:
             seconds, storing, rows = ours(case)
+        case Work.CHAIN:
+            seconds, storing, rows = chain(case)
         case Work.WINDOWS:
             seconds, storing, rows = windows(case)
     return Outcome(
@@ -225,6 +231,33 @@ def ours(case: Case) -> tuple[float, float, int]:
         return _fetch(db, client, lease, GRID.window(_FIRST), lease.holder)
 
 
+def chain(case: Case) -> tuple[float, float, int]:
+    """Derive everything once, which is not measured; then fetch everything again, and let the later assets run."""
+    with _opened(case) as (db, client, lease):
+        window = GRID.window(_FIRST)
+        span = Span(BEGINNING, window.end)
+        _later_assets(db, span)
+        start = time.perf_counter()
+        _, _, rows = _fetch(db, client, lease, window, lease.holder)
+        fetched = time.perf_counter()
+        _later_assets(db, span)
+        end = time.perf_counter()
+    return end - start, end - fetched, rows
+
+
+def _later_assets(db: Warehouse, span: Span) -> None:
+    settings, now = Settings(), _now()
+    make_leads(db, span, frozenset(), now)
+    make_companies(db, span, now)
+    ask_signals(db, span, _signals, settings, now)
+    make_scores(db, span, settings, now)
+
+
+def _signals(domains: Sequence[str], _known: Mapping[str, MailSignals]) -> Iterator[MailSignals]:
+    """Answer as DNS would where nothing answers: the domains are asked again in an hour at the soonest."""
+    return (MailSignals(domain, _now()) for domain in domains)
+
+
 def windows(case: Case) -> tuple[float, float, int]:
     """Fetch one window of changes after the other; the medians, and the rows of all."""
     with _opened(case) as (db, client, lease):
@@ -344,6 +377,15 @@ def speed(bench: Bench, count: int, rounds: int) -> tuple[list[Promise], dict[st
     return promises, figures, peak
 
 
+def replay_of_the_chain(bench: Bench, count: int) -> tuple[list[Promise], dict[str, Any]]:
+    """The whole chain on a window in which nothing changed, beside its fetch alone."""
+    with served_elsewhere(count, bench.folder) as address, bench.new_database() as url:
+        bench.run(Work.LOAD, url, address, count)
+        outcome = bench.run(Work.CHAIN, url, address, 0)
+    ratio = outcome.seconds / (outcome.seconds - outcome.storing)
+    return [Promise("replay of the chain / its fetch", ratio, 1.3)], {"chain_replay_seconds": outcome.seconds}
+
+
 def size(bench: Bench, few: int, many: int, rounds: int, peak: float) -> tuple[list[Promise], dict[str, Any]]:
     """Peak memory of `many` referrals beside a load that took `peak` MB, and a window with `few` and `many` stored."""
     loaded: dict[int, Outcome] = {}
@@ -408,6 +450,9 @@ def ingest(referrals: int, million: bool, database: str, page_size: int, rounds:
         with TemporaryDirectory(prefix="ingest-") as folder, _server_for(each) as server:
             bench = Bench(each, Path(folder), server, page_size, notes)
             promises, figures, peak = speed(bench, referrals, rounds)
+            more_promises, more_figures = replay_of_the_chain(bench, referrals // 5)
+            promises += more_promises
+            figures |= more_figures
             if million:
                 more_promises, more_figures = size(bench, referrals // 100, referrals * 10, rounds, peak)
                 promises += more_promises
