@@ -28,10 +28,10 @@ class Breach(StrEnum):
 class ReferralVersion:
     """One version of one referral, as received.
 
-    `version` tells versions of one referral apart: the eTag, or `sha256:<content_hash>` where the payload has none (a
-    documented list page has none). `updated_ticks` is `updatedDateTime` in 100 ns ticks since 1970, `updated_text` the
-    API's own text. `canonical` is the payload as JSON with sorted keys and no white space, `content_hash` the hex
-    SHA-256 of that.
+    `version` tells versions of one referral apart: the beginning of `content_hash`. The eTag alone does not: a
+    documented list page has none, and it may stay the same within a second. `updated_ticks` is `updatedDateTime` in
+    100 ns ticks since 1970, `updated_text` the API's own text. `canonical` is the payload as JSON with sorted keys and
+    no white space, `content_hash` the hex SHA-256 of that.
     """
 
     referral_id: str

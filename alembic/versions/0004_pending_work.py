@@ -1,4 +1,4 @@
-"""What is still to be derived, and what rows were derived with
+"""What is still to be derived, what rows were derived with, versions by content
 
 Revision: 0004
 Follows: 0003
@@ -14,6 +14,43 @@ branch_labels = None
 depends_on = None
 
 ROW_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+# A version was the eTag, or a hash where there was none.
+VERSIONS = (
+    """
+UPDATE leads SET version = (
+    SELECT substr(raw.content_hash, 1, 32) FROM raw_referrals AS raw
+    WHERE raw.referral_id = leads.referral_id AND raw.version = leads.version
+)
+WHERE EXISTS (
+    SELECT 1 FROM raw_referrals AS raw WHERE raw.referral_id = leads.referral_id AND raw.version = leads.version
+)
+""",
+    "UPDATE raw_referrals SET version = substr(content_hash, 1, 32)",
+)
+OLD_VERSIONS = (
+    """
+DELETE FROM raw_referrals WHERE etag IS NOT NULL AND EXISTS (
+    SELECT 1 FROM raw_referrals AS newer
+    WHERE newer.referral_id = raw_referrals.referral_id AND newer.etag = raw_referrals.etag
+    AND (newer.fetched_at, newer.version) > (raw_referrals.fetched_at, raw_referrals.version)
+)
+""",
+    """
+UPDATE leads SET version = coalesce((
+    SELECT coalesce(raw.etag, 'sha256:' || raw.content_hash) FROM raw_referrals AS raw
+    WHERE raw.referral_id = leads.referral_id AND raw.version = leads.version
+), version)
+""",
+    "UPDATE raw_referrals SET version = coalesce(etag, 'sha256:' || content_hash)",
+)
+COMMENTS = (
+    ("raw_referrals", "version", "the first 32 characters of content_hash"),
+    ("sync_attempts", "unchanged", "rows already known by id and content"),
+)
+OLD_COMMENTS = (
+    ("raw_referrals", "version", "the eTag, or a hash of the payload where there is none"),
+    ("sync_attempts", "unchanged", "rows already known by (id, eTag)"),
+)
 DERIVED = ("leads", "companies", "company_scores")
 
 # What earlier versions may have left undone: referrals with a newer version than their lead, and, where a window's
@@ -103,6 +140,9 @@ def upgrade() -> None:
                 comment="digest of the rules, settings and code that made the row",
             ),
         )
+    for statement in VERSIONS:
+        op.execute(statement)
+    _comment(COMMENTS)
     # PostgreSQL keeps the columns that `leads.*` stood for when the view was made.
     op.execute("DROP VIEW leads_ready")
     _make_view()
@@ -115,7 +155,16 @@ def downgrade() -> None:
     for table in DERIVED:
         op.drop_column(table, "derived_with")
     op.drop_table("pending_work")
+    for statement in OLD_VERSIONS:
+        op.execute(statement)
+    _comment(OLD_COMMENTS)
     _make_view()
+
+
+def _comment(comments: tuple[tuple[str, str, str], ...]) -> None:
+    if op.get_context().dialect.name == "postgresql":  # SQLite keeps no comments
+        for table, column, comment in comments:
+            op.execute(f"COMMENT ON COLUMN {table}.{column} IS '{comment}'")
 
 
 def _make_view() -> None:

@@ -15,9 +15,9 @@ from partner_center_pipeline.cli.progress import progress_bar
 def reconcile(as_json: bool) -> None:
     """Compare every referral of Partner Center with the warehouse, and load what is missing.
 
-    Compares id and eTag of all that the done windows answer for. What is missing is loaded under the window that should
-    have brought it; `partner-center sync`, or the sensor, then makes leads of it. Exit code 1 when a window had missed
-    something although it had closed as complete: that is never right. In the Dagster UI the job
+    Compares id and content of all that the done windows answer for. What is missing is loaded under the window that
+    should have brought it; `partner-center sync`, or the sensor, then makes leads of it. Exit code 1 when a window had
+    missed something although it had closed as complete: that is never right. In the Dagster UI the job
     partner_center_reconcile does this every week.
     """
     enter_home()

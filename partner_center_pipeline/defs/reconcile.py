@@ -75,7 +75,7 @@ def _kept(reconciler: Reconciler) -> Iterator[None]:
     name="compare_with_partner_center",
     pool=POOL,
     out=dg.Out(dg.Nothing),
-    description="Sweeps every referral that the done windows answer for, compares id and eTag with raw_referrals, "
+    description="Sweeps every referral that the done windows answer for, compares id and content with raw_referrals, "
     "loads what is missing under the window that should have brought it, for leads to be made of it. "
     "Then the asset checks of raw_referrals are evaluated.",
 )

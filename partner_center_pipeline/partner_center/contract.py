@@ -20,7 +20,10 @@ from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRo
 from partner_center_pipeline.windows import parse_ticks
 
 MAX_KEY_LENGTH: Final = 256
-"""Characters of an id or eTag: both are index keys, and PostgreSQL's index rows end below 2,704 bytes."""
+"""Characters of an id or eTag. An id is an index key, and PostgreSQL's index rows end below 2,704 bytes."""
+
+VERSION_LENGTH: Final = 32
+"""Characters of the hex SHA-256 that are a version: 128 bits."""
 
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
@@ -77,7 +80,7 @@ def read_referral(item: object) -> ReferralVersion | RejectedRow:
         etag = None
     return ReferralVersion(
         referral_id=referral_id,
-        version=etag or f"sha256:{content_hash}",
+        version=content_hash[:VERSION_LENGTH],
         etag=etag,
         updated_ticks=ticks,
         updated_text=updated,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, or_, select, tuple_
+from sqlalchemy import Connection, Select, or_, select
 
 from partner_center_pipeline.leads import LeadFacts
 from partner_center_pipeline.warehouse.bulk import upsert
@@ -65,9 +65,9 @@ def row_of(newest: Newest, facts: LeadFacts, derived_with: str) -> dict[str, Any
 def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
     """Write leads, one row per referral with all columns but `source` and `former_domains`. Return the counts.
 
-    A stored lead is replaced only by a newer version, or by the same version read with other rules. So the order in
-    which windows run does not matter, and a repeated write changes nothing. A row in which only `derived_with` differs
-    is written and counts as unchanged: nothing follows from it.
+    A stored lead is replaced only by a version that is not older by `updatedDateTime` (`referrals.newest` chooses among
+    equal ones). So the order in which windows run does not matter, and a repeated write changes nothing. A row in which
+    only `derived_with` differs is written and counts as unchanged: nothing follows from it.
     """
     stored = _stored(connection, [row["referral_id"] for row in rows])
     to_write: list[dict[str, Any]] = []
@@ -79,7 +79,7 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
         if before is None:
             new += 1
         else:
-            if _age(row) < _age(before):
+            if row["updated_ticks"] < before["updated_ticks"]:
                 continue
             row["former_domains"] = _former_domains(before, facts["domain"])
             if before == row:
@@ -91,9 +91,7 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
         connection,
         leads,
         to_write,
-        guard=lambda new_row: (
-            tuple_(new_row.updated_ticks, new_row.version) >= tuple_(leads.c.updated_ticks, leads.c.version)
-        ),
+        guard=lambda new_row: new_row.updated_ticks >= leads.c.updated_ticks,
     )
     return Written(new, len(keys) - new, len(rows) - len(keys), tuple(keys))
 
@@ -101,10 +99,6 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
 def same_content(before: Mapping[str, Any] | None, row: Mapping[str, Any]) -> bool:
     """Say whether a stored row and the row to be written differ in nothing but what they were derived with."""
     return before is not None and {**before, "derived_with": ""} == {**row, "derived_with": ""}
-
-
-def _age(row: Mapping[str, Any]) -> tuple[int, str]:
-    return row["updated_ticks"], row["version"]
 
 
 def _former_domains(before: Mapping[str, Any], domain: str | None) -> list[str]:

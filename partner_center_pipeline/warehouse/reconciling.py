@@ -192,7 +192,7 @@ def _figures(done: Reconciled) -> dict[str, Any]:
 
 
 def _missing(connection: Connection, versions: Sequence[ReferralVersion]) -> list[ReferralVersion]:
-    """Return the versions that raw_referrals does not hold, by (id, eTag)."""
+    """Return the versions that raw_referrals does not hold, by (id, version)."""
     known = present(connection, raw_referrals, {(row.referral_id, row.version) for row in versions})
     return [row for row in versions if (row.referral_id, row.version) not in known]
 

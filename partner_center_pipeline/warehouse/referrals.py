@@ -25,7 +25,7 @@ class Placed:
 
 
 def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> list[Placed]:
-    """Store the versions that are not stored yet, by (id, eTag), for leads to be made of. Return the new ones."""
+    """Store the versions that are not stored yet, by (id, version), for leads to be made of. Return the new ones."""
     fresh: dict[tuple[str, ...], Placed] = {}
     for item in placed:
         fresh.setdefault((item.row.referral_id, item.row.version), item)
@@ -100,13 +100,16 @@ def brought_in(start: int, end: int) -> ColumnElement[bool]:
 
 
 def newest(connection: Connection, referral_ids: Sequence[str]) -> list[Newest]:
-    """Return the newest stored version of each of these referrals, in order of their ids."""
+    """Return the newest stored version of each of these referrals, in order of their ids.
+
+    Of several versions with the same `updatedDateTime`, the one that was fetched last.
+    """
     table = raw_referrals
     place = (
         func.row_number()
         .over(
             partition_by=table.c.referral_id,
-            order_by=(table.c.updated_ticks.desc(), table.c.version.desc()),
+            order_by=(table.c.updated_ticks.desc(), table.c.fetched_at.desc(), table.c.version),
         )
         .label("place")
     )

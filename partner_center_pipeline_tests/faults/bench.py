@@ -182,7 +182,7 @@ class Bench:
         rows = [row for row in self.microsoft.world.all() if parse_ticks(row["updatedDateTime"]) < self._end_of_first]
         with self.project.warehouse.read() as connection:
             raw = schema.raw_referrals
-            kept = {(row.referral_id, row.version) for row in connection.execute(select(raw))}
+            kept = {(row.referral_id, row.etag) for row in connection.execute(select(raw))}
             leads = {row.referral_id: row.domain for row in connection.execute(select(schema.leads))}
             scored = set(
                 connection.execute(

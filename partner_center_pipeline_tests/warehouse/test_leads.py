@@ -89,9 +89,10 @@ class TestOrder:
                 found = stored(connection)
                 for row in found:
                     was[row["referral_id"]].add(row["domain"])
-        newest = {
-            each.referral_id: each for each in sorted(history, key=lambda each: (each.updated_ticks, each.version))
-        }
+        newest: dict[str, Version] = {}
+        for each in order:  # of equal instants the one that came last
+            if each.referral_id not in newest or each.updated_ticks >= newest[each.referral_id].updated_ticks:
+                newest[each.referral_id] = each
         assert [(row["referral_id"], row["version"], row["domain"]) for row in found] == [
             (referral_id, newest[referral_id].version, newest[referral_id].domain) for referral_id in sorted(newest)
         ]

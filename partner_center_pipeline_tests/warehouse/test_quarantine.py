@@ -159,13 +159,15 @@ def test_a_replay_never_puts_an_older_version_before_a_newer_one(warehouse: Ware
     assert replay(warehouse).loaded == 1
     with warehouse.read() as connection:
         (newest,) = referrals.newest(connection, ["r1"])
-    assert newest.version == "v2"
+    assert newest.payload["eTag"] == "v2"
 
 
 def test_a_version_that_is_known_already_leaves_the_quarantine_and_opens_nothing(warehouse: Warehouse) -> None:
-    write_page(warehouse, f"[{A_DAY}, {text_of(1)}]")
-    finish(warehouse, windows(1))
-    assert replay(warehouse) == Replayed(known_already=1)
+    for _ in range(2):
+        write_page(warehouse, f"[{A_DAY}]")
+        finish(warehouse, windows(1))
+        replayed = replay(warehouse)
+    assert replayed == Replayed(known_already=1)
     assert kept(warehouse) == []
     with warehouse.read() as connection:
         assert len(ledger.covered(connection)) == 1

@@ -4,19 +4,23 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.config import Config
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
 from alembic import command
 from partner_center_pipeline.settings import PROJECT_ROOT
-from partner_center_pipeline.warehouse import companies, signals
+from partner_center_pipeline.vocabulary import Task
+from partner_center_pipeline.warehouse import companies, pending, signals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
-from partner_center_pipeline.warehouse.schema import VERSION_TABLE
+from partner_center_pipeline.warehouse.leads import SOURCE
+from partner_center_pipeline.warehouse.schema import VERSION_TABLE, leads, raw_referrals
 from partner_center_pipeline_tests.conftest import Databases, PostgresServer
 from partner_center_pipeline_tests.warehouse.rows import company
+from partner_center_pipeline_tests.warehouse.test_leads import NOW, lead_row
 from partner_center_pipeline_tests.warehouse.test_results import signal
 
 REBUILD = """
@@ -136,6 +140,51 @@ def test_a_migration_waits_for_a_writer(databases: Databases) -> None:
     down.join()
     with warehouse.read() as connection:
         assert set(inspect(connection).get_table_names()) <= {VERSION_TABLE}
+    warehouse.close()
+
+
+def test_a_warehouse_of_earlier_code_keeps_its_versions_and_owes_what_was_not_derived(database_url: str) -> None:
+    """Revision 0003: a version was the eTag, and windows said what was to be derived."""
+    warehouse = Warehouse(database_url)
+    warehouse.migrate("0003")
+    digest = "0123456789abcdef" * 4
+    with warehouse.write() as connection:
+        for number, (referral_id, etag, ticks) in enumerate(
+            (("r1", "e1", 1), ("r1", "e2", 2), ("r2", None, 1), ("r3", "e1", 5))
+        ):
+            row: dict[str, Any] = {
+                "referral_id": referral_id,
+                "version": etag or f"sha256:{number}{digest[1:]}",
+                "etag": etag,
+                "updated_ticks": ticks,
+                "updated_text": "",
+                "window_start": 0,
+                "late": False,
+                "content_hash": f"{number}{digest[1:]}",
+                "payload": {},
+                "fetched_at": NOW,
+            }
+            connection.execute(raw_referrals.insert().values(row))
+        for referral_id, version, ticks in (("r1", "e1", 1), ("r2", f"sha256:2{digest[1:]}", 1)):
+            lead = {
+                name: value for name, value in lead_row(referral_id, ticks, version).items() if name != "derived_with"
+            }
+            connection.execute(leads.insert().values(**lead, source=SOURCE, former_domains=[]))
+    warehouse.migrate()
+    with warehouse.read() as connection:
+        raw = {row.version for row in connection.execute(select(raw_referrals.c.version))}
+        assert raw == {f"{number}{digest[1:32]}" for number in range(4)}
+        made = dict(connection.execute(select(leads.c.referral_id, leads.c.version)).tuples().all())
+        assert made == {"r1": f"0{digest[1:32]}", "r2": f"2{digest[1:32]}"}
+        assert pending.load(connection, Task.LEADS).items == ["r1", "r3"]
+        assert pending.load(connection, Task.COMPANIES).items == []
+    command.downgrade(warehouse._alembic(), "0003")
+    with warehouse.read() as connection:
+        assert set(connection.execute(select(raw_referrals.c.version)).scalars()) == {
+            "e1",
+            "e2",
+            f"sha256:2{digest[1:]}",
+        }
     warehouse.close()
 
 
