@@ -4,10 +4,11 @@ Not here: which page comes next (`scan`), what is in a row (`contract`), the tex
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -45,6 +46,7 @@ MISSING_MFA: Final = "900421"
 """The code for a token without an MFA claim, required since 2026-04-01 (partner_center_api.md, section 1.3)."""
 
 _log = logging.getLogger(__name__)
+_Read = TypeVar("_Read")
 
 
 class TokenSource(Protocol):
@@ -117,7 +119,7 @@ class ReferralsClient:
         """
         if isinstance(request, str):
             try:
-                return self._get_with_retries(next_url(request, self._base_url))
+                return self._get_list(next_url(request, self._base_url))
             except httpx.InvalidURL:
                 raise ForeignHost("Partner Center sent a next link that is no address. Try again later.") from None
         if not request.has_dates:
@@ -131,9 +133,20 @@ class ReferralsClient:
                     raise
         return self._get_finding_capability(request)
 
+    def get_referral(self, referral_id: str) -> Any:
+        """Return the referral with this id as the API sends it; None where the API shows none.
+
+        Raises what `get_page` raises.
+        """
+        try:
+            url = f"{self._base_url}{REFERRALS_PATH}/{quote(referral_id, safe='')}"
+            return self._get_with_retries(url, lambda _, body: body)
+        except (ApiRefused, AccessDenied):
+            return None
+
     def ask(self, options: Mapping[str, str]) -> Page:
         """Return the page of a list request with exactly these query options. Raises what `get_page` raises."""
-        return self._get_with_retries(f"{self._base_url}{REFERRALS_PATH}?{query_text(options)}")
+        return self._get_list(f"{self._base_url}{REFERRALS_PATH}?{query_text(options)}")
 
     def _believed_capability(self) -> Capability | None:
         capability = self.capability
@@ -165,17 +178,20 @@ class ReferralsClient:
         raise FilterRefused(str(first), code=first.code, status=first.status, request_id=first.request_id) from None
 
     def _get_query(self, query: PageQuery, literal: DateLiteral) -> Page:
-        return self._get_with_retries(f"{self._base_url}{REFERRALS_PATH}?{query.text(literal)}")
+        return self._get_list(f"{self._base_url}{REFERRALS_PATH}?{query.text(literal)}")
 
-    def _get_with_retries(self, url: str) -> Page:
-        """Get a page, and retry transient errors until the deadline."""
+    def _get_list(self, url: str) -> Page:
+        return self._get_with_retries(url, self._read_page)
 
-        def get_once() -> Page:
+    def _get_with_retries(self, url: str, read: Callable[[httpx.Response, Any], _Read]) -> _Read:
+        """Get an answer and `read` it; retry transient errors until the deadline."""
+
+        def get_once() -> _Read:
             response = self._send_renewing_token(url)
             body = _decode_body(response)
             if response.status_code != 200:
                 raise _error_of(response, body)
-            return self._read_page(response, body)
+            return read(response, body)
 
         return retrying(self.clock, self._deadline, self._count_wait)(get_once)
 

@@ -1,27 +1,33 @@
-"""The scan with a filter on `updatedDateTime`: each page is a new query that begins at the last row's instant.
+"""The scan with a filter on `updatedDateTime`: each page is a new query that begins a second before the last row.
 
-Why it is complete: windows.md, "Why a scan is complete", 1 to 5. Not here: the scan without a filter
+Why it is complete: windows.md, "Why a scan is complete", 1 to 6. Not here: the scan without a filter
 (`unfiltered_scan`).
 """
 
 import logging
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from partner_center_pipeline.partner_center.client import Page
-from partner_center_pipeline.partner_center.errors import ApiRefused, ForeignHost, ScanIncomplete
+from partner_center_pipeline.partner_center.contract import read_referral
+from partner_center_pipeline.partner_center.errors import ApiRefused, ForeignHost, PartnerCenterError, ScanIncomplete
 from partner_center_pipeline.partner_center.odata import PageQuery
 from partner_center_pipeline.partner_center.page_reader import (
     MAX_EMPTY_PAGES,
+    SLACK,
+    SMALLEST_LIMIT,
     ContradictionError,
     Key,
+    NotKeptError,
     PageReader,
     Row,
+    digest_of,
+    key_of,
     rows_of,
 )
-from partner_center_pipeline.referral import RejectedRow, ScanPage
-from partner_center_pipeline.windows import BEGINNING, render_ticks
+from partner_center_pipeline.referral import ReferralVersion, RejectedRow, ScanPage
+from partner_center_pipeline.windows import BEGINNING, TICKS_PER_SECOND, render_ticks
 
 MAX_RESTARTS: Final = 5
 """The number of times in a row that a scan starts again from the last proven row without getting further."""
@@ -29,33 +35,86 @@ MAX_RESTARTS: Final = 5
 _log = logging.getLogger(__name__)
 
 
+class FilterIgnoredError(NotKeptError):
+    """A page has rows, and none of the interval asked for."""
+
+
+@dataclass(slots=True)
+class _Delivered:
+    """A delivered row: its instant in ticks, and the number of the walk that saw it last."""
+
+    ticks: int
+    walk: int
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One query and the pages behind it. `highest` is the latest instant so far (ticks).
+
+    `keys_seen` and `keys_sum` identify the set of delivered rows that it saw, without holding them a second time.
+    `last_size` is the size of its last page that was not empty; `first` has the keys of its first page.
+    """
+
+    number: int
+    query: PageQuery
+    highest: int
+    first: Set[Key] = frozenset()
+    row_count: int = 0
+    page_count: int = 0
+    last_size: int = 0
+    empty_pages: int = 0
+    keys_seen: int = 0
+    keys_sum: int = 0
+    links: set[str] = field(default_factory=set)
+    boundary: ReferralVersion | None = None
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What is equal for two walks that saw the same rows."""
+        return self.keys_seen, self.keys_sum
+
+
 class KeysetScan:
-    """The state of one scan of `[low, end)` (ticks). `low` moves up: all rows before it are delivered."""
+    """The state of one scan of `[low, end)` (ticks). `low` moves up: all rows before it are delivered.
+
+    A server may round or cut instants to milliseconds or seconds, or compare them as text. So a query begins at a whole
+    second, one second before it must, and ends a second after it must. Rows outside the interval are dropped here.
+    """
 
     def __init__(self, reader: PageReader, low: int, end: int) -> None:
         self.low = low
         self._reader = reader
+        self._start = low
         self._end = end
+        self._asked_from = BEGINNING if low == BEGINNING else _second_before(low)
+        self._asked_before = -(-end // TICKS_PER_SECOND) * TICKS_PER_SECOND + SLACK
         self._page_size = self._top = reader.client.page_size
         self._largest_page = 0
+        self._walks = 0
         self._peeked = False
         self._done = False
-        self._delivered: dict[Key, int] = {}  # the delivered rows from `low` on, and their ticks
-        self._last_walk: frozenset[Key] | None = None
+        self._delivered: dict[Key, _Delivered] = {}  # the delivered rows from `_asked_from` on
+        self._boundary: ReferralVersion | None = None  # the last row before `_asked_from` moved up; it must come again
+        self._last_walk: tuple[int, int] | None = None
 
     def pages(self) -> Iterator[ScanPage]:
-        """Yield the pages of `scan`. Raises ScanIncomplete, and what `PageReader.fetch` raises."""
+        """Yield the pages of `scan`. Raises ScanIncomplete, NotKeptError, and what `PageReader.fetch` raises."""
         tries = 0
         while not self._done:
-            before = self.low, self._top
-            reason = "the server keeps changing what it shows for that instant"
+            before = self._asked_from, self._top
+            contradiction: ContradictionError | None = None
             try:
                 yield from self._walk()
-            except ContradictionError as contradiction:
-                reason = str(contradiction)
-                _log.warning("scan starts again at %s: %s", render_ticks(self.low), reason)
-            tries = 0 if (self.low, self._top) != before else tries + 1
+            except FilterIgnoredError:
+                raise
+            except ContradictionError as error:
+                contradiction = error
+                _log.warning("scan starts again at %s: %s", render_ticks(self.low), error)
+            tries = 0 if (self._asked_from, self._top) != before else tries + 1
             if tries > MAX_RESTARTS and not self._done:
+                if isinstance(contradiction, NotKeptError):
+                    raise contradiction
+                reason = contradiction or "the server keeps changing what it shows for that instant"
                 raise ScanIncomplete(
                     f"The referrals updated from {render_ticks(self.low)} on are not proven complete after "
                     f"{tries} tries: {reason}. What came so far is kept; the rest is asked for again "
@@ -63,93 +122,202 @@ class KeysetScan:
                 )
 
     def _walk(self) -> Iterator[ScanPage]:
-        """Send a new query from `low` on, and follow next links or `$skip` until a page gets past `low`."""
-        last, row_count, page_count, empty_pages = self.low, 0, 0, 0
-        seen: set[Key] = set()
-        links: set[str] = set()
-        query = PageQuery(self._top, None if self.low == BEGINNING else self.low, self._end)
-        page = self._reader.fetch(query)
-        rows = rows_of(page)
-        first = rows.keys()
-        while True:
-            last = self._check_order(rows.values(), last)
-            if links and rows and rows.keys() <= seen:
-                raise ContradictionError("a next link led to a page that was met before")
-            seen.update(rows)
-            row_count += len(page.items)
-            page_count += 1
-            empty_pages = 0 if rows else empty_pages + 1
-            self._largest_page = max(self._largest_page, len(page.items))
-            short = len(page.items) < min(self._largest_page, self._top)
-            ends = last > self.low or (page.next_link is None and (short or not rows))
-            if ends and page.next_link is not None and not self._peeked:
-                self._peek(page.next_link, seen, last)
-            fresh = self._fresh(rows)  # after every check that may drop the page: it marks the rows as delivered
-            if ends:
-                self._conclude(last, frozenset(seen), walked=page_count > 1)
-            yield self._deliver(page, fresh)
-            if ends:
-                return
-            if page.next_link is None:
-                skipped = self._reader.fetch_skipping(query, row_count, first)
-                if skipped is None:
-                    self._conclude(last, frozenset(seen), walked=page_count > 1, full=row_count >= self._top)
-                    yield self._deliver(replace(page, items=[]), [])
-                    return
-                page = skipped
-            elif page.next_link in links or empty_pages > MAX_EMPTY_PAGES:
-                raise ContradictionError("the next links lead nowhere")
-            else:
-                links.add(page.next_link)
-                page = self._reader.fetch(page.next_link)
+        """Send a new query, and follow next links or `$skip` until a page gets past the second of its first rows."""
+        self._walks += 1
+        query = PageQuery(self._top, None if self._asked_from == BEGINNING else self._asked_from, self._asked_before)
+        walk = _Walk(self._walks, query, self._asked_from)
+        page: Page | None = self._reader.fetch(query)
+        while page is not None:
             rows = rows_of(page)
+            self._check_page(walk, page, rows)
+            fresh = self._take(walk, page, rows)  # after the checks that drop the page: it marks rows as delivered
+            try:
+                following = self._following(walk, page, rows.values())
+            except (ContradictionError, PartnerCenterError):
+                yield self._deliver(page, fresh)
+                raise
+            yield self._deliver(page, fresh)
+            page = following
 
-    def _peek(self, link: str, seen: Set[Key], last: int) -> None:
+    def _check_page(self, walk: _Walk, page: Page, rows: dict[Key, Row]) -> None:
+        """Raise ContradictionError for a page that may not be: not in order, outside the interval, or met before."""
+        walk.highest = self._check_order(rows.values(), walk.highest)
+        known = (self._delivered.get(key) for key in rows)
+        if walk.page_count and rows and all(row is not None and row.walk == walk.number for row in known):
+            raise ContradictionError("a next link, or $skip, led to a page that was met before")
+        if not self._peeked and page.next_link is not None and self._gets_past(walk):
+            self._peek(page.next_link, walk, rows.keys())
+
+    def _check_order(self, rows: Iterable[Row], last: int) -> int:
+        """Return the latest instant before the interval's end, `last` (ticks) where there is none.
+
+        Raises NotKeptError for a row more than a second out of order, and for rows of which none was asked for.
+        """
+        instants = [row.updated_ticks for row in rows if isinstance(row, ReferralVersion)]
+        inside = [ticks for ticks in instants if self._asked_from - SLACK <= ticks < self._asked_before + SLACK]
+        if instants and not inside:
+            raise FilterIgnoredError("no row is of the interval asked for: the filter is passed over")
+        latest = last
+        for ticks in inside:
+            if ticks < latest - SLACK and latest > self._asked_from:
+                raise NotKeptError("a row came out of order")
+            latest = max(latest, ticks)
+        return max([last, *(ticks for ticks in inside if ticks < self._end)])
+
+    def _peek(self, link: str, walk: _Walk, first: Set[Key]) -> None:
         """Look once at the page after one that needs no link: it shows whether the server keeps rows back."""
         try:
             rows = rows_of(self._reader.fetch(link))
         except (ContradictionError, ForeignHost, ApiRefused):
             return  # a bad link is an error only where it has to be followed
+        new = [row for key, row in rows.items() if key not in self._delivered and key not in first]
         try:
-            self._check_order((row for key, row in rows.items() if key not in seen), last)
-        except ContradictionError:
-            raise ContradictionError("a row was held back for the next page, against the order") from None
+            self._check_order(new, walk.highest)
+        except NotKeptError:
+            raise NotKeptError("a row was held back for the next page, against the order") from None
         self._peeked = True
+
+    def _take(self, walk: _Walk, page: Page, rows: dict[Key, Row]) -> list[Row]:
+        """Return the page's rows that were not delivered before, mark them as delivered, and count the page."""
+        fresh: list[Row] = []
+        for key, row in rows.items():
+            ticks = self._end if isinstance(row, RejectedRow) else row.updated_ticks
+            if isinstance(row, ReferralVersion):
+                if not max(self._start, self._asked_from) <= ticks < self._end:
+                    continue
+                if walk.boundary is None or walk.boundary.updated_ticks <= ticks:
+                    walk.boundary = row
+            known = self._delivered.get(key)
+            if known is None:
+                known = self._delivered[key] = _Delivered(ticks, 0)
+                fresh.append(row)
+            if known.walk != walk.number:
+                known.walk = walk.number
+                walk.keys_seen += 1
+                walk.keys_sum += digest_of(*key)
+        walk.first = walk.first if walk.page_count else rows.keys()
+        walk.page_count += 1
+        walk.row_count += len(page.items)
+        walk.last_size = len(page.items) or walk.last_size
+        walk.empty_pages = 0 if rows else walk.empty_pages + 1
+        self._largest_page = max(self._largest_page, len(page.items))
+        return fresh
+
+    def _following(self, walk: _Walk, page: Page, rows: Iterable[Row]) -> Page | None:
+        """Return the page that the walk goes on with, None when it ends. Then keep what the walk proves.
+
+        Raises ContradictionError, and what `PageReader.fetch` raises.
+        """
+        if self._gets_past(walk):
+            self._get_further(walk)
+            return None
+        passed_end = any(
+            isinstance(row, ReferralVersion) and row.updated_ticks >= self._asked_before + SLACK for row in rows
+        )
+        if page.next_link is not None and not passed_end:
+            if page.next_link in walk.links or walk.empty_pages > MAX_EMPTY_PAGES:
+                raise ContradictionError("the next links lead nowhere")
+            walk.links.add(page.next_link)
+            return self._reader.fetch(page.next_link)
+        newest = self._reader.fetch_if_taken(PageQuery(self._top, descending=True))
+        if newest is not None:
+            self._largest_page = max(self._largest_page, len(newest.items))
+        is_led_nowhere = bool(walk.links) and not page.items
+        if not passed_end and (self._may_be_cut(walk) or is_led_nowhere):
+            skipped = self._reader.fetch_skipping(walk.query, walk.row_count, walk.first)
+            if skipped is not None and skipped.items:
+                return skipped
+            if skipped is None and not walk.links and walk.row_count >= self._top:
+                # `$top` may be the server's limit for the whole query.
+                self._top *= 2
+                return None
+            is_way_missing = is_led_nowhere or not walk.links
+            if skipped is None and is_way_missing and self._may_be_cut(walk) and walk.last_size >= SMALLEST_LIMIT:
+                raise ContradictionError(
+                    f"after {walk.row_count} rows of about the same instant no next link leads on, $skip is not taken, "
+                    "and the server sends no larger page, so more rows may be cut off"
+                )
+        if self._is_proven(walk):
+            self._confirm_end(walk, newest)
+            self._done = True
+        return None
+
+    def _gets_past(self, walk: _Walk) -> bool:
+        """Say whether a new query can begin later than this walk's did."""
+        return _second_before(walk.highest) > self._asked_from
+
+    def _may_be_cut(self, walk: _Walk) -> bool:
+        """Say whether the last page is as large as the server's pages get, so that rows may be missing behind it."""
+        return walk.last_size > 0 and walk.last_size >= min(self._largest_page, self._top)
+
+    def _is_proven(self, walk: _Walk) -> bool:
+        """Say whether nothing slipped between the pages of a walk: it has one page, or saw what the last walk saw."""
+        proven = walk.page_count == 1 or walk.identity == self._last_walk
+        self._last_walk = walk.identity
+        return proven
+
+    def _get_further(self, walk: _Walk) -> None:
+        """Begin the next query a second before this walk's last row, if the walk is proven."""
+        self._check_boundary(walk, whole=False)
+        if not self._is_proven(walk):
+            return
+        self._asked_from = _second_before(walk.highest)
+        self.low = max(self.low, min(self._asked_from, self._end - 1))
+        self._last_walk, self._top, self._boundary = None, self._page_size, walk.boundary
+        self._delivered = {key: row for key, row in self._delivered.items() if row.ticks >= self._asked_from}
+
+    def _check_boundary(self, walk: _Walk, *, whole: bool) -> None:
+        """Raise NotKeptError when the last row of the query before did not come again, and did not move either.
+
+        `whole`: nothing follows after the walk. Else rows of nearly the same instant may still come.
+        """
+        row = self._boundary
+        if row is None or not (whole or walk.highest >= row.updated_ticks + 2 * SLACK):
+            return
+        known = self._delivered.get(key_of(row))
+        if known is None or known.walk == walk.number or known.ticks < self._asked_from + SLACK:
+            return
+        now = self._reader.client.get_referral(row.referral_id)
+        current = None if now is None else read_referral(now)
+        if isinstance(current, ReferralVersion) and current.updated_ticks == row.updated_ticks:
+            raise NotKeptError("a row that came a moment ago does not come where the filter asks for it")
+        self._boundary = None
+
+    def _confirm_end(self, walk: _Walk, newest: Page | None) -> None:
+        """Raise NotKeptError when the other end of the list, or of the interval, shows a row that did not come.
+
+        `newest` is the first page of the list without a filter, the newest referrals first. Where it does not reach
+        back to the walk's last row, the interval is asked for in descending order, too.
+        """
+        self._check_boundary(walk, whole=True)
+        if newest is not None and self._reaches_back(newest, walk.highest):
+            return
+        latest = self._reader.fetch_if_taken(
+            PageQuery(self._top, walk.query.updated_from, walk.query.updated_before, descending=True)
+        )
+        if latest is not None:
+            self._reaches_back(latest, walk.highest)
+
+    def _reaches_back(self, page: Page, ticks: int) -> bool:
+        """Say whether a page in descending order shows all rows after `ticks`.
+
+        Raises NotKeptError for a row of the interval that was not delivered.
+        """
+        lowest = None
+        for row in rows_of(page).values():
+            if isinstance(row, RejectedRow):
+                continue
+            lowest = row.updated_ticks if lowest is None else min(lowest, row.updated_ticks)
+            from_start = max(self._start, self._asked_from)
+            if from_start <= row.updated_ticks < self._end and key_of(row) not in self._delivered:
+                raise NotKeptError("the newest referrals show a row that the filter did not bring")
+        whole = page.next_link is None and len(page.items) < min(self._largest_page, self._top)
+        return whole or (lowest is not None and lowest <= ticks)
 
     def _deliver(self, page: Page, fresh: Iterable[Row]) -> ScanPage:
         return self._reader.deliver(page, fresh, self._end if self._done else self.low, last=self._done)
 
-    def _conclude(self, last: int, seen: frozenset[Key], *, walked: bool, full: bool = False) -> None:
-        """Keep what a finished walk proves (windows.md, "Why a scan is complete", 2 to 4).
 
-        `last` is the instant of its last row (ticks). `walked`: it had several pages. `full`: it had `$top` rows.
-        """
-        proven = seen == self._last_walk if walked else True
-        self._last_walk = seen
-        if last > self.low:
-            if proven:
-                self.low, self._last_walk, self._top = last, None, self._page_size
-                self._delivered = {key: ticks for key, ticks in self._delivered.items() if ticks >= last}
-        elif full:
-            # `$top` may be the server's limit for the whole query. So a full answer does not end the scan where neither
-            # a next link nor `$skip` leads further.
-            self._top *= 2
-        else:
-            self._done = proven
-
-    def _check_order(self, rows: Iterable[Row], last: int) -> int:
-        """Return the ticks of the last row with an instant, `last` when there is none. Raises ContradictionError."""
-        for row in rows:
-            if isinstance(row, RejectedRow):
-                continue
-            if not last <= row.updated_ticks < self._end:
-                raise ContradictionError("a row came out of order, or from outside the interval asked for")
-            last = row.updated_ticks
-        return last
-
-    def _fresh(self, rows: dict[Key, Row]) -> list[Row]:
-        """Return the rows not delivered before, and mark them as delivered."""
-        fresh = {key: row for key, row in rows.items() if key not in self._delivered}
-        for key, row in fresh.items():
-            self._delivered[key] = self._end if isinstance(row, RejectedRow) else row.updated_ticks
-        return list(fresh.values())
+def _second_before(ticks: int) -> int:
+    """Return the whole second (ticks) one second before the one that holds an instant."""
+    return ticks // TICKS_PER_SECOND * TICKS_PER_SECOND - SLACK

@@ -5,6 +5,7 @@ Not here: which page comes next (`keyset_scan`, `unfiltered_scan`).
 
 from collections.abc import Iterable, Set
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Final
 
 from partner_center_pipeline.partner_center.client import Page, ReferralsClient
@@ -18,9 +19,19 @@ from partner_center_pipeline.windows import TICKS_PER_SECOND, render_ticks
 MAX_EMPTY_PAGES: Final = 100
 """Pages in a row without a new row; when there are more, the next links are taken for a loop."""
 
+SLACK: Final = TICKS_PER_SECOND
+"""Ticks by which a server's comparison or order of instants may be off, because it rounds or cuts them."""
+
+SMALLEST_LIMIT: Final = 10
+"""No server limits its pages to fewer rows than this. So a smaller page was not cut off."""
+
 
 class ContradictionError(Exception):
     """A page that the argument of windows.md, "Why a scan is complete", does not allow."""
+
+
+class NotKeptError(ContradictionError):
+    """The server does not keep to a query's filter or order, so this way of scanning proves nothing."""
 
 
 Row = ReferralVersion | RejectedRow
@@ -31,6 +42,11 @@ Key = tuple[str, str]
 def key_of(row: Row) -> Key:
     """Return the key that identifies a row."""
     return ("", row.fingerprint) if isinstance(row, RejectedRow) else (row.referral_id, row.version)
+
+
+def digest_of(*texts: str) -> int:
+    """Return a 64-bit digest of texts."""
+    return int.from_bytes(blake2b("\0".join(texts).encode(), digest_size=8).digest())
 
 
 def rows_of(page: Page) -> dict[Key, Row]:
@@ -72,16 +88,22 @@ class PageReader:
             self._patience -= seconds_left
             self.client.clock.sleep(seconds_left)
 
+    def fetch_if_taken(self, query: PageQuery) -> Page | None:
+        """Return a page; None where the server refuses the query with 400. Raises what `fetch` raises."""
+        try:
+            return self.fetch(query)
+        except ApiRefused as refused:
+            if refused.status != 400 or isinstance(refused, FilterRefused):
+                raise
+            return None
+
     def fetch_skipping(self, query: PageQuery, skip: int, first: Set[Key]) -> Page | None:
         """Return the page after a query's first `skip` rows; None where the server refuses or ignores `$skip`.
 
         `first` holds the keys of the query's first page. Raises what `fetch` raises.
         """
-        try:
-            page = self.fetch(replace(query, skip=skip))
-        except ApiRefused as refused:
-            if refused.status != 400 or isinstance(refused, FilterRefused):
-                raise
+        page = self.fetch_if_taken(replace(query, skip=skip))
+        if page is None:
             return None
         rows = rows_of(page).keys()
         if not rows or rows != first:

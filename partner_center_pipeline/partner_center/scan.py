@@ -4,15 +4,19 @@ Not here: the two ways of scanning (`keyset_scan`, `unfiltered_scan`), fetching 
 (`contract`), storing rows (the caller).
 """
 
+import logging
 from collections.abc import Iterator
 
+from partner_center_pipeline.partner_center.capability import Capability
 from partner_center_pipeline.partner_center.client import ReferralsClient
 from partner_center_pipeline.partner_center.errors import ApiRefused, FilterRefused
-from partner_center_pipeline.partner_center.keyset_scan import KeysetScan
-from partner_center_pipeline.partner_center.page_reader import PageReader
+from partner_center_pipeline.partner_center.keyset_scan import FilterIgnoredError, KeysetScan
+from partner_center_pipeline.partner_center.page_reader import NotKeptError, PageReader
 from partner_center_pipeline.partner_center.unfiltered_scan import UnfilteredScan
 from partner_center_pipeline.referral import ScanPage
 from partner_center_pipeline.windows import BEGINNING
+
+_log = logging.getLogger(__name__)
 
 
 def scan(
@@ -50,5 +54,8 @@ def scan(
     keyset = KeysetScan(reader, low, end)
     try:
         yield from keyset.pages()
-    except FilterRefused:
+    except (FilterRefused, NotKeptError) as error:
+        if isinstance(error, FilterIgnoredError):
+            client.capability = Capability(None, client.clock.utc())
+        _log.warning("the list is read without a filter from here on: %s", error)
         yield from UnfilteredScan(reader, keyset.low, end, not_before - end).pages()

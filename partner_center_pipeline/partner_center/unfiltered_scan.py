@@ -9,7 +9,6 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Final
 
 from partner_center_pipeline.partner_center.client import Page
@@ -17,14 +16,17 @@ from partner_center_pipeline.partner_center.errors import ScanIncomplete
 from partner_center_pipeline.partner_center.odata import PageQuery
 from partner_center_pipeline.partner_center.page_reader import (
     MAX_EMPTY_PAGES,
+    SLACK,
+    SMALLEST_LIMIT,
     ContradictionError,
     Key,
     PageReader,
     Row,
+    digest_of,
     key_of,
     rows_of,
 )
-from partner_center_pipeline.referral import RejectedRow, ScanPage
+from partner_center_pipeline.referral import ReferralVersion, RejectedRow, ScanPage
 from partner_center_pipeline.windows import render_ticks
 
 MAX_PASSES: Final = 8
@@ -43,7 +45,7 @@ class _Digests:
         self._values = array("Q")
 
     def add(self, *texts: str) -> None:
-        self._values.append(_digest(*texts))
+        self._values.append(digest_of(*texts))
 
     def sort(self) -> None:
         self._values = array("Q", sorted(self._values))
@@ -54,10 +56,6 @@ class _Digests:
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._values)
-
-
-def _digest(*texts: str) -> int:
-    return int.from_bytes(blake2b("\0".join(texts).encode(), digest_size=8).digest())
 
 
 @dataclass(slots=True)
@@ -136,33 +134,54 @@ class UnfilteredScan:
         recent: deque[frozenset[Key]] = deque(maxlen=RECENT_PAGES)
         links: set[int] = set()
         last: int | None = None
-        row_count = pages_without_new = 0
+        row_count = pages_without_new = last_size = 0
         while True:
             rows = rows_of(page)
             new = [row for key, row in rows.items() if not any(key in keys for keys in recent)]
             last = _check_order(new, last)
             yield page, self._record(current, new, previous)
-            if last is not None and last < floor:
+            if last is not None and last < floor - 2 * SLACK:
                 return
             recent.append(frozenset(rows))
             row_count += len(page.items)
+            last_size = len(page.items) or last_size
             pages_without_new = 0 if new else pages_without_new + 1
             if pages_without_new > MAX_EMPTY_PAGES:
                 raise ContradictionError("the pages bring nothing new and do not end")
             if page.next_link is not None:
-                if (link := _digest(page.next_link)) in links:
+                if (link := digest_of(page.next_link)) in links:
                     raise ContradictionError("the next links lead nowhere")
                 links.add(link)
                 page = self._reader.fetch(page.next_link)
-            elif not page.items:
+            elif not page.items and not links:
                 return
-            elif (skipped := self._reader.fetch_skipping(query, row_count, first)) is not None:
-                page = skipped
-            elif links or row_count < self._top:
+            elif (skipped := self._reader.fetch_skipping(query, row_count, first)) is None:
+                self._confirm_end(current, floor, row_count, last_size)
+                return
+            elif not skipped.items:
                 return
             else:
-                self._top *= 2
-                raise ContradictionError("a full page has no next link, and $skip is not taken")
+                page = skipped
+
+    def _confirm_end(self, current: _Pass, floor: int, row_count: int, last_size: int) -> None:
+        """Raise ContradictionError unless the other end of the list shows that it was read to its end.
+
+        It should reach down to `floor` (ticks). `row_count` rows were read; the last page that was not empty had
+        `last_size`. Asked where `$skip` is not taken.
+        """
+        if row_count == last_size >= self._top:
+            self._top *= 2
+            raise ContradictionError("a full page has no next link, and $skip is not taken")
+        oldest = self._reader.fetch_if_taken(PageQuery(self._top))
+        if oldest is None and last_size >= SMALLEST_LIMIT:
+            raise ContradictionError("nothing but the server's word says that the list ends there")
+        current.sort()
+        for row in () if oldest is None else rows_of(oldest).values():
+            if not isinstance(row, ReferralVersion) or digest_of(row.referral_id) in current.ids:
+                continue
+            is_noted = row.updated_ticks >= self._low or row.updated_ticks < floor - 2 * SLACK
+            if is_noted and row.updated_ticks < current.began - self._lag:
+                raise ContradictionError("the other end of the list shows referrals that its pages did not")
 
     def _record(self, current: _Pass, rows: Iterable[Row], previous: _Pass | None) -> list[Row]:
         """Add rows to `current`; return those that are rejected or in the interval, and that `previous` did not see."""
@@ -175,17 +194,17 @@ class UnfilteredScan:
                 current.ids.add(row.referral_id)
             if isinstance(row, RejectedRow) or self._low <= row.updated_ticks < self._end:
                 current.inside.add(*key)
-                if previous is None or _digest(*key) not in previous.inside:
+                if previous is None or digest_of(*key) not in previous.inside:
                     fresh.append(row)
         return fresh
 
 
 def _check_order(rows: Iterable[Row], last: int | None) -> int | None:
-    """Return the ticks of the last row with an instant, `last` when there is none. Raises ContradictionError."""
+    """Return the earliest instant so far (ticks), `last` when there is none. Raises ContradictionError."""
     for row in rows:
         if isinstance(row, RejectedRow):
             continue
-        if last is not None and row.updated_ticks > last:
+        if last is not None and row.updated_ticks > last + SLACK:
             raise ContradictionError("a row came out of order")
-        last = row.updated_ticks
+        last = row.updated_ticks if last is None else min(last, row.updated_ticks)
     return last

@@ -71,9 +71,11 @@ class ListServer(ReferralsClient):
             if request.skip and self._skip == "refused":
                 raise ApiRefused("no skip", status=400)
             offset, top = request.skip if self._skip == "taken" else 0, request.top
+            descending = request.descending
         else:
             offset, top = (int(part) for part in request.split(":"))
-        listed = sorted(self.rows, key=lambda each: (self.rows[each], each), reverse=True)
+            descending = True
+        listed = sorted(self.rows, key=lambda each: (self.rows[each], each), reverse=descending)
         size = min(top, self._cap)
         items = [self._row(each) for each in listed[offset : offset + size]]
         onward = offset + size
@@ -145,7 +147,8 @@ def test_every_row_that_stays_is_delivered_whatever_moves_or_vanishes_between_pa
 
 
 def test_a_quiet_interval_costs_two_passes_that_stop_below_its_start() -> None:
-    server = ListServer([LOW - 1 - number for number in range(50)] + [LOW, LOW + 1, END], page_size=3)
+    below = [LOW - 3 * number * TICKS_PER_SECOND for number in range(1, 51)]
+    server = ListServer([*below, LOW, LOW + 1, END], page_size=3)
     pages = scanned(server)
     assert delivered(pages) == ["r51", "r50"]
     assert server.requests == 4
@@ -194,11 +197,11 @@ def test_an_api_that_stops_filtering_in_mid_scan_is_read_on_from_the_proven_row(
             self.requests += 1
             return Page([self._row("r0"), self._row("r1")], None, NOW, 0.0, None)
 
-    server = Forgetful([LOW, LOW + 1, LOW + 2], page_size=2)
+    server = Forgetful([LOW + 9 * number * TICKS_PER_SECOND for number in range(3)], page_size=2)
     server.capability = Capability(DateLiteral.BARE, START)
     pages = scanned(server)
     assert delivered(pages) == ["r0", "r1", "r2", "r1"]
-    assert [page.position for page in pages][:2] == [LOW + 1, LOW + 1]
+    assert [page.position for page in pages][:2] == [LOW + 8 * TICKS_PER_SECOND] * 2
 
 
 def test_a_remembered_lack_of_a_filter_is_asked_again_if_the_order_is_refused() -> None:
