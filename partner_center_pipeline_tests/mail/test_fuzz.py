@@ -443,7 +443,7 @@ def test_an_honest_answer_in_odd_clothes_is_a_fact(
     assert _scan(hostile) == known
 
 
-ANY_SERVER = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+ANY_SERVER = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @settings(ANY_SERVER, max_examples=15)

@@ -102,7 +102,7 @@ def test_bounds_are_exact_to_the_tick(sim: Simulator, http: httpx.Client) -> Non
     assert delivered(pages) == [f"{start}-first", f"{start}-last"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     offsets=st.lists(st.integers(0, 6), max_size=14),
     page_size=st.integers(1, 5),
@@ -417,7 +417,7 @@ def scanned(server: OffsetServer) -> list[ScanPage]:
     return list(scan(server, start=ORIGIN, end=END, not_before=NOW))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     times=ticks_of_rows,
     page_size=st.integers(1, 4),
@@ -440,7 +440,7 @@ def test_rows_that_leave_under_offset_links_hide_no_row_that_stays(
     check_promises(scanned(server), times, server.there, ORIGIN, END)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(times=ticks_of_rows, page_size=st.integers(1, 7))
 def test_a_server_that_takes_top_as_the_end_of_the_query_is_read_to_the_end(
     times: dict[str, int], page_size: int
@@ -448,7 +448,7 @@ def test_a_server_that_takes_top_as_the_end_of_the_query_is_read_to_the_end(
     check_promises(scanned(OffsetServer(times, page_size, links=False)), times, set(times), ORIGIN, END)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     times=ticks_of_rows,
     page_size=st.integers(1, 7),
@@ -463,7 +463,7 @@ def test_a_server_that_sends_short_pages_without_a_link_is_read_on_by_skip(
     check_promises(scanned(server), times, server.there, ORIGIN, END)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     times=ticks_of_rows,
     page_size=st.integers(1, 7),
@@ -473,7 +473,7 @@ def test_a_few_lies_are_found_out_and_cost_no_row(times: dict[str, int], page_si
     check_promises(scanned(OffsetServer(times, page_size, lies=lies)), times, set(times), ORIGIN, END)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(times=ticks_of_rows, page_size=st.integers(1, 7), lies=st.lists(st.sampled_from(LIES), min_size=1, max_size=6))
 def test_a_server_that_goes_on_lying_ends_as_incomplete_or_all_is_there(
     times: dict[str, int], page_size: int, lies: list[str]

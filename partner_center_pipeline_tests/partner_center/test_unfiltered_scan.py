@@ -113,7 +113,7 @@ _ticks = st.lists(st.integers(-3, 12).map(lambda number: LOW + number * 10 * TIC
 """Instants around the interval, with ties."""
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     ticks=_ticks,
     page_size=st.integers(1, 5),

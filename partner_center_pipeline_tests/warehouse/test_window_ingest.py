@@ -269,7 +269,7 @@ class TestCoverage:
             (window,) = ledger.resolve(connection, [GRID.window(earlier)], earlier)
         assert window.covers_from == earlier
 
-    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
     @given(spans=st.lists(st.tuples(st.integers(-20, 60), st.integers(1, 12), st.booleans()), max_size=15))
     def test_what_is_covered_is_the_union_of_what_is_done(
         self, warehouse: Warehouse, spans: list[tuple[int, int, bool]]
