@@ -1,7 +1,9 @@
 """A scan of an interval delivers every referral that stays in it, or says that it is not complete."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -523,3 +525,22 @@ def test_an_honest_scan_asks_two_pages_more_than_there_are() -> None:
     server = OffsetServer(times, 50)
     scanned(server)
     assert server.requests <= 200 // 49 + 3
+
+
+@pytest.mark.parametrize("ties", [1, 3])
+def test_rows_beyond_the_end_are_never_delivered_by_a_server_that_ignores_the_upper_bound(ties: int) -> None:
+    """Beyond the end the safety lag protects nothing: a window that held such rows would claim too much."""
+
+    class Unbounded(OffsetServer):
+        def get_page(self, request: PageQuery | str) -> Page:
+            if isinstance(request, PageQuery) and request.updated_before is not None:
+                request = replace(request, updated_before=NOW)
+            return super().get_page(request)
+
+    times = {f"in-{number}": ORIGIN + number // ties for number in range(9)}
+    times |= {f"beyond-{number}": END + number for number in range(9)}
+    pages: list[ScanPage] = []
+    with contextlib.suppress(ScanIncomplete):
+        for page in scan(Unbounded(times, page_size=4), start=ORIGIN, end=END, not_before=NOW):
+            pages.append(page)  # noqa: PERF402  what came before it gave up counts, too
+    assert set(delivered(pages)) <= {each for each in times if each.startswith("in-")}
