@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import count
 
+from partner_center_pipeline.defs.derivation import Span, ask_signals, make_companies, make_leads, make_scores
+from partner_center_pipeline.defs.window_fetch import fetch_windows
 from partner_center_pipeline.mail import scan as scan_dns
-from partner_center_pipeline.partner_center import connect, scan
+from partner_center_pipeline.partner_center import connect
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.window_ingest import WindowIngest
-from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow
+from partner_center_pipeline.windows import SyncWindow
 
 
 class Order(StrEnum):
@@ -78,26 +79,14 @@ def now() -> datetime:
 
 def sync(db: Warehouse, settings: Settings, windows: Sequence[SyncWindow]) -> None:
     """Do with these windows what the five assets do in one run."""
-    grid, run_id = settings.grid, f"run {next(_runs)}"
-    assert grid.first is not None
-    ingest = WindowIngest.begin(db, windows, run_id, now, first=grid.first)
+    ingest = fetch_windows(
+        db, lambda deadline: connect(settings, deadline=deadline), settings, windows, f"run {next(_runs)}", now
+    )
     first, end = ingest.windows[0], ingest.windows[-1].end
-    overlap = settings.partner_center_overlap_seconds * TICKS_PER_SECOND
-    with connect(settings, deadline=60.0) as client:
-        for page in scan(
-            client,
-            start=None if first.is_genesis else first.covers_from - overlap,
-            end=end,
-            resume_from=ingest.resume_from,
-            not_before=end + grid.lag * TICKS_PER_SECOND,
-        ):
-            ingest.write(page)
     _later_assets(db, settings, ingest.windows, first.covers_from, end)
 
 
 def _later_assets(db: Warehouse, settings: Settings, windows: Sequence[SyncWindow], start: int, end: int) -> None:
-    from partner_center_pipeline.defs.derivation import Span, ask_signals, make_companies, make_leads, make_scores
-
     span, at = Span(start, end), now()
     make_leads(db, span, frozenset(settings.own_domains), at)
     make_companies(db, span, at)

@@ -16,8 +16,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, event, select, update
 
-from partner_center_pipeline.defs import asset_run
-from partner_center_pipeline.defs.assets import raw_referrals
+from partner_center_pipeline.defs import asset_run, window_fetch
 from partner_center_pipeline.mail import resolver, scanner
 from partner_center_pipeline.partner_center import connect_sign_in, http, token_store
 from partner_center_pipeline.settings import Settings
@@ -93,8 +92,8 @@ class Bench:
 
     def shorten_timeouts(self) -> None:
         """Let a run give up after three seconds instead of minutes or hours, and a sign-in after two."""
-        self.patch.setattr(raw_referrals, "_deadline", lambda *_: 3.0)
-        self.patch.setattr(raw_referrals, "PATIENCE", 1.0)
+        self.patch.setattr(window_fetch, "_deadline", lambda *_: 3.0)
+        self.patch.setattr(window_fetch, "PATIENCE", 1.0)
         self.patch.setattr(http, "MAX_SIGN_IN_WAIT", 2.0)
         self.patch.setattr(token_store, "LOCK_SECONDS", 1.0)
 

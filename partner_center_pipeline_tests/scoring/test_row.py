@@ -17,7 +17,7 @@ from .cases import companies, company, policies
 from .test_frame import frame_of
 
 RULES = load_rules()
-KEPT_BESIDE = {"domain", "inputs", "referral_ids", "signals_at", "scored_at"}
+KEPT_BESIDE = {"domain", "inputs", "referral_ids", "signals_at", "scored_at", "derived_with"}
 
 
 def columns(inputs: ScoreInput, policy: ScorePolicy | None = None) -> dict[str, Any]:

@@ -5,34 +5,29 @@ The client, the scan, the ingest, the ledger, the leads and the SQLite file are 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import httpx
 from sqlalchemy import Connection
 
-from partner_center_pipeline.partner_center import (
-    Capability,
-    DateLiteral,
-    PartnerCenterError,
-    ReferralsClient,
-    ScanIncomplete,
-    scan,
-)
+from partner_center_pipeline.defs.window_fetch import fetch_windows
+from partner_center_pipeline.partner_center import Capability, DateLiteral, ReferralsClient
+from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import capabilities
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
-from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, WindowGrid
+from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, WindowGrid, datetime_of
 from partner_center_simulator import Simulator
 from partner_center_simulator.clock import SimulatorClock
 from partner_center_simulator.server import SimulatorError
 
 BASE_URL = "https://localhost"
 OVERLAP = 900 * TICKS_PER_SECOND
-PATIENCE = 45.0
 DEADLINE = 480.0
-"""Seconds; the settings' defaults and those of raw_referrals."""
+"""Ticks and seconds; the settings' default, and that of one ordinary window."""
 
 
 class KilledError(BaseException):
@@ -158,25 +153,23 @@ def client_of(
     )
 
 
+@cache
+def settings_of(grid: WindowGrid) -> Settings:
+    """Return the default settings for the simulator at BASE_URL, with this grid."""
+    assert grid.first is not None
+    return Settings(
+        partner_center_base_url=BASE_URL,
+        sync_start=datetime_of(grid.first),
+        partner_center_poll_interval_seconds=grid.interval,
+        partner_center_safety_lag_seconds=grid.lag,
+    )
+
+
 def fetch(
     db: Warehouse, client: ReferralsClient, grid: WindowGrid, windows: Sequence[SyncWindow], run_id: str
 ) -> WindowIngest:
-    """Do what the asset raw_referrals does, without Dagster, lease and circuit breaker."""
-    ingest = WindowIngest.begin(db, windows, run_id, client.clock.utc, first=grid.first or 0)
-    first, end = ingest.windows[0], ingest.windows[-1].end
-    try:
-        for page in scan(
-            client,
-            start=None if first.is_genesis else first.covers_from - OVERLAP,
-            end=end,
-            resume_from=ingest.resume_from,
-            not_before=end + grid.lag * TICKS_PER_SECOND,
-            patience=PATIENCE,
-        ):
-            ingest.write(page)
-    except PartnerCenterError as error:
-        ingest.fail(str(error), incomplete=isinstance(error, ScanIncomplete))
-        raise
+    """Do what the asset raw_referrals does, without Dagster and lease, and remember what the API was found to take."""
+    ingest = fetch_windows(db, lambda _: nullcontext(client), settings_of(grid), windows, run_id, client.clock.utc)
     if client.capability is not None:
         with db.write() as connection:
             capabilities.store(connection, BASE_URL, client.capability.date_literal, client.capability.found_at)

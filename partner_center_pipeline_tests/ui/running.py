@@ -102,7 +102,7 @@ class Ui:
         ]
 
     def materialize(self, assets: Sequence[str], key: str) -> str:
-        """Press Materialize for one window; the id of the run."""
+        """Press Materialize for one window, with the assets' checks, as the page does; the id of the run."""
         data = self.ask(
             "mutation($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) { __typename"
             " ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
@@ -112,7 +112,7 @@ class Ui:
                     "repositoryLocationName": LOCATION,
                     "pipelineName": "__ASSET_JOB",
                     "assetSelection": [{"path": [asset]} for asset in assets],
-                    "assetCheckSelection": [],
+                    "assetCheckSelection": self._checks_of(assets),
                 },
                 "mode": "default",
                 "runConfigData": "{}",
@@ -122,6 +122,18 @@ class Ui:
         assert data["__typename"] == "LaunchRunSuccess", data
         run_id: str = data["run"]["runId"]
         return run_id
+
+    def _checks_of(self, assets: Sequence[str]) -> list[dict[str, Any]]:
+        data = self.ask(
+            "query($keys: [AssetKeyInput!]) { assetNodes(assetKeys: $keys) { assetKey { path }"
+            " assetChecksOrError { ... on AssetChecks { checks { name } } } } }",
+            keys=[{"path": [asset]} for asset in assets],
+        )
+        return [
+            {"assetKey": node["assetKey"], "name": check["name"]}
+            for node in data["assetNodes"]
+            for check in node["assetChecksOrError"]["checks"]
+        ]
 
     def backfill(self, assets: Sequence[str], keys: Sequence[str]) -> str:
         """Launch a backfill of windows; its id."""

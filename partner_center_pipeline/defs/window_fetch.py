@@ -1,0 +1,105 @@
+"""Fetches windows: the scan of their interval, written page by page, and how an attempt is recorded that ends early.
+
+Not here: Dagster (`assets.raw_referrals`), the lease and the gate around it (`asset_run`, `gate`), the scan itself
+(`partner_center.scan`), its transactions (`warehouse.window_ingest`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import Final
+
+from partner_center_pipeline.partner_center import (
+    PageQuery,
+    PartnerCenterError,
+    ReferralsClient,
+    ScanIncomplete,
+    TooEarly,
+    scan,
+)
+from partner_center_pipeline.referral import ScanPage
+from partner_center_pipeline.settings import Settings, SettingsError
+from partner_center_pipeline.warehouse import breaker, demo
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.lease import Lease
+from partner_center_pipeline.warehouse.window_ingest import WindowIngest
+from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow
+
+RANGE_DEADLINE: Final = 3 * 3600.0
+"""Seconds that the genesis window or a range may take. It commits page by page; the next run continues there."""
+
+PATIENCE: Final = 45.0
+"""Seconds to wait for a server clock that is not past the window yet."""
+
+Connect = Callable[[float], AbstractContextManager[ReferralsClient]]
+"""Opens a client that begins no retry and no pause after that many seconds from now."""
+
+
+def fetch_windows(
+    db: Warehouse,
+    connect: Connect,
+    settings: Settings,
+    windows: Sequence[SyncWindow],
+    run_id: str,
+    clock: Callable[[], datetime],
+    lease: Lease | None = None,
+) -> WindowIngest:
+    """Fetch contiguous windows of one width, in ascending order, and close those that are proven complete.
+
+    `clock` gives UTC. With a `lease`, each transaction confirms it. Returns the finished attempt with its figures.
+    Raises PartnerCenterError, SettingsError and WarehouseError, after the attempts at the windows that are not closed
+    were recorded as failed or incomplete. An error of Partner Center counts for the breaker, but not TooEarly.
+    """
+    ingest = WindowIngest.begin(db, windows, run_id, clock, first=settings.grid.first or 0, lease=lease)
+    with _recording_failure(ingest):
+        with db.read() as connection:
+            demo.refuse_mixing(connection, settings.partner_center_base_url)
+            state = breaker.load(connection)
+        with connect(_deadline(ingest, settings.grid.interval)) as client:
+            if state.tripped:
+                client.get_page(PageQuery(1))
+            for page in _pages(client, settings, ingest):
+                ingest.write(page)
+    if state.failures:
+        with db.write() as connection:
+            breaker.close(connection)
+    return ingest
+
+
+def _pages(client: ReferralsClient, settings: Settings, ingest: WindowIngest) -> Iterator[ScanPage]:
+    first, end = ingest.windows[0], ingest.windows[-1].end
+    overlap = settings.partner_center_overlap_seconds * TICKS_PER_SECOND
+    return scan(
+        client,
+        start=None if first.is_genesis else first.covers_from - overlap,
+        end=end,
+        resume_from=ingest.resume_from,
+        not_before=end + settings.grid.lag * TICKS_PER_SECOND,
+        patience=PATIENCE,
+    )
+
+
+def _deadline(ingest: WindowIngest, interval: int) -> float:
+    """Return the seconds a run may take: for one ordinary window less than the interval, so that runs never pile up."""
+    if len(ingest.windows) > 1 or ingest.windows[0].is_genesis:
+        return RANGE_DEADLINE
+    return max(0.8 * interval, 55.0)
+
+
+@contextmanager
+def _recording_failure(ingest: WindowIngest) -> Iterator[None]:
+    """Record what ends a run early in its attempts, and an error of Partner Center in the breaker, and raise it."""
+    try:
+        yield
+    except PartnerCenterError as error:
+        ingest.fail(str(error), incomplete=isinstance(error, ScanIncomplete))
+        if not isinstance(error, TooEarly):
+            with ingest.warehouse.write() as connection:
+                breaker.note_failure(connection, str(error), ingest.clock())
+        raise
+    except (SettingsError, WarehouseError) as error:
+        ingest.fail(str(error), incomplete=False)
+        raise
+    except BaseException as error:
+        ingest.fail(f"{type(error).__name__}; the run's log has more", incomplete=False)
+        raise
