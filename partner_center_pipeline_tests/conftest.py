@@ -14,6 +14,8 @@ from typing import Final, Protocol
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 from sqlalchemy import make_url
 
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -25,6 +27,15 @@ _MEMORY_NEEDED: Final = 4 << 30
 """Bytes that must be free for the tests' folders to be made in memory."""
 
 
+settings.register_profile(
+    "same", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("new", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("same")
+"""Properties are tried with the same examples each time, on a slow machine too. `--hypothesis-profile=new` draws new
+ones, as a scheduled job does; what it finds becomes an explicit example (suites.md, "The same examples each time")."""
+
+
 def pytest_configure() -> None:
     """Make the tests' folders in memory where there is room: SQLite then waits for no disk, at thousands of commits.
 
@@ -32,6 +43,16 @@ def pytest_configure() -> None:
     """
     if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_NEEDED:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+def pytest_sessionstart() -> None:
+    """Let no example depend on which modules are loaded when it is drawn.
+
+    Hypothesis draws constants that it finds in the project's loaded modules. Which are loaded differs with the order of
+    the tests, so with the worker that runs them, and a new constant anywhere would change the examples of every test.
+    """
+    if settings.default is not None and settings.default.derandomize:
+        vars(providers)["is_local_module_file"] = lambda _: False
 
 
 @pytest.hookimpl(optionalhook=True)

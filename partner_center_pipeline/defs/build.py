@@ -4,8 +4,6 @@ Dagster fixes a partitions definition when a code location loads, so the grid is
 when the settings describe another grid by now.
 """
 
-import warnings
-
 import dagster as dg
 
 from partner_center_pipeline.defs.assets.companies import companies
@@ -19,9 +17,6 @@ from partner_center_pipeline.defs.reconcile import RECONCILE
 from partner_center_pipeline.defs.rescan import RESCAN
 from partner_center_pipeline.defs.resources import MailResource, PartnerCenterResource, WarehouseResource
 from partner_center_pipeline.windows import WindowGrid
-
-# `backfill_policy` is beta in Dagster 1.13; this warning and no other is expected.
-warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy.*")
 
 
 def build_defs(grid: WindowGrid) -> dg.Definitions:

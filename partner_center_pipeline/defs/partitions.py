@@ -1,5 +1,6 @@
 """What the assets of the chain share: their partitions, group, pools and the description of their tables."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -37,25 +38,30 @@ def chain_asset(
 
     def decorate(compute: Compute) -> AssetBuilder:
         def build(grid: WindowGrid) -> dg.AssetsDefinition:
-            return dg.asset(
-                partitions_def=grid.partitions(),
-                backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=grid.per_day),
-                group_name=GROUP,
-                kinds=kinds,
-                deps=[str(asset) for asset in deps],
-                pool=pool,
-                check_specs=check_specs,
-                description=f"{table.comment}. Table `{table.name}`.",
-                metadata={
-                    "dagster/table_name": table.name,
-                    "dagster/column_schema": dg.TableSchema(
-                        columns=[
-                            dg.TableColumn(column.name, str(column.type).lower(), description=comment_of(column))
-                            for column in table.columns
-                        ]
-                    ),
-                },
-            )(compute)
+            with warnings.catch_warnings():
+                # `backfill_policy` is beta in Dagster 1.13; this warning and no other is expected.
+                warnings.filterwarnings(
+                    "ignore", "Parameter `backfill_policy` of function `asset` is", category=dg.BetaWarning
+                )
+                return dg.asset(
+                    partitions_def=grid.partitions(),
+                    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=grid.per_day),
+                    group_name=GROUP,
+                    kinds=kinds,
+                    deps=[str(asset) for asset in deps],
+                    pool=pool,
+                    check_specs=check_specs,
+                    description=f"{table.comment}. Table `{table.name}`.",
+                    metadata={
+                        "dagster/table_name": table.name,
+                        "dagster/column_schema": dg.TableSchema(
+                            columns=[
+                                dg.TableColumn(column.name, str(column.type).lower(), description=comment_of(column))
+                                for column in table.columns
+                            ]
+                        ),
+                    },
+                )(compute)
 
         return build
 

@@ -5,6 +5,7 @@ They are forked from a server that has loaded the imports (`preload`). Not here:
 """
 
 import ctypes
+import faulthandler
 import json
 import os
 import sys
@@ -35,6 +36,9 @@ CHUNK: Final = 8
 
 RUNS: Final = ((0, 0), (1, 4), (5, 5))
 """The first and the last window of each run: the genesis window, a range, a single window."""
+
+_LATE: Final = 240.0
+"""Seconds after which a process writes to its log what it waits for; the sweep ends it some time later."""
 
 _PR_SET_PDEATHSIG: Final = 1
 """An option of Linux's prctl: when the sweep ends, this process gets the given signal."""
@@ -101,6 +105,7 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
     log = place.log.open("a")
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
+    faulthandler.dump_traceback_later(_LATE, file=log)
     for name in [name for name in os.environ if name.upper().startswith("HUNTER_")]:
         del os.environ[name]
     os.environ.update(place.variables, HUNTER_HOME=str(place.home))
@@ -115,6 +120,7 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
         yield settings, db
     finally:
         db.close()
+        faulthandler.cancel_dump_traceback_later()
         sys.stdout.flush()
 
 

@@ -35,7 +35,7 @@ from partner_center_simulator import Simulator
 from partner_center_simulator.clock import SimulatorClock
 
 _TIMEOUT: Final = 300.0
-"""Seconds after which a process is taken to hang."""
+"""Seconds after which a process is taken to hang. It needs two or three, on a machine with nothing else to do."""
 
 _LAST: Final = RUNS[-1][-1]
 

@@ -24,7 +24,7 @@ def seen() -> dict[str, object]:
 def job(seen: dict[str, object]) -> dg.JobDefinition:
     """A job of one partitioned asset, which notes what range it is asked for."""
 
-    @dg.asset(partitions_def=GRID.partitions(), backfill_policy=dg.BackfillPolicy.single_run())
+    @dg.asset(partitions_def=GRID.partitions())
     def probe(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         seen["range"] = (context.partition_key_range.start, context.partition_key_range.end)
         return dg.MaterializeResult()

@@ -443,7 +443,7 @@ def test_an_honest_answer_in_odd_clothes_is_a_fact(
     assert _scan(hostile) == known
 
 
-ANY_SERVER = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+ANY_SERVER = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @settings(ANY_SERVER, max_examples=15)
@@ -472,7 +472,7 @@ def test_a_scan_ends_within_its_deadline_whatever_a_server_does(
     hostile.script = spoiled(_honest())[name]
     began = time.monotonic()
     assert len(_scan(hostile)) == len(DOMAINS)
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 20  # less than one try may take
 
 
 TEXTS = st.lists(
@@ -498,7 +498,7 @@ def test_any_text_at_any_name_can_be_scanned_kept_and_stored(
         f"default._domainkey.{NAME}": {"TXT": selector},
     }
     with pytest.MonkeyPatch.context() as patch, DnsServer(Zone.from_records(records)) as server:
-        patch.setattr("partner_center_pipeline.mail.resolver.TRY_SECONDS", 2.0)
+        patch.setattr("partner_center_pipeline.mail.resolver.TRY_SECONDS", 20.0)
         (signals,) = scan([NAME], resolvers=[server.address], selectors=SELECTORS, clock=lambda: NOW)
     assert (signals.missed, signals.is_complete) == ({}, True)
     assert len(signals.lookups["txt"].records) == len(apex)

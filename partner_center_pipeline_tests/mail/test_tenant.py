@@ -40,7 +40,7 @@ class PatientClock:
 
 
 def discovery(microsoft: Simulator, clock: PatientClock, authority: str | None = None) -> TenantDiscovery:
-    client = httpx.Client(verify=ssl.create_default_context(cafile=str(microsoft.ca_bundle)), timeout=5)
+    client = httpx.Client(verify=ssl.create_default_context(cafile=str(microsoft.ca_bundle)), timeout=30)
     return TenantDiscovery(client, authority or microsoft.authority, clock=clock, sleep=clock.sleep)
 
 
@@ -111,7 +111,7 @@ ID = "0A1B2C3D-0000-4000-8000-000000000001"
 )  # fmt: skip
 def test_only_a_tenant_and_invalid_tenant_are_facts(status: int, body: str, outcome: Outcome) -> None:
     clock = PatientClock()
-    with saying(status, body) as authority, httpx.Client(timeout=5) as client:
+    with saying(status, body) as authority, httpx.Client(timeout=30) as client:
         found = TenantDiscovery(client, authority, clock=clock, sleep=clock.sleep).look_up("firma.com.tr")
     assert (found.outcome, found.records) == (outcome, (ID.lower(),) if outcome is Outcome.FOUND else ())
     assert (found.answered_at is not None, found.missed is None) == (outcome.is_fact, outcome.is_fact)

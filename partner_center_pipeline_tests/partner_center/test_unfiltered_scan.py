@@ -115,7 +115,7 @@ _ticks = st.lists(st.integers(-3, 12).map(lambda number: LOW + number * 10 * TIC
 """Instants around the interval, with ties."""
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     ticks=_ticks,
     page_size=st.integers(1, 5),
@@ -161,6 +161,23 @@ def test_a_list_that_never_rests_still_agrees() -> None:
     pages = scanned(server)
     assert inside(server) <= set(delivered(pages))
     assert pages[-1].last
+
+
+def test_a_list_that_shows_more_with_each_pass_is_read_until_it_shows_nothing_new() -> None:
+    """A pass that meets rows which the one before had missed shows that passes miss rows."""
+
+    class Revealing(ListServer):
+        passes = 0
+
+        def get_page(self, request: PageQuery | str) -> Page:
+            if isinstance(request, PageQuery) and not request.skip and not request.has_dates:
+                self.passes += 1
+            page = super().get_page(request)
+            hidden = {1: ("r1", "r2"), 2: ("r1",)}.get(self.passes, ())
+            return replace(page, items=[item for item in page.items if item["id"] not in hidden])
+
+    server = Revealing([LOW + number for number in range(5)], page_size=3)
+    assert set(delivered(scanned(server))) == {"r0", "r1", "r2", "r3", "r4"}
 
 
 def test_an_account_from_whose_sight_rows_keep_vanishing_ends_as_incomplete() -> None:

@@ -23,7 +23,7 @@ def frame_of(inputs: Sequence[ScoreInput]) -> pd.DataFrame:
     return pd.DataFrame([asdict(one) for one in inputs], columns=[field.name for field in fields(ScoreInput)])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(companies(), min_size=1, max_size=8), policies)
 def test_each_row_is_the_score_of_that_company(inputs: list[ScoreInput], policy: ScorePolicy) -> None:
     scored = score_frame(frame_of(inputs), policy=policy)
@@ -78,7 +78,7 @@ def test_columns_as_databases_give_them_are_understood() -> None:
     assert [json.loads(text) for text in scored["reasons"]] == [score_domain(one).reasons_plain() for one in inputs]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(companies(), max_size=4), policies)
 def test_inputs_are_scored_as_the_table_keeps_them(inputs: list[ScoreInput], policy: ScorePolicy) -> None:
     """As JSON, with the policy beside them and what a later version may add; a row older than a field lacks it."""

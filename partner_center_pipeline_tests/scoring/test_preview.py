@@ -145,7 +145,7 @@ def test_rules_edited_without_a_new_version_are_noticed() -> None:
     assert preview(COMPANIES, same_name, ScorePolicy(cosell_bonus=20)).unversioned == 0  # the settings say why
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(companies(), max_size=8), policies, st.integers(0, 8), st.integers(0, 4))
 def test_pages_add_up_to_the_whole(inputs: list[ScoreInput], policy: ScorePolicy, cut: int, top: int) -> None:
     numbered = [replace(one, domain=f"{number}.com") for number, one in enumerate(inputs)]
@@ -154,7 +154,7 @@ def test_pages_add_up_to_the_whole(inputs: list[ScoreInput], policy: ScorePolicy
     assert first.joined(second, top) == second.joined(first, top) == preview(numbered, rules, policy, top)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(companies(), max_size=6), policies)
 def test_every_company_whose_score_changes_is_a_mover_and_no_other(
     inputs: list[ScoreInput], policy: ScorePolicy

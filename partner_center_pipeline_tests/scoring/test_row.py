@@ -37,7 +37,7 @@ def test_the_columns_are_plain_values_and_those_of_the_score(inputs: ScoreInput,
     assert all(plain[name] == getattr(scored, name) for name in plain if name not in {"reasons", *EXPLANATIONS})
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(companies(), min_size=1, max_size=6), policies)
 def test_many_scores_have_the_columns_of_each_alone(inputs: list[ScoreInput], policy: ScorePolicy) -> None:
     found = list(frame_columns(score_frame(frame_of(inputs), RULES, policy), RULES))

@@ -68,7 +68,7 @@ def as_documented(body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-@settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_every_operation_answers_as_the_definition_says(
     scratch: Simulator, path: str, method: str, mode: GenerationMode, data: st.DataObject

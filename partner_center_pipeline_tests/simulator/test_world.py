@@ -282,7 +282,7 @@ def test_created_referrals_follow_each_other_and_carry_what_was_asked() -> None:
     assert [row["externalReferenceId"] for row in list(of.all())[-20:]] == [f"X-{step}" for step in range(20)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["create", "change", "put"]), st.integers(0, 40), st.integers(-100, 100)), max_size=30
@@ -312,7 +312,7 @@ def test_any_history_leaves_each_referral_once_and_in_order(history: list[tuple[
 # Time
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5))
 def test_a_live_world_depends_on_the_moment_not_on_how_it_was_reached(minutes: list[int]) -> None:
     stepwise, at_once = world(live=True), world(live=True)

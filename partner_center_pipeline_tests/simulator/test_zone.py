@@ -94,7 +94,7 @@ def test_a_loop_of_names_ends() -> None:
 # Companies and their mail
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 2**31), st.integers(0, 2**31))
 def test_a_company_is_found_by_its_domain_at_any_size(seed: int, index: int) -> None:
     companies = Companies(seed)

@@ -10,8 +10,8 @@ quarantine; a fetch without trouble stores exactly what was not stored before, s
 that ended says how. What holds at the end: one clean catch-up covers everything from the beginning without a gap, and
 the leads are the server's referrals.
 
-The small profile is derandomized, so CI sees the same 2,000 examples every time. HYPOTHESIS_STATEFUL=long, an
-environment variable, runs ten times as many and longer ones, drawn anew each time.
+There are 2,000 examples. HYPOTHESIS_STATEFUL=long, an environment variable, runs ten times as many and longer ones.
+With `--hypothesis-profile=new` they are drawn anew, otherwise they are the same each time.
 """
 
 import os
@@ -462,10 +462,6 @@ def test_nothing_is_lost(db: CrashingWarehouse, refuses_filter: bool, offsets: b
             max_examples=EXAMPLES,
             phases=[Phase.generate, Phase.shrink],  # explaining a failure traces every line: ten times slower
             stateful_step_count=STEPS,
-            deadline=None,
-            derandomize=not LONG,
-            database=None,
-            print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),
     )

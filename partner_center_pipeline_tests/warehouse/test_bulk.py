@@ -72,7 +72,7 @@ def stored(warehouse: Warehouse, table: Table) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("insert", [insert_new, insert_absent])
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(payload=st.dictionaries(storable, json_values, max_size=4), text=storable)
 def test_payloads_and_texts_are_read_back_as_written(
     warehouse: Warehouse, insert: Callable[..., None], payload: dict[str, Any], text: str
@@ -84,7 +84,7 @@ def test_payloads_and_texts_are_read_back_as_written(
         assert row_dict(found) == row
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     value=st.none() | st.decimals(Decimal("-7e13"), Decimal("7e13"), places=2),
     ticks=st.none() | st.integers(-(2**63), 2**63 - 1),
@@ -189,7 +189,7 @@ def test_more_rows_than_a_statement_takes_variables_are_written(warehouse: Wareh
     assert len(stored(warehouse, raw_referrals)) == 3500
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(held=st.sets(st.tuples(storable, storable), max_size=5), others=st.sets(st.tuples(storable, storable)))
 def test_of_any_keys_those_are_present_that_the_table_holds(
     warehouse: Warehouse, held: set[tuple[str, str]], others: set[tuple[str, str]]

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from partner_center_pipeline.warehouse import lease
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, LeaseLostError, heartbeats
 from partner_center_pipeline.warehouse.schema import leases, run_heartbeats
+from partner_center_pipeline_tests.conftest import PostgresServer
 
 
 def utc() -> datetime:
@@ -73,6 +75,63 @@ def test_a_holder_that_overslept_keeps_it_while_nobody_took_it(warehouse: Wareho
         sleeper.confirm(connection)
     with pytest.raises(LeaseLostError):
         held_by(warehouse, "other").acquire(0, time.sleep)
+
+
+@pytest.fixture
+def on_a_server(postgres: PostgresServer) -> Iterator[Warehouse]:
+    """A warehouse that machines share whose clocks differ."""
+    opened = Warehouse.open(postgres.emptied())
+    yield opened
+    opened.close()
+
+
+def an_hour_behind() -> datetime:
+    return utc() - timedelta(hours=1)
+
+
+def an_hour_ahead() -> datetime:
+    return utc() + timedelta(hours=1)
+
+
+@pytest.mark.postgres
+class TestTheServersClock:
+    """On PostgreSQL no machine's own clock decides."""
+
+    def test_a_machine_that_is_ahead_takes_no_lease_that_lasts(self, on_a_server: Warehouse) -> None:
+        held_by(on_a_server, "first").acquire(0, time.sleep)
+        with pytest.raises(LeaseLostError):
+            Lease(on_a_server, "second", an_hour_ahead).acquire(0, time.sleep)
+
+    def test_a_machine_that_is_behind_holds_its_lease_as_long_as_others(self, on_a_server: Warehouse) -> None:
+        Lease(on_a_server, "first", an_hour_behind).acquire(0, time.sleep)
+        with pytest.raises(LeaseLostError):
+            held_by(on_a_server, "second").acquire(0, time.sleep)
+
+    @pytest.mark.parametrize("clock", [an_hour_behind, an_hour_ahead])
+    def test_a_renewal_lasts_from_the_servers_time_on(
+        self, on_a_server: Warehouse, clock: Callable[[], datetime]
+    ) -> None:
+        held = Lease(on_a_server, "first", clock)
+        held.acquire(0, time.sleep)
+        before = utc()
+        with on_a_server.write() as connection:
+            held.confirm(connection)
+        with on_a_server.read() as connection:
+            until = connection.execute(select(leases.c.expires_at)).scalar_one()
+        assert before <= until - timedelta(seconds=LEASE_SECONDS) <= utc()
+
+    @pytest.mark.parametrize("clock", [an_hour_behind, an_hour_ahead])
+    def test_whether_a_run_is_dead_is_seen_alike_by_all_machines(
+        self, on_a_server: Warehouse, clock: Callable[[], datetime]
+    ) -> None:
+        with heartbeats(on_a_server, "run", clock):
+            pass
+        for other in (clock, utc, an_hour_ahead):
+            with on_a_server.read() as connection:
+                assert lease.dead(connection, ["run"], other) == []
+        let_time_pass(on_a_server, lease.DEAD_SECONDS + 1)
+        with on_a_server.read() as connection:
+            assert lease.dead(connection, ["run"], an_hour_behind) == ["run"]
 
 
 def test_signs_of_life_tell_the_living_from_the_dead(warehouse: Warehouse) -> None:

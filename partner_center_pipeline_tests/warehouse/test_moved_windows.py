@@ -164,7 +164,7 @@ shown = st.lists(st.tuples(st.sampled_from([f"r{number}" for number in range(8)]
 """Referrals that the server shows from some moment on, at whichever instant they were updated: late ones, too."""
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     past=st.lists(st.tuples(shown, grids, st.lists(st.sampled_from(Stop), max_size=3), st.booleans()), max_size=4),
     arrived=shown,
@@ -265,7 +265,7 @@ class TestPosition:
         assert states == ["failed", "complete"]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
         st.tuples(st.integers(0, 12), st.integers(1, 6), st.integers(0, 4), st.sets(st.sampled_from(Asset))),

@@ -174,7 +174,7 @@ def test_a_warehouse_of_earlier_code_keeps_its_versions_and_owes_what_was_not_de
     with warehouse.read() as connection:
         raw = {row.version for row in connection.execute(select(raw_referrals.c.version))}
         assert raw == {f"{number}{digest[1:32]}" for number in range(4)}
-        made = dict(connection.execute(select(leads.c.referral_id, leads.c.version)).tuples().all())
+        made = {row.referral_id: row.version for row in connection.execute(select(leads))}
         assert made == {"r1": f"0{digest[1:32]}", "r2": f"2{digest[1:32]}"}
         assert pending.load(connection, Task.LEADS).items == ["r1", "r3"]
         assert pending.load(connection, Task.COMPANIES).items == []

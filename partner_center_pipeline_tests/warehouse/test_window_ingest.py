@@ -1,5 +1,6 @@
 """A scan in the warehouse: pages and positions commit together, windows close when passed, every try is told."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from partner_center_pipeline.referral import ReferralVersion
 from partner_center_pipeline.vocabulary import Asset, Task
 from partner_center_pipeline.warehouse import demo, ledger, pending, referrals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, LeaseLostError
 from partner_center_pipeline.warehouse.schema import (
     quarantined_referrals,
     raw_referrals,
@@ -23,6 +25,7 @@ from partner_center_pipeline.warehouse.schema import (
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import BEGINNING, SyncWindow, WindowGrid, merge
 from partner_center_pipeline_tests.warehouse.pages import make_page, make_rejected, make_version
+from partner_center_pipeline_tests.warehouse.test_lease import let_time_pass
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GRID = WindowGrid.of(datetime(2026, 3, 1, tzinfo=UTC), 600, 120)
@@ -64,6 +67,47 @@ def finish(warehouse: Warehouse, wanted: Sequence[SyncWindow]) -> None:
     with warehouse.write() as connection:
         for asset in ledger.CHAIN[1:]:
             ledger.mark(connection, wanted, asset, NOW)
+
+
+class TestLease:
+    """With a lease, nothing is written once another run has taken over."""
+
+    @pytest.fixture
+    def held(self, warehouse: Warehouse) -> Lease:
+        lease = Lease(warehouse, "run", lambda: datetime.now(UTC))
+        lease.acquire(0, time.sleep)
+        return lease
+
+    @staticmethod
+    def take_over(warehouse: Warehouse) -> None:
+        let_time_pass(warehouse, LEASE_SECONDS)
+        Lease(warehouse, "other", lambda: datetime.now(UTC)).acquire(0, time.sleep)
+
+    def test_a_run_that_lost_it_begins_no_attempt(self, warehouse: Warehouse, held: Lease) -> None:
+        self.take_over(warehouse)
+        with pytest.raises(LeaseLostError):
+            WindowIngest.begin(warehouse, windows(1), "run", lambda: NOW, FIRST, held)
+        assert attempts(warehouse) == []
+
+    @pytest.mark.parametrize("last", [False, True])
+    def test_a_run_that_lost_it_stores_no_further_page_and_closes_no_window(
+        self, warehouse: Warehouse, held: Lease, last: bool
+    ) -> None:
+        ingest = WindowIngest.begin(warehouse, windows(2), "run", lambda: NOW, FIRST, held)
+        ingest.write(make_page([make_version("a", FIRST)], FIRST + 5))
+        self.take_over(warehouse)
+        with pytest.raises(LeaseLostError):
+            ingest.write(make_page([make_version("b", FIRST + 7)], FIRST + W + 1, last=last))
+        assert [row["referral_id"] for row in rows_of(warehouse, raw_referrals)] == ["a"]
+        assert covered(warehouse, Asset.RAW_REFERRALS) == []
+        assert {row["position"] for row in rows_of(warehouse, sync_windows)} == {FIRST + 5, None}
+
+    def test_each_page_renews_it(self, warehouse: Warehouse, held: Lease) -> None:
+        ingest = WindowIngest.begin(warehouse, windows(2), "run", lambda: NOW, FIRST, held)
+        let_time_pass(warehouse, LEASE_SECONDS)
+        ingest.write(make_page([make_version("a", FIRST)], FIRST + 5))
+        with pytest.raises(LeaseLostError):
+            Lease(warehouse, "other", lambda: datetime.now(UTC)).acquire(0, time.sleep)
 
 
 class TestPages:
@@ -269,7 +313,7 @@ class TestCoverage:
             (window,) = ledger.resolve(connection, [GRID.window(earlier)], earlier)
         assert window.covers_from == earlier
 
-    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
     @given(spans=st.lists(st.tuples(st.integers(-20, 60), st.integers(1, 12), st.booleans()), max_size=15))
     def test_what_is_covered_is_the_union_of_what_is_done(
         self, warehouse: Warehouse, spans: list[tuple[int, int, bool]]
