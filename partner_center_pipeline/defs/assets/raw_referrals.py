@@ -100,7 +100,7 @@ def _one_fetch(context: dg.AssetExecutionContext, db: Warehouse, windows: Sequen
 
 def _pages(client: ReferralsClient, settings: Settings, grid: WindowGrid, ingest: WindowIngest) -> Iterator[ScanPage]:
     first, end = ingest.windows[0], ingest.windows[-1].end
-    overlap = settings.partner_center_overlap_seconds * TICKS_PER_SECOND
+    overlap = ingest.overlap(settings.partner_center_overlap_seconds)
     return scan(
         client,
         start=None if first.is_genesis else first.covers_from - overlap,
@@ -153,7 +153,11 @@ def _report(context: dg.AssetExecutionContext, ingest: WindowIngest) -> dg.Mater
     return result(
         ingest.windows,
         total.new_versions,
-        {**_shown(total), "new_versions_by_status": counts_table("status", ingest.statuses)},
+        {
+            "overlap_seconds": ingest.overlap_seconds,
+            **_shown(total),
+            "new_versions_by_status": counts_table("status", ingest.statuses),
+        },
     )
 
 
