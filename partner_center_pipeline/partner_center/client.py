@@ -4,10 +4,11 @@ Not here: which page comes next (`scan`), what is in a row (`contract`), the tex
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -80,7 +81,7 @@ class ReferralsClient:
     `deadline_seconds` from now, the client begins no pause and no retry; a call that succeeds at once is still made.
     `capability` is what this API was found to accept before. Where it is None, too old, or refused by now, the first
     query with dates finds it out, and `capability` then holds what is to be stored. `seconds_waited` is the sum of the
-    pauses between tries so far.
+    pauses between tries so far. `answered` is called once, before the first good answer is returned.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class ReferralsClient:
         deadline_seconds: float = DEADLINE_SECONDS,
         capability: Capability | None = None,
         clock: Clock | None = None,
+        answered: Callable[[], None] | None = None,
     ) -> None:
         self.page_size = page_size
         self.capability = capability
@@ -100,6 +102,7 @@ class ReferralsClient:
         self.clock: Clock = clock or SystemClock()
         self.seconds_waited = 0.0
         self._http = http
+        self._answered = answered
         self._base_url = base_url.rstrip("/")
         self._deadline = self.clock.monotonic() + deadline_seconds
 
@@ -130,6 +133,21 @@ class ReferralsClient:
                 if refused.status != 400:
                     raise
         return self._get_finding_capability(request)
+
+    def shows(self, referral_id: str) -> bool:
+        """Say whether Partner Center shows a referral by its id; 404 says that it does not.
+
+        The referral itself is not used: it differs in form from a row of a list. Raises what `get_page` raises.
+        """
+
+        def get_once() -> bool:
+            response = self._send_renewing_token(f"{self._base_url}{REFERRALS_PATH}/{quote(referral_id, safe='')}")
+            if response.status_code not in (200, 404):
+                raise _error_of(response, _decode_body(response))
+            self._tell_answered()
+            return response.status_code == 200
+
+        return retrying(self.clock, self._deadline, self._count_wait)(get_once)
 
     def ask(self, options: Mapping[str, str]) -> Page:
         """Return the page of a list request with exactly these query options. Raises what `get_page` raises."""
@@ -175,9 +193,16 @@ class ReferralsClient:
             body = _decode_body(response)
             if response.status_code != 200:
                 raise _error_of(response, body)
-            return self._read_page(response, body)
+            page = self._read_page(response, body)
+            self._tell_answered()
+            return page
 
         return retrying(self.clock, self._deadline, self._count_wait)(get_once)
+
+    def _tell_answered(self) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered()
 
     def _count_wait(self, seconds: float) -> None:
         self.seconds_waited += seconds

@@ -133,16 +133,28 @@ class Reconciled:
         }
 
 
+def too_many(vanished: int, held: int) -> str:
+    """Return what to do when so many leads vanished at once that none was marked."""
+    return (
+        f"{vanished} of {held} leads that Partner Center shows no more. That is too many at once to be true, so none "
+        "was marked: most likely the account lost its role. Check that it is still Referral Admin for the entire "
+        "company (a Referral User sees only its own referrals) and that nobody else signed in (`partner-center "
+        "doctor`), then run `partner-center reconcile`. If they are really gone, run `partner-center reconcile --accept-vanished`."
+    )
+
+
 def until(connection: Connection) -> int | None:
     """Return the end (ticks) of the newest interval that raw_referrals covers, None as long as it covers nothing."""
     covered = ledger.covered(connection, [Asset.RAW_REFERRALS])
     return covered[-1][1] if covered else None
 
 
-def expected(connection: Connection) -> int:
-    """Return about how many rows a comparison will fetch: the API lists each referral once."""
+def expected(connection: Connection, *, recent: bool) -> int:
+    """Return about how many rows a comparison will fetch: a full one reads each referral twice, a recent one few."""
+    if recent:
+        return 0
     count: int = connection.execute(select(func.count()).select_from(leads)).scalar_one()
-    return count
+    return 2 * count
 
 
 @dataclass(slots=True)
