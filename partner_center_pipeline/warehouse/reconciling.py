@@ -139,7 +139,7 @@ def too_many(vanished: int, held: int) -> str:
         f"{vanished} of {held} leads that Partner Center shows no more. That is too many at once to be true, so none "
         "was marked: most likely the account lost its role. Check that it is still Referral Admin for the entire "
         "company (a Referral User sees only its own referrals) and that nobody else signed in (`partner-center "
-        "doctor`), then run `partner-center reconcile`. If they are really gone, run `partner-center reconcile --accept-vanished`."
+        "doctor`), then run `partner-center reconcile`. If they are really gone, run it with --accept-vanished."
     )
 
 
