@@ -72,7 +72,9 @@ class PartnerCenterResource(dg.ConfigurableResource[ReferralsClient]):
                         accounts.record(connection, present, utc_now())
 
             known = None if found is None else Capability(_literal(found.date_literal), found.found_at)
-            with connect(settings, deadline=deadline, capability=known, place=place, answered=record) as client:
+            with connect(
+                settings, deadline=deadline, capability=known, place=place, account=account, answered=record
+            ) as client:
                 yield client
                 if client.capability is not None and client.capability != known:
                     with db.write() as connection:

@@ -57,18 +57,19 @@ def connect(
     deadline: float,
     capability: Capability | None = None,
     place: SealedPlace | None = None,
+    account: str | None = None,
     answered: Callable[[], None] | None = None,
 ) -> Iterator[ReferralsClient]:
     """Yield a client of the Referrals API that begins no retry and no pause after `deadline` seconds from now.
 
     `capability` is what the API was found to accept before; afterwards the client's own is the one to store. `place`:
-    see `sign_in_store`. `answered` is called once, before the first good answer is returned.
+    see `sign_in_store`. `account`: see `SignIn`. `answered` is called once, before the first good answer is returned.
     """
     store = sign_in_store(settings, place)
     with build_http(settings) as http:
         yield ReferralsClient(
             http,
-            SignIn(settings, http, store).token,
+            SignIn(settings, http, store, account=account).token,
             settings.partner_center_base_url,
             settings.partner_center_page_size,
             deadline_seconds=deadline,

@@ -5,7 +5,8 @@ import shutil
 import pytest
 from sqlalchemy import select
 
-from partner_center_pipeline.partner_center import connect_sign_in
+from partner_center_pipeline.defs.resources import PartnerCenterResource
+from partner_center_pipeline.partner_center import PageQuery, SignInRequired, connect_sign_in
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import accounts, schema
 from partner_center_pipeline_tests.defs.project import Project
@@ -109,3 +110,14 @@ def test_who_is_not_signed_in_is_told_so_and_nothing_is_recorded(project: Projec
     assert failure is not None
     assert "Nobody is signed in" in failure
     assert connected(project) is None
+
+
+def test_an_account_that_signs_in_during_a_run_is_not_used_by_it(project: Project, microsoft: Simulator) -> None:
+    with PartnerCenterResource().open(Settings.load(), deadline=20.0) as client:
+        client.get_page(PageQuery(1))
+        microsoft.faults.another_account = True
+        sign_in(microsoft)
+        microsoft.faults.plan(HttpFault.UNAUTHORIZED)
+        with pytest.raises(SignInRequired, match="Another account signed in while this run was under way"):
+            client.get_page(PageQuery(1))
+    assert connected(project) is not None

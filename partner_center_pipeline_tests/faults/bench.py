@@ -155,12 +155,15 @@ class Bench:
         counts = {
             name: shown[name].value
             for name in (
-                "missed_by_complete_windows", "dated_in_the_future", "quarantined", "marked_as_vanished", "shown_again",
+                "missed_by_complete_windows", "dated_in_the_future", "marked_as_vanished", "shown_again",
             )
         }  # fmt: skip
         parts = [f"The weekly comparison ends well: {', '.join(f'{name} {count}' for name, count in counts.items())}."]
+        if shown["quarantined"].value:
+            parts.append(f"In quarantine: {self._quarantined()}.")
         with self.project.warehouse.read() as connection:
-            red = [check for check in checks.evaluate(connection) if not check.passed]
+            found = [check for check in checks.evaluate(connection) if not check.passed]
+        red = [check for check in found if check.severity is dg.AssetCheckSeverity.ERROR]
         parts += [f"Check {check.check_name}: {check.description}" for check in red]
         return " ".join(parts)
 
