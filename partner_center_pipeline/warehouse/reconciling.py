@@ -354,6 +354,8 @@ def _quarantined_before(
 
     `owners` has the windows of the rows.
     """
+    if not rows:
+        return set()
     table = quarantined_referrals
     starts = {owner.start for owner, _ in owners.values()}
     kept = connection.execute(
