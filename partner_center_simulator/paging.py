@@ -125,9 +125,8 @@ class Pages:
         """Return the corrupt rows for a page. One without a date fulfils no comparison with `updatedDateTime`."""
         compares_dates = query.filter is not None and Order.UPDATED in query.filter
         undated = (CorruptRow.NO_DATE, CorruptRow.BAD_DATE)
-        return [
-            kind for kind in CorruptRow if kind in self._faults.corrupt_rows and not (compares_dates and kind in undated)
-        ]
+        kinds = [kind for kind in CorruptRow if kind in self._faults.corrupt_rows]
+        return [kind for kind in kinds if not (compares_dates and kind in undated)]
 
     def _next_query(self, query: Query, matches: list[tuple[Position, Payload]], held_id: str | None) -> Query:
         """Return the query for the page after these matches: after the last one's position, or at an offset."""

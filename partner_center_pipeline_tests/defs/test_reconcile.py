@@ -239,10 +239,11 @@ def tomorrow() -> str:
     return f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
 
 
-@pytest.mark.parametrize("date", ["9999-12-31T23:59:59.9999999Z", "2100-01-01T00:00:00Z", tomorrow()])
+@pytest.mark.parametrize("date", ["9999-12-31T23:59:59.9999999Z", "2100-01-01T00:00:00Z", "tomorrow"])
 def test_a_referral_dated_in_the_future_becomes_a_lead_and_no_window_is_accused(
     date: str, project: Project, microsoft: Simulator
 ) -> None:
+    date = tomorrow() if date == "tomorrow" else date
     assert project.run(project.window(0)).success
     leads = project.counts()["leads"]
     ahead = microsoft.create({"updatedDateTime": date, "status": "New"})
@@ -394,6 +395,18 @@ def test_the_daily_schedule_requests_a_run_of_its_own_job(project: Project) -> N
     assert tick(project, DAILY) == "the last daily reconcile is still at work"
     assert isinstance(tick(project), dg.RunRequest)
     project.instance.report_run_canceled(run)
+
+
+@pytest.mark.parametrize("name", [JOB, DAILY])
+def test_no_comparison_believes_a_server_whose_clock_is_not_past_the_end_and_the_lag(
+    name: str, project: Project, microsoft: Simulator
+) -> None:
+    last = project.last_due()
+    project.mark_done((last, last))
+    microsoft.clock.set(datetime_of(last.end) + timedelta(seconds=project.grid.lag - 60))
+    failure = reconcile(project, name)[0].failure
+    assert failure is not None
+    assert "this interval may be read from" in failure
 
 
 # What was in quarantine
