@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import delete, select
 
+from partner_center_pipeline.defs.reconcile import RECENT
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import breaker, demo, pending, schema
 from partner_center_pipeline.warehouse.lease import Lease
@@ -372,8 +373,9 @@ def test_the_daily_comparison_finds_what_was_lost_in_the_last_day_only(project: 
     assert project.run(project.window(0)).success
     old, _ = lose_one(project)
     last = project.last_due()
+    day_before = project.grid.window(last.end - RECENT)
+    assert project.run(day_before, last, assets=RAW).success
     lost = microsoft.world.create(last.start + TICKS_PER_SECOND)["id"]
-    project.mark_done((last, last))
     asked = microsoft.api.requests
     outcome, shown = reconcile(project, DAILY)
     assert outcome.success
