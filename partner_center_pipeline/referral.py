@@ -107,3 +107,8 @@ class ScanPage:
     skew_seconds: float
     seconds_waited: float
     last: bool
+
+    def referral_ids(self) -> set[str]:
+        """Return the ids of the referrals on the page, those of rows that break the contract included."""
+        of_rejected = {row.referral_id for row in self.rejected if row.referral_id is not None}
+        return {row.referral_id for row in self.versions} | of_rejected

@@ -70,6 +70,28 @@ BEGINNING: Final = parse_ticks("0001-01-01T00:00:00Z")
 """Before every referral: .NET's DateTime.MinValue, the lowest instant the API could print."""
 
 
+LATENESS_PERIOD: Final = timedelta(days=7)
+"""How long a late version widens the overlap."""
+
+MAX_OVERLAP: Final = 14_400
+"""Seconds up to which the overlap widens by itself: four hours, some pages more for each window. What comes later than
+that is found by the daily comparison."""
+
+
+def widened_overlap(overlap: int, latest_late: float | None) -> int:
+    """Return the overlap (seconds) that scans use: `overlap`, doubled while late versions lie in its farther half.
+
+    `latest_late` is how far before its window the latest of the late versions of the last LATENESS_PERIOD lay (seconds;
+    None: there was none). The result is at most MAX_OVERLAP, but never less than `overlap`. An overlap of 0 is kept: it
+    finds no late version.
+    """
+    most = max(overlap, MAX_OVERLAP)
+    widened = overlap
+    while 0 < widened < most and latest_late is not None and latest_late > widened / 2:
+        widened = min(2 * widened, most)
+    return widened
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class SyncWindow:
     """One sync window `[start, end)` of the server's `updatedDateTime`.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from partner_center_pipeline.windows import (
     ALLOWED_INTERVALS,
     BEGINNING,
+    MAX_OVERLAP,
     TICKS_PER_SECOND,
     SyncWindow,
     WindowGrid,
@@ -21,6 +22,7 @@ from partner_center_pipeline.windows import (
     render_ticks,
     ticks_of,
     uncovered,
+    widened_overlap,
 )
 
 LAST = parse_ticks("9999-12-31T23:59:59.9999999Z")
@@ -277,3 +279,40 @@ class TestCatchUp:
             (grid.first + w, grid.first + 2 * w),
             (grid.first + 4 * w, grid.first + 6 * w),
         ]
+
+
+class TestOverlap:
+    @pytest.mark.parametrize(
+        ("configured", "latest", "used"),
+        [
+            (900, None, 900),
+            (900, 0.0, 900),
+            (900, 450.0, 900),
+            (900, 450.5, 1800),
+            (900, 900.0, 1800),
+            (900, 900.1, 3600),
+            (900, 14_000.0, MAX_OVERLAP),
+            (0, 10.0, 0),
+            (86_400, 86_000.0, 86_400),
+        ],
+    )
+    def test_it_doubles_while_the_latest_late_version_lies_in_its_farther_half(
+        self, configured: int, latest: float | None, used: int
+    ) -> None:
+        assert widened_overlap(configured, latest) == used
+
+    @given(st.integers(0, 86_400), st.none() | st.floats(0, 200_000))
+    def test_it_is_never_narrower_than_configured_nor_wider_than_its_bound(
+        self, configured: int, latest: float | None
+    ) -> None:
+        used = widened_overlap(configured, latest)
+        assert configured <= used <= max(configured, MAX_OVERLAP)
+        if latest is None:
+            assert used == configured
+        elif configured and used < MAX_OVERLAP:
+            assert latest <= used / 2
+            assert used == configured or latest > used / 4, "it is not wider than it has to be"
+
+    @given(st.integers(0, 86_400), st.floats(0, 200_000), st.floats(0, 200_000))
+    def test_a_later_version_never_makes_it_narrower(self, configured: int, one: float, other: float) -> None:
+        assert widened_overlap(configured, min(one, other)) <= widened_overlap(configured, max(one, other))

@@ -87,7 +87,7 @@ class _AuthorizationCode:
 
 
 class Entra:
-    """The sign-in service of one tenant with one app registration and one user.
+    """The sign-in service of one tenant with one app registration and one user, or another by `another_account`.
 
     `tenant_of` returns the tenant id of a customer's domain, or None. `base_url` must be set when the port is known.
     """
@@ -100,6 +100,7 @@ class Entra:
         self.base_url = "https://localhost"
         self.device_code_interval = _DEVICE_CODE_INTERVAL
         self._user_id = guid(seed, "service account")
+        self._other_user_id = guid(seed, "other account")
         self._key = f"simulator {seed}".encode()
         self._clock = clock
         self._faults = faults
@@ -180,15 +181,23 @@ class Entra:
     def _seconds(self) -> int:
         return self._clock.ticks() // 10_000_000
 
-    def _token_response(self, scope: str, *, by_device_code: bool, nonce: str | None = None) -> Response:
-        """Return tokens. The refresh token stores how the sign-in began (section 1.6, "Protocol tracked")."""
+    def _token_response(
+        self, scope: str, *, by_device_code: bool, nonce: str | None = None, user_id: str | None = None
+    ) -> Response:
+        """Return tokens. The refresh token stores who signed in, and how (section 1.6, "Protocol tracked").
+
+        `user_id` is the user of a renewal; None for a sign-in.
+        """
         now = self._seconds()
+        if user_id is None:
+            user_id = self._other_user_id if self._faults.another_account else self._user_id
         refresh = {
             "kind": "refresh",
             "iat": now,
             "exp": now + _REFRESH_TOKEN_SECONDS,
             "jti": secrets.token_hex(8),
             "by_device_code": by_device_code,
+            "oid": user_id,
         }
         identity = {
             "aud": self.client_id,
@@ -197,13 +206,13 @@ class Entra:
             "nbf": now,
             "exp": now + self._faults.token_lifetime_seconds + 1,
             "name": "Entegrasyon Hesabı",
-            "oid": self._user_id,
+            "oid": user_id,
             "preferred_username": USER,
-            "sub": self._user_id,
+            "sub": user_id,
             "tid": self.tenant_id,
             "ver": "2.0",
         } | ({} if nonce is None else {"nonce": nonce})
-        client_info = json.dumps({"uid": self._user_id, "utid": self.tenant_id})
+        client_info = json.dumps({"uid": user_id, "utid": self.tenant_id})
         # Entra returns both forms; with the first alone MSAL would not find its cached token again (section 8).
         granted = f"{AUDIENCE}/user_impersonation {AUDIENCE}/.default"
         return JSONResponse(
@@ -212,7 +221,7 @@ class Entra:
                 "scope": granted,
                 "expires_in": self._faults.token_lifetime_seconds,
                 "ext_expires_in": self._faults.token_lifetime_seconds,
-                "access_token": self.issue(),
+                "access_token": self.issue(oid=user_id),
                 "refresh_token": self._sign(refresh),
                 "client_info": _to_base64url(client_info.encode()),
             }
@@ -390,7 +399,9 @@ class Entra:
         by_device_code = bool(claims.get("by_device_code"))
         if by_device_code and self._faults.device_code_blocked:
             return self._error("invalid_grant", number=530036, suberror="bad_token")
-        return self._token_response(form.get("scope", ""), by_device_code=by_device_code)
+        return self._token_response(
+            form.get("scope", ""), by_device_code=by_device_code, user_id=claims.get("oid", self._user_id)
+        )
 
     async def _device_page(self, request: Request) -> Response:
         """Show the page where a person enters the code (GET), or approve or deny it by the form's `action` (POST)."""

@@ -69,7 +69,10 @@ class TokenFault(StrEnum):
 
 
 class CorruptRow(StrEnum):
-    """A row that breaks the contract. Each one that is switched on is added to every page."""
+    """A row that breaks the contract. Each one that is switched on is added to every page.
+
+    Those without a date are not on pages of a $filter that compares `updatedDateTime`: null fulfils no comparison.
+    """
 
     NO_ID = "no_id"
     NUMBER_ID = "number_id"
@@ -180,6 +183,10 @@ class Faults:
     the whole company. `/_sim/state` lists the ids."""
     date_literal: DateLiteral = DateLiteral.EITHER
     """Which date literals $filter accepts."""
+    hidden_referrals: frozenset[str] = frozenset()
+    """Ids of referrals that the account does not see any more: they are in no list, and 404 by their id."""
+    another_account: bool = False
+    """Whoever signs in from now on is another user of the tenant."""
     slow_seconds: float = 0.0
     """Seconds that every referral request waits before it is answered."""
     next_link_plain: bool = False

@@ -28,6 +28,14 @@ def parse_ticks(text: str) -> int:
     return ticks_of(seconds) + int((printed["fraction"] or "0").ljust(_TICK_DIGITS, "0"))
 
 
+def ticks_or_none(value: object) -> int | None:
+    """Return the ticks of an instant in a row, None where it is null or no instant."""
+    try:
+        return parse_ticks(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
 def render_ticks(ticks: int) -> str:
     """Print ticks as the API does: without zeros at the end of the fraction, and without a fraction of zero."""
     seconds, rest = divmod(ticks, TICKS_PER_SECOND)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final, Protocol
 
-from partner_center_simulator.instants import parse_ticks
+from partner_center_simulator.instants import parse_ticks, ticks_or_none
 
 
 class QueryError(ValueError):
@@ -96,12 +96,15 @@ class Comparison:
     is_date: bool = False
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Compare by OData's rules: null equals only null, and `gt`, `ge`, `lt` and `le` with null are false."""
+        """Compare by OData's rules: null equals only null, and `gt`, `ge`, `lt` and `le` with null are false.
+
+        A date field that holds no date counts as null.
+        """
         value = _value_at(row, self.path)
+        if self.is_date:
+            value = ticks_or_none(value)
         if value is None or self.value is None:
             return _OPERATORS[self.operator](value, self.value) if self.operator in ("eq", "ne") else False
-        if self.is_date:
-            value = parse_ticks(value)
         return _OPERATORS[self.operator](value, self.value)
 
 

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from partner_center_simulator.clock import SimulatorClock
 from partner_center_simulator.faults import CorruptRow, Faults
-from partner_center_simulator.instants import TICKS_PER_SECOND, parse_ticks
+from partner_center_simulator.instants import TICKS_PER_SECOND, ticks_or_none
 from partner_center_simulator.odata import (
     EVERYTHING,
     AllOf,
@@ -110,7 +110,7 @@ class Pages:
             rows.reverse()
         value = [as_sent(row, faults) for row in rows]
         if matches and not faults.next_link_missing:  # a reader that counts rows for $skip would count these, too
-            value += [make_corrupt(matches[0][1], kind) for kind in CorruptRow if kind in faults.corrupt_rows]
+            value += [make_corrupt(matches[0][1], kind) for kind in self._corrupt_kinds(query)]
         if query.select:
             value = [_select(row, query.select) for row in value]
         total = len(self._world.select(condition, query.order)) if faults.count_is_total else len(value)
@@ -120,6 +120,13 @@ class Pages:
         if next_query is not None and not faults.next_link_missing:
             body["@odata.nextLink"] = self._next_link(host, replace(next_query, issued=self._clock.ticks()))
         return body
+
+    def _corrupt_kinds(self, query: Query) -> list[CorruptRow]:
+        """Return the corrupt rows for a page. One without a date fulfils no comparison with `updatedDateTime`."""
+        compares_dates = query.filter is not None and Order.UPDATED in query.filter
+        undated = (CorruptRow.NO_DATE, CorruptRow.BAD_DATE)
+        kinds = [kind for kind in CorruptRow if kind in self._faults.corrupt_rows]
+        return [kind for kind in kinds if not (compares_dates and kind in undated)]
 
     def _next_query(self, query: Query, matches: list[tuple[Position, Payload]], held_id: str | None) -> Query:
         """Return the query for the page after these matches: after the last one's position, or at an offset."""
@@ -148,7 +155,8 @@ class Pages:
 
     def _update_last_row(self, query: Query) -> None:
         last = None if query.last_id is None else self._world.get(query.last_id)
-        if last is not None and parse_ticks(last["updatedDateTime"]) < query.started:
+        updated = None if last is None else ticks_or_none(last.get(Order.UPDATED))
+        if last is not None and updated is not None and updated < query.started:
             self._world.change(last["id"], self._clock.ticks(), {})
 
     def _condition(self, query: Query, visible: tuple[Condition, ...]) -> Filter:

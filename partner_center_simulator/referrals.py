@@ -20,8 +20,8 @@ from partner_center_simulator import edits
 from partner_center_simulator.clock import SimulatorClock
 from partner_center_simulator.entra import AUDIENCE, USER, Entra
 from partner_center_simulator.faults import DueFault, Faults, HttpFault
-from partner_center_simulator.instants import TICKS_PER_SECOND, parse_ticks, render_ticks
-from partner_center_simulator.odata import EVERYTHING, AnyOf, Comparison, Condition, Exists
+from partner_center_simulator.instants import TICKS_PER_SECOND, parse_ticks, render_ticks, ticks_or_none
+from partner_center_simulator.odata import EVERYTHING, AnyOf, Comparison, Condition, Exists, Not
 from partner_center_simulator.paging import PATH, Pages
 from partner_center_simulator.payloads import Payload
 from partner_center_simulator.responses import (
@@ -151,6 +151,9 @@ class ReferralsApi:
         if self._faults.locations is not None:
             targets = AnyOf(tuple(Comparison(("id",), "eq", place) for place in sorted(self._faults.locations)))
             conditions.append(Exists(("target",), targets))
+        if self._faults.hidden_referrals:
+            hidden = AnyOf(tuple(Comparison(("id",), "eq", each) for each in sorted(self._faults.hidden_referrals)))
+            conditions.append(Not(hidden))
         return tuple(conditions)
 
     def _visible_row(self, referral_id: str) -> Payload:
@@ -207,8 +210,13 @@ class ReferralsApi:
         return 409 if self._faults.illegal_transition_409 else 400
 
     def _change_instant(self, row: Payload) -> str:
-        """Return the instant of a change: now, but later than the previous change, so that the eTags differ."""
-        return render_ticks(max(self._clock.ticks(), parse_ticks(row["updatedDateTime"]) + 1))
+        """Return the instant of a change: now, but later than the previous change, so that the eTags differ.
+
+        A date that is missing, or in the future, is not followed: a change corrects it.
+        """
+        now = self._clock.ticks()
+        before = ticks_or_none(row.get("updatedDateTime"))
+        return render_ticks(now if before is None or before > now + TICKS_PER_SECOND else max(now, before + 1))
 
     def _store(self, before: Payload, after: Payload) -> Payload:
         changes = {name: value for name, value in after.items() if name not in ("updatedDateTime", "eTag")}

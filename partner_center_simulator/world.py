@@ -19,7 +19,7 @@ from threading import RLock
 from typing import Any, Final
 
 from partner_center_simulator.companies import Companies
-from partner_center_simulator.instants import TICKS_PER_SECOND, parse_ticks, render_ticks, ticks_of
+from partner_center_simulator.instants import TICKS_PER_SECOND, parse_ticks, render_ticks, ticks_of, ticks_or_none
 from partner_center_simulator.odata import EVERYTHING, Filter, Order
 from partner_center_simulator.payloads import (
     DAY,
@@ -37,6 +37,9 @@ Position = tuple[int, int, int]
 
 LIVE_PERIOD: Final = timedelta(seconds=45)
 """The time between two events of a live world."""
+
+_NO_INSTANT: Final = -(1 << 62)
+"""Before every instant, in ticks: OData puts null first in an ascending order."""
 
 _YEAR: Final = 365 * DAY
 _RECENT_PERCENT: Final = 15
@@ -156,14 +159,18 @@ class World:
     # Changing
 
     def put(self, payload: Payload) -> None:
-        """Store a payload unchanged; it replaces a referral of the same id. It needs `id` and the fields of `Order`."""
+        """Store a payload unchanged; it replaces a referral of the same id, and needs an `id`.
+
+        Without a readable date in a field of `Order` it comes first in that order, as null does, and no comparison with
+        the field finds it.
+        """
         with self._lock:
             referral_id = payload["id"]
             self._remove(referral_id)
             self._sequence += 1
             self._overlay[referral_id] = self._sequence, payload
             for order in Order:
-                insort(self._orders[order], (parse_ticks(payload[order]), 1, self._sequence, referral_id))
+                insort(self._orders[order], (_instant(payload, order), 1, self._sequence, referral_id))
 
     def create(self, at: int, changes: Mapping[str, Any] | None = None) -> Payload:
         """Create a random referral at `at` (ticks), apply `changes` (see `change`), and return a copy."""
@@ -319,7 +326,7 @@ class World:
             return
         sequence, row = old
         for order, entries in self._orders.items():
-            del entries[bisect_left(entries, (parse_ticks(row[order]), 1, sequence, referral_id))]
+            del entries[bisect_left(entries, (_instant(row, order), 1, sequence, referral_id))]
 
     def _walk(
         self, condition: Filter, order: Order, *, descending: bool, after: Position | None
@@ -352,7 +359,7 @@ class World:
             for index in indexes
             if index < self._base and index not in self._replaced
         )
-        overlay = (((parse_ticks(row[order]), 1, sequence), row) for sequence, row in self._overlay.values())
+        overlay = (((_instant(row, order), 1, sequence), row) for sequence, row in self._overlay.values())
         for source in (base, overlay):
             for position, row in source:
                 ids_match = condition.id in (None, row["id"])
@@ -410,10 +417,20 @@ class World:
 
 
 def _in_bounds(row: Payload, condition: Filter) -> bool:
-    updated = parse_ticks(row["updatedDateTime"])
-    return (condition.lower is None or updated >= condition.lower) and (
-        condition.upper is None or updated < condition.upper
+    if condition.lower is None and condition.upper is None:
+        return True
+    updated = _instant(row, Order.UPDATED)
+    return (
+        updated != _NO_INSTANT
+        and (condition.lower is None or updated >= condition.lower)
+        and (condition.upper is None or updated < condition.upper)
     )
+
+
+def _instant(row: Payload, field: Order) -> int:
+    """Return a row's place in an order, in ticks: `_NO_INSTANT` where the field is null or holds no date."""
+    ticks = ticks_or_none(row.get(field))
+    return _NO_INSTANT if ticks is None else ticks
 
 
 def _with_changes(row: Payload, changes: Mapping[str, Any]) -> Payload:

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "ui": "ui:ui",
     "login": "sign_in:login",
     "token": "token:token",
+    "accept-account": "accept_account:accept_account",
     "doctor": "doctor:doctor",
     "sync": "sync:sync",
     "reconcile": "reconcile:reconcile",

@@ -10,10 +10,16 @@ from rich.table import Table
 
 from partner_center_pipeline.cli.base import console, emit, report_errors
 from partner_center_pipeline.cli.options import json_option
-from partner_center_pipeline.partner_center import PageQuery, PartnerCenterError, connect, connect_sign_in
+from partner_center_pipeline.partner_center import (
+    PageQuery,
+    PartnerCenterError,
+    connect,
+    connect_sign_in,
+    signed_in_account,
+)
 from partner_center_pipeline.partner_center.probe import Probed, Verdict, probe
 from partner_center_pipeline.settings import Settings, SettingsError
-from partner_center_pipeline.warehouse import breaker
+from partner_center_pipeline.warehouse import accounts, breaker
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
 
@@ -103,6 +109,7 @@ def _findings() -> Iterator[Finding]:
     sign_in = _check(_SIGN_IN, lambda: _sign_in(settings))
     yield sign_in
     if sign_in.state != "wrong":
+        yield _check("account", lambda: _account(settings))
         yield _check("Referrals API", lambda: _api(settings))
 
 
@@ -170,6 +177,19 @@ def _sign_in(settings: Settings) -> tuple[str, str]:
         return "note", before.warning
     since = f"signed in on {status.signed_in_at:%Y-%m-%d}, last renewed {status.age_days or 0:.0f} days ago"
     return "ok", f"{since}; renews silently"
+
+
+def _account(settings: Settings) -> tuple[str, str]:
+    with shared_sign_in(settings) as place:
+        account = signed_in_account(settings, place)
+    warehouse = Warehouse.of(settings)
+    if account is None or not warehouse.is_current():
+        return "ok", "no referrals are stored yet"
+    present = accounts.Connected.of(settings, account)
+    with warehouse.read() as connection:
+        accounts.refuse_another(connection, present)
+        known = accounts.load(connection) is not None
+    return "ok", "the one whose referrals the warehouse holds" if known else "the first answer records it"
 
 
 def _api(settings: Settings) -> tuple[str, str]:

@@ -299,6 +299,8 @@ def _referral(row: Mapping[str, Any], domain: str, now: datetime) -> Iterator[st
     host = "" if row["host"] in (None, domain) else f" ({row['host']})"
     yield f"domain from {row['domain_source']}{host}"
     window = "" if row["window_start"] is None else f", in window {_window(row['window_start'])}"
+    if row["vanished_at"] is not None:
+        yield f"Partner Center shows it no more, found {_when(row['vanished_at'], now)}; it counts nowhere"
     yield f"updated {_when(datetime_of(row['updated_ticks']), now)}{window}{', late' if row['late'] else ''}"
 
 

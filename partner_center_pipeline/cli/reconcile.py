@@ -1,25 +1,34 @@
-"""`partner-center reconcile`: the weekly job's comparison, in the foreground."""
+"""`partner-center reconcile`: the weekly or the daily job's comparison, in the foreground."""
 
+import sys
 from uuid import uuid4
 
 import click
 
-from partner_center_pipeline.cli.base import console, emit, enter_home, report_errors, stop
+from partner_center_pipeline.cli.base import console, emit, enter_home, notes, report_errors, stop
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
 
 
 @click.command()
+@click.option("--recent", is_flag=True, help="Compare only the last 24 hours, by the windows' own way of reading.")
+@click.option("--accept-vanished", is_flag=True, help="Mark what Partner Center shows no more, however many it is.")
 @json_option("Print the outcome as JSON.")
 @report_errors
-def reconcile(as_json: bool) -> None:
-    """Compare every referral of Partner Center with the warehouse, and load what is missing.
+def reconcile(recent: bool, accept_vanished: bool, as_json: bool) -> None:
+    """Compare every referral of Partner Center with the warehouse, both ways, and load what is missing.
 
-    Compares id and content of all that the done windows answer for. What is missing is loaded under the window that
-    should have brought it; `partner-center sync`, or the sensor, then makes leads of it. Exit code 1 when a window had
-    missed something although it had closed as complete: that is never right. In the Dagster UI the job
-    partner_center_reconcile does this every week.
+    Reads the whole list by another way than the windows do, and compares id and content. What is missing is loaded
+    under the window that should have brought it; `partner-center sync`, or the sensor, then makes leads of it. Leads
+    that Partner Center shows no more are marked and leave the sales list until it shows them again.
+
+    Exit code 1 when a window had missed something although it had closed as complete, which is never right, and when
+    too many leads are shown no more: then none is marked, because the account may have lost its role. In the Dagster UI
+    the job partner_center_reconcile does this every week, and partner_center_reconcile_recent does what --recent does
+    every day.
     """
+    if recent and accept_vanished:
+        raise click.UsageError("--accept-vanished needs a full comparison; leave --recent out")
     enter_home()
     import dagster as dg
 
@@ -33,11 +42,19 @@ def reconcile(as_json: bool) -> None:
     settings = gate()
     with open_warehouse(settings) as warehouse:
         with warehouse.read() as connection:
-            expected = reconciling.expected(connection)
+            expected = reconciling.expected(connection, recent=recent)
         try:
             with progress_bar("comparing", expected) as report:
                 run_id = f"partner-center reconcile {uuid4()}"
-                done = compare(warehouse, PartnerCenterResource(), settings, run_id, report)
+                done = compare(
+                    warehouse,
+                    PartnerCenterResource(),
+                    settings,
+                    run_id,
+                    report,
+                    kind=reconciling.Kind.RECENT if recent else reconciling.Kind.FULL,
+                    accept_many_vanished=accept_vanished,
+                )
         finally:
             with dg.DagsterInstance.get() as instance, warehouse.read() as connection:
                 checks.report(instance, connection)
@@ -50,8 +67,16 @@ def reconcile(as_json: bool) -> None:
         console.print(
             f"{done.fetched} rows fetched and compared, {done.missing} were missing, {done.quarantined} in quarantine."
         )
+        if not recent:
+            console.print(
+                f"{done.held} leads looked for, {done.marked} marked as shown no more, {done.returned} are shown again."
+            )
+    if done.vanished > done.marked:
+        notes.print(reconciling.too_many(done.vanished, done.held), markup=False)
     if done.missed:
         stop(
             f"{done.missed} versions were missing in windows that had closed as complete. They are loaded; run "
             "`partner-center sync` to make leads of them, and report this with the windows named above."
         )
+    if done.vanished > done.marked:
+        sys.exit(1)

@@ -13,7 +13,7 @@ from partner_center_pipeline.defs.assets.raw_referrals import raw_referrals
 from partner_center_pipeline.defs.assets.scored_segments import scored_segments
 from partner_center_pipeline.defs.automation import SYNC_JOB, flag_sensor, sync_schedule
 from partner_center_pipeline.defs.checks import nothing_is_lost
-from partner_center_pipeline.defs.reconcile import RECONCILE
+from partner_center_pipeline.defs.reconcile import RECONCILE, RECONCILE_RECENT
 from partner_center_pipeline.defs.rescan import RESCAN
 from partner_center_pipeline.defs.resources import MailResource, PartnerCenterResource, WarehouseResource
 from partner_center_pipeline.windows import WindowGrid
@@ -27,8 +27,8 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
     return dg.Definitions(
         assets=[build(grid) for build in (raw_referrals, normalized_leads, companies, domain_signals, scored_segments)],
         asset_checks=[nothing_is_lost],
-        jobs=[SYNC_JOB, RECONCILE.job, RESCAN.job],
-        schedules=[sync_schedule(grid), RECONCILE.schedule, RESCAN.schedule],
+        jobs=[SYNC_JOB, RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job],
+        schedules=[sync_schedule(grid), RECONCILE.schedule, RECONCILE_RECENT.schedule, RESCAN.schedule],
         sensors=[flag_sensor(grid)],
         resources={
             "grid": grid,

@@ -19,9 +19,14 @@ from partner_center_pipeline.windows import render_ticks
 
 QUARANTINE: Final = "quarantine_is_empty"
 MISSED: Final = "complete_windows_missed_nothing"
+VANISHED: Final = "few_referrals_vanished"
 MOST_WINDOWS: Final = 100
 """Rows that a table of metadata lists: enough to see a pattern. `reconciliations` and `pending_work` hold all."""
 
+_NO_COMPARISON: Final = (
+    "There was no full comparison yet. The job partner_center_reconcile makes one every week; `partner-center "
+    "reconcile` makes one now."
+)
 _ASSET: Final = dg.AssetKey(str(Asset.RAW_REFERRALS))
 
 
@@ -32,22 +37,29 @@ _ASSET: Final = dg.AssetKey(str(Asset.RAW_REFERRALS))
         dg.AssetCheckSpec(
             MISSED,
             asset=_ASSET,
-            description="The last full comparison with Partner Center (partner_center_reconcile) found no referral "
-            "that a window missed and yet closed as complete.",
+            description="The last comparisons with Partner Center (partner_center_reconcile) found no referral that a "
+            "window missed and yet closed as complete.",
+        ),
+        dg.AssetCheckSpec(
+            VANISHED,
+            asset=_ASSET,
+            description="The last full comparison did not find many referrals at once that Partner Center shows no "
+            "more: then the account sees less than before.",
         ),
     ],
 )
 def nothing_is_lost(warehouse: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
-    """Evaluate both checks in one step, as a step costs more than they do."""
+    """Evaluate the checks in one step, as a step costs more than they do."""
     with as_dagster_failure(), warehouse.open() as db, db.read() as connection:
         results = list(evaluate(connection))
     yield from results
 
 
 def evaluate(connection: Connection) -> Iterator[dg.AssetCheckResult]:
-    """Yield the results of both checks as they are now."""
+    """Yield the results of the checks as they are now."""
     yield _quarantine_is_empty(quarantine.counts(connection))
     yield _complete_windows_missed_nothing(reconciling.latest(connection))
+    yield _few_referrals_vanished(reconciling.latest_full(connection))
 
 
 def report(instance: dg.DagsterInstance, connection: Connection) -> None:
@@ -86,8 +98,7 @@ def _complete_windows_missed_nothing(outcome: reconciling.Outcome | None) -> dg.
             asset_key=_ASSET,
             check_name=MISSED,
             passed=True,
-            description="There was no full comparison yet. The job partner_center_reconcile makes one every week; "
-            "`partner-center reconcile` makes one now.",
+            description=_NO_COMPARISON,
         )
     found = f"The comparison of {outcome.started_at:%Y-%m-%d %H:%M} UTC"
     return dg.AssetCheckResult(
@@ -107,6 +118,27 @@ def _complete_windows_missed_nothing(outcome: reconciling.Outcome | None) -> dg.
             "missing": outcome.missing,
             "missed_by_complete_windows": outcome.missed,
             "windows": windows_table(outcome.windows),
+        },
+    )
+
+
+def _few_referrals_vanished(outcome: reconciling.Outcome | None) -> dg.AssetCheckResult:
+    if outcome is None:
+        return dg.AssetCheckResult(asset_key=_ASSET, check_name=VANISHED, passed=True, description=_NO_COMPARISON)
+    found = f"The full comparison of {outcome.started_at:%Y-%m-%d %H:%M} UTC"
+    return dg.AssetCheckResult(
+        asset_key=_ASSET,
+        check_name=VANISHED,
+        passed=not outcome.too_many_vanished,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{found} found {reconciling.too_many(outcome.vanished, outcome.held)}"
+        if outcome.too_many_vanished
+        else f"{found} marked {outcome.marked} of {outcome.held} leads as shown no more; few are no surprise.",
+        metadata={
+            "started_at": dg.MetadataValue.timestamp(outcome.started_at),
+            "held": outcome.held,
+            "vanished": outcome.vanished,
+            "marked_as_vanished": outcome.marked,
         },
     )
 

@@ -1,7 +1,7 @@
-"""The job that compares every referral of Partner Center with the warehouse, and loads what is missing.
+"""The jobs that compare Partner Center with the warehouse, and load what is missing: all weekly, the last day daily.
 
-Each window is proven complete when it is closed; this proves it once more. Not here: comparing a page
-(`warehouse.reconciling`), what turns red (`checks`).
+Each window is proven complete when it is closed; this proves it once more, the weekly job with another question than
+the windows'. Not here: comparing a page (`warehouse.reconciling`), what turns red (`checks`).
 """
 
 from collections.abc import Callable, Iterator
@@ -17,15 +17,19 @@ from partner_center_pipeline.defs.gate import gate
 from partner_center_pipeline.defs.partitions import POOL
 from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES, periodic_job
 from partner_center_pipeline.defs.resources import GridParam, PartnerCenterResource, WarehouseResource, utc_now
-from partner_center_pipeline.partner_center import PartnerCenterError, scan
+from partner_center_pipeline.partner_center import PartnerCenterError, WholeList, scan
+from partner_center_pipeline.referral import ScanPage
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse import breaker, demo, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
-from partner_center_pipeline.warehouse.reconciling import Reconciled, Reconciler
-from partner_center_pipeline.windows import TICKS_PER_SECOND
+from partner_center_pipeline.warehouse.reconciling import Kind, Reconciled, Reconciler
+from partner_center_pipeline.windows import TICKS_PER_SECOND, WindowGrid
 
 DEADLINE: Final = 3 * 3600.0
 """Seconds that a comparison may take; the next one starts from the beginning."""
+
+RECENT: Final = 86_400 * TICKS_PER_SECOND
+"""What the daily comparison reads, in ticks before the end of the newest window that is done."""
 
 NOTHING_YET: Final = "no window is done yet, so there is nothing to compare; run `partner-center sync` first"
 
@@ -36,12 +40,17 @@ def reconcile(
     settings: Settings,
     run_id: str,
     progress: Callable[[int], None] = lambda _: None,
+    *,
+    kind: Kind = Kind.FULL,
+    accept_many_vanished: bool = False,
 ) -> Reconciled:
-    """Compare everything that windows answer for with Partner Center, page by page, and load what is missing.
+    """Compare what windows answer for with Partner Center, page by page, and load what is missing.
 
-    It compares up to the end of the newest window that is done; later updates are left to later windows. `progress` is
-    called with the number of rows compared. Raises PartnerCenterError, WarehouseError (nothing is done yet, or another
-    run is fetching) and SettingsError; the error is also kept in the row of `reconciliations`.
+    It compares up to the end of the newest window that is done; later updates are left to later windows. A full
+    comparison also marks the leads that Partner Center shows no more, unless they are too many at once and nobody
+    accepted that. `progress` is called with the number of rows compared. Raises PartnerCenterError, WarehouseError
+    (nothing is done yet, or another run is fetching) and SettingsError; the error is also kept in the row of
+    `reconciliations`.
     """
     with db.read() as connection:
         demo.refuse_mixing(connection, settings.partner_center_base_url)
@@ -49,11 +58,22 @@ def reconcile(
     if end is None:
         raise WarehouseError(NOTHING_YET)
     with fetching(db, run_id) as lease:
-        reconciler = Reconciler.begin(db, lease, end, utc_now)
-        with _kept(reconciler), partner_center.open(settings, deadline=DEADLINE) as client:
-            for page in scan(client, start=None, end=end, not_before=end + settings.grid.lag * TICKS_PER_SECOND):
+        lag = settings.grid.lag * TICKS_PER_SECOND
+        reconciler = Reconciler.begin(db, lease, end, utc_now, kind=kind, lag=lag)
+
+        def take(pages: Iterator[ScanPage]) -> None:
+            for page in pages:
                 reconciler.take(page)
                 progress(reconciler.done.fetched)
+
+        with _kept(reconciler), partner_center.open(settings, deadline=DEADLINE) as client:
+            if kind is Kind.RECENT:
+                take(scan(client, start=end - RECENT, end=end, not_before=end + lag))
+            else:
+                whole = WholeList(client, end=end, lag=lag)
+                take(whole.pages())
+                unseen = reconciler.unseen(whole.shows, accept_many=accept_many_vanished)
+                reconciler.mark_vanished(unseen, client.shows)
     return reconciler.done
 
 
@@ -71,25 +91,18 @@ def _kept(reconciler: Reconciler) -> Iterator[None]:
     reconciler.finish()
 
 
-@dg.op(
-    name="compare_with_partner_center",
-    pool=POOL,
-    out=dg.Out(dg.Nothing),
-    description="Sweeps every referral that the done windows answer for, compares id and content with raw_referrals, "
-    "loads what is missing under the window that should have brought it, for leads to be made of it. "
-    "Then the asset checks of raw_referrals are evaluated.",
-)
-def _compare_with_partner_center(
+def _compare(
     context: dg.OpExecutionContext,
-    grid: GridParam,
+    grid: WindowGrid,
     warehouse: WarehouseResource,
     partner_center: PartnerCenterResource,
+    kind: Kind,
 ) -> None:
     with as_dagster_failure():
         settings = gate(grid)
     with as_dagster_failure(), warehouse.open() as db:
         try:
-            done = reconcile(db, partner_center, settings, context.run.run_id)
+            done = reconcile(db, partner_center, settings, context.run.run_id, kind=kind)
         except PartnerCenterError as error:
             raise dg.Failure(str(error), allow_retries=error.transient) from error
         finally:
@@ -98,6 +111,39 @@ def _compare_with_partner_center(
     context.add_output_metadata(
         {**done.shown(), "windows": checks.windows_table([gap.row() for gap in done.windows()])}
     )
+
+
+@dg.op(
+    name="compare_with_partner_center",
+    pool=POOL,
+    out=dg.Out(dg.Nothing),
+    description="Reads the whole list of referrals from either end by createdDateTime, compares id and content with "
+    "raw_referrals, loads what is missing under the window that should have brought it, for leads to be made of it, "
+    "and marks leads that Partner Center shows no more. Then the asset checks of raw_referrals are evaluated.",
+)
+def _compare_with_partner_center(
+    context: dg.OpExecutionContext,
+    grid: GridParam,
+    warehouse: WarehouseResource,
+    partner_center: PartnerCenterResource,
+) -> None:
+    _compare(context, grid, warehouse, partner_center, Kind.FULL)
+
+
+@dg.op(
+    name="compare_the_last_day",
+    pool=POOL,
+    out=dg.Out(dg.Nothing),
+    description="Scans the last 24 hours that the done windows answer for as one window, and loads what is missing. "
+    "Then the asset checks of raw_referrals are evaluated.",
+)
+def _compare_the_last_day(
+    context: dg.OpExecutionContext,
+    grid: GridParam,
+    warehouse: WarehouseResource,
+    partner_center: PartnerCenterResource,
+) -> None:
+    _compare(context, grid, warehouse, partner_center, Kind.RECENT)
 
 
 def _reason_to_skip(connection: Connection) -> str | None:
@@ -112,9 +158,24 @@ RECONCILE: Final = periodic_job(
     name="partner_center_reconcile",
     noun="reconcile",
     description="Every referral compared with Partner Center. A version that a complete window had missed is loaded, "
-    "and turns the check complete_windows_missed_nothing of raw_referrals red.",
+    "and turns the check complete_windows_missed_nothing of raw_referrals red. Leads that Partner Center shows no more "
+    "are marked; many at once turn the check few_referrals_vanished red instead.",
     cron="47 1 * * 0",
     when="Weekly, in the night to Sunday (UTC).",
+    gated=True,
+    tags=NO_RUN_RETRIES,
+    reason_to_skip=_reason_to_skip,
+)
+
+RECONCILE_RECENT: Final = periodic_job(
+    _compare_the_last_day,
+    name="partner_center_reconcile_recent",
+    noun="daily reconcile",
+    description="The referrals of the last 24 hours compared with Partner Center: finds what came later than the "
+    "overlap. A version that a complete window had missed is loaded, and turns the check "
+    "complete_windows_missed_nothing of raw_referrals red.",
+    cron="17 5 * * *",
+    when="Daily, in the early morning (UTC).",
     gated=True,
     tags=NO_RUN_RETRIES,
     reason_to_skip=_reason_to_skip,

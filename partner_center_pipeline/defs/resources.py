@@ -12,9 +12,16 @@ import dagster as dg
 
 from partner_center_pipeline.mail import MailSignals, TenantDiscovery, scan, with_tenant
 from partner_center_pipeline.mail.tenant import is_due
-from partner_center_pipeline.partner_center import Capability, DateLiteral, ReferralsClient, build_http, connect
+from partner_center_pipeline.partner_center import (
+    Capability,
+    DateLiteral,
+    ReferralsClient,
+    build_http,
+    connect,
+    signed_in_account,
+)
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.warehouse import capabilities
+from partner_center_pipeline.warehouse import accounts, capabilities
 from partner_center_pipeline.warehouse.database import Warehouse, open_warehouse
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
 from partner_center_pipeline.windows import WindowGrid
@@ -47,16 +54,27 @@ class PartnerCenterResource(dg.ConfigurableResource[ReferralsClient]):
         """Open a client that starts no retry and no pause after `deadline` seconds from now.
 
         What the API was found to take is remembered in the warehouse, so that the next run need not find it out again.
+        So is whose referrals it holds, from the first answer on; raises AnotherAccountError for another account.
         """
         base_url = settings.partner_center_base_url
-        with open_warehouse(settings) as db:
+        with open_warehouse(settings) as db, shared_sign_in(settings) as place:
+            account = signed_in_account(settings, place)
+            present = None if account is None else accounts.Connected.of(settings, account)
             with db.read() as connection:
+                if present is not None:
+                    accounts.refuse_another(connection, present)
+                is_new = present is not None and accounts.load(connection) is None
                 found = capabilities.load(connection, base_url)
+
+            def record() -> None:
+                if present is not None and is_new:
+                    with db.write() as connection:
+                        accounts.record(connection, present, utc_now())
+
             known = None if found is None else Capability(_literal(found.date_literal), found.found_at)
-            with (
-                shared_sign_in(settings) as place,
-                connect(settings, deadline=deadline, capability=known, place=place) as client,
-            ):
+            with connect(
+                settings, deadline=deadline, capability=known, place=place, account=account, answered=record
+            ) as client:
                 yield client
                 if client.capability is not None and client.capability != known:
                     with db.write() as connection:

@@ -68,7 +68,7 @@ def fetch_windows(
 
 def _pages(client: ReferralsClient, settings: Settings, ingest: WindowIngest) -> Iterator[ScanPage]:
     first, end = ingest.windows[0], ingest.windows[-1].end
-    overlap = settings.partner_center_overlap_seconds * TICKS_PER_SECOND
+    overlap = ingest.overlap(settings.partner_center_overlap_seconds)
     return scan(
         client,
         start=None if first.is_genesis else first.covers_from - overlap,

@@ -12,13 +12,14 @@ Not here: Dagster (`defs`), storing what a scan brings (`warehouse`). The referr
 
 from partner_center_pipeline.partner_center.capability import Capability
 from partner_center_pipeline.partner_center.client import ReferralsClient
-from partner_center_pipeline.partner_center.connect import connect, connect_sign_in, sign_in_store
-from partner_center_pipeline.partner_center.errors import PartnerCenterError, ScanIncomplete, TooEarly
+from partner_center_pipeline.partner_center.connect import connect, connect_sign_in, sign_in_store, signed_in_account
+from partner_center_pipeline.partner_center.errors import PartnerCenterError, ScanIncomplete, SignInRequired, TooEarly
 from partner_center_pipeline.partner_center.http import build_http
 from partner_center_pipeline.partner_center.odata import DateLiteral, PageQuery
 from partner_center_pipeline.partner_center.scan import scan
 from partner_center_pipeline.partner_center.sign_in import DeviceCode, SignIn, SignInStatus
 from partner_center_pipeline.partner_center.token_store import SignInStore
+from partner_center_pipeline.partner_center.whole_list import WholeList
 
 __all__ = [
     "Capability",
@@ -29,12 +30,15 @@ __all__ = [
     "ReferralsClient",
     "ScanIncomplete",
     "SignIn",
+    "SignInRequired",
     "SignInStatus",
     "SignInStore",
     "TooEarly",
+    "WholeList",
     "build_http",
     "connect",
     "connect_sign_in",
     "scan",
     "sign_in_store",
+    "signed_in_account",
 ]

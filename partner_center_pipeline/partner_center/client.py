@@ -82,7 +82,7 @@ class ReferralsClient:
     `deadline_seconds` from now, the client begins no pause and no retry; a call that succeeds at once is still made.
     `capability` is what this API was found to accept before. Where it is None, too old, or refused by now, the first
     query with dates finds it out, and `capability` then holds what is to be stored. `seconds_waited` is the sum of the
-    pauses between tries so far.
+    pauses between tries so far. `answered` is called once, before the first good answer is returned.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class ReferralsClient:
         deadline_seconds: float = DEADLINE_SECONDS,
         capability: Capability | None = None,
         clock: Clock | None = None,
+        answered: Callable[[], None] | None = None,
     ) -> None:
         self.page_size = page_size
         self.capability = capability
@@ -102,6 +103,7 @@ class ReferralsClient:
         self.clock: Clock = clock or SystemClock()
         self.seconds_waited = 0.0
         self._http = http
+        self._answered = answered
         self._base_url = base_url.rstrip("/")
         self._deadline = self.clock.monotonic() + deadline_seconds
 
@@ -134,15 +136,22 @@ class ReferralsClient:
         return self._get_finding_capability(request)
 
     def get_referral(self, referral_id: str) -> Any:
-        """Return the referral with this id as the API sends it; None where the API shows none.
+        """Return the referral with this id as the API sends it; None where it answers 404.
 
-        Raises what `get_page` raises.
+        It may differ in form from a row of a list. Raises what `get_page` raises.
         """
         try:
             url = f"{self._base_url}{REFERRALS_PATH}/{quote(referral_id, safe='')}"
             return self._get_with_retries(url, lambda _, body: body)
-        except (ApiRefused, AccessDenied):
+        except ApiRefused as refused:
+            if refused.status != 404:
+                raise
+            self._tell_answered()
             return None
+
+    def shows(self, referral_id: str) -> bool:
+        """Say whether Partner Center shows a referral by its id. Raises what `get_page` raises."""
+        return self.get_referral(referral_id) is not None
 
     def ask(self, options: Mapping[str, str]) -> Page:
         """Return the page of a list request with exactly these query options. Raises what `get_page` raises."""
@@ -191,9 +200,16 @@ class ReferralsClient:
             body = _decode_body(response)
             if response.status_code != 200:
                 raise _error_of(response, body)
-            return read(response, body)
+            result = read(response, body)
+            self._tell_answered()
+            return result
 
         return retrying(self.clock, self._deadline, self._count_wait)(get_once)
+
+    def _tell_answered(self) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered()
 
     def _count_wait(self, seconds: float) -> None:
         self.seconds_waited += seconds

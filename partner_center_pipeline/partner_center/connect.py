@@ -3,7 +3,7 @@
 Not here: any rule; each is in the module that applies it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from partner_center_pipeline.partner_center.capability import Capability
@@ -15,6 +15,7 @@ from partner_center_pipeline.partner_center.token_store import (
     SharedTokenStore,
     SignInStore,
     TokenStore,
+    account_in,
 )
 from partner_center_pipeline.settings import Settings, TokenPlace
 
@@ -32,6 +33,15 @@ def sign_in_store(settings: Settings, place: SealedPlace | None = None) -> SignI
     return SharedTokenStore(place, settings.partner_center_token_key)
 
 
+def signed_in_account(settings: Settings, place: SealedPlace | None = None) -> str | None:
+    """Return a hash of the ids of the account that is signed in, None where nobody is. Nothing is sent.
+
+    `place`: see `sign_in_store`. Raises what `SignInStore.read` raises.
+    """
+    stored = sign_in_store(settings, place).read()
+    return None if stored is None else account_in(stored)
+
+
 @contextmanager
 def connect_sign_in(settings: Settings, place: SealedPlace | None = None) -> Iterator[SignIn]:
     """Yield the sign-in of these settings, over its own HTTP client, closed at the end. `place`: as `sign_in_store`."""
@@ -47,19 +57,22 @@ def connect(
     deadline: float,
     capability: Capability | None = None,
     place: SealedPlace | None = None,
+    account: str | None = None,
+    answered: Callable[[], None] | None = None,
 ) -> Iterator[ReferralsClient]:
     """Yield a client of the Referrals API that begins no retry and no pause after `deadline` seconds from now.
 
     `capability` is what the API was found to accept before; afterwards the client's own is the one to store. `place`:
-    see `sign_in_store`.
+    see `sign_in_store`. `account`: see `SignIn`. `answered` is called once, before the first good answer is returned.
     """
     store = sign_in_store(settings, place)
     with build_http(settings) as http:
         yield ReferralsClient(
             http,
-            SignIn(settings, http, store).token,
+            SignIn(settings, http, store, account=account).token,
             settings.partner_center_base_url,
             settings.partner_center_page_size,
             deadline_seconds=deadline,
             capability=capability,
+            answered=answered,
         )

@@ -50,7 +50,8 @@ class PageQuery:
     """A query for the referrals with `updatedDateTime` in `[updated_from, updated_before)`, in that field's order.
 
     Both bounds are ticks; None leaves that side open. `top` is the number of rows asked for; the server may send fewer.
-    `skip` is the number of rows left out at the beginning.
+    `skip` is the number of rows left out at the beginning. `by_created` orders by `createdDateTime` instead. `where` is
+    a further condition without dates.
     """
 
     top: int
@@ -58,6 +59,8 @@ class PageQuery:
     updated_before: int | None = None
     descending: bool = False
     skip: int = 0
+    by_created: bool = False
+    where: str = ""
 
     def text(self, literal: DateLiteral) -> str:
         """Return the percent-encoded query string."""
@@ -69,8 +72,9 @@ class PageQuery:
         ]
         return query_text(
             {
-                "$filter": " and ".join(conditions),
-                "$orderby": f"updatedDateTime {'desc' if self.descending else 'asc'}",
+                "$filter": " and ".join([*conditions, self.where] if self.where else conditions),
+                "$orderby": f"{'created' if self.by_created else 'updated'}DateTime "
+                f"{'desc' if self.descending else 'asc'}",
                 "$top": str(self.top),
                 "$skip": str(self.skip or ""),
             }
@@ -78,7 +82,7 @@ class PageQuery:
 
     @property
     def has_dates(self) -> bool:
-        """Whether the query has a filter."""
+        """Whether the query has a filter on `updatedDateTime`."""
         return self.updated_from is not None or self.updated_before is not None
 
 

@@ -5,7 +5,6 @@ Not here: which page comes next (`keyset_scan`, `unfiltered_scan`).
 
 from collections.abc import Iterable, Set
 from dataclasses import replace
-from hashlib import blake2b
 from typing import Final
 
 from partner_center_pipeline.partner_center.client import Page, ReferralsClient
@@ -42,11 +41,6 @@ Key = tuple[str, str]
 def key_of(row: Row) -> Key:
     """Return the key that identifies a row."""
     return ("", row.fingerprint) if isinstance(row, RejectedRow) else (row.referral_id, row.version)
-
-
-def digest_of(*texts: str) -> int:
-    """Return a 64-bit digest of texts."""
-    return int.from_bytes(blake2b("\0".join(texts).encode(), digest_size=8).digest())
 
 
 def rows_of(page: Page) -> dict[Key, Row]:

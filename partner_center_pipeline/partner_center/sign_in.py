@@ -22,7 +22,7 @@ from partner_center_pipeline.partner_center.errors import SignInRequired
 from partner_center_pipeline.partner_center.http import MsalHttp
 from partner_center_pipeline.partner_center.loopback import Loopback
 from partner_center_pipeline.partner_center.refusals import REFRESH_TOKEN_DAYS, refusal
-from partner_center_pipeline.partner_center.token_store import Flow, SignInStore, StoredSignIn
+from partner_center_pipeline.partner_center.token_store import Flow, SignInStore, StoredSignIn, account_in
 from partner_center_pipeline.settings import Settings, SettingsError
 
 WARN_AFTER_DAYS: Final = 75
@@ -84,10 +84,20 @@ class SignInStatus:
 class SignIn:
     """The sign-in of one process. Threads may share one object; processes share the sign-in through `store`.
 
+    With `account` (see `account_in`), the tokens of another account are refused: somebody may sign in during a run.
+
     MSAL's application is made by the first call that needs it, because its constructor already asks the authority.
     """
 
-    def __init__(self, settings: Settings, http: httpx.Client, store: SignInStore, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        http: httpx.Client,
+        store: SignInStore,
+        clock: Clock | None = None,
+        account: str | None = None,
+    ) -> None:
+        self._account = account
         self._settings = settings
         self._clock: Clock = clock or SystemClock()
         self._http = MsalHttp(http, self._clock)
@@ -208,6 +218,11 @@ class SignIn:
     def _token_silently(self, renew: bool) -> str:
         app = self._application()
         stored = self._store.read()  # again: another process may have renewed while this one waited for the lock
+        if stored is not None and self._account is not None and account_in(stored) != self._account:
+            raise SignInRequired(
+                "Another account signed in while this run was under way, so it ends: accounts see different referrals. "
+                "The next run says what to do; or sign in as before with `partner-center login`."
+            )
         if stored is not None:
             self._cache.deserialize(stored.msal_cache)
             warning = self._status_of(stored).warning

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
 
+import msal
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, BaseModel, ConfigDict, SecretStr, ValidationError
@@ -55,6 +57,18 @@ class StoredSignIn(BaseModel):
     signed_in_at: AwareDatetime
     renewed_at: AwareDatetime
     flow: Flow = Flow.DEVICE_CODE
+
+
+def account_in(stored: StoredSignIn) -> str | None:
+    """Return the hex SHA-256 of MSAL's id of the account that signed in (object id and tenant), None without one.
+
+    The same account has the same one after each sign-in; nobody can tell from it who it is.
+    """
+    cache = msal.SerializableTokenCache()
+    cache.deserialize(stored.msal_cache)
+    accounts = cache.search(msal.TokenCache.CredentialType.ACCOUNT)
+    first = min((str(account["home_account_id"]) for account in accounts), default=None)
+    return None if first is None else sha256(first.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

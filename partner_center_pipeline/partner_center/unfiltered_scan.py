@@ -4,14 +4,13 @@ Why it is complete: windows.md, "Why a scan is complete", 6 to 9. Not here: the 
 """
 
 import logging
-from array import array
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from partner_center_pipeline.partner_center.client import Page
+from partner_center_pipeline.partner_center.digests import Digests, digest
 from partner_center_pipeline.partner_center.errors import ScanIncomplete
 from partner_center_pipeline.partner_center.odata import PageQuery
 from partner_center_pipeline.partner_center.page_reader import (
@@ -22,7 +21,6 @@ from partner_center_pipeline.partner_center.page_reader import (
     Key,
     PageReader,
     Row,
-    digest_of,
     key_of,
     rows_of,
 )
@@ -38,26 +36,6 @@ RECENT_PAGES: Final = 16
 _log = logging.getLogger(__name__)
 
 
-class _Digests:
-    """A set of 64-bit digests, 8 bytes each. `in` works after `sort`."""
-
-    def __init__(self) -> None:
-        self._values = array("Q")
-
-    def add(self, *texts: str) -> None:
-        self._values.append(digest_of(*texts))
-
-    def sort(self) -> None:
-        self._values = array("Q", sorted(self._values))
-
-    def __contains__(self, digest: int) -> bool:
-        index = bisect_left(self._values, digest)
-        return index < len(self._values) and self._values[index] == digest
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._values)
-
-
 @dataclass(slots=True)
 class _Pass:
     """What one pass saw: (id, version) of the rows in the interval (`inside`), ids of those and of the rows above it.
@@ -66,8 +44,8 @@ class _Pass:
     """
 
     began: int = 0
-    inside: _Digests = field(default_factory=_Digests)
-    ids: _Digests = field(default_factory=_Digests)
+    inside: Digests = field(default_factory=Digests)
+    ids: Digests = field(default_factory=Digests)
 
     def sort(self) -> None:
         self.inside.sort()
@@ -113,15 +91,15 @@ class UnfilteredScan:
 
     def _agree(self, previous: _Pass, current: _Pass) -> bool:
         """Say whether the second pass saw nothing new and missed only referrals that are at the top of the list now."""
-        if any(digest not in previous.inside for digest in current.inside):
+        if any(each not in previous.inside for each in current.inside):
             return False
-        if all(digest in current.ids for digest in previous.ids):
+        if all(each in current.ids for each in previous.ids):
             return True
         top = _Pass()
         for _ in self._read_list(top, max(self._end, current.began - self._lag), None):
             pass
         top.sort()
-        return all(digest in current.ids or digest in top.ids for digest in previous.ids)
+        return all(each in current.ids or each in top.ids for each in previous.ids)
 
     def _read_list(self, current: _Pass, floor: int, previous: _Pass | None) -> Iterator[tuple[Page, list[Row]]]:
         """Read the list from the top to the first row below `floor` (ticks).
@@ -149,7 +127,7 @@ class UnfilteredScan:
             if pages_without_new > MAX_EMPTY_PAGES:
                 raise ContradictionError("the pages bring nothing new and do not end")
             if page.next_link is not None:
-                if (link := digest_of(page.next_link)) in links:
+                if (link := digest(page.next_link)) in links:
                     raise ContradictionError("the next links lead nowhere")
                 links.add(link)
                 page = self._reader.fetch(page.next_link)
@@ -177,7 +155,7 @@ class UnfilteredScan:
             raise ContradictionError("nothing but the server's word says that the list ends there")
         current.sort()
         for row in () if oldest is None else rows_of(oldest).values():
-            if not isinstance(row, ReferralVersion) or digest_of(row.referral_id) in current.ids:
+            if not isinstance(row, ReferralVersion) or digest(row.referral_id) in current.ids:
                 continue
             is_noted = row.updated_ticks >= self._low or row.updated_ticks < floor - 2 * SLACK
             if is_noted and row.updated_ticks < current.began - self._lag:
@@ -194,7 +172,7 @@ class UnfilteredScan:
                 current.ids.add(row.referral_id)
             if isinstance(row, RejectedRow) or self._low <= row.updated_ticks < self._end:
                 current.inside.add(*key)
-                if previous is None or digest_of(*key) not in previous.inside:
+                if previous is None or digest(*key) not in previous.inside:
                     fresh.append(row)
         return fresh
 

@@ -32,7 +32,7 @@ REFERRAL_COLUMNS: Final = (
     "referral_id", "engagement_id", "category", "category_rule", "type", "qualification", "direction", "status",
     "substatus", "is_open", "company_name", "host", "domain_source", "former_domains", "tenant", "tenant_source",
     "deal_value", "currency", "products", "created_text", "updated_ticks", "updated_text", "expires_text",
-    "closed_text",
+    "closed_text", "vanished_at",
 )  # fmt: skip
 """The columns of `leads` that are read: those that hold no personal data and no free text."""
 

@@ -96,6 +96,10 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
     return Written(new, len(keys) - new, len(rows) - len(keys), tuple(keys))
 
 
+_WRITTEN: Final = [column for column in leads.columns if column.name != "vanished_at"]
+"""The columns of a row that is written; whether the referral is still shown is not read from its payload."""
+
+
 def same_content(before: Mapping[str, Any] | None, row: Mapping[str, Any]) -> bool:
     """Say whether a stored row and the row to be written differ in nothing but what they were derived with."""
     return before is not None and {**before, "derived_with": ""} == {**row, "derived_with": ""}
@@ -107,7 +111,7 @@ def _former_domains(before: Mapping[str, Any], domain: str | None) -> list[str]:
 
 
 def _stored(connection: Connection, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    rows = connection.execute(select(leads).where(leads.c.referral_id.in_(ids)))
+    rows = connection.execute(select(*_WRITTEN).where(leads.c.referral_id.in_(ids)))
     return {row.referral_id: row_dict(row) for row in rows}
 
 
@@ -139,11 +143,11 @@ def domains_of(connection: Connection, referral_ids: Sequence[str]) -> set[str]:
 
 
 def of_domains(connection: Connection, domains: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return all leads of these domains by domain, the newest first."""
+    """Return all leads of these domains that did not vanish, by domain, the newest first."""
     leads_by_domain: dict[str, list[Mapping[str, Any]]] = {domain: [] for domain in domains}
     rows = connection.execute(
         select(leads)
-        .where(leads.c.domain.in_(domains))
+        .where(leads.c.domain.in_(domains), leads.c.vanished_at.is_(None))
         .order_by(leads.c.domain, leads.c.updated_ticks.desc(), leads.c.version.desc(), leads.c.referral_id)
     )
     for row in rows:

@@ -38,6 +38,7 @@ class Figures:
     seconds_waited: float = 0.0
     clock_skew: float | None = None
     distinct_ids: int = 0
+    latest_late_seconds: float | None = None
 
     def add(self, other: "Figures") -> None:
         """Add another window's figures; `clock_skew` becomes the other's."""
@@ -50,6 +51,12 @@ class Figures:
         self.distinct_ids += other.distinct_ids
         self.seconds_waited += other.seconds_waited
         self.clock_skew = other.clock_skew
+        self.note_late(other.latest_late_seconds)
+
+    def note_late(self, seconds: float | None) -> None:
+        """Take in how far before its window a late version lay."""
+        if seconds is not None:
+            self.latest_late_seconds = max(seconds, self.latest_late_seconds or 0.0)
 
     def row(self) -> dict[str, Any]:
         """Return the figures by column."""
@@ -63,6 +70,7 @@ class Figures:
             "distinct_ids": self.distinct_ids,
             "seconds_waited": round(self.seconds_waited, 3),
             "clock_skew": self.clock_skew,
+            "latest_late_seconds": self.latest_late_seconds,
         }
 
 
@@ -354,6 +362,27 @@ def newest_fetched(connection: Connection, grid: WindowGrid) -> SyncWindow | Non
         if start >= max(low, grid.first):
             return grid.window(start)
     return None
+
+
+def fetched_between(connection: Connection, low: int, high: int) -> list[tuple[int, int]]:
+    """Return the intervals (ticks) of closed windows that touch `[low, high]`."""
+    table = sync_windows
+    rows = connection.execute(
+        select(table.c.covers_from, table.c.window_end).where(
+            table.c.covers_from <= high, table.c.window_end > low, _done_at(Asset.RAW_REFERRALS).is_not(None)
+        )
+    )
+    return [(row.covers_from, row.window_end) for row in rows]
+
+
+def latest_late(connection: Connection, since: datetime) -> float | None:
+    """Return how far before its window (seconds) the latest late version lay, of attempts since `since` (UTC).
+
+    None without any.
+    """
+    query = select(func.max(sync_attempts.c.latest_late_seconds)).where(sync_attempts.c.started_at >= since)
+    latest: float | None = connection.execute(query).scalar_one()
+    return latest
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,9 @@ def companies_of(connection: Connection, domains: Sequence[str]) -> list[Row]:
 
 
 def leads_of(connection: Connection, referral_ids: Sequence[str]) -> list[Row]:
-    """Return these leads, with the columns that are compared."""
-    return _rows(connection, select(*_LEAD).where(leads.c.referral_id.in_(referral_ids)).order_by(leads.c.referral_id))
+    """Return those of these leads that did not vanish, with the columns that are compared."""
+    shown = and_(leads.c.referral_id.in_(referral_ids), leads.c.vanished_at.is_(None))
+    return _rows(connection, select(*_LEAD).where(shown).order_by(leads.c.referral_id))
 
 
 def companies_near(connection: Connection, blocks: Sequence[str], ascii_keys: Sequence[str]) -> list[Row]:
@@ -50,8 +51,9 @@ def companies_near(connection: Connection, blocks: Sequence[str], ascii_keys: Se
 
 
 def leads_near(connection: Connection, blocks: Sequence[str]) -> list[Row]:
-    """Return the leads without a domain that have a company name in one of the blocks."""
-    ids = _keys_in(leads.c.referral_id, leads.c.company_name_block, blocks, leads.c.domain.is_(None))
+    """Return the leads without a domain that have a company name in one of the blocks, and did not vanish."""
+    eligible = and_(leads.c.domain.is_(None), leads.c.vanished_at.is_(None))
+    ids = _keys_in(leads.c.referral_id, leads.c.company_name_block, blocks, eligible)
     return _rows(connection, select(*_LEAD).where(leads.c.referral_id.in_(ids)))
 
 

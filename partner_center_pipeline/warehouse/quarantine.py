@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from partner_center_pipeline.referral import Breach, NewDrift, ReferralVersion
 from partner_center_pipeline.warehouse import drift, referrals
 from partner_center_pipeline.warehouse.schema import quarantined_referrals, sync_windows
-from partner_center_pipeline.windows import KEY_FORMAT, datetime_of
+from partner_center_pipeline.windows import KEY_FORMAT, datetime_of, ticks_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,7 @@ def replay(
                     update(_TABLE).where(_TABLE.c.fingerprint == row.fingerprint).values(reason=str(result))
                 )
             continue
+        result = referrals.dated(result, ticks_of(now))
         late = result.updated_ticks < _covered_from(connection, row.window_start)
         placed.append(referrals.Placed(result, row.window_start, late))
         passed.append(row.fingerprint)

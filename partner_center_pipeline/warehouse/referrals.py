@@ -1,7 +1,7 @@
 """Tables raw_referrals and quarantined_referrals: stores the rows of pages, and reads the newest versions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,14 @@ class Placed:
     row: ReferralVersion
     window_start: int
     late: bool
+
+
+def dated(row: ReferralVersion, now: int) -> ReferralVersion:
+    """Return a version with the instant that orders it: its `updatedDateTime`, but not later than `now` (ticks).
+
+    A date in the future is wrong. Kept as it is, it would win over every later version of the referral.
+    """
+    return row if row.updated_ticks <= now else replace(row, updated_ticks=now)
 
 
 def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> list[Placed]:

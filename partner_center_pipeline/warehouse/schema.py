@@ -27,6 +27,7 @@ from sqlalchemy import (
     Row,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -124,7 +125,12 @@ raw_referrals: Final = Table(
     Column("referral_id", _Ordered, nullable=False, info={"comment": "the referral's id"}),
     Column("version", _Ordered, nullable=False, comment="the first 32 characters of content_hash"),
     Column("etag", Text, info={"comment": "the payload's eTag, if it has one"}),
-    Column("updated_ticks", BigInteger, nullable=False, comment="updatedDateTime in 100 ns since 1970"),
+    Column(
+        "updated_ticks",
+        BigInteger,
+        nullable=False,
+        comment="updatedDateTime in 100 ns since 1970; of a date in the future, when it was met",
+    ),
     Column("updated_text", Text, nullable=False, comment="updatedDateTime as the API printed it"),
     Column("window_start", BigInteger, nullable=False, comment="the window that fetched it, in ticks"),
     Column("late", Boolean, nullable=False, comment="met in the overlap before its window"),
@@ -183,6 +189,7 @@ sync_attempts: Final = Table(
     Column("distinct_ids", Integer, nullable=False, comment="referrals the window holds once closed"),
     Column("seconds_waited", Float, nullable=False, comment="for Retry-After and between retries"),
     Column("clock_skew", Float, comment="server's clock minus ours, in seconds"),
+    Column("latest_late_seconds", Float, comment="how far before the window the latest of its late versions lay"),
     Column("error", Text, info={"comment": "why the attempt failed"}),
     Index(None, "window_start", "window_end"),
     Index(None, "run_id"),
@@ -200,6 +207,9 @@ pending_work: Final = Table(
     Index(None, "task", "id"),
     comment="what the assets after raw_referrals have still to derive",
 )
+
+_VANISHED: Final = text("vanished_at IS NOT NULL")
+"""The rows of a small index, in which each page of a scan looks for leads that are shown again."""
 
 leads: Final = Table(
     "leads",
@@ -246,9 +256,11 @@ leads: Final = Table(
     Column("products", JsonValue, nullable=False, info={"comment": "the API's product codes"}),
     Column("notes", Text, info={"comment": "the deal's notes; free text that may hold personal data"}),
     _derived_with(),
+    Column("vanished_at", UtcDateTime, comment="when a full comparison found that Partner Center shows it no more"),
     Index(None, "domain"),
     Index(None, "engagement_id"),
     Index(None, "company_name_block"),
+    Index("ix_leads_vanished", "referral_id", sqlite_where=_VANISHED, postgresql_where=_VANISHED),
     comment="one lead per referral, newest version wins",
 )
 
@@ -448,7 +460,24 @@ reconciliations: Final = Table(
     Column("quarantined", Integer, nullable=False, info={"comment": "rows that break the contract"}),
     Column("windows", JsonValue, nullable=False, comment="missing versions by window"),
     Column("error", Text, info={"comment": "why it failed"}),
-    comment="full comparisons of the warehouse with Partner Center",
+    Column("kind", Text, nullable=False, server_default="full", comment="full, or recent: the last day only"),
+    Column("future", Integer, nullable=False, server_default="0", comment="new versions with a date in the future"),
+    Column("held", Integer, nullable=False, server_default="0", comment="leads that were looked for"),
+    Column("vanished", Integer, nullable=False, server_default="0", comment="those that Partner Center shows no more"),
+    Column("marked", Integer, nullable=False, server_default="0", comment="those marked as vanished: all or none"),
+    Column("returned", Integer, nullable=False, server_default="0", comment="marked leads that are shown again"),
+    comment="comparisons of the warehouse with Partner Center",
+)
+
+connected_account: Final = Table(
+    "connected_account",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("base_url", Text, nullable=False, comment="the API's address; of this machine without its port"),
+    Column("tenant_id", Text, nullable=False, comment="HUNTER_PARTNER_CENTER_TENANT_ID"),
+    Column("account", Text, nullable=False, comment="sha256 of the ids of the account that signed in"),
+    Column("recorded_at", UtcDateTime, nullable=False, comment="when it was first used or accepted"),
+    comment="whose referrals this warehouse holds; another account is refused until a person accepts it",
 )
 
 demo_world: Final = Table(

@@ -35,13 +35,14 @@ LEFT JOIN (
     SELECT leads.*, row_number() OVER (
         PARTITION BY leads.domain ORDER BY leads.is_open DESC, leads.updated_ticks DESC, leads.version DESC
     ) AS place
-    FROM leads WHERE leads.domain IS NOT NULL
+    FROM leads WHERE leads.domain IS NOT NULL AND leads.vanished_at IS NULL
 ) AS l ON l.domain = c.domain AND l.place = 1
 WHERE c.referrals > 0
 """
 """The view. `rank` is the order of scoring.md, section 6: category, then score descending, then hours to the next
 response deadline, then deal value descending. The referral and the contact are those of the newest open lead, or of the
-newest lead where none is open. `{due}` is the SQL for the deadline as an instant (DUE_SQL)."""
+newest lead where none is open; a lead that vanished is none of them. `{due}` is the SQL for the deadline as an instant
+(DUE_SQL)."""
 
 DUE_SQL: Final = {
     "sqlite": "datetime(c.next_expiry_ticks / 10000000, 'unixepoch')",

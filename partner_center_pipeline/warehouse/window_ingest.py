@@ -13,10 +13,10 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from partner_center_pipeline.referral import ScanPage
-from partner_center_pipeline.warehouse import drift, ledger, referrals
+from partner_center_pipeline.warehouse import drift, ledger, referrals, vanished
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease
-from partner_center_pipeline.windows import SyncWindow
+from partner_center_pipeline.windows import LATENESS_PERIOD, TICKS_PER_SECOND, SyncWindow, widened_overlap
 
 
 @dataclass(slots=True)
@@ -24,6 +24,7 @@ class WindowIngest:
     """One run's attempt at contiguous windows of one width, in ascending order.
 
     `figures` are the attempt's figures by window. `statuses` counts the new versions by status of the referral.
+    `overlap_seconds` is the overlap that the scan uses, once `overlap` was asked.
     """
 
     warehouse: Warehouse
@@ -34,6 +35,7 @@ class WindowIngest:
     statuses: Counter[str]
     resume_from: int | None
     lease: Lease | None = None
+    overlap_seconds: int | None = None
     _open: int = 0
 
     @classmethod
@@ -60,6 +62,13 @@ class WindowIngest:
         figures = {window: ledger.Figures() for window in resolved}
         return cls(warehouse, resolved, run_id, clock, figures, Counter(), position, lease)
 
+    def overlap(self, configured: int) -> int:
+        """Return the overlap of the scan in ticks: `configured` (seconds), wider while versions come late."""
+        with self.warehouse.read() as connection:
+            latest = ledger.latest_late(connection, self.clock() - LATENESS_PERIOD)
+        self.overlap_seconds = widened_overlap(configured, latest)
+        return self.overlap_seconds * TICKS_PER_SECOND
+
     def write(self, page: ScanPage) -> None:
         """Store a page and the scan's position after it; close the windows that it passed."""
         now = self.clock()
@@ -72,6 +81,8 @@ class WindowIngest:
         ]
         with self._writing() as connection:
             fresh = referrals.store(connection, placed, now)
+            vanished.seen_again(connection, page.referral_ids(), now)
+            self._note_late(connection, fresh)
             referrals.quarantine(connection, page.rejected, current.start, now)
             drift.record(connection, page.drift, now)
             self._count(current, page, placed, fresh)
@@ -135,6 +146,16 @@ class WindowIngest:
         self.statuses.update(str(item.row.payload.get("status")) for item in fresh)
         for figures in self.figures.values():
             figures.clock_skew = page.skew_seconds
+
+    def _note_late(self, connection: Connection, fresh: Sequence[referrals.Placed]) -> None:
+        """Keep how late the latest late version came. One whose own window was not fetched before is not late."""
+        late = [item.row.updated_ticks for item in fresh if item.late]
+        if late:
+            fetched = ledger.fetched_between(connection, min(late), max(late))
+            first = self.windows[0]
+            for ticks in late:
+                if any(low <= ticks < high for low, high in fetched):
+                    self.figures[first].note_late((first.covers_from - ticks) / TICKS_PER_SECOND)
 
     def _complete_until(self, ticks: int) -> None:
         passed = self._open

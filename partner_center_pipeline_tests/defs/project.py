@@ -198,6 +198,13 @@ class Project:
                 runs += 1
         return runs
 
+    def derive_what_is_pending(self) -> None:
+        """Run the later assets for the newest fetched window, as the sensor does for pending rows."""
+        with self.warehouse.read() as connection:
+            window = ledger.newest_fetched(connection, self.grid)
+        assert window is not None
+        assert self.run(window, assets=[str(asset) for asset in ledger.CHAIN[1:]]).success
+
     # What is stored
 
     def counts(self) -> dict[str, int]:

@@ -14,13 +14,14 @@ from partner_center_pipeline_tests.warehouse.pages import make_page, make_versio
 from partner_center_simulator import CorruptRow, Simulator
 
 QUARANTINE, MISSED = "quarantine_is_empty", "complete_windows_missed_nothing"
+VANISHED = "few_referrals_vanished"
 DERIVED = "everything_is_derived"
 RAW = ["raw_referrals"]
 
 
 def checks(project: Project) -> dict[str, dg.AssetCheckEvaluation]:
     """The latest evaluation of each check, as the UI shows it."""
-    keys = [dg.AssetCheckKey(dg.AssetKey("raw_referrals"), name) for name in (QUARANTINE, MISSED)]
+    keys = [dg.AssetCheckKey(dg.AssetKey("raw_referrals"), name) for name in (QUARANTINE, MISSED, VANISHED)]
     keys.append(dg.AssetCheckKey(dg.AssetKey("scored_segments"), DERIVED))
     records = project.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     found = {}
@@ -61,9 +62,12 @@ def compared(project: Project, missing: int) -> None:
 def test_a_run_of_a_window_evaluates_all_and_they_are_green(project: Project) -> None:
     outcome = project.run(project.window(0))
     assert outcome.success
-    assert evaluations(project, outcome.run_id) == 3
+    assert evaluations(project, outcome.run_id) == 4
     found = checks(project)
-    assert {name: check.passed for name, check in found.items()} == {QUARANTINE: True, MISSED: True, DERIVED: True}
+    assert {name: check.passed for name, check in found.items()} == dict.fromkeys(
+        (QUARANTINE, MISSED, VANISHED, DERIVED), True
+    )
+    assert "There was no full comparison yet" in str(found[VANISHED].description)
     assert "There was no full comparison yet" in str(found[MISSED].description)
     assert found[QUARANTINE].description == "Every row of Partner Center was taken in."
 
@@ -71,8 +75,8 @@ def test_a_run_of_a_window_evaluates_all_and_they_are_green(project: Project) ->
 def test_a_range_run_evaluates_them_once_and_gets_through(project: Project) -> None:
     outcome = project.run(project.window(1), project.window(4))
     assert outcome.success
-    assert evaluations(project, outcome.run_id) == 3
-    assert [check.partition for check in checks(project).values()] == [None, None, None]
+    assert evaluations(project, outcome.run_id) == 4
+    assert [check.partition for check in checks(project).values()] == [None, None, None, None]
 
 
 def test_materializing_raw_referrals_alone_evaluates_them(project: Project, microsoft: Simulator) -> None:
@@ -85,6 +89,7 @@ def test_materializing_raw_referrals_alone_evaluates_them(project: Project, micr
         assert {check.check_name: check.passed for check in result.get_asset_check_evaluations()} == {
             QUARANTINE: False,
             MISSED: True,
+            VANISHED: True,
         }
 
 

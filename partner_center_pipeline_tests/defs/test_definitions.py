@@ -67,7 +67,7 @@ def described(home: Path, **variables: str) -> dict[str, Any]:
     return found
 
 
-def test_five_assets_three_jobs_their_schedules_and_a_sensor_are_defined(tmp_path: Path) -> None:
+def test_five_assets_four_jobs_their_schedules_and_a_sensor_are_defined(tmp_path: Path) -> None:
     found = described(tmp_path, HUNTER_SYNC_START="2026-01-01T00:00:00Z")
     assert found == {
         "assets": {
@@ -85,12 +85,19 @@ def test_five_assets_three_jobs_their_schedules_and_a_sensor_are_defined(tmp_pat
         "pools": {"raw_referrals": ["partner_center_api"]},
         "schedules": {
             "partner_center_reconcile_schedule": ["partner_center_reconcile", "47 1 * * 0", "RUNNING", "UTC"],
+            "partner_center_reconcile_recent_schedule": [
+                "partner_center_reconcile_recent",
+                "17 5 * * *",
+                "RUNNING",
+                "UTC",
+            ],
             "partner_center_rescan_schedule": ["partner_center_rescan", "27 * * * *", "RUNNING", "UTC"],
             "partner_center_sync_schedule": ["partner_center_sync", "2-59/10 * * * *", "RUNNING", "UTC"],
         },
         "undescribed_columns": [],
         "checks": [
             "raw_referrals:complete_windows_missed_nothing",
+            "raw_referrals:few_referrals_vanished",
             "raw_referrals:quarantine_is_empty",
             "scored_segments:everything_is_derived",
         ],

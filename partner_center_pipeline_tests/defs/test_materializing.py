@@ -74,7 +74,7 @@ def test_a_whole_day_is_one_run_and_equals_what_the_server_has(project: Project,
 def test_rows_that_break_the_contract_are_counted_and_the_window_is_completed(
     project: Project, microsoft: Simulator
 ) -> None:
-    microsoft.faults.corrupt_rows = frozenset({CorruptRow.NO_ID, CorruptRow.BAD_DATE})
+    microsoft.faults.corrupt_rows = frozenset({CorruptRow.NO_ID, CorruptRow.LONE_SURROGATE})
     outcome = project.run(project.window(0))
     assert outcome.success
     counts = project.counts()

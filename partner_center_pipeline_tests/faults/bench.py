@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, event, select, update
 
-from partner_center_pipeline.defs import asset_run, window_fetch
+from partner_center_pipeline.defs import asset_run, checks, window_fetch
 from partner_center_pipeline.mail import resolver, scanner
 from partner_center_pipeline.partner_center import connect_sign_in, http, token_store
 from partner_center_pipeline.settings import Settings
@@ -142,6 +142,38 @@ class Bench:
         with self.project.warehouse.read() as connection:
             rows = connection.execute(select(table.c.reason, table.c.path).distinct().order_by(table.c.reason))
             return ", ".join(f"{reason} at {path or 'the whole'}" for reason, path in rows)
+
+    def reconcile(self) -> str:
+        """Compare everything with Partner Center, as the weekly job does, and say what it shows."""
+        job = self.project.definitions.resolve_job_def("partner_center_reconcile")
+        result = job.execute_in_process(instance=self.project.instance, raise_on_error=False, run_config=_QUIET)
+        for failed in result.get_step_failure_events():
+            data = failed.step_failure_data
+            return str(data.user_failure_data.description if data.user_failure_data else data.error)
+        (shown,) = [event.step_output_data.metadata for event in result.all_events if event.is_successful_output]
+        counts = {
+            name: shown[name].value
+            for name in (
+                "missed_by_complete_windows", "dated_in_the_future", "marked_as_vanished", "shown_again",
+            )
+        }  # fmt: skip
+        parts = [f"The weekly comparison ends well: {', '.join(f'{name} {count}' for name, count in counts.items())}."]
+        if shown["quarantined"].value:
+            parts.append(f"In quarantine: {self._quarantined()}.")
+        with self.project.warehouse.read() as connection:
+            found = [check for check in checks.evaluate(connection) if not check.passed]
+        red = [check for check in found if check.severity is dg.AssetCheckSeverity.ERROR]
+        parts += [f"Check {check.check_name}: {check.description}" for check in red]
+        return " ".join(parts)
+
+    @contextmanager
+    def created(self, updated: str | None) -> Iterator[None]:
+        """Let a referral be there that has this `updatedDateTime`; afterwards it has a right one."""
+        row = self.microsoft.world.create(self.project.window(0).start, {"updatedDateTime": updated})
+        try:
+            yield
+        finally:
+            self.microsoft.world.change(row["id"], self.project.window(0).start, {})
 
     def sign_in(self) -> str:
         """Sign in by device code and say how that ends."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import trustme
 from filelock import FileLock
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 
 from partner_center_pipeline.partner_center import PartnerCenterError
 from partner_center_pipeline.warehouse import breaker, schema
@@ -278,6 +278,86 @@ def _future(bench: Bench) -> str:
     return bench.shown(bench.project.run(first, grid.window(bench.project.last_due().end + 2 * grid.width)), first)
 
 
+def _dated(updated: str | None) -> Act:
+    """A referral whose date no window asks for: the comparison finds it."""
+
+    def act(bench: Bench) -> str:
+        assert bench.run().startswith("Nothing")
+        with bench.created(updated):
+            return bench.reconcile()
+
+    return act
+
+
+def _tomorrow(bench: Bench) -> str:
+    return _dated(f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}")(bench)
+
+
+def _compared(**switches: Any) -> Act:
+    """All is synced; then the fault, and the weekly comparison."""
+
+    def act(bench: Bench) -> str:
+        assert bench.run().startswith("Nothing")
+        for name, value in switches.items():
+            setattr(bench.faults, name, value)
+        return bench.reconcile()
+
+    return act
+
+
+def _some_ids(bench: Bench) -> frozenset[str]:
+    with bench.project.warehouse.read() as connection:
+        return frozenset(connection.execute(select(schema.leads.c.referral_id).limit(3)).scalars())
+
+
+def _vanished(bench: Bench) -> str:
+    assert bench.run().startswith("Nothing")
+    bench.faults.hidden_referrals = _some_ids(bench)
+    return bench.reconcile()
+
+
+def _back(bench: Bench) -> str:
+    _vanished(bench)
+    bench.faults.hidden_referrals = frozenset()
+    return bench.reconcile()
+
+
+def _signs_in_as_another(bench: Bench) -> str:
+    assert bench.run().startswith("Nothing")
+    cache = bench.home / ".token_cache"
+    shutil.copytree(cache, bench.home / "before")
+    bench.faults.another_account = True
+    bench.sign_in()
+    said = bench.run()
+    shutil.rmtree(cache)
+    (bench.home / "before").rename(cache)
+    return said
+
+
+def _another_tenant(bench: Bench) -> str:
+    assert bench.run().startswith("Nothing")
+    bench.project.edit_env(HUNTER_PARTNER_CENTER_TENANT_ID="another.example")
+    return bench.run()
+
+
+def _another_api(bench: Bench) -> str:
+    assert bench.run().startswith("Nothing")
+    bench.project.edit_env(HUNTER_PARTNER_CENTER_BASE_URL="https://api.partner.microsoft.com")
+    return bench.run()
+
+
+def _late(bench: Bench) -> str:
+    """A version that lists show only when its window is closed, near the edge of the overlap."""
+    assert bench.run().startswith("Nothing")
+    first, second, third = (bench.project.window(number) for number in (1, 2, 3))
+    assert bench.run(first).startswith("Nothing")
+    bench.microsoft.world.create(first.start)
+    assert bench.run(second).startswith("Nothing")
+    outcome = bench.project.run(third)
+    overlap = outcome.metadata["raw_referrals", third.key]["overlap_seconds"]
+    return f"{bench.shown(outcome, third)} The overlap is {overlap} s instead of 900 for a week."
+
+
 def _reversed(bench: Bench) -> str:
     window = bench.project.window(0)
     return bench.shown(bench.project.run(bench.project.window(3), window), window)
@@ -299,6 +379,9 @@ _CORRUPT: Final = {
     CorruptRow.TOO_DEEP: "objects nested 400 deep",
     CorruptRow.NOT_AN_OBJECT: "a text where a referral should be",
 }
+
+_UNDATED: Final = (CorruptRow.NO_DATE, CorruptRow.BAD_DATE)
+"""No scan of a window receives these: its filter compares dates."""
 
 FAULTS: Final = (
     # The Referrals API's answers
@@ -373,9 +456,14 @@ FAULTS: Final = (
     Fault("rows: HTML names", "names with HTML entities", _switched(html_names=True)),
     *(
         Fault(f"rows: {kind.value.replace('_', ' ')}", f"{words}, on every page",
-              _switched(corrupt_rows=frozenset({kind})))
+              (_compared if kind in _UNDATED else _switched)(corrupt_rows=frozenset({kind})))
         for kind, words in _CORRUPT.items()
     ),
+    Fault("rows: null date", "updatedDateTime is null: no filter finds the referral", _dated(None)),
+    Fault("rows: year 9999", "updatedDateTime is in the year 9999", _dated("9999-12-31T23:59:59.9999999Z")),
+    Fault("rows: year 2100", "updatedDateTime is in the year 2100", _dated("2100-01-01T00:00:00Z")),
+    Fault("rows: tomorrow", "updatedDateTime is tomorrow", _tomorrow),
+    Fault("rows: late near the edge", "a referral shows in lists ten minutes after its update", _late),
     Fault("rows: Referral User", "the account sees only its own referrals, without any error",
           _shown_less(referral_user=True)),
     Fault("rows: one location", "the role was given for a location that no referral has, without any error",
@@ -413,6 +501,16 @@ FAULTS: Final = (
     Fault("token cache: key lost", "the key file is empty",
           _cache_changed("sign_in.key", lambda path: os.truncate(path, 0))),
     Fault("token cache: locked", "another process renews, for longer than a run waits", _cache_locked),
+    # What the account sees
+    Fault("account: another user", "somebody else of the tenant signs in", _signs_in_as_another),
+    Fault("account: another tenant", "HUNTER_PARTNER_CENTER_TENANT_ID names another tenant", _another_tenant),
+    Fault("account: another API", "HUNTER_PARTNER_CENTER_BASE_URL names another API", _another_api),
+    Fault("account: made Referral User", "the account loses its role, and sees only its own referrals",
+          _compared(referral_user=True)),
+    Fault("account: role without locations", "the role covers no location of a referral any more",
+          _compared(locations=frozenset({"nowhere"}))),
+    Fault("account: referrals vanish", "three referrals are shown no more", _vanished),
+    Fault("account: referrals come back", "three referrals that had vanished are shown again", _back),
     # Network
     Fault("network: away", "nothing listens; it comes back", _unreachable),
     Fault("network: certificate", "the certificate is of an unknown authority", _untrusted),

@@ -290,3 +290,12 @@ def test_a_dns_fault_of_a_name_holds_below_it_and_nowhere_else() -> None:
     assert faults.dns_fault("otherfirma.com.tr") is faults.dns_fault("com.tr") is None
     faults.dns = DnsFault.REFUSED
     assert faults.dns_fault("otherfirma.com.tr") is DnsFault.REFUSED
+
+
+@pytest.mark.parametrize("kind", [CorruptRow.NO_DATE, CorruptRow.BAD_DATE])
+def test_a_row_without_a_date_is_on_no_page_of_a_filter_that_compares_dates(api: Api, kind: CorruptRow) -> None:
+    api.sim.faults.corrupt_rows = frozenset({kind})
+    filtered: list[dict[str, str]] = api.get(**ASKED, filter="updatedDateTime lt 2100-01-01T00:00:00Z").json()["value"]
+    assert filtered
+    assert all("updatedDateTime" in row and row["updatedDateTime"] != "yesterday" for row in filtered)
+    assert len(api.get(**ASKED).json()["value"]) == len(filtered) + 1

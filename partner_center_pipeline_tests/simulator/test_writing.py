@@ -292,3 +292,31 @@ def test_a_body_is_json_and_says_so(api: Writer, lead: dict[str, Any], method: s
         broken = http.request(method, path, content="{", headers=headers | {"Content-Type": "application/json"})
         nobody = http.request(method, path, json=BODY)
     assert (plain.status_code, broken.status_code, nobody.status_code) == (415, 400, 401)
+
+
+# Dates that no comparison finds, and referrals that are shown no more
+
+
+def ids(api: Writer, options: str = "") -> set[str]:
+    """The ids on the first page of a list, the newest first where nothing else is asked for."""
+    response = api.send("GET", f"{PATH}?$top=100{options}")
+    assert response.status_code == 200, response.text
+    return {row["id"] for row in response.json()["value"]}
+
+
+@pytest.mark.parametrize("updated", [None, "9999-12-31T23:59:59Z"])
+def test_no_comparison_finds_a_null_or_future_date_until_a_change_corrects_it(api: Writer, updated: str | None) -> None:
+    row = api.sim.create({"updatedDateTime": updated})
+    dated = "&$filter=updatedDateTime ge 2026-03-02T00:00:00Z and updatedDateTime lt 2100-01-01T00:00:00Z"
+    assert row["id"] not in ids(api, dated)
+    for order in ("createdDateTime desc", f"updatedDateTime {'desc' if updated else 'asc'}"):
+        assert row["id"] in ids(api, f"&$orderby={order}")
+    assert api.patch(row, {"/details/dealValue": 5}).status_code == 204
+    assert row["id"] in ids(api, dated)
+
+
+def test_a_hidden_referral_is_in_no_list_and_is_not_found_by_its_id(api: Writer, lead: dict[str, Any]) -> None:
+    assert lead["id"] in ids(api)
+    api.sim.faults.hidden_referrals = frozenset({lead["id"]})
+    assert lead["id"] not in ids(api)
+    assert api.send("GET", f"{PATH}/{lead['id']}").status_code == 404

@@ -165,7 +165,7 @@ class TestRows:
         with warehouse.write() as connection:
             table.write(connection, [row])
             (found,) = stored(connection)
-        assert found == {**row, "source": "partnercenter", "former_domains": []}
+        assert found == {**row, "source": "partnercenter", "former_domains": [], "vanished_at": None}
         assert found["deal_value"] == Decimal("100.00")
         assert found["expires_ticks"] % 10_000_000 == 1_234_567
         assert found["products"] == ["p1", "p2"]

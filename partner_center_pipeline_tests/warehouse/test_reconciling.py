@@ -1,5 +1,6 @@
 """A comparison finds what is missing, loads it where it belongs, and says whether a complete window had missed it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -9,20 +10,22 @@ import pytest
 from sqlalchemy import delete
 
 from partner_center_pipeline.partner_center.schema_drift import DriftWatch
-from partner_center_pipeline.referral import ReferralVersion
+from partner_center_pipeline.referral import ReferralVersion, ScanPage
 from partner_center_pipeline.vocabulary import Asset, Task
-from partner_center_pipeline.warehouse import ledger, pending, reconciling
+from partner_center_pipeline.warehouse import leads, ledger, pending, reconciling, referrals
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease, LeaseLostError
-from partner_center_pipeline.warehouse.reconciling import Gap, Reconciled, Reconciler
+from partner_center_pipeline.warehouse.reconciling import Gap, Kind, Reconciled, Reconciler
+from partner_center_pipeline.warehouse.schema import leads as schema_leads
 from partner_center_pipeline.warehouse.schema import (
     payload_drift,
     quarantined_referrals,
     raw_referrals,
     reconciliations,
 )
-from partner_center_pipeline.windows import SyncWindow
+from partner_center_pipeline.windows import SyncWindow, parse_ticks, render_ticks
 from partner_center_pipeline_tests.warehouse.pages import make_page, make_rejected, make_version
+from partner_center_pipeline_tests.warehouse.test_leads import lead_row
 from partner_center_pipeline_tests.warehouse.test_window_ingest import (
     FIRST,
     NOW,
@@ -44,13 +47,13 @@ THERE = [
 ]
 
 
-def started(warehouse: Warehouse, run_id: str = "sweep") -> Reconciler:
+def started(warehouse: Warehouse, run_id: str = "sweep", kind: Kind = Kind.FULL, lag: int = 0) -> Reconciler:
     lease = Lease(warehouse, run_id, lambda: LATER)
     lease.acquire(0, lambda _: None)
     with warehouse.read() as connection:
         end = reconciling.until(connection)
     assert end is not None
-    return Reconciler.begin(warehouse, lease, end, lambda: LATER)
+    return Reconciler.begin(warehouse, lease, end, lambda: LATER, kind=kind, lag=lag)
 
 
 def compare(warehouse: Warehouse, rows: Sequence[ReferralVersion], per_page: int = 2) -> Reconciled:
@@ -237,4 +240,196 @@ def test_nothing_is_compared_before_a_window_is_done(warehouse: Warehouse) -> No
     with warehouse.read() as connection:
         assert reconciling.until(connection) is None
         assert reconciling.latest(connection) is None
-        assert reconciling.expected(connection) == 0
+        assert reconciling.expected(connection, recent=False) == 0
+
+
+# Dates in the future
+
+
+def at_server_time(rows: Sequence[ReferralVersion], server_ticks: int) -> ScanPage:
+    return replace(make_page(rows, FIRST + 3 * W), server_ticks=server_ticks)
+
+
+def test_a_date_beyond_the_servers_clock_and_the_lag_is_loaded_once_and_accuses_no_window(warehouse: Warehouse) -> None:
+    synced(warehouse)
+    now, lag = FIRST + 4 * W, 120
+    rows = [make_version("soon", now + lag), make_version("future", now + lag + 1), make_version("since", now)]
+    for expected_future, expected_ahead in ((1, 2), (0, 2)):
+        reconciler = started(warehouse, lag=lag)
+        reconciler.take(at_server_time(rows, now))
+        reconciler.finish()
+        reconciler.lease.release()
+        done = reconciler.done
+        assert (done.future, done.ahead, done.missing) == (expected_future, expected_ahead, 0)
+    (row,) = (row for row in rows_of(warehouse, raw_referrals) if row["referral_id"] == "future")
+    assert (row["window_start"], row["updated_ticks"], row["late"]) == (FIRST + 2 * W, now, False)
+    assert row["updated_text"] == render_ticks(now + lag + 1)
+    with warehouse.read() as connection:
+        assert "future" in pending.load(connection, Task.LEADS).items
+    assert [row["future"] for row in kept(warehouse)] == [1, 0]
+
+    finish(warehouse, windows(2, first=3))
+    whole(warehouse, windows(2, first=3), [])
+    assert compare(warehouse, rows[1:2]).missing == 0, "also when its date has come"
+
+
+def test_what_corrects_a_date_in_the_future_is_newer(warehouse: Warehouse) -> None:
+    synced(warehouse)
+    reconciler = started(warehouse)
+    year_9999 = make_version("a", parse_ticks("9999-12-31T23:59:59Z"), "wrong")
+    reconciler.take(at_server_time([year_9999], FIRST + 4 * W))
+    reconciler.lease.release()
+    whole(warehouse, windows(1, first=4), [make_version("a", FIRST + 4 * W + 1, "right")], "later")
+    with warehouse.read() as connection:
+        assert [row.version for row in referrals.newest(connection, ["a"])] == ["right"]
+
+
+# What was in quarantine
+
+
+def refused(warehouse: Warehouse, window: SyncWindow, referral_id: str | None, **payload: str) -> None:
+    """A row that a window met and put into quarantine."""
+    row = replace(make_rejected("f1", referral_id), payload_text=json.dumps(payload))
+    with warehouse.write() as connection:
+        referrals.quarantine(connection, [row], window.start, NOW)
+
+
+@pytest.mark.parametrize(
+    ("referral_id", "number", "dated", "accused"),
+    [
+        ("d", 1, {}, False),
+        ("d", 0, {"updatedDateTime": render_ticks(FIRST + W + 5)}, False),
+        ("d", 0, {"updatedDateTime": render_ticks(FIRST + W + 6)}, True),
+        ("d", 0, {"updatedDateTime": "yesterday"}, False),
+        ("other", 1, {}, True),
+        (None, 1, {"updatedDateTime": render_ticks(FIRST + W + 5)}, False),
+        (None, 1, {"updatedDateTime": render_ticks(FIRST + W + 6)}, True),
+        (None, 0, {"updatedDateTime": render_ticks(FIRST + W + 5)}, True),
+        (None, 1, {}, True),
+    ],
+    ids=[
+        "same window", "same date", "another date", "no date before", "another referral", "no id, window and date",
+        "no id, another date", "no id, another window", "neither",
+    ],
+)  # fmt: skip
+def test_a_window_that_kept_the_row_aside_is_not_accused_when_it_comes_clean(
+    referral_id: str | None, number: int, dated: dict[str, str], accused: bool, warehouse: Warehouse
+) -> None:
+    synced(warehouse)
+    refused(warehouse, windows(3)[number], referral_id, **dated)
+    done = compare(warehouse, [make_version("d", FIRST + W + 5)])
+    assert (done.cleared, done.missed) == ((0, 1) if accused else (1, 0))
+    assert window_of(warehouse)["d"] == FIRST + W
+
+
+# What Partner Center shows no more
+
+
+def with_leads(warehouse: Warehouse, count: int) -> list[str]:
+    """So many leads; their ids."""
+    ids = [f"r{number:04}" for number in range(count)]
+    with warehouse.write() as connection:
+        leads.write(connection, [lead_row(referral_id, domain=f"{referral_id}.com") for referral_id in ids])
+    return ids
+
+
+def marked(warehouse: Warehouse) -> list[str]:
+    return [row["referral_id"] for row in rows_of(warehouse, schema_leads, schema_leads.c.referral_id)
+            if row["vanished_at"] is not None]  # fmt: skip
+
+
+def look_for(
+    warehouse: Warehouse, shown: set[str], by_id: Sequence[str] = (), *, accept_many: bool = False
+) -> Reconciled:
+    reconciler = started(warehouse)
+    unseen = reconciler.unseen(shown.__contains__, accept_many=accept_many)
+    reconciler.mark_vanished(unseen, by_id.__contains__)
+    reconciler.finish()
+    reconciler.lease.release()
+    return reconciler.done
+
+
+@pytest.mark.parametrize(
+    ("held", "gone", "marks"),
+    [(12, 10, True), (12, 11, False), (200, 10, True), (200, 11, False), (2001, 100, True), (2001, 101, False)],
+)
+def test_few_are_marked_and_many_are_only_counted(held: int, gone: int, marks: bool, warehouse: Warehouse) -> None:
+    synced(warehouse)
+    ids = with_leads(warehouse, held)
+    done = look_for(warehouse, set(ids[gone:]))
+    assert (done.held, done.vanished, done.marked) == (held, gone, gone if marks else 0)
+    assert marked(warehouse) == (ids[:gone] if marks else [])
+    with warehouse.read() as connection:
+        outcome = reconciling.latest_full(connection)
+        items = pending.load(connection, Task.COMPANIES).items
+    assert outcome is not None
+    assert outcome.too_many_vanished is not marks
+    assert len(items) == (gone if marks else 0)
+
+
+def test_a_person_may_say_that_many_are_really_gone(warehouse: Warehouse) -> None:
+    synced(warehouse)
+    ids = with_leads(warehouse, 30)
+    assert look_for(warehouse, set(), accept_many=True).marked == 30
+    assert marked(warehouse) == ids
+    assert look_for(warehouse, set()).held == 0, "what is marked is not looked for again"
+
+
+def test_what_is_shown_by_its_id_is_not_marked(warehouse: Warehouse) -> None:
+    synced(warehouse)
+    ids = with_leads(warehouse, 5)
+    done = look_for(warehouse, set(ids[2:]), by_id=ids[:1])
+    assert (done.vanished, done.marked, done.unlisted) == (1, 1, 1)
+    assert marked(warehouse) == ids[1:2]
+
+
+def test_a_comparison_that_sees_a_vanished_referral_takes_the_mark(warehouse: Warehouse) -> None:
+    synced(warehouse)
+    ids = with_leads(warehouse, 3)
+    look_for(warehouse, {ids[2]})
+    reconciler = started(warehouse, kind=Kind.RECENT)
+    reconciler.take(make_page([make_version(ids[0], FIRST + 1)], FIRST + 3 * W))
+    assert reconciler.done.returned == 1
+    assert marked(warehouse) == [ids[1]]
+    assert kept(warehouse)[-1]["returned"] == 1
+    assert kept(warehouse)[-1]["kind"] == "recent"
+
+
+def test_a_lead_that_is_written_again_keeps_its_mark(warehouse: Warehouse) -> None:
+    synced(warehouse)
+    ids = with_leads(warehouse, 2)
+    look_for(warehouse, {ids[1]})
+    with warehouse.write() as connection:
+        assert leads.write(connection, [lead_row(ids[0], domain=f"{ids[0]}.com")]).unchanged == 1
+        leads.write(connection, [lead_row(ids[0], 5, domain="other.com")])
+    assert marked(warehouse) == [ids[0]]
+
+
+@pytest.mark.parametrize(
+    ("history", "counts"),
+    [
+        ([(Kind.FULL, 1), (Kind.RECENT, 0)], 0),
+        ([(Kind.FULL, 1), (Kind.FULL, 0)], 1),
+        ([(Kind.RECENT, 1), (Kind.RECENT, 0)], 1),
+        ([(Kind.RECENT, 1), (Kind.FULL, 0)], 1),
+        ([(Kind.FULL, 0), (Kind.RECENT, 1)], 1),
+        ([(Kind.FULL, 1), (Kind.RECENT, 1)], 1),
+        ([(Kind.FULL, 0), (Kind.RECENT, 0)], 1),
+    ],
+)
+def test_a_daily_comparison_does_not_hide_what_a_full_one_found(
+    history: list[tuple[Kind, int]], counts: int, warehouse: Warehouse
+) -> None:
+    synced(warehouse)
+    for number, (kind, missed) in enumerate(history):
+        if missed:
+            lose(warehouse, "b")
+        reconciler = started(warehouse, f"run {number}", kind)
+        reconciler.take(make_page(THERE, FIRST + 3 * W))
+        assert reconciler.done.missed == missed
+        reconciler.finish()
+        reconciler.lease.release()
+    with warehouse.read() as connection:
+        latest = reconciling.latest(connection)
+    assert latest is not None
+    assert latest.run_id == f"run {counts}"

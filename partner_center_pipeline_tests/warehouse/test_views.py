@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from partner_center_pipeline.leads.company import company_of
-from partner_center_pipeline.warehouse import companies, leads, scores, signals, views
+from partner_center_pipeline.warehouse import companies, leads, scores, signals, vanished, views
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import row_dict
 from partner_center_pipeline.windows import parse_ticks
@@ -80,6 +80,29 @@ def test_without_an_open_referral_the_newest_speaks_for_the_company(warehouse: W
         (row,) = [row_dict(row) for row in connection.execute(views.leads_ready.select())]
         assert views.best(connection, 10) == []
     assert (row["referral_id"], row["open_referrals"]) == ("newer", 0)
+
+
+def test_a_vanished_referral_does_not_speak_for_its_company_and_counts_nowhere(warehouse: Warehouse) -> None:
+    with warehouse.write() as connection:
+        leads.write(connection, [lead("gone", 2, "a@ozturk.com.tr"), lead("there", 1, "b@ozturk.com.tr")])
+        scores_of_companies(connection)
+        vanished.mark(connection, ["gone"], NOW)
+        scores_of_companies(connection)
+        (row,) = [row_dict(row) for row in connection.execute(views.leads_ready.select())]
+        assert (row["referral_id"], row["contact_email"], row["referrals"]) == ("there", "b@ozturk.com.tr", 1)
+        vanished.mark(connection, ["there"], NOW)
+        scores_of_companies(connection)
+        assert connection.execute(views.leads_ready.select()).all() == []
+        assert vanished.seen_again(connection, ["gone", "there", "another"], NOW) == 2
+        scores_of_companies(connection)
+        assert connection.execute(views.leads_ready.select()).one().referrals == 2
+
+
+def scores_of_companies(connection: Connection) -> None:
+    """Make the company again from its leads, and score it."""
+    made = [company_of(name, of_it) for name, of_it in leads.of_domains(connection, ["ozturk.com.tr"]).items()]
+    companies.write(connection, made)
+    scores.write(connection, [score("ozturk.com.tr")])
 
 
 def test_rank_follows_category_score_deadline_and_deal_and_counts_every_company(warehouse: Warehouse) -> None:

@@ -12,10 +12,12 @@ from sqlalchemy import delete, select
 
 from partner_center_pipeline.referral import ReferralVersion
 from partner_center_pipeline.vocabulary import Asset, Task
-from partner_center_pipeline.warehouse import demo, ledger, pending, referrals
+from partner_center_pipeline.warehouse import demo, leads, ledger, pending, referrals, vanished
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, LeaseLostError
+from partner_center_pipeline.warehouse.schema import leads as schema_leads
 from partner_center_pipeline.warehouse.schema import (
+    pending_work,
     quarantined_referrals,
     raw_referrals,
     row_dict,
@@ -23,8 +25,9 @@ from partner_center_pipeline.warehouse.schema import (
     sync_windows,
 )
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
-from partner_center_pipeline.windows import BEGINNING, SyncWindow, WindowGrid, merge
+from partner_center_pipeline.windows import BEGINNING, TICKS_PER_SECOND, SyncWindow, WindowGrid, merge
 from partner_center_pipeline_tests.warehouse.pages import make_page, make_rejected, make_version
+from partner_center_pipeline_tests.warehouse.test_leads import lead_row
 from partner_center_pipeline_tests.warehouse.test_lease import let_time_pass
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -367,3 +370,75 @@ class TestDemo:
             demo.refuse_mixing(connection, "https://127.0.0.1:8443")
             with pytest.raises(WarehouseError, match="invented referrals"):
                 demo.refuse_mixing(connection, url)
+
+
+class TestLateness:
+    def late_run(self, warehouse: Warehouse, window: SyncWindow, *seconds_before: float) -> WindowIngest:
+        """A window whose scan met versions in the overlap, so many seconds before it."""
+        rows = [
+            make_version(f"late-{window.key}-{seconds}", window.start - int(seconds * TICKS_PER_SECOND))
+            for seconds in seconds_before
+        ]
+        return whole(warehouse, [window], rows, f"run {window.key}")
+
+    def test_how_far_before_its_window_the_latest_late_version_lay_is_kept(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(3), [])
+        ingest = self.late_run(warehouse, windows(1, first=3)[0], 30, 480.5, 60)
+        assert ingest.total().latest_late_seconds == 480.5
+        assert [row["latest_late_seconds"] for row in attempts(warehouse)] == [None, None, None, 480.5]
+
+    def test_what_was_not_fetched_before_is_not_late(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(1), [])
+        ingest = self.late_run(warehouse, windows(1, first=3)[0], 500)
+        assert (ingest.total().late, ingest.total().latest_late_seconds) == (1, None)
+
+    def test_the_overlap_widens_for_a_week_and_is_narrow_again(self, warehouse: Warehouse) -> None:
+        whole(warehouse, windows(3), [])
+        self.late_run(warehouse, windows(1, first=3)[0], 480)
+        ingest = begin(warehouse, windows(1, first=4), "next")
+        assert ingest.overlap(900) == 1800 * TICKS_PER_SECOND
+        assert ingest.overlap_seconds == 1800
+        ingest.clock = lambda: NOW + timedelta(days=7, seconds=1)
+        assert ingest.overlap(900) == 900 * TICKS_PER_SECOND
+
+    def test_a_known_version_of_the_overlap_is_not_late(self, warehouse: Warehouse) -> None:
+        row = make_version("known", FIRST + 2 * W + 1)
+        whole(warehouse, windows(3), [row])
+        whole(warehouse, windows(1, first=3), [row], "again")
+        assert begin(warehouse, windows(1, first=4), "next").overlap(900) == 900 * TICKS_PER_SECOND
+
+
+class TestShownAgain:
+    def mark(self, warehouse: Warehouse, *referral_ids: str) -> None:
+        with warehouse.write() as connection:
+            for referral_id in referral_ids:
+                row = lead_row(referral_id, 1, domain=f"{referral_id}.com")
+                leads.write(connection, [row])
+            vanished.mark(connection, referral_ids, NOW)
+            connection.execute(delete(pending_work))
+
+    def marked(self, warehouse: Warehouse) -> set[str]:
+        return {row["referral_id"] for row in rows_of(warehouse, schema_leads) if row["vanished_at"] is not None}
+
+    def test_a_window_that_sees_a_vanished_referral_takes_the_mark_and_makes_its_company_again(
+        self, warehouse: Warehouse
+    ) -> None:
+        self.mark(warehouse, "a", "b")
+        whole(warehouse, windows(1), [make_version("a", FIRST + 1)])
+        assert self.marked(warehouse) == {"b"}
+        with warehouse.read() as connection:
+            assert pending.load(connection, Task.COMPANIES).items == ["a.com"]
+            assert pending.load(connection, Task.LEAD_MATCHES).items == ["a"]
+
+    def test_a_row_that_breaks_the_contract_is_shown_too(self, warehouse: Warehouse) -> None:
+        self.mark(warehouse, "a")
+        ingest = begin(warehouse, windows(1))
+        ingest.write(make_page([], FIRST + W, rejected=[make_rejected("f", "a")], last=True))
+        assert self.marked(warehouse) == set()
+
+    def test_a_page_without_a_vanished_referral_writes_no_lead(self, warehouse: Warehouse) -> None:
+        self.mark(warehouse, "a")
+        whole(warehouse, windows(1), [make_version("c", FIRST + 1)])
+        assert self.marked(warehouse) == {"a"}
+        with warehouse.read() as connection:
+            assert pending.load(connection, Task.COMPANIES).items == []

@@ -98,7 +98,11 @@ def _report(context: dg.AssetExecutionContext, ingest: WindowIngest) -> dg.Mater
     return result(
         ingest.windows,
         total.new_versions,
-        {**_shown(total), "new_versions_by_status": counts_table("status", ingest.statuses)},
+        {
+            "overlap_seconds": ingest.overlap_seconds,
+            **_shown(total),
+            "new_versions_by_status": counts_table("status", ingest.statuses),
+        },
     )
 
 
