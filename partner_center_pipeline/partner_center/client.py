@@ -24,7 +24,12 @@ from partner_center_pipeline.partner_center.errors import (
     SignInRequired,
     Unreachable,
 )
-from partner_center_pipeline.partner_center.http import raise_for_transient_status, send_mapping_errors
+from partner_center_pipeline.partner_center.http import (
+    AT_ONCE_SECONDS,
+    answered_within,
+    raise_for_transient_status,
+    send_mapping_errors,
+)
 from partner_center_pipeline.partner_center.odata import (
     REFERRALS_PATH,
     ApiProblem,
@@ -77,7 +82,8 @@ class ReferralsClient:
     """The Referrals API at `base_url` (`https://host[:port]`).
 
     `token` is where access tokens come from. `page_size` is the number of rows that a scan asks for per page. After
-    `deadline_seconds` from now, the client begins no pause and no retry; a call that succeeds at once is still made.
+    `deadline_seconds` from now, the client begins no pause and no retry, and waits no longer for an answer; a call that
+    succeeds at once is still made.
     `capability` is what this API was found to accept before. Where it is None, too old, or refused by now, the first
     query with dates finds it out, and `capability` then holds what is to be stored. `seconds_waited` is the sum of the
     pauses between tries so far.
@@ -171,7 +177,8 @@ class ReferralsClient:
         """Get a page, and retry transient errors until the deadline."""
 
         def get_once() -> Page:
-            response = self._send_renewing_token(url)
+            with answered_within(max(self._deadline - self.clock.monotonic(), AT_ONCE_SECONDS)):
+                response = self._send_renewing_token(url)
             body = _decode_body(response)
             if response.status_code != 200:
                 raise _error_of(response, body)

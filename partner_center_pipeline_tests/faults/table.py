@@ -17,7 +17,7 @@ import trustme
 from filelock import FileLock
 from sqlalchemy import insert, text
 
-from partner_center_pipeline.partner_center import PartnerCenterError
+from partner_center_pipeline.partner_center import PartnerCenterError, http
 from partner_center_pipeline.warehouse import breaker, schema
 from partner_center_pipeline.warehouse.lease import FETCH
 from partner_center_pipeline_tests.faults.bench import Bench
@@ -117,6 +117,18 @@ def _shown_less(**switches: Any) -> Act:
     return lambda bench: (
         f"{act(bench)} Fewer referrals, which no answer tells; with the right role, run the windows again."
     )
+
+
+def _large_answer(bench: Bench) -> str:
+    bench.patch.setattr(http, "LARGEST_ANSWER", 2_000)
+    return bench.run()
+
+
+def _sign_in_drips(bench: Bench) -> str:
+    bench.shorten_timeouts()
+    bench.faults.plan(HttpFault.UNAUTHORIZED)
+    bench.faults.drip_sign_in_bytes_per_second = 5.0
+    return bench.run()
 
 
 def _short_lived(bench: Bench) -> str:
@@ -334,6 +346,11 @@ FAULTS: Final = (
     Fault("api: truncated", "the JSON ends in the middle", _http(HttpFault.TRUNCATED)),
     Fault("api: skiptoken expired", "400 for a next link", _http(HttpFault.SKIPTOKEN_EXPIRED)),
     Fault("api: slow", "each answer takes 0.2 s", _switched(slow_seconds=0.2)),
+    Fault("api: dripping body", "the body comes one byte at a time, 5 a second",
+          _switched(lasting=True, drip_bytes_per_second=5.0)),
+    Fault("api: dripping headers", "the headers come one byte at a time and do not end",
+          _switched(lasting=True, drip_headers_per_second=5.0)),
+    Fault("api: answer too large", "an answer is larger than is read", _large_answer),
     # What it documents nowhere
     Fault("api: quoted dates only", "$filter takes dates in quotes only", _switched(date_literal=DateLiteral.QUOTED)),
     Fault("api: bare dates only", "$filter takes dates without quotes only",
@@ -400,6 +417,7 @@ FAULTS: Final = (
     Fault("sign-in: device code blocked", "Conditional Access refuses a renewal (AADSTS530036)",
           _renewal_refused("device_code_blocked")),
     Fault("sign-in: public clients off", "the app allows no public client", _renewal_refused("public_client_off")),
+    Fault("sign-in: dripping", "the sign-in service's answer comes one byte at a time", _sign_in_drips),
     Fault("sign-in: short-lived tokens", "access tokens live for 301 s", _short_lived),
     Fault("login: slow down", "Microsoft asks to poll less often", _login(TokenFault.SLOW_DOWN)),
     Fault("login: code expired", "nobody entered the code in time", _login(TokenFault.EXPIRED)),

@@ -4,6 +4,7 @@ import html
 import json
 import time
 from email.utils import parsedate_to_datetime
+from threading import Timer
 
 import httpx
 import orjson
@@ -290,3 +291,24 @@ def test_a_dns_fault_of_a_name_holds_below_it_and_nowhere_else() -> None:
     assert faults.dns_fault("otherfirma.com.tr") is faults.dns_fault("com.tr") is None
     faults.dns = DnsFault.REFUSED
     assert faults.dns_fault("otherfirma.com.tr") is DnsFault.REFUSED
+
+
+@pytest.mark.parametrize("switch", ["drip_bytes_per_second", "drip_sign_in_bytes_per_second"])
+def test_a_body_drips_at_its_rate_on_its_own_service(api: Api, switch: str) -> None:
+    setattr(api.sim.faults, switch, 500.0)
+    sign_in = f"/{api.sim.tenant_id}/v2.0/.well-known/openid-configuration"
+    dripping, other = (PATH, sign_in) if switch == "drip_bytes_per_second" else (sign_in, PATH)
+    started = time.monotonic()
+    size = len(api.get(dripping, top="1").content)
+    assert time.monotonic() - started >= size / 500
+    started = time.monotonic()
+    assert api.get(other, top="1").status_code == 200
+    assert time.monotonic() - started < size / 500
+
+
+def test_headers_drip_without_an_end_until_it_is_switched_off(api: Api) -> None:
+    api.sim.faults.drip_headers_per_second = 50.0
+    Timer(0.5, api.sim.faults.clear).start()
+    with pytest.raises(httpx.RemoteProtocolError):
+        api.get(top="1")
+    assert api.get(top="1").status_code == 200
