@@ -196,6 +196,14 @@ class WindowGrid:
         )
 
 
+def counts_until(until: datetime, now: datetime, longest: timedelta) -> bool:
+    """Say whether something that ends at `until` still holds at `now`, when it never lasts longer than `longest`.
+
+    What ends further ahead than that was written by a clock that was wrong, and is void. All times are UTC.
+    """
+    return timedelta(0) < until - now <= longest
+
+
 def merge(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the union of half-open intervals of ticks, as disjoint intervals in ascending order."""
     merged: list[tuple[int, int]] = []

@@ -27,8 +27,7 @@ def end_dead_runs(instance: dg.DagsterInstance, db: Warehouse, clock: Callable[[
     if not runs:
         return []
     lease.watch(db, _runs_with_a_slot(instance) & runs.keys(), clock)
-    with db.read() as connection:
-        dead = lease.dead(connection, sorted(runs), clock)
+    dead = lease.dead(db, sorted(runs), clock)
     for run_id in dead:
         instance.report_run_failed(runs[run_id], MESSAGE)
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
