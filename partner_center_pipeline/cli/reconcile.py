@@ -5,20 +5,22 @@ from uuid import uuid4
 import click
 
 from partner_center_pipeline.cli.base import console, emit, enter_home, report_errors, stop
+from partner_center_pipeline.cli.one_fetch import wait_for_turn, wait_option
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
 
 
 @click.command()
+@wait_option
 @json_option("Print the outcome as JSON.")
 @report_errors
-def reconcile(as_json: bool) -> None:
+def reconcile(wait: float | None, as_json: bool) -> None:
     """Compare every referral of Partner Center with the warehouse, and load what is missing.
 
     Compares id and content of all that the done windows answer for. What is missing is loaded under the window that
     should have brought it; `partner-center sync`, or the sensor, then makes leads of it. Exit code 1 when a window had
-    missed something although it had closed as complete: that is never right. In the Dagster UI the job
-    partner_center_reconcile does this every week.
+    missed something although it had closed as complete: that is never right; exit code 3 when another run fetches. In
+    the Dagster UI the job partner_center_reconcile does this every week.
     """
     enter_home()
     import dagster as dg
@@ -32,11 +34,13 @@ def reconcile(as_json: bool) -> None:
 
     settings = gate()
     with open_warehouse(settings) as warehouse:
+        run_id = f"partner-center reconcile {uuid4()}"
+        with dg.DagsterInstance.get() as instance:
+            wait_for_turn(instance, warehouse, run_id, wait, with_slot=False)
         with warehouse.read() as connection:
             expected = reconciling.expected(connection)
         try:
             with progress_bar("comparing", expected) as report:
-                run_id = f"partner-center reconcile {uuid4()}"
                 done = compare(warehouse, PartnerCenterResource(), settings, run_id, report)
         finally:
             with dg.DagsterInstance.get() as instance, warehouse.read() as connection:

@@ -65,7 +65,6 @@ class DeriveConfig(dg.Config):
 
 @contextmanager
 def downstream_step(
-    context: dg.AssetExecutionContext,
     warehouse: Warehouse,
     asset: Asset,
     windows: Sequence[SyncWindow],

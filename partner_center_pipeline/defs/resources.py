@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Self
+from typing import Any
 
 import dagster as dg
 
@@ -38,7 +38,7 @@ class WarehouseResource(dg.ConfigurableResource[Warehouse]):
     """
 
     @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Any]:
         """Send the run's heartbeats; a schedule or a sensor has no run, and sends none."""
         if context.run is None or context.instance is None:
             yield self

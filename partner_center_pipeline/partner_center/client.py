@@ -86,7 +86,7 @@ class ReferralsClient:
     succeeds at once is still made.
     `capability` is what this API was found to accept before. Where it is None, too old, or refused by now, the first
     query with dates finds it out, and `capability` then holds what is to be stored. `seconds_waited` is the sum of the
-    pauses between tries so far.
+    pauses between tries so far. `server_ticks` and `skew_seconds` are those of the last page, None before it.
     """
 
     def __init__(
@@ -105,6 +105,8 @@ class ReferralsClient:
         self.token = token
         self.clock: Clock = clock or SystemClock()
         self.seconds_waited = 0.0
+        self.server_ticks: int | None = None
+        self.skew_seconds: float | None = None
         self._http = http
         self._base_url = base_url.rstrip("/")
         self._deadline = self.clock.monotonic() + deadline_seconds
@@ -225,12 +227,14 @@ class ReferralsClient:
         server_time = http_date(response.headers.get("date"))
         if server_time is None:
             raise _refusal(response, ApiProblem("", "the answer has no Date header, so the server's time is unknown"))
+        self.server_ticks = ticks_of(server_time)
+        self.skew_seconds = _skew_seconds(server_time, self.clock.utc())
         count = body.get("@odata.count")
         return Page(
             items=items,
             next_link=link or None,
-            server_ticks=ticks_of(server_time),
-            skew_seconds=_skew_seconds(server_time, self.clock.utc()),
+            server_ticks=self.server_ticks,
+            skew_seconds=self.skew_seconds,
             request_id=response.headers.get("request-id"),
             count=count if isinstance(count, int) else None,
         )

@@ -120,7 +120,8 @@ def locked_by_another_process(file: Path, seconds: float) -> Iterator[None]:
     """Let a process of its own hold SQLite's write lock for so long, beginning now."""
     code = (
         "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
-        "c.execute('BEGIN IMMEDIATE'); print('locked', flush=True); time.sleep(float(sys.argv[2])); c.execute('ROLLBACK')"
+        "c.execute('BEGIN IMMEDIATE'); print('locked', flush=True);"
+        "time.sleep(float(sys.argv[2])); c.execute('ROLLBACK')"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(file), str(seconds)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
