@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from partner_center_pipeline.cli.base import notes
-from partner_center_pipeline.cli.one_fetch import wait_for_turn
+from partner_center_pipeline.cli.one_fetch import dagster_instance, wait_for_turn
 from partner_center_pipeline.cli.progress import Report, progress_bar
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger, pending
@@ -50,22 +51,21 @@ def run_chain(
     which records that in the ledger; then KeyboardInterrupt is raised here. While another run fetches, this waits or
     raises AnotherRunFetches, as `wait` says (see `one_fetch.wait_for_turn`).
     """
-    import dagster as dg
-
     from partner_center_pipeline.definitions import defs
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     job = defs().resolve_job_def("partner_center_sync")
     total = sum(_step_count(grid, *interval) for interval in intervals)
     with ExitStack() as stack:
-        instance = stack.enter_context(dg.DagsterInstance.get())
+        instance = stack.enter_context(dagster_instance())
         run_ids = [str(uuid4()) for _ in intervals]
         if intervals:  # before the progress bar: a terminal shows one of both
             wait_for_turn(instance, warehouse, run_ids[0], wait, with_slot=True)
         report = stack.enter_context(progress_bar("starting", total))
         done = 0
         for (start, end), run_id in zip(intervals, run_ids, strict=True):
-            wait_for_turn(instance, warehouse, run_id, wait, with_slot=True)
+            show = partial(report, done)
+            wait_for_turn(instance, warehouse, run_id, wait, with_slot=True, show=show)
             with _reporting_progress(report, done, instance, warehouse, start, end):
                 failure = _run(job, instance, grid, start, end, _config(force), run_id=run_id)
             if failure is not None:

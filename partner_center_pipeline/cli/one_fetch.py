@@ -5,14 +5,17 @@ Ctrl-C.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from filelock import FileLock
 
 from partner_center_pipeline.cli.base import notes
+from partner_center_pipeline.settings import home
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import lease
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -54,6 +57,19 @@ def wait_option(command: F) -> F:
     )(command)
 
 
+@contextmanager
+def dagster_instance() -> Iterator["dg.DagsterInstance"]:
+    """Open Dagster's instance. Two processes that make its SQLite files at the same moment fail, so they take turns."""
+    import dagster as dg
+
+    lock = home() / ".hunter/dagster.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with ExitStack() as stack:
+        with FileLock(lock):
+            instance = stack.enter_context(dg.DagsterInstance.get())
+        yield instance
+
+
 @dataclass(frozen=True, slots=True)
 class _Fetching:
     """A run that fetches, or is about to: since when, and an instant that moves on while it lives (UTC)."""
@@ -64,18 +80,27 @@ class _Fetching:
 
 
 def wait_for_turn(
-    instance: "dg.DagsterInstance", warehouse: Warehouse, run_id: str, wait: float | None, *, with_slot: bool
+    instance: "dg.DagsterInstance",
+    warehouse: Warehouse,
+    run_id: str,
+    wait: float | None,
+    *,
+    with_slot: bool,
+    show: Callable[[str], None] | None = None,
 ) -> None:
     """Return when no other run fetches. `with_slot`: the slot of Dagster's pool then belongs to the run `run_id`.
 
     Says at once who fetches. With `wait`, waits for so many seconds at most. Without, it ends as soon as that run has
-    given a sign of life; a run that gives none is waited for until it is ended as dead, about a minute. Raises
-    AnotherRunFetches.
+    given a sign of life; a run that gives none is waited for until it is ended as dead, about a minute. `show` shows a
+    line of progress; without it there is a line of its own. Raises AnotherRunFetches.
     """
     other = _take_turn(instance, warehouse, run_id, with_slot)
     if other is None:
         return
     notes.print(f"{_described(other)}; one run fetches at a time. Ctrl-C ends the wait.", markup=False)
+    if show is not None:
+        _wait(instance, warehouse, run_id, wait, with_slot, other, show)
+        return
     with notes.status("waiting") as status:
         _wait(instance, warehouse, run_id, wait, with_slot, other, status.update)
 

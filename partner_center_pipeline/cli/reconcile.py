@@ -5,7 +5,7 @@ from uuid import uuid4
 import click
 
 from partner_center_pipeline.cli.base import console, emit, enter_home, report_errors, stop
-from partner_center_pipeline.cli.one_fetch import wait_for_turn, wait_option
+from partner_center_pipeline.cli.one_fetch import dagster_instance, wait_for_turn, wait_option
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
 
@@ -35,7 +35,7 @@ def reconcile(wait: float | None, as_json: bool) -> None:
     settings = gate()
     with open_warehouse(settings) as warehouse:
         run_id = f"partner-center reconcile {uuid4()}"
-        with dg.DagsterInstance.get() as instance:
+        with dagster_instance() as instance:
             wait_for_turn(instance, warehouse, run_id, wait, with_slot=False)
         with warehouse.read() as connection:
             expected = reconciling.expected(connection)

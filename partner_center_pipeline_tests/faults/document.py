@@ -31,6 +31,7 @@ _DIFFERS: Final = (
     (r"\d{4}-\d\d-\d\d \d\d:\d\d", "<time>"),
     (r"Tried \d+ times, waited \d+ s", "Tried <n> times, waited <n> s"),
     (r"after \d+ tries", "after <n> tries"),
+    (r"clock is \d+ s", "clock is <n> s"),
     (r"(Read|Connect|Write)(Error|Timeout)|RemoteProtocolError", "<error>"),
     (r"(localhost|127\.0\.0\.1):\d{4,5}", r"\1:<port>"),
 )
