@@ -208,9 +208,13 @@ class Repeated:
 def beat(warehouse: Warehouse, run_id: str, clock: Callable[[], datetime]) -> None:
     """Write one heartbeat of a run, and forget those of runs that ended long ago."""
     with warehouse.write() as connection:
-        now = _now(connection, clock)
-        upsert(connection, run_heartbeats, [{"run_id": run_id, "seen_at": now}])
-        connection.execute(delete(run_heartbeats).where(run_heartbeats.c.seen_at < now - _HEARTBEATS_KEPT))
+        _beat(connection, run_id, clock)
+
+
+def _beat(connection: Connection, run_id: str, clock: Callable[[], datetime]) -> None:
+    now = _now(connection, clock)
+    upsert(connection, run_heartbeats, [{"run_id": run_id, "seen_at": now}])
+    connection.execute(delete(run_heartbeats).where(run_heartbeats.c.seen_at < now - _HEARTBEATS_KEPT))
 
 
 def last_seen(connection: Connection, run_id: str) -> datetime | None:
