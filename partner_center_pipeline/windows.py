@@ -7,7 +7,7 @@ fraction digits (partner_center_api.md, section 3.2), which a tick holds exactly
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -23,6 +23,9 @@ KEY_FORMAT: Final = "%Y-%m-%d-%H:%M"
 
 ALLOWED_INTERVALS: Final = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
 """Widths of a window in seconds: whole minutes that divide an hour, because a cron has no finer grain."""
+
+CLOCKS_AGREE_SECONDS: Final = 30.0
+"""Seconds by which two clocks may differ without a word: less than any window is wide."""
 
 WINDOWS_WARNING: Final = 80_000
 """Dagster advises at most 100,000 partitions per asset; the pipeline warns before that."""
@@ -218,6 +221,38 @@ class WindowGrid:
         )
 
 
+def counts_until(until: datetime, now: datetime, longest: timedelta) -> bool:
+    """Say whether something that ends at `until` still holds at `now`, when it never lasts longer than `longest`.
+
+    What ends further ahead than that was written by a clock that was wrong, and is void. All times are UTC.
+    """
+    return timedelta(0) < until - now <= longest
+
+
+def over_by(windows: Sequence[SyncWindow], server_ticks: int, lag: int) -> int:
+    """Return how many of these windows, in ascending order, ended at least `lag` seconds ago by the server's clock."""
+    return sum(window.end + lag * TICKS_PER_SECOND <= server_ticks for window in windows)
+
+
+def held_back(now: datetime, skew: float | None) -> datetime:
+    """Return the time up to which windows are asked for: `now`, or the server's time when its clock is behind.
+
+    `skew` is the server's clock minus this machine's in seconds, None while it is not known. The server refuses a
+    window that is not over by its own clock.
+    """
+    return now + timedelta(seconds=min(skew or 0.0, 0.0))
+
+
+def clocks_differ(skew: float | None) -> str:
+    """Return a sentence for a person about clocks that differ (`skew` as in `held_back`); empty when they agree."""
+    if skew is None or abs(skew) < CLOCKS_AGREE_SECONDS:
+        return ""
+    return (
+        f"This machine's clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} Partner Center's. Partner "
+        "Center's is trusted, so nothing is lost, but windows wait; set this machine's clock."
+    )
+
+
 def merge(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the union of half-open intervals of ticks, as disjoint intervals in ascending order."""
     merged: list[tuple[int, int]] = []
@@ -227,6 +262,11 @@ def merge(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         elif start < end:
             merged.append((start, end))
     return merged
+
+
+def until_end(intervals: Iterable[tuple[int, int]], end: int) -> list[tuple[int, int]]:
+    """Return what of these intervals of ticks lies before `end`."""
+    return [(low, min(high, end)) for low, high in intervals if low < end]
 
 
 def uncovered(start: int, end: int, covered: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -16,12 +16,17 @@ from partner_center_pipeline.windows import (
     SyncWindow,
     WindowGrid,
     catch_up,
+    clocks_differ,
+    counts_until,
     datetime_of,
+    held_back,
     merge,
+    over_by,
     parse_ticks,
     render_ticks,
     ticks_of,
     uncovered,
+    until_end,
     widened_overlap,
 )
 
@@ -316,3 +321,29 @@ class TestOverlap:
     @given(st.integers(0, 86_400), st.floats(0, 200_000), st.floats(0, 200_000))
     def test_a_later_version_never_makes_it_narrower(self, configured: int, one: float, other: float) -> None:
         assert widened_overlap(configured, min(one, other)) <= widened_overlap(configured, max(one, other))
+
+
+class TestClocks:
+    @given(st.integers(0, 12), st.integers(-5, 5), lags)
+    def test_a_window_is_over_from_its_end_plus_the_lag_on(self, done: int, seconds: int, lag: int) -> None:
+        grid = WindowGrid.of(START, 600, lag)
+        windows = list(grid.between(grid.first or 0, (grid.first or 0) + 10 * grid.width))
+        server = (grid.first or 0) + done * grid.width + (lag + seconds) * TICKS_PER_SECOND
+        assert over_by(windows, server, lag) == min(max(done - (seconds < 0), 0), 10)
+
+    def test_windows_are_held_back_only_while_the_servers_clock_is_behind(self) -> None:
+        assert held_back(START, -300.0) == START - timedelta(seconds=300)
+        assert held_back(START, 300.0) == held_back(START, None) == START
+
+    @pytest.mark.parametrize(("skew", "word"), [(-300.0, "300 s ahead of"), (300.0, "300 s behind")])
+    def test_clocks_that_differ_are_told_with_the_direction(self, skew: float, word: str) -> None:
+        assert f"This machine's clock is {word} Partner Center's." in clocks_differ(skew)
+        assert clocks_differ(skew / 11) == clocks_differ(None) == ""
+
+    def test_what_ends_later_than_it_can_last_is_void(self) -> None:
+        minute = timedelta(minutes=1)
+        ends = [timedelta(0), timedelta(seconds=1), minute, minute + timedelta(microseconds=1)]
+        assert [counts_until(START + end, START, minute) for end in ends] == [False, True, True, False]
+
+    def test_intervals_are_cut_at_an_end(self) -> None:
+        assert until_end([(0, 10), (10, 20), (30, 40)], 15) == [(0, 10), (10, 15)]

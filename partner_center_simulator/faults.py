@@ -189,6 +189,12 @@ class Faults:
     """Whoever signs in from now on is another user of the tenant."""
     slow_seconds: float = 0.0
     """Seconds that every referral request waits before it is answered."""
+    drip_bytes_per_second: float = 0.0
+    """The body of every referral answer comes one byte at a time, so many a second. 0 is off."""
+    drip_headers_per_second: float = 0.0
+    """Every referral answer begins with headers that come one byte at a time, so many a second, and do not end."""
+    drip_sign_in_bytes_per_second: float = 0.0
+    """The body of every answer of the sign-in service comes one byte at a time, so many a second."""
     next_link_plain: bool = False
     """@odata.nextLink is https with /engagements, like the request, not the documented http form without it."""
     next_link_https: bool = False

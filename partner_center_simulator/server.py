@@ -3,6 +3,7 @@
 Not here: what the services answer (`entra`, `referrals`, `control`, `dns`).
 """
 
+import asyncio
 import socket
 import struct
 import tempfile
@@ -30,6 +31,7 @@ from partner_center_simulator.dns import DnsServer
 from partner_center_simulator.entra import AUDIENCE, USER, Entra
 from partner_center_simulator.faults import DateHeader, Faults
 from partner_center_simulator.mail_setups import WorldZone
+from partner_center_simulator.paging import PATH
 from partner_center_simulator.payloads import Payload
 from partner_center_simulator.referrals import ReferralsApi
 from partner_center_simulator.world import World
@@ -79,7 +81,8 @@ class Simulator:
         routes = [*control.routes(), *self.api.routes(), *self.entra.routes()]
         app = Starlette(routes=routes)
         app.router.redirect_slashes = False  # some addresses of the API end in slashes
-        self.asgi_app: ASGIApp = _DateMiddleware(app, self.clock, self.faults)
+        dripping = _DripMiddleware(app, self.faults, self._connections)
+        self.asgi_app: ASGIApp = _DateMiddleware(dripping, self.clock, self.faults)
         """The HTTPS application without a socket, for httpx.ASGITransport."""
         self._directory = directory
         self._port = https_port
@@ -256,6 +259,49 @@ class _DateMiddleware:
             case DateHeader.RIGHT:
                 moment = self._clock.now() + timedelta(seconds=self._faults.date_skew_seconds)
                 return format_datetime(moment.replace(microsecond=0), usegmt=True)
+
+
+class _DripMiddleware:
+    """Sends answers one byte at a time, or answers with headers that do not end (see `Faults`)."""
+
+    def __init__(self, app: ASGIApp, faults: Faults, connections: dict[tuple[str, int], Any]) -> None:
+        self._app = app
+        self._faults = faults
+        self._connections = connections
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(PATH) and self._faults.drip_headers_per_second:
+            await self._drip_headers(scope)
+            return
+
+        async def send_dripping(message: Message) -> None:
+            body = message.get("body", b"")
+            while body and (rate := self._rate(scope["path"])) and self._transport(scope) is not None:
+                await send({"type": "http.response.body", "body": body[:1], "more_body": True})
+                body = body[1:]
+                await asyncio.sleep(1 / rate)
+            await send({**message, "body": body} if message["type"] == "http.response.body" else message)
+
+        await self._app(scope, receive, send_dripping)
+
+    def _rate(self, path: str) -> float:
+        if path.startswith("/_sim"):
+            return 0.0
+        of_api = path.startswith(PATH)
+        return self._faults.drip_bytes_per_second if of_api else self._faults.drip_sign_in_bytes_per_second
+
+    def _transport(self, scope: Scope) -> Any:
+        return self._connections.get(tuple(scope["client"] or ()))
+
+    async def _drip_headers(self, scope: Scope) -> None:
+        transport = self._transport(scope)
+        if transport is None:
+            raise SimulatorError("headers drip on a real connection only, and this request came without one")
+        transport.write(b"HTTP/1.1 200 OK\r\nX-Endless: ")
+        while (rate := self._faults.drip_headers_per_second) and not transport.is_closing():
+            transport.write(b"x")
+            await asyncio.sleep(1 / rate)
+        transport.abort()
 
 
 def _protocol_class(connections: dict[tuple[str, int], Any]) -> type[H11Protocol]:

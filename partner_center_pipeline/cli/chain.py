@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from partner_center_pipeline.cli.base import notes
+from partner_center_pipeline.cli.one_fetch import dagster_instance, wait_for_turn
 from partner_center_pipeline.cli.progress import Report, progress_bar
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger, pending
@@ -34,26 +37,37 @@ class ChainFailure:
 
 
 def run_chain(
-    warehouse: Warehouse, grid: WindowGrid, intervals: Sequence[tuple[int, int]], *, force: bool = False
+    warehouse: Warehouse,
+    grid: WindowGrid,
+    intervals: Sequence[tuple[int, int]],
+    *,
+    force: bool = False,
+    wait: float | None = None,
 ) -> ChainFailure | None:
     """Materialize all five assets for `intervals` of windows (ticks, each at most a day), one run each, in order.
 
     Then derive what is pending in windows that are done. `force` derives the rows of the windows again, changed or not.
     Returns the first failure, after which no run is started, or None. Call `enter_home` before. Ctrl-C ends the run,
-    which records that in the ledger; then KeyboardInterrupt is raised here.
+    which records that in the ledger; then KeyboardInterrupt is raised here. While another run fetches, this waits or
+    raises AnotherRunFetches, as `wait` says (see `one_fetch.wait_for_turn`).
     """
-    import dagster as dg
-
     from partner_center_pipeline.definitions import defs
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     job = defs().resolve_job_def("partner_center_sync")
     total = sum(_step_count(grid, *interval) for interval in intervals)
-    with dg.DagsterInstance.get() as instance, progress_bar("starting", total) as report:
+    with ExitStack() as stack:
+        instance = stack.enter_context(dagster_instance())
+        run_ids = [str(uuid4()) for _ in intervals]
+        if intervals:  # before the progress bar: a terminal shows one of both
+            wait_for_turn(instance, warehouse, run_ids[0], wait, with_slot=True)
+        report = stack.enter_context(progress_bar("starting", total))
         done = 0
-        for start, end in intervals:
+        for (start, end), run_id in zip(intervals, run_ids, strict=True):
+            show = partial(report, done)
+            wait_for_turn(instance, warehouse, run_id, wait, with_slot=True, show=show)
             with _reporting_progress(report, done, instance, warehouse, start, end):
-                failure = _run(job, instance, grid, start, end, _config(force))
+                failure = _run(job, instance, grid, start, end, _config(force), run_id=run_id)
             if failure is not None:
                 return failure
             done += _step_count(grid, start, end)
@@ -136,6 +150,7 @@ def _run(
         ASSET_PARTITION_RANGE_START_TAG,
         DagsterExecutionInterruptedError,
     )
+    from partner_center_pipeline.defs.run_heartbeat import end_finishing
 
     first, last = grid.window(start).key, grid.window(end - grid.width).key
     partitions: dict[str, Any] = (
@@ -143,9 +158,12 @@ def _run(
         if first == last
         else {"tags": {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}}
     )
-    result = job.execute_in_process(
-        instance=instance, raise_on_error=False, run_config=config, **partitions, **selected
-    )
+    try:
+        result = job.execute_in_process(
+            instance=instance, raise_on_error=False, run_config=config, **partitions, **selected
+        )
+    finally:
+        end_finishing()
     if result.success:
         return None
     for event in result.get_step_failure_events():

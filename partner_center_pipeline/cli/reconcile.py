@@ -6,6 +6,7 @@ from uuid import uuid4
 import click
 
 from partner_center_pipeline.cli.base import console, emit, enter_home, notes, report_errors, stop
+from partner_center_pipeline.cli.one_fetch import dagster_instance, wait_for_turn, wait_option
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
 
@@ -13,9 +14,10 @@ from partner_center_pipeline.cli.progress import progress_bar
 @click.command()
 @click.option("--recent", is_flag=True, help="Compare only the last 24 hours, by the windows' own way of reading.")
 @click.option("--accept-vanished", is_flag=True, help="Mark what Partner Center shows no more, however many it is.")
+@wait_option
 @json_option("Print the outcome as JSON.")
 @report_errors
-def reconcile(recent: bool, accept_vanished: bool, as_json: bool) -> None:
+def reconcile(recent: bool, accept_vanished: bool, wait: float | None, as_json: bool) -> None:
     """Compare every referral of Partner Center with the warehouse, both ways, and load what is missing.
 
     Reads the whole list by another way than the windows do, and compares id and content. What is missing is loaded
@@ -23,9 +25,9 @@ def reconcile(recent: bool, accept_vanished: bool, as_json: bool) -> None:
     that Partner Center shows no more are marked and leave the sales list until it shows them again.
 
     Exit code 1 when a window had missed something although it had closed as complete, which is never right, and when
-    too many leads are shown no more: then none is marked, because the account may have lost its role. In the Dagster UI
-    the job partner_center_reconcile does this every week, and partner_center_reconcile_recent does what --recent does
-    every day.
+    too many leads are shown no more: then none is marked, because the account may have lost its role. It is exit code 3
+    when another run fetches. In the Dagster UI the job partner_center_reconcile does this every week, and
+    partner_center_reconcile_recent does what --recent does every day.
     """
     if recent and accept_vanished:
         raise click.UsageError("--accept-vanished needs a full comparison; leave --recent out")
@@ -41,11 +43,13 @@ def reconcile(recent: bool, accept_vanished: bool, as_json: bool) -> None:
 
     settings = gate()
     with open_warehouse(settings) as warehouse:
+        run_id = f"partner-center reconcile {uuid4()}"
+        with dagster_instance() as instance:
+            wait_for_turn(instance, warehouse, run_id, wait, with_slot=False)
         with warehouse.read() as connection:
             expected = reconciling.expected(connection, recent=recent)
         try:
             with progress_bar("comparing", expected) as report:
-                run_id = f"partner-center reconcile {uuid4()}"
                 done = compare(
                     warehouse,
                     PartnerCenterResource(),

@@ -5,9 +5,18 @@ from datetime import UTC, datetime
 
 import click
 
-from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, report_errors, stop
+from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, notes, report_errors, stop
+from partner_center_pipeline.cli.one_fetch import wait_option
 from partner_center_pipeline.cli.options import json_option
-from partner_center_pipeline.windows import WindowGrid, catch_up, datetime_of, ticks_of
+from partner_center_pipeline.windows import (
+    WindowGrid,
+    catch_up,
+    clocks_differ,
+    datetime_of,
+    held_back,
+    ticks_of,
+    until_end,
+)
 
 
 class _Instant(click.ParamType[datetime]):
@@ -29,15 +38,19 @@ class _Instant(click.ParamType[datetime]):
 @click.option("--from", "since", type=_Instant(), metavar="T", help="First instant (UTC), e.g. 2026-01-31T09:00Z.")
 @click.option("--to", "until", type=_Instant(), metavar="T", help="Where to stop (UTC, exclusive).")
 @click.option("--force", is_flag=True, help="Make leads, companies and scores of these windows again, changed or not.")
+@wait_option
 @json_option("Print the outcome as JSON.")
 @report_errors
-def sync(since: datetime | None, until: datetime | None, force: bool, as_json: bool) -> None:
+def sync(since: datetime | None, until: datetime | None, force: bool, wait: float | None, as_json: bool) -> None:
     """Materialize sync windows now, through Dagster, and show the progress.
 
     Without options: every window that is due and not done, the oldest first (what the sensor would ask for). With
     --from and --to: the windows of that time, done or not; running one again changes nothing that is right. Rows that
     came into a done window later (`reconcile`, `quarantine replay`) become leads, too. Good for a first try, or for a
     cron job.
+
+    One run fetches at a time. When another one does, this says which and since when, and ends with exit code 3; with
+    --wait it waits. A run that was killed is waited for in any case, up to about a minute.
     """
     enter_home()
     ensure_sync_start()
@@ -51,10 +64,18 @@ def sync(since: datetime | None, until: datetime | None, force: bool, as_json: b
     with open_warehouse(settings) as warehouse:
         if since is None and until is None:
             with warehouse.read() as connection:
-                intervals = catch_up(grid, now, ledger.covered(connection), busy=())
+                asked_until = held_back(now, ledger.clock_skew(connection, now))
+                intervals = catch_up(grid, asked_until, ledger.covered(connection), busy=())
         else:
             intervals = _due_in(grid, now, since, until)
-        failure = run_chain(warehouse, grid, intervals, force=force)
+        failure = run_chain(warehouse, grid, intervals, force=force, wait=wait)
+        with warehouse.read() as connection:
+            skew = ledger.clock_skew(connection, now)
+        over = until_end(intervals, grid.due_end(held_back(now, skew)))
+        if failure is not None and over != intervals:  # this run found that the server's clock is behind
+            intervals, failure = over, run_chain(warehouse, grid, over, force=force, wait=wait)
+    if differ := clocks_differ(skew):
+        notes.print(f"[yellow]warning[/] {differ}")
     windows = sum((end - start) // grid.width for start, end in intervals)
     if as_json:
         emit({"windows": windows, "runs": len(intervals), "failure": failure and asdict(failure)})

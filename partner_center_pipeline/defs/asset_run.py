@@ -18,7 +18,7 @@ from partner_center_pipeline.settings import SettingsError
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
-from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, heartbeats
+from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, renewed
 from partner_center_pipeline.windows import SyncWindow, WindowGrid
 
 
@@ -65,7 +65,6 @@ class DeriveConfig(dg.Config):
 
 @contextmanager
 def downstream_step(
-    context: dg.AssetExecutionContext,
     warehouse: Warehouse,
     asset: Asset,
     windows: Sequence[SyncWindow],
@@ -84,23 +83,21 @@ def downstream_step(
             known = ledger.require(connection, windows, before)
     except ledger.WindowNotReadyError as error:
         raise permanent(str(error)) from None
-    with heartbeats(warehouse, context.run.run_id, utc_now):
-        yield Span(known[0].covers_from, known[-1].end, force)
+    yield Span(known[0].covers_from, known[-1].end, force)
     with warehouse.write() as connection:
         ledger.mark(connection, windows, asset, now)
 
 
 @contextmanager
 def fetching(db: Warehouse, run_id: str) -> Iterator[Lease]:
-    """Hold the lease of the one run that fetches from Partner Center, and send heartbeats while the block runs.
+    """Hold the lease of the one run that fetches from Partner Center, and renew it while the block runs.
 
     Waits until the lease of a killed run has ended. Raises LeaseLostError while another run is alive.
     """
     lease = Lease(db, run_id, utc_now)
-    with heartbeats(db, run_id, utc_now):
-        lease.acquire(LEASE_SECONDS + 15, time.sleep)
+    lease.acquire(LEASE_SECONDS + 15, time.sleep)
     try:
-        with heartbeats(db, run_id, utc_now, lease):
+        with renewed(lease):
             yield lease
     finally:
         with suppress(WarehouseError):  # it ends by itself

@@ -29,7 +29,15 @@ from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import breaker, ledger, pending
 from partner_center_pipeline.warehouse.database import WarehouseError
-from partner_center_pipeline.windows import WINDOWS_WARNING, SyncWindow, WindowGrid, catch_up, datetime_of, ticks_of
+from partner_center_pipeline.windows import (
+    WINDOWS_WARNING,
+    SyncWindow,
+    WindowGrid,
+    catch_up,
+    datetime_of,
+    held_back,
+    ticks_of,
+)
 
 JOB_NAME: Final = "partner_center_sync"
 MOST_REQUESTS: Final = 10
@@ -147,10 +155,11 @@ def _gaps(
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
     most = 1 if state.tripped else MOST_REQUESTS  # after a rest one run tries, not a queue of them
-    for start, end in catch_up(grid, now - LEFT_TO_THE_SCHEDULE, ledger.covered(connection), busy):
+    asked_until = held_back(now, ledger.clock_skew(connection, now)) - LEFT_TO_THE_SCHEDULE
+    for start, end in catch_up(grid, asked_until, ledger.covered(connection), busy):
         if len(requests) == most:
             break
-        again = _may_try_again(ledger.tries(connection, start, end))
+        again = _may_try_again(ledger.tries(connection, start, end, now))
         if again is not None and now < again:
             waiting.append(f"{grid.window(start).key} (again after {again:%H:%M:%S} UTC)")
         else:
@@ -177,7 +186,8 @@ def _what_is_pending(
         return None
     runs = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING), limit=10)
     failed = list(takewhile(lambda run: run.dagster_run.status is not dg.DagsterRunStatus.SUCCESS, runs))
-    again = _may_try_again(ledger.Tries(len(failed), failed[0].create_timestamp if failed else None))
+    last = next((run.create_timestamp for run in failed if run.create_timestamp <= now), None)
+    again = _may_try_again(ledger.Tries(len(failed), last))
     if again is not None and now < again:
         return None
     return [dg.RunRequest(partition_key=window.key, asset_selection=LATER_ASSETS, tags=WHAT_IS_PENDING)]

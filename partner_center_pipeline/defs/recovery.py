@@ -24,13 +24,17 @@ _UNDER_WAY: Final = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 def end_dead_runs(instance: dg.DagsterInstance, db: Warehouse, clock: Callable[[], datetime]) -> list[str]:
     """End the runs under way whose process died; return their ids. `clock` gives UTC."""
     runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY))}
-    if not runs:
+    holders = _runs_with_a_slot(instance)
+    # `partner-center sync` takes the slot before its run begins, and may be killed between the two.
+    never_begun = {run_id for run_id in holders - runs.keys() if not instance.has_run(run_id)}
+    judged = runs.keys() | never_begun
+    if not judged:
         return []
-    lease.watch(db, _runs_with_a_slot(instance) & runs.keys(), clock)
-    with db.read() as connection:
-        dead = lease.dead(connection, sorted(runs), clock)
+    lease.watch(db, holders & judged, clock)
+    dead = lease.dead(db, sorted(judged), clock)
     for run_id in dead:
-        instance.report_run_failed(runs[run_id], MESSAGE)
+        if run_id in runs:
+            instance.report_run_failed(runs[run_id], MESSAGE)
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
         with db.write() as connection:
             ledger.fail(connection, run_id, clock(), MESSAGE)
@@ -40,8 +44,7 @@ def end_dead_runs(instance: dg.DagsterInstance, db: Warehouse, clock: Callable[[
 def _runs_with_a_slot(instance: dg.DagsterInstance) -> set[str]:
     """Return the runs that have a slot of a pool.
 
-    Each sends its first heartbeat at once; one that was killed before that would hold the slot for ever. A run that
-    waits for a slot sends no heartbeat and is alive.
+    Each sends its first heartbeat at once; one that was killed before that would hold the slot for ever.
     """
     pools = instance.event_log_storage.get_concurrency_infos([POOL, DNS_POOL]).values()
     return {step.run_id for pool in pools for step in pool.pending_steps if step.assigned_timestamp is not None}

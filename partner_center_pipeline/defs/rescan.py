@@ -22,7 +22,6 @@ from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import pending, signals
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.lease import heartbeats
 
 
 @dataclass(slots=True)
@@ -89,7 +88,7 @@ def _due(db: Warehouse, now: datetime) -> Iterator[list[str]]:
 def _ask_dns_again(context: dg.OpExecutionContext, warehouse: WarehouseResource, mail: MailResource) -> None:
     with as_dagster_failure(), warehouse.open() as db:
         settings = Settings.load()
-        with mail.open(settings) as scan, heartbeats(db, context.run.run_id, utc_now):
+        with mail.open(settings) as scan:
             done = rescan_due(db, scan, settings, utc_now())
     context.add_output_metadata({**done.shown(), "changes_by_cause": counts_table("cause", done.causes)})
 

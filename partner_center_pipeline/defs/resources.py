@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
+from partner_center_pipeline.defs.run_heartbeat import run_heartbeat
 from partner_center_pipeline.mail import MailSignals, TenantDiscovery, scan, with_tenant
 from partner_center_pipeline.mail.tenant import is_due
 from partner_center_pipeline.partner_center import (
@@ -37,7 +39,19 @@ GridParam = dg.ResourceParam[WindowGrid]
 
 
 class WarehouseResource(dg.ConfigurableResource[Warehouse]):
-    """The warehouse that HUNTER_DATABASE_URL names."""
+    """The warehouse that HUNTER_DATABASE_URL names.
+
+    Dagster sets resources up once for all steps that a process runs, so a run's heartbeat begins here.
+    """
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Any]:
+        """Send the run's heartbeats; a schedule or a sensor has no run, and sends none."""
+        if context.run is None or context.instance is None:
+            yield self
+            return
+        with run_heartbeat(context.run.run_id, context.instance, utc_now):
+            yield self
 
     @contextmanager
     def open(self) -> Iterator[Warehouse]:

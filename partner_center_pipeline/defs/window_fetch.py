@@ -23,7 +23,7 @@ from partner_center_pipeline.warehouse import breaker, demo
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
-from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow
+from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, clocks_differ, over_by
 
 RANGE_DEADLINE: Final = 3 * 3600.0
 """Seconds that the genesis window or a range may take. It commits page by page; the next run continues there."""
@@ -47,6 +47,7 @@ def fetch_windows(
     """Fetch contiguous windows of one width, in ascending order, and close those that are proven complete.
 
     `clock` gives UTC. With a `lease`, each transaction confirms it. Returns the finished attempt with its figures.
+    When only some of the windows are over by the server's clock, those are fetched and closed, then TooEarly is raised.
     Raises PartnerCenterError, SettingsError and WarehouseError, after the attempts at the windows that are not closed
     were recorded as failed or incomplete. An error of Partner Center counts for the breaker, but not TooEarly.
     """
@@ -58,12 +59,41 @@ def fetch_windows(
         with connect(_deadline(ingest, settings.grid.interval)) as client:
             if state.tripped:
                 client.get_page(PageQuery(1))
-            for page in _pages(client, settings, ingest):
-                ingest.write(page)
+            early = _fetch_what_is_over(client, settings, ingest)
     if state.failures:
         with db.write() as connection:
             breaker.close(connection)
+    if early is not None:
+        raise early
     return ingest
+
+
+def _fetch_what_is_over(client: ReferralsClient, settings: Settings, ingest: WindowIngest) -> TooEarly | None:
+    """Fetch the windows that are over by the server's clock, and close them.
+
+    Returns the error for the others, whose attempts are failed, None when there is none. Raises it when no window is
+    over.
+    """
+    asked = len(ingest.windows)
+    try:
+        _fetch(client, settings, ingest)
+    except TooEarly as error:
+        over = 0 if client.server_ticks is None else over_by(ingest.windows, client.server_ticks, settings.grid.lag)
+        said = f"{error} {clocks_differ(client.skew_seconds)}".rstrip()
+        if not 0 < over < asked or any(figures.pages for figures in ingest.figures.values()):
+            ingest.fail(said, incomplete=False, clock_skew=client.skew_seconds)
+            raise TooEarly(said) from error
+        first = ingest.windows[over].key
+        ingest.leave_out_after(over, said, client.skew_seconds)
+    else:
+        return None
+    _fetch(client, settings, ingest)
+    return TooEarly(f"{over} of {asked} windows are fetched; those from {first} on are not over. {said}")
+
+
+def _fetch(client: ReferralsClient, settings: Settings, ingest: WindowIngest) -> None:
+    for page in _pages(client, settings, ingest):
+        ingest.write(page)
 
 
 def _pages(client: ReferralsClient, settings: Settings, ingest: WindowIngest) -> Iterator[ScanPage]:

@@ -25,7 +25,12 @@ from partner_center_pipeline.partner_center.errors import (
     SignInRequired,
     Unreachable,
 )
-from partner_center_pipeline.partner_center.http import raise_for_transient_status, send_mapping_errors
+from partner_center_pipeline.partner_center.http import (
+    AT_ONCE_SECONDS,
+    answered_within,
+    raise_for_transient_status,
+    send_mapping_errors,
+)
 from partner_center_pipeline.partner_center.odata import (
     REFERRALS_PATH,
     ApiProblem,
@@ -79,10 +84,12 @@ class ReferralsClient:
     """The Referrals API at `base_url` (`https://host[:port]`).
 
     `token` is where access tokens come from. `page_size` is the number of rows that a scan asks for per page. After
-    `deadline_seconds` from now, the client begins no pause and no retry; a call that succeeds at once is still made.
+    `deadline_seconds` from now, the client begins no pause and no retry, and waits no longer for an answer; a call that
+    succeeds at once is still made.
     `capability` is what this API was found to accept before. Where it is None, too old, or refused by now, the first
     query with dates finds it out, and `capability` then holds what is to be stored. `seconds_waited` is the sum of the
-    pauses between tries so far. `answered` is called once, before the first good answer is returned.
+    pauses between tries so far. `server_ticks` and `skew_seconds` are those of the last page, None before it.
+    `answered` is called once, before the first good answer is returned.
     """
 
     def __init__(
@@ -102,6 +109,8 @@ class ReferralsClient:
         self.token = token
         self.clock: Clock = clock or SystemClock()
         self.seconds_waited = 0.0
+        self.server_ticks: int | None = None
+        self.skew_seconds: float | None = None
         self._http = http
         self._answered = answered
         self._base_url = base_url.rstrip("/")
@@ -196,7 +205,8 @@ class ReferralsClient:
         """Get an answer and `read` it; retry transient errors until the deadline."""
 
         def get_once() -> _Read:
-            response = self._send_renewing_token(url)
+            with answered_within(max(self._deadline - self.clock.monotonic(), AT_ONCE_SECONDS)):
+                response = self._send_renewing_token(url)
             body = _decode_body(response)
             if response.status_code != 200:
                 raise _error_of(response, body)
@@ -250,12 +260,14 @@ class ReferralsClient:
         server_time = http_date(response.headers.get("date"))
         if server_time is None:
             raise _refusal(response, ApiProblem("", "the answer has no Date header, so the server's time is unknown"))
+        self.server_ticks = ticks_of(server_time)
+        self.skew_seconds = _skew_seconds(server_time, self.clock.utc())
         count = body.get("@odata.count")
         return Page(
             items=items,
             next_link=link or None,
-            server_ticks=ticks_of(server_time),
-            skew_seconds=_skew_seconds(server_time, self.clock.utc()),
+            server_ticks=self.server_ticks,
+            skew_seconds=self.skew_seconds,
             request_id=response.headers.get("request-id"),
             count=count if isinstance(count, int) else None,
         )

@@ -1,10 +1,18 @@
 """The one HTTP client of a process: TLS context, timeouts, limits, and the adapter through which MSAL sends.
 
+httpx limits the time of each read only, so an answer of one byte a second would never end. Here the whole answer has a
+limit, from the connection to the last byte of the body, and so has its size.
+
 Not here: what is asked (`client`, `sign_in`).
 """
 
 import json
 import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -20,13 +28,125 @@ USER_AGENT: Final = f"partner-center-pipeline/{version('partner-center-pipeline'
 TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 """Seconds. A server may need a while for a page of 1,000 referrals, but not for a connection."""
 
+ANSWER_SECONDS: Final = 120.0
+"""Seconds that one answer may take, from the connection to the last byte, however steadily it comes."""
+
+AT_ONCE_SECONDS: Final = 5.0
+"""Seconds that an answer may take which is asked for after a run's deadline: a call that succeeds at once is made."""
+
+LARGEST_ANSWER: Final = 64 << 20
+"""Bytes of an answer, unpacked; a page of 1,000 referrals has about 1.5 MB."""
+
 MAX_SIGN_IN_WAIT: Final = 60.0
 """Seconds that one sign-in request may wait between tries, all pauses together."""
 
 _LIMITS: Final = httpx.Limits(max_connections=8, max_keepalive_connections=4)
 _THROTTLED: Final = (429, 509)
 _PERMANENT: Final = (501, 505, 507)
+_OF_TRANSFER: Final = ("content-encoding", "transfer-encoding", "content-length")
+"""Headers about the body as it was sent, not as it is unpacked."""
 _LOOPBACK: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+
+
+class AnswerTooSlow(httpx.RequestError):
+    """The answer was not whole in time. `seconds`: how long it had."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the answer was not whole after {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class AnswerTooLarge(httpx.RequestError):
+    """The answer has more than LARGEST_ANSWER bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """How long the present thread may take over answers: from `begun` to `ends` (seconds of `time.monotonic()`)."""
+
+    begun: float
+    ends: float
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.ends
+
+
+_limit: Final[ContextVar[_Limit | None]] = ContextVar("limit of the present answer", default=None)
+
+
+@contextmanager
+def answered_within(seconds: float) -> Iterator[_Limit]:
+    """Let no answer that is asked for in the block take longer than `seconds` from now, nor than a block around allows.
+
+    The limit counts for the thread of the block, which also reads the answers.
+    """
+    now, outer = time.monotonic(), _limit.get()
+    limit = _Limit(now, now + seconds)
+    if outer is not None and outer.ends < limit.ends:
+        limit = outer
+    token = _limit.set(limit)
+    try:
+        yield limit
+    finally:
+        _limit.reset(token)
+
+
+class _TimedSocket(ssl.SSLSocket):
+    """A TLS socket on which no read and no write goes on after the limit of the present answer.
+
+    httpcore sets a timeout before each read, and each byte that comes starts it anew. A TLS connection inside that to
+    an https:// proxy is made without this class, so an answer through such a proxy has the timeouts of `TIMEOUT` only.
+    """
+
+    def recv(self, *arguments: Any, **options: Any) -> bytes:
+        self._shorten_timeout()
+        return super().recv(*arguments, **options)
+
+    def send(self, *arguments: Any, **options: Any) -> int:
+        self._shorten_timeout()
+        return super().send(*arguments, **options)
+
+    def _shorten_timeout(self) -> None:
+        limit = _limit.get()
+        if limit is None:
+            return
+        left = limit.ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        timeout = self.gettimeout()
+        if timeout is None or timeout > left:
+            self.settimeout(left)
+
+
+class _Client(httpx.Client):
+    """An httpx client whose answers are whole in ANSWER_SECONDS and have at most LARGEST_ANSWER bytes."""
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send, and return the whole answer. Raises AnswerTooSlow, AnswerTooLarge and httpx.RequestError."""
+        with answered_within(ANSWER_SECONDS) as limit:
+            try:
+                response = super().send(request, **{**options, "stream": True})
+                try:
+                    body = _read_body(response)
+                finally:
+                    response.close()
+            except httpx.TimeoutException as error:
+                if not limit.is_over:
+                    raise
+                raise AnswerTooSlow(limit.ends - limit.begun) from error
+        headers = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_TRANSFER]
+        return httpx.Response(response.status_code, headers=headers, content=body, request=request)
+
+
+def _read_body(response: httpx.Response) -> bytes:
+    parts, size = [], 0
+    for part in response.iter_bytes():
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            raise AnswerTooLarge(f"the answer has more than {LARGEST_ANSWER:,} bytes")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def build_http(settings: Settings) -> httpx.Client:
@@ -38,7 +158,8 @@ def build_http(settings: Settings) -> httpx.Client:
     is sent with the request. Raises SettingsError when HUNTER_PARTNER_CENTER_CA_BUNDLE cannot be read.
     """
     context = _tls_context(settings)
-    return httpx.Client(
+    context.sslsocket_class = _TimedSocket
+    return _Client(
         verify=context,
         timeout=TIMEOUT,
         limits=_LIMITS,
@@ -98,7 +219,11 @@ class MsalHttp:
 
     def _send_with_retries(self, method: str, url: str, **options: Any) -> httpx.Response:
         deadline = self._clock.monotonic() + MAX_SIGN_IN_WAIT
-        return retrying(self._clock, deadline)(self._send_once, method, url, **options)
+        return retrying(self._clock, deadline)(self._send_before, deadline, method, url, **options)
+
+    def _send_before(self, deadline: float, method: str, url: str, **options: Any) -> httpx.Response:
+        with answered_within(max(deadline - self._clock.monotonic(), AT_ONCE_SECONDS)):
+            return self._send_once(method, url, **options)
 
     def _send_once(self, method: str, url: str, **options: Any) -> httpx.Response:
         request = self._http.build_request(method, url, **options)
@@ -118,12 +243,23 @@ class MsalHttp:
 def send_mapping_errors(http: httpx.Client, request: httpx.Request, *, setting: str) -> httpx.Response:
     """Send once and return the whole answer, whatever its status; raise Unreachable when there is none.
 
-    `setting` is the variable that names the host, for the message. Only for a certificate that is not trusted the error
-    is not transient.
+    `setting` is the variable that names the host, for the message. The error is not transient for a certificate that is
+    not trusted and for an answer that is too large.
     """
     host = request.url.host
     try:
         return http.send(request)
+    except AnswerTooSlow as error:
+        raise Unreachable(
+            f"{host} had not sent its whole answer after {error.seconds:.0f} s, and was not waited for any longer. The "
+            "server or something on the way is very slow. Check the network, then try again."
+        ) from error
+    except AnswerTooLarge as error:
+        raise Unreachable(
+            f"{host} sent more than {LARGEST_ANSWER:,} bytes in one answer, which is not what was asked for; the rest "
+            f"was not read. Look for a proxy in between, and check {setting}.",
+            transient=False,
+        ) from error
     except httpx.RequestError as error:
         if _is_untrusted_certificate(error):
             raise Unreachable(

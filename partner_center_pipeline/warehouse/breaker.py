@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, select
 
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.schema import breakers
+from partner_center_pipeline.windows import counts_until
 
 NAME: Final = "partner_center"
 FAILURES: Final = 5
@@ -37,8 +38,11 @@ class Breaker:
         return self.open_until is not None
 
     def rests(self, now: datetime) -> bool:
-        """Say whether Partner Center must not be called at `now` (UTC)."""
-        return self.open_until is not None and now < self.open_until
+        """Say whether Partner Center must not be called at `now` (UTC).
+
+        A pause that ends further ahead than the longest one was written by a clock that was wrong, and is void.
+        """
+        return self.open_until is not None and counts_until(self.open_until, now, LONGEST_REST)
 
     def __str__(self) -> str:
         """Return the state as text for people."""

@@ -8,6 +8,7 @@ Not here: what a run fetches and writes (`window_ingest`), how Dagster ends a de
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from sqlalchemy import Connection, DateTime, Interval, bindparam, delete, func, 
 from partner_center_pipeline.warehouse.bulk import insert_new, upsert
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.schema import leases, run_heartbeats
+from partner_center_pipeline.windows import counts_until
 
 FETCH: Final = "partner_center_fetch"
 """The name of the lease for fetching rows from the Referrals API."""
@@ -30,8 +32,13 @@ LEASE_SECONDS: Final = 45.0
 BEAT_SECONDS: Final = 10.0
 """Seconds between two heartbeats; each heartbeat renews the lease too."""
 
-DEAD_SECONDS: Final = 60.0
-"""Seconds without a heartbeat after which a run is dead."""
+SILENT_SECONDS: Final = 40.0
+DOUBT_SECONDS: Final = 15.0
+"""Seconds without a heartbeat after which a run is doubted, and seconds of doubt after which it is dead: longer than
+BEAT_SECONDS, so that a run that lives writes another one meanwhile. Together less than a minute."""
+
+_QUICKLY: Final = 1.0
+"""Seconds for the database's lock; whoever waits longer was kept off by another program, and so were the runs."""
 
 _HEARTBEATS_KEPT: Final = timedelta(days=1)
 
@@ -71,26 +78,26 @@ class Lease:
         while (other := self._try_to_take()) is not None:
             if waited >= patience:
                 raise LeaseLostError(
-                    f"run {other} is fetching from Partner Center; one run fetches at a time, on whatever machine. "
-                    "Nothing was done; try again when it has ended."
+                    f"run {other.holder} is fetching from Partner Center (since {other.since:%Y-%m-%d %H:%M} UTC); one "
+                    "run fetches at a time, on whatever machine. Nothing was done; try again when it has ended."
                 )
             sleep(1.0)
             waited += 1.0
 
-    def _try_to_take(self) -> str | None:
-        """Take the lease and return None, or return the run that holds it."""
+    def _try_to_take(self) -> "Held | None":
+        """Take the lease and return None, or return who holds it."""
         with self.warehouse.write() as connection:
+            other = held(connection, self.clock, self.name)
+            if other is not None and other.holder != self.holder:
+                return other
             now = _now(connection, self.clock)
-            row = connection.execute(select(leases).where(leases.c.name == self.name)).one_or_none()
-            if row is not None and row.holder != self.holder and row.expires_at > now:
-                return str(row.holder)
-            held = {
+            row = {
                 "name": self.name,
                 "holder": self.holder,
                 "acquired_at": now,
                 "expires_at": now + timedelta(seconds=LEASE_SECONDS),
             }
-            upsert(connection, leases, [held])
+            upsert(connection, leases, [row])
             return None
 
     def confirm(self, connection: Connection) -> None:
@@ -113,45 +120,107 @@ class Lease:
             connection.execute(delete(leases).where(leases.c.name == self.name, leases.c.holder == self.holder))
 
 
-@contextmanager
-def heartbeats(
-    warehouse: Warehouse, run_id: str, clock: Callable[[], datetime], lease: Lease | None = None
-) -> Iterator[None]:
-    """Write a heartbeat of a run every BEAT_SECONDS, from a thread of its own, and renew its `lease` each time.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease that counts: who holds it, since when and until when unless it is renewed (UTC)."""
 
-    A heartbeat that fails (the database cannot be reached) is skipped: the run's own writes will raise the error.
+    holder: str
+    since: datetime
+    until: datetime
+
+
+def held(connection: Connection, clock: Callable[[], datetime], name: str = FETCH) -> Held | None:
+    """Return who holds the lease now, None when nobody does.
+
+    One that ends further ahead than a lease lasts was written by a clock that was wrong, and does not count.
     """
-    ended = Event()
+    row = connection.execute(select(leases).where(leases.c.name == name)).one_or_none()
+    if row is None or not counts_until(row.expires_at, _now(connection, clock), timedelta(seconds=LEASE_SECONDS)):
+        return None
+    return Held(row.holder, row.acquired_at, row.expires_at)
 
-    def beat_and_renew() -> None:
-        with warehouse.write() as connection:
-            _beat(connection, run_id, clock)
-            if lease is not None:
-                lease.confirm(connection)
 
-    def beat_until_the_end() -> None:
-        while not ended.wait(BEAT_SECONDS):
-            try:
-                beat_and_renew()
-            except WarehouseError as error:
-                _log.warning("no sign of life from run %s: %s", run_id, error)
+@contextmanager
+def renewed(lease: Lease) -> Iterator[None]:
+    """Renew a lease every BEAT_SECONDS while the block runs, from a thread of its own.
 
-    with warehouse.write() as connection:
-        now = _beat(connection, run_id, clock)
-        connection.execute(delete(run_heartbeats).where(run_heartbeats.c.seen_at < now - _HEARTBEATS_KEPT))
-    thread = Thread(target=beat_until_the_end, name="heartbeat", daemon=True)
-    thread.start()
+    A renewal that fails (the database cannot be reached) is skipped: the run's own writes will raise the error.
+    """
+
+    def renew() -> None:
+        with lease.warehouse.write() as connection:
+            lease.confirm(connection)
+
+    renewal = Repeated(f"renewal of the lease of run {lease.holder}", renew)
+    renewal.begin(after=BEAT_SECONDS)
     try:
         yield
     finally:
-        ended.set()
-        thread.join()
+        renewal.end()
 
 
-def _beat(connection: Connection, run_id: str, clock: Callable[[], datetime]) -> datetime:
+@contextmanager
+def heartbeats(warehouse: Warehouse, run_id: str, clock: Callable[[], datetime]) -> Iterator[None]:
+    """Write a heartbeat of a run every BEAT_SECONDS while the block runs, the first one at once."""
+    beat(warehouse, run_id, clock)
+    beating = Repeated(f"heartbeat of run {run_id}", lambda: beat(warehouse, run_id, clock))
+    beating.begin(after=BEAT_SECONDS)
+    try:
+        yield
+    finally:
+        beating.end()
+
+
+class Repeated:
+    """A thread that does something every BEAT_SECONDS until it is ended, or `over` says that it is no longer needed.
+
+    What fails because of the database is logged and tried again. `over` may be set later than the thread is begun.
+    """
+
+    def __init__(self, name: str, action: Callable[[], None]) -> None:
+        self.over: Callable[[], bool] = lambda: False
+        self._name = name
+        self._action = action
+        self._first = 0.0
+        self._ended = Event()
+        self._thread = Thread(target=self._repeat, name=name, daemon=True)
+
+    def begin(self, *, after: float = 0.0) -> None:
+        """Start, with the first action `after` so many seconds."""
+        self._first = after
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop, and wait until an action that is under way has ended."""
+        self._ended.set()
+        self._thread.join()
+
+    def _repeat(self) -> None:
+        pause = self._first
+        while not self._ended.wait(pause) and not self.over():
+            pause = BEAT_SECONDS
+            try:
+                self._action()
+            except WarehouseError as error:
+                _log.warning("%s failed: %s", self._name, error)
+
+
+def beat(warehouse: Warehouse, run_id: str, clock: Callable[[], datetime]) -> None:
+    """Write one heartbeat of a run, and forget those of runs that ended long ago."""
+    with warehouse.write() as connection:
+        _beat(connection, run_id, clock)
+
+
+def _beat(connection: Connection, run_id: str, clock: Callable[[], datetime]) -> None:
     now = _now(connection, clock)
     upsert(connection, run_heartbeats, [{"run_id": run_id, "seen_at": now}])
-    return now
+    connection.execute(delete(run_heartbeats).where(run_heartbeats.c.seen_at < now - _HEARTBEATS_KEPT))
+
+
+def last_seen(connection: Connection, run_id: str) -> datetime | None:
+    """Return when a run's last heartbeat was written (UTC)."""
+    query = select(run_heartbeats.c.seen_at).where(run_heartbeats.c.run_id == run_id)
+    return connection.execute(query).scalar_one_or_none()
 
 
 def watch(warehouse: Warehouse, run_ids: Collection[str], clock: Callable[[], datetime]) -> None:
@@ -166,15 +235,47 @@ def watch(warehouse: Warehouse, run_ids: Collection[str], clock: Callable[[], da
             insert_new(connection, run_heartbeats, [{"run_id": run_id, "seen_at": now} for run_id in unknown])
 
 
-def dead(connection: Connection, run_ids: Sequence[str], clock: Callable[[], datetime]) -> list[str]:
-    """Return those of these runs that have a heartbeat (`heartbeats` or `watch`) and none within DEAD_SECONDS."""
-    dead_before = _now(connection, clock) - timedelta(seconds=DEAD_SECONDS)
-    dead_runs = connection.execute(
-        select(run_heartbeats.c.run_id)
-        .where(run_heartbeats.c.run_id.in_(run_ids), run_heartbeats.c.seen_at < dead_before)
-        .order_by(run_heartbeats.c.run_id)
-    )
-    return list(dead_runs.scalars())
+def dead(warehouse: Warehouse, run_ids: Sequence[str], clock: Callable[[], datetime]) -> list[str]:
+    """Return those of these runs that are dead: they could write a heartbeat and did not.
+
+    A run without a heartbeat within SILENT_SECONDS is *doubted*, which is written down. It is dead when it is still
+    silent DOUBT_SECONDS after that. While another program holds the database's lock nobody can write, so a doubt
+    counts anew from when this function had to wait for the lock. Runs that never had a heartbeat (`heartbeats` or
+    `watch`) are not judged. Raises WarehouseError while the database cannot be written.
+    """
+    with warehouse.read() as connection:
+        if not _silent(connection, run_ids, clock):
+            return []
+    asked_at = time.monotonic()
+    with warehouse.write() as connection:
+        waited = time.monotonic() - asked_at
+        now = _now(connection, clock)
+        doubts = {
+            f"doubt of {run_id}, silent since {seen_at.isoformat()}": run_id
+            for run_id, seen_at in _silent(connection, run_ids, clock)
+        }
+        since = {
+            row.run_id: row.seen_at
+            for row in connection.execute(select(run_heartbeats).where(run_heartbeats.c.run_id.in_(doubts)))
+            if waited <= _QUICKLY and row.seen_at <= now
+        }
+        new = [{"run_id": doubt, "seen_at": now} for doubt in doubts if doubt not in since]
+        if new:
+            upsert(connection, run_heartbeats, new)
+    long_ago = now - timedelta(seconds=DOUBT_SECONDS)
+    return sorted(run_id for doubt, run_id in doubts.items() if doubt in since and since[doubt] <= long_ago)
+
+
+def _silent(
+    connection: Connection, run_ids: Sequence[str], clock: Callable[[], datetime]
+) -> list[tuple[str, datetime]]:
+    """Return the runs without a heartbeat within SILENT_SECONDS, with their last one.
+
+    A heartbeat further ahead than that comes from a clock that was wrong, and does not count.
+    """
+    now, lasts = _now(connection, clock), timedelta(seconds=SILENT_SECONDS)
+    rows = connection.execute(select(run_heartbeats).where(run_heartbeats.c.run_id.in_(run_ids)))
+    return [(row.run_id, row.seen_at) for row in rows if not counts_until(row.seen_at + lasts, now, 2 * lasts)]
 
 
 def _now(connection: Connection, clock: Callable[[], datetime]) -> datetime:

@@ -7,7 +7,7 @@ of another width, or from another HUNTER_SYNC_START, count too (windows.md, "The
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, func, or_, select, true, update
@@ -299,12 +299,29 @@ def complete_windows(connection: Connection, closed: Mapping[SyncWindow, Figures
         connection.execute(_UPDATE_ATTEMPT, {**key, "param_run": run_id, **ended})
 
 
-def fail(connection: Connection, run_id: str, now: datetime, error: str, *, incomplete: bool = False) -> None:
-    """End this run's `running` attempts: as `incomplete` when the scan was not proven complete, else as `failed`."""
+def fail(
+    connection: Connection,
+    run_id: str,
+    now: datetime,
+    error: str,
+    *,
+    incomplete: bool = False,
+    from_start: int = BEGINNING,
+    clock_skew: float | None = None,
+) -> None:
+    """End this run's `running` attempts: as `incomplete` when the scan was not proven complete, else as `failed`.
+
+    `from_start` (ticks) leaves out the windows that begin before it. `clock_skew`: as far as it is known.
+    """
     connection.execute(
         update(sync_attempts)
-        .where(sync_attempts.c.run_id == run_id, sync_attempts.c.state == AttemptState.RUNNING)
+        .where(
+            sync_attempts.c.run_id == run_id,
+            sync_attempts.c.state == AttemptState.RUNNING,
+            sync_attempts.c.window_start >= from_start,
+        )
         .values(
+            clock_skew=func.coalesce(clock_skew, sync_attempts.c.clock_skew),
             state=AttemptState.INCOMPLETE if incomplete else AttemptState.FAILED,
             finished_at=now,
             error=error[:2000],
@@ -393,10 +410,25 @@ class Tries:
     last: datetime | None
 
 
-def tries(connection: Connection, start: int, end: int) -> Tries:
-    """Return the attempts at those windows in `[start, end)` (ticks) that are not done; disabled ones do not count."""
+def clock_skew(connection: Connection, now: datetime) -> float | None:
+    """Return the server's clock minus this machine's in seconds, as the last attempt of a day measured it, or None."""
+    measured = (
+        select(sync_attempts.c.clock_skew)
+        .where(sync_attempts.c.clock_skew.is_not(None), sync_attempts.c.started_at > now - timedelta(days=1))
+        .order_by(sync_attempts.c.id.desc())
+        .limit(1)
+    )
+    return connection.execute(measured).scalar_one_or_none()
+
+
+def tries(connection: Connection, start: int, end: int, now: datetime) -> Tries:
+    """Return the attempts at those windows in `[start, end)` (ticks) that are not done; disabled ones do not count.
+
+    One that began after `now` (UTC) was written by a clock that was ahead; it counts, but not as the last.
+    """
+    began = sync_attempts.c.started_at
     per_window = (
-        select(func.count().label("count"), func.max(sync_attempts.c.started_at).label("last"))
+        select(func.count().label("count"), func.max(began).filter(began <= now).label("last"))
         .join(
             sync_windows,
             and_(

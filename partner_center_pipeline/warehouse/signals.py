@@ -1,15 +1,23 @@
 """Tables domain_signals and signal_changes: the results of DNS scans, and which domains are due for the next scan."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import Connection, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from partner_center_pipeline.mail.history import change_between
 from partner_center_pipeline.warehouse.bulk import CHUNK, chunks, upsert
 from partner_center_pipeline.warehouse.leads import named_by
 from partner_center_pipeline.warehouse.schema import companies, domain_signals, leads, row_dict, signal_changes
+
+_CLOCKS_MAY_DIFFER: Final = timedelta(hours=1)
+"""How far machines that share a warehouse may differ; an answer younger than that is not asked for again."""
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    """Return the condition for a domain that is due at `now`, or that a clock which was ahead has scanned."""
+    return or_(domain_signals.c.next_scan_at <= now, domain_signals.c.scanned_at > now + _CLOCKS_MAY_DIFFER)
 
 
 def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[str]:
@@ -21,7 +29,7 @@ def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[s
             .outerjoin(domain_signals, domain_signals.c.domain == companies.c.domain)
             .where(
                 companies.c.domain.in_(chunk),
-                domain_signals.c.domain.is_(None) | (domain_signals.c.next_scan_at <= now),
+                domain_signals.c.domain.is_(None) | _is_due(now),
             )
             .order_by(companies.c.domain)
         )
@@ -32,7 +40,7 @@ def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[s
 def due_of_span(start: int, end: int, now: datetime) -> Select[str]:
     """Select the domains of windows in `[start, end)` (ticks) that were never scanned, or are due at `now`."""
     query = named_by(start, end).outerjoin_from(leads, domain_signals, domain_signals.c.domain == leads.c.domain)
-    return query.where(or_(domain_signals.c.domain.is_(None), domain_signals.c.next_scan_at <= now))
+    return query.where(or_(domain_signals.c.domain.is_(None), _is_due(now)))
 
 
 def due_again(connection: Connection, now: datetime, after: str = "") -> list[str]:
@@ -43,7 +51,7 @@ def due_again(connection: Connection, now: datetime, after: str = "") -> list[st
     rows = connection.execute(
         select(domain_signals.c.domain)
         .join(companies, companies.c.domain == domain_signals.c.domain)
-        .where(domain_signals.c.next_scan_at <= now, companies.c.referrals > 0, domain_signals.c.domain > after)
+        .where(_is_due(now), companies.c.referrals > 0, domain_signals.c.domain > after)
         .order_by(domain_signals.c.domain)
         .limit(CHUNK)
     )
@@ -55,7 +63,7 @@ def count_due_again(connection: Connection, now: datetime) -> int:
     count: int = connection.execute(
         select(func.count())
         .select_from(domain_signals.join(companies, companies.c.domain == domain_signals.c.domain))
-        .where(domain_signals.c.next_scan_at <= now, companies.c.referrals > 0)
+        .where(_is_due(now), companies.c.referrals > 0)
     ).scalar_one()
     return count
 
@@ -66,15 +74,20 @@ def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[st
     return {row.domain: row_dict(row) for row in rows}
 
 
+def _may_replace(stored: Mapping[str, Any] | None, scanned_at: datetime) -> bool:
+    if stored is None:
+        return True
+    ahead: timedelta = stored["scanned_at"] - scanned_at
+    return ahead <= timedelta(0) or ahead > _CLOCKS_MAY_DIFFER
+
+
 def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
     """Write signals, with a history row for each mail set-up that changed. Return how many changed.
 
-    A row with an earlier `scanned_at` than the stored one is not written.
+    A row with an earlier `scanned_at` than the stored one is not written, unless a clock that was ahead wrote that one.
     """
     stored = load(connection, [row["domain"] for row in rows])
-    newer = [
-        row for row in rows if row["domain"] not in stored or row["scanned_at"] >= stored[row["domain"]]["scanned_at"]
-    ]
+    newer = [row for row in rows if _may_replace(stored.get(row["domain"]), row["scanned_at"])]
     history: list[dict[str, Any]] = []
     for row in newer:
         before = stored.get(row["domain"])

@@ -100,10 +100,26 @@ class WindowIngest:
                 self.lease.confirm(connection)
             yield connection
 
-    def fail(self, error: str, *, incomplete: bool) -> None:
+    def fail(self, error: str, *, incomplete: bool, clock_skew: float | None = None) -> None:
         """End the attempts that are still running."""
         with self.warehouse.write() as connection:
-            ledger.fail(connection, self.run_id, self.clock(), error, incomplete=incomplete)
+            ledger.fail(connection, self.run_id, self.clock(), error, incomplete=incomplete, clock_skew=clock_skew)
+
+    def leave_out_after(self, count: int, error: str, clock_skew: float | None) -> None:
+        """Go on with the first `count` windows; the attempts at the others are failed. Nothing was scanned so far."""
+        left_out = self.windows[count:]
+        with self.warehouse.write() as connection:
+            ledger.fail(
+                connection,
+                self.run_id,
+                self.clock(),
+                error,
+                from_start=left_out[0].start,
+                clock_skew=clock_skew,
+            )
+        self.windows = self.windows[:count]
+        for window in left_out:
+            del self.figures[window]
 
     def total(self) -> ledger.Figures:
         """Return the sum of all windows' figures."""

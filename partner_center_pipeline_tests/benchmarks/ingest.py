@@ -39,7 +39,7 @@ from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.partner_center import ReferralsClient, build_http, scan
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.lease import Lease, heartbeats
+from partner_center_pipeline.warehouse.lease import Lease, renewed
 from partner_center_pipeline.warehouse.schema import columns_of, raw_referrals
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import BEGINNING, TICKS_PER_SECOND, SyncWindow
@@ -197,7 +197,7 @@ def _opened(case: Case) -> Iterator[tuple[Warehouse, ReferralsClient, Lease]]:
     settings = Settings(partner_center_base_url=case.base_url, partner_center_ca_bundle=Path(case.ca_bundle))
     lease = Lease(db, f"run {time.time_ns()}", _now)
     lease.acquire(0.0, time.sleep)
-    with build_http(settings) as http, heartbeats(db, lease.holder, _now, lease):
+    with build_http(settings) as http, renewed(lease):
         yield db, ReferralsClient(http, _token, case.base_url, case.page_size, deadline_seconds=3 * 3600.0), lease
     lease.release()
     db.close()

@@ -1,6 +1,7 @@
 """`partner-center sync`: windows through Dagster, in the foreground, in a process of its own."""
 
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -120,3 +121,19 @@ def test_ctrl_c_ends_it_soon_and_the_next_one_continues(ready: Home, microsoft: 
 def test_a_fault_that_passes_is_no_reason_to_fail(ready: Home, microsoft: Simulator) -> None:
     microsoft.faults.plan(HttpFault.UNAVAILABLE_HTML)
     assert run(ready.path, "sync").returncode == 0
+
+
+@pytest.mark.parametrize("minutes", [-25, 5])
+def test_the_first_sync_does_what_is_over_for_the_server_and_tells_that_the_clocks_differ(
+    ready: Home, microsoft: Simulator, minutes: int
+) -> None:
+    apart = timedelta(minutes=minutes)
+    microsoft.clock.advance(apart)
+    grid = Settings.load().grid
+    expected = grid.due_end(datetime.now(UTC) + min(apart, timedelta(0)))
+    done = run(ready.path, "sync")
+    assert done.returncode == 0, done.stderr
+    ((_, end),) = covered(ready)
+    assert 0 <= end - expected <= grid.width  # one may have fallen due meanwhile
+    direction = "ahead of" if minutes < 0 else "behind"
+    assert re.search(rf"warning This machine's clock is \d+ s {direction} Partner Center's\.", done.stderr)

@@ -113,7 +113,8 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
     for module in (bulk, pending, signals):
         module.CHUNK = CHUNK  # type: ignore[attr-defined]
     # A killed process's lease expires while the next process starts, so that the sweep need not wait.
-    lease.LEASE_SECONDS, lease.BEAT_SECONDS, lease.DEAD_SECONDS = 0.5, 0.1, 0.0  # type: ignore[misc]
+    lease.LEASE_SECONDS, lease.BEAT_SECONDS = 0.5, 0.1  # type: ignore[misc]
+    lease.SILENT_SECONDS, lease.DOUBT_SECONDS = 0.0, 0.0  # type: ignore[misc]
     settings = Settings.load()
     db = Warehouse(settings.database_url.get_secret_value())
     try:

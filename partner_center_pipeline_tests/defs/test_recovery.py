@@ -11,7 +11,8 @@ from partner_center_pipeline.warehouse import lease
 from partner_center_pipeline_tests.defs.project import JOB, Project
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-LATER = NOW + timedelta(seconds=lease.DEAD_SECONDS + 1)
+LATER = NOW + timedelta(seconds=lease.SILENT_SECONDS + 1)
+DEAD = LATER + timedelta(seconds=lease.DOUBT_SECONDS)
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def ended(project: Project, at: datetime) -> list[str]:
 def test_a_run_with_a_slot_and_no_heartbeat_is_ended_and_the_next_one_continues(pool: str, project: Project) -> None:
     dead, waiting = started(project, pool), started(project, pool)
     assert ended(project, NOW) == []
-    assert ended(project, LATER) == [dead]
+    assert ended(project, LATER) == []
+    assert ended(project, DEAD) == [dead]
     run = project.instance.get_run_by_id(dead)
     assert run is not None
     assert run.status is dg.DagsterRunStatus.FAILURE
@@ -61,11 +63,13 @@ def test_a_run_that_waits_for_a_slot_however_long_is_alive(project: Project) -> 
 def test_a_run_whose_process_is_slow_to_start_is_not_ended_after_a_heartbeat(project: Project) -> None:
     run_id = started(project, "partner_center_api")
     assert ended(project, NOW) == []
-    with lease.heartbeats(project.warehouse, run_id, lambda: LATER):
-        assert ended(project, LATER) == []
+    assert ended(project, LATER) == []
+    with lease.heartbeats(project.warehouse, run_id, lambda: DEAD):
+        assert ended(project, DEAD) == []
 
 
 def test_a_run_in_another_pool_is_left_alone(project: Project) -> None:
     started(project, "another_pool")
     assert ended(project, NOW) == []
     assert ended(project, LATER) == []
+    assert ended(project, DEAD) == []

@@ -32,6 +32,7 @@ _DIFFERS: Final = (
     (r"Tried \d+ times, waited \d+ s", "Tried <n> times, waited <n> s"),
     (r"\d+ of \d+ leads", "<n> of <n> leads"),
     (r"after \d+ tries", "after <n> tries"),
+    (r"clock is \d+ s", "clock is <n> s"),
     (r"(Read|Connect|Write)(Error|Timeout)|RemoteProtocolError", "<error>"),
     (r"(localhost|127\.0\.0\.1):\d{4,5}", r"\1:<port>"),
 )

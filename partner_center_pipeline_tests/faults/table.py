@@ -4,8 +4,11 @@ Not here: what a fault may change in a pipeline (`bench`).
 """
 
 import os
+import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,8 +20,11 @@ import trustme
 from filelock import FileLock
 from sqlalchemy import insert, select, text
 
-from partner_center_pipeline.partner_center import PartnerCenterError
-from partner_center_pipeline.warehouse import breaker, schema
+from partner_center_pipeline.cli.one_fetch import AnotherRunFetches, wait_for_turn
+from partner_center_pipeline.defs import window_fetch
+from partner_center_pipeline.defs.recovery import end_dead_runs
+from partner_center_pipeline.partner_center import PartnerCenterError, http
+from partner_center_pipeline.warehouse import breaker, database, lease, schema
 from partner_center_pipeline.warehouse.lease import FETCH
 from partner_center_pipeline_tests.faults.bench import Bench
 from partner_center_simulator import CorruptRow, DnsFault, HttpFault, TokenFault
@@ -117,6 +123,18 @@ def _shown_less(**switches: Any) -> Act:
     return lambda bench: (
         f"{act(bench)} Fewer referrals, which no answer tells; with the right role, run the windows again."
     )
+
+
+def _large_answer(bench: Bench) -> str:
+    bench.patch.setattr(http, "LARGEST_ANSWER", 2_000)
+    return bench.run()
+
+
+def _sign_in_drips(bench: Bench) -> str:
+    bench.shorten_timeouts()
+    bench.faults.plan(HttpFault.UNAUTHORIZED)
+    bench.faults.drip_sign_in_bytes_per_second = 5.0
+    return bench.run()
 
 
 def _short_lived(bench: Bench) -> str:
@@ -228,14 +246,85 @@ def _newer_schema(bench: Bench) -> str:
 
 
 def _lease_held(bench: Bench) -> str:
+    return _while_another_run_fetches(bench, bench.run)
+
+
+def _second_command(bench: Bench) -> str:
+    """What `partner-center sync` asks before its run begins."""
+
+    def ask() -> str:
+        try:
+            wait_for_turn(bench.project.instance, bench.project.warehouse, "second", 1.0, with_slot=False)
+        except AnotherRunFetches as busy:
+            return re.sub(r":\d\d UTC \(\d+ s\)", " UTC", busy.message)
+        return "no word of the other run"
+
+    return _while_another_run_fetches(bench, ask)
+
+
+def _while_another_run_fetches(bench: Bench, run: Callable[[], str]) -> str:
     bench.wait_for_no_lease()
     now = datetime.now(UTC)
-    held = {"name": FETCH, "holder": "another-run", "acquired_at": now, "expires_at": now + timedelta(hours=1)}
+    held = {"name": FETCH, "holder": "another-run", "acquired_at": now, "expires_at": now + timedelta(seconds=40)}
     with bench.project.warehouse.write() as connection:
         connection.execute(insert(schema.leases).values(held))
-    said = bench.run()
+    said = run()
     with bench.project.warehouse.write() as connection:
         connection.execute(schema.leases.delete())
+    return said
+
+
+def _left_from_next_month(bench: Bench) -> str:
+    """What a run left behind whose machine's clock was a month ahead: its lease, a pause, an attempt."""
+    future = datetime.now(UTC) + timedelta(days=30)
+    bench.project.mark_failed(bench.project.window(0))
+    with bench.project.warehouse.write() as connection:
+        connection.execute(
+            insert(schema.leases).values(name=FETCH, holder="gone", acquired_at=future, expires_at=future)
+        )
+        connection.execute(
+            insert(schema.breakers).values(
+                name=breaker.NAME, failures=breaker.FAILURES, reason="refused", open_until=future
+            )
+        )
+        connection.execute(schema.sync_attempts.update().values(started_at=future))
+    assert not isinstance(bench.project.tick_sensor(), str)
+    return bench.run()
+
+
+def _last_windows_too_early(bench: Bench) -> str:
+    bench.shorten_timeouts()
+    bench.patch.setattr(window_fetch, "_deadline", lambda *_: 60.0)
+    bench.microsoft.clock.advance(timedelta(minutes=-25))
+    last = bench.project.last_due()
+    said = bench.shown(bench.project.run(bench.project.window(0), last), last)
+    return re.sub(r"\d of \d+ windows", "<n> of <m> windows", said)
+
+
+def _machine_behind(bench: Bench) -> str:
+    bench.microsoft.clock.advance(timedelta(seconds=300))
+    last = bench.project.last_due()
+    return bench.shown(bench.project.run(bench.project.window(0), last), last)
+
+
+def _locked_for_a_while(bench: Bench) -> str:
+    """A lock that lasts longer than a lease and than the silence of a dead run, all made 15 to 20 times as short."""
+    bench.patch.setattr(database, "_BUSY_SECONDS", 30)
+    for name, seconds in (
+        ("LEASE_SECONDS", 2.0),
+        ("BEAT_SECONDS", 0.5),
+        ("SILENT_SECONDS", 2.0),
+        ("DOUBT_SECONDS", 1.0),
+    ):
+        bench.patch.setattr(lease, name, seconds)
+    bench.faults.slow_seconds = 0.3
+    code = (
+        "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None); time.sleep(0.7);"
+        "c.execute('BEGIN IMMEDIATE'); time.sleep(4); c.execute('ROLLBACK')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(bench.home / ".hunter/hunter.db")]):
+        said = bench.run()
+    assert end_dead_runs(bench.project.instance, bench.project.warehouse, lambda: datetime.now(UTC)) == []
     return said
 
 
@@ -417,6 +506,11 @@ FAULTS: Final = (
     Fault("api: truncated", "the JSON ends in the middle", _http(HttpFault.TRUNCATED)),
     Fault("api: skiptoken expired", "400 for a next link", _http(HttpFault.SKIPTOKEN_EXPIRED)),
     Fault("api: slow", "each answer takes 0.2 s", _switched(slow_seconds=0.2)),
+    Fault("api: dripping body", "the body comes one byte at a time, 5 a second",
+          _switched(lasting=True, drip_bytes_per_second=5.0)),
+    Fault("api: dripping headers", "the headers come one byte at a time and do not end",
+          _switched(lasting=True, drip_headers_per_second=5.0)),
+    Fault("api: answer too large", "an answer is larger than is read", _large_answer),
     # What it documents nowhere
     Fault("api: quoted dates only", "$filter takes dates in quotes only", _switched(date_literal=DateLiteral.QUOTED)),
     Fault("api: bare dates only", "$filter takes dates without quotes only",
@@ -474,6 +568,11 @@ FAULTS: Final = (
     Fault("clock: Date behind", "the Date header is 6 h behind", _switched(lasting=True, date_skew_seconds=-21600.0)),
     Fault("clock: Date ahead", "the Date header is 6 h ahead", _switched(date_skew_seconds=21600.0)),
     Fault("clock: server behind", "the server's clock is 30 min behind", _too_early),
+    Fault("clock: last windows too early", "the server's clock is 25 min behind, and a range is asked for",
+          _last_windows_too_early),
+    Fault("clock: machine behind", "this machine's clock is 300 s behind, and a range is asked for", _machine_behind),
+    Fault("clock: from next month", "lease, pause and attempt of a run whose clock was a month ahead",
+          _left_from_next_month),
     Fault("clock: server ahead", "the server's clock is 5 min ahead", _ahead),
     # Sign-in
     Fault("sign-in: nobody", "nobody has signed in", _not_signed_in),
@@ -488,6 +587,7 @@ FAULTS: Final = (
     Fault("sign-in: device code blocked", "Conditional Access refuses a renewal (AADSTS530036)",
           _renewal_refused("device_code_blocked")),
     Fault("sign-in: public clients off", "the app allows no public client", _renewal_refused("public_client_off")),
+    Fault("sign-in: dripping", "the sign-in service's answer comes one byte at a time", _sign_in_drips),
     Fault("sign-in: short-lived tokens", "access tokens live for 301 s", _short_lived),
     Fault("login: slow down", "Microsoft asks to poll less often", _login(TokenFault.SLOW_DOWN)),
     Fault("login: code expired", "nobody entered the code in time", _login(TokenFault.EXPIRED)),
@@ -524,6 +624,8 @@ FAULTS: Final = (
     Fault("dns: resolver away", "nothing listens at the resolver's port", _resolver_gone),
     # Database
     Fault("database: locked", "another program writes for longer than the patience", _locked),
+    Fault("database: locked for a while", "another process holds SQLite's write lock for longer than a lease lasts",
+          _locked_for_a_while),
     Fault("database: read-only", "SQLite may not write", _read_only),
     Fault("database: full", "no page is left for rows", _full),
     Fault("database: lead refused", "the database refuses an insert into leads", _refused_row("leads")),
@@ -535,6 +637,7 @@ FAULTS: Final = (
     # Runs
     Fault("run: killed", "SIGKILL after the second page", _killed),
     Fault("run: another one fetches", "another run holds the lease", _lease_held),
+    Fault("run: second at once", "`partner-center sync` beside a run that fetches", _second_command),
     Fault("run: breaker open", "five runs in a row failed", _breaker_open),
     Fault("run: window in the future", "a window that has not ended is asked for", _future),
     Fault("run: range reversed", "a range that runs backwards is asked for", _reversed),

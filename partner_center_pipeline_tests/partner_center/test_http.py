@@ -1,11 +1,13 @@
 """Whom the one HTTP client trusts, and how it gets out."""
 
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 
 from partner_center_pipeline.partner_center import PageQuery, ReferralsClient, build_http
+from partner_center_pipeline.partner_center import http as http_module
 from partner_center_pipeline.partner_center.errors import Throttled, Unreachable
 from partner_center_pipeline.partner_center.http import MsalHttp, raise_for_transient_status
 from partner_center_pipeline.settings import Settings, SettingsError
@@ -109,3 +111,69 @@ def test_msals_calls_end_when_the_trouble_lasts(sim: Simulator, http: httpx.Clie
     with pytest.raises(Unreachable, match="HTTP 503"):
         MsalHttp(http, clock).get(f"{sim.base_url}/v1.0/engagements/referrals")
     assert 0 < clock.monotonic() <= 60
+
+
+DRIPS = ["drip_bytes_per_second", "drip_headers_per_second"]
+
+
+@pytest.mark.parametrize("drip", DRIPS)
+def test_an_answer_that_drips_ends_after_its_whole_time(
+    sim: Simulator, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, drip: str
+) -> None:
+    monkeypatch.setattr(http_module, "ANSWER_SECONDS", 1.0)
+    setattr(sim.faults, drip, 20.0)
+    clock = PatientClock()
+    client = ReferralsClient(
+        http, lambda *, renew=False: sim.entra.issue(), sim.base_url, deadline_seconds=0, clock=clock
+    )
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match="had not sent its whole answer after 1 s") as slow:
+        client.get_page(PageQuery(3))
+    assert 1 <= time.monotonic() - started < 2.5
+    assert slow.value.transient
+
+
+@pytest.mark.parametrize("drip", DRIPS)
+def test_an_answer_ends_with_the_runs_deadline_however_much_time_it_had(
+    sim: Simulator, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, drip: str
+) -> None:
+    monkeypatch.setattr("partner_center_pipeline.partner_center.client.AT_ONCE_SECONDS", 0.5)
+    setattr(sim.faults, drip, 20.0)
+    client = ReferralsClient(http, lambda *, renew=False: sim.entra.issue(), sim.base_url, deadline_seconds=1.5)
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match="had not sent its whole answer after"):
+        client.get_page(PageQuery(3))
+    assert 1 <= time.monotonic() - started < 3
+
+
+def test_after_the_deadline_a_call_that_succeeds_at_once_is_made(sim: Simulator, http: httpx.Client) -> None:
+    client = ReferralsClient(http, lambda *, renew=False: sim.entra.issue(), sim.base_url, deadline_seconds=-60)
+    assert len(client.get_page(PageQuery(3)).items) == 3
+
+
+def test_a_sign_in_answer_that_drips_ends_too(
+    sim: Simulator, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_module, "MAX_SIGN_IN_WAIT", 1.0)
+    monkeypatch.setattr(http_module, "AT_ONCE_SECONDS", 0.5)
+    sim.faults.drip_sign_in_bytes_per_second = 20.0
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match="had not sent its whole answer after"):
+        MsalHttp(http).get(f"{sim.base_url}/{sim.tenant_id}/v2.0/.well-known/openid-configuration")
+    assert 0.5 <= time.monotonic() - started < 3
+
+
+def test_an_answer_that_takes_its_time_within_the_limit_is_whole(sim: Simulator, http: httpx.Client) -> None:
+    sim.faults.drip_bytes_per_second = 20_000.0
+    assert ask(sim, http) == 3
+
+
+def test_an_answer_that_is_too_large_is_not_read_to_its_end(
+    sim: Simulator, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_module, "LARGEST_ANSWER", 2_000)
+    with pytest.raises(Unreachable, match="sent more than 2,000 bytes") as large:
+        ask(sim, http)
+    assert not large.value.transient
+    monkeypatch.undo()
+    assert ask(sim, http) == 3

@@ -4,6 +4,7 @@ import html
 import json
 import time
 from email.utils import parsedate_to_datetime
+from threading import Timer
 
 import httpx
 import orjson
@@ -299,3 +300,24 @@ def test_a_row_without_a_date_is_on_no_page_of_a_filter_that_compares_dates(api:
     assert filtered
     assert all("updatedDateTime" in row and row["updatedDateTime"] != "yesterday" for row in filtered)
     assert len(api.get(**ASKED).json()["value"]) == len(filtered) + 1
+
+
+@pytest.mark.parametrize("switch", ["drip_bytes_per_second", "drip_sign_in_bytes_per_second"])
+def test_a_body_drips_at_its_rate_on_its_own_service(api: Api, switch: str) -> None:
+    setattr(api.sim.faults, switch, 500.0)
+    sign_in = f"/{api.sim.tenant_id}/v2.0/.well-known/openid-configuration"
+    dripping, other = (PATH, sign_in) if switch == "drip_bytes_per_second" else (sign_in, PATH)
+    started = time.monotonic()
+    size = len(api.get(dripping, top="1").content)
+    assert time.monotonic() - started >= size / 500
+    started = time.monotonic()
+    assert api.get(other, top="1").status_code == 200
+    assert time.monotonic() - started < size / 500
+
+
+def test_headers_drip_without_an_end_until_it_is_switched_off(api: Api) -> None:
+    api.sim.faults.drip_headers_per_second = 50.0
+    Timer(0.5, api.sim.faults.clear).start()
+    with pytest.raises(httpx.RemoteProtocolError):
+        api.get(top="1")
+    assert api.get(top="1").status_code == 200

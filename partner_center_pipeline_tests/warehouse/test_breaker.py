@@ -41,6 +41,13 @@ def test_each_rest_is_twice_as_long_up_to_a_limit(warehouse: Warehouse) -> None:
     assert lengths[-1] == max(lengths) == LONGEST_REST
 
 
+def test_a_rest_that_no_clock_but_a_wrong_one_could_have_set_is_void(warehouse: Warehouse) -> None:
+    found = failed(warehouse, FAILURES + 20, NOW + timedelta(days=30))
+    assert not found.rests(NOW)
+    assert found.tripped  # one page is tried first
+    assert found.rests(NOW + timedelta(days=30))
+
+
 def test_an_answer_forgets_everything(warehouse: Warehouse) -> None:
     failed(warehouse, FAILURES + 3)
     with warehouse.write() as connection:

@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline.warehouse import lease
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, LeaseLostError, heartbeats
+from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, LeaseLostError, heartbeats, renewed
 from partner_center_pipeline.warehouse.schema import leases, run_heartbeats
 from partner_center_pipeline_tests.conftest import PostgresServer
 
@@ -34,6 +34,16 @@ def let_time_pass(warehouse: Warehouse, seconds: float) -> None:
             earlier = row.expires_at - timedelta(seconds=seconds)
             connection.execute(update(leases).where(leases.c.name == row.name).values(expires_at=earlier))
         for row in connection.execute(select(run_heartbeats)).all():
+            earlier = row.seen_at - timedelta(seconds=seconds)
+            connection.execute(
+                update(run_heartbeats).where(run_heartbeats.c.run_id == row.run_id).values(seen_at=earlier)
+            )
+
+
+def set_back(warehouse: Warehouse, what: str, seconds: float) -> None:
+    """Set those rows so far back whose run begins with `what`."""
+    with warehouse.write() as connection:
+        for row in connection.execute(select(run_heartbeats).where(run_heartbeats.c.run_id.startswith(what))).all():
             earlier = row.seen_at - timedelta(seconds=seconds)
             connection.execute(
                 update(run_heartbeats).where(run_heartbeats.c.run_id == row.run_id).values(seen_at=earlier)
@@ -127,21 +137,54 @@ class TestTheServersClock:
         with heartbeats(on_a_server, "run", clock):
             pass
         for other in (clock, utc, an_hour_ahead):
-            with on_a_server.read() as connection:
-                assert lease.dead(connection, ["run"], other) == []
-        let_time_pass(on_a_server, lease.DEAD_SECONDS + 1)
-        with on_a_server.read() as connection:
-            assert lease.dead(connection, ["run"], an_hour_behind) == ["run"]
+            assert lease.dead(on_a_server, ["run"], other) == []
+        let_time_pass(on_a_server, lease.SILENT_SECONDS + 1)
+        assert lease.dead(on_a_server, ["run"], an_hour_behind) == []  # doubted
+        set_back(on_a_server, "doubt of run", lease.DOUBT_SECONDS)
+        assert lease.dead(on_a_server, ["run"], an_hour_behind) == ["run"]
 
 
-def test_signs_of_life_tell_the_living_from_the_dead(warehouse: Warehouse) -> None:
-    for run_id in ("dead", "alive"):
+def test_a_run_that_could_give_a_sign_and_did_not_is_dead_and_no_other(warehouse: Warehouse) -> None:
+    for run_id in ("dead", "back", "alive"):
         with heartbeats(warehouse, run_id, utc):
             pass
-        if run_id == "dead":
-            let_time_pass(warehouse, lease.DEAD_SECONDS + 1)
+        if run_id == "back":
+            let_time_pass(warehouse, lease.SILENT_SECONDS + 1)
+    runs = ["alive", "back", "dead", "never heard of"]
+    assert lease.dead(warehouse, runs, utc) == []  # doubted
+    let_time_pass(warehouse, lease.DOUBT_SECONDS - 2)
+    assert lease.dead(warehouse, runs, utc) == []
+    with heartbeats(warehouse, "back", utc):
+        pass
+    set_back(warehouse, "doubt of dead", lease.DOUBT_SECONDS)
+    assert lease.dead(warehouse, runs, utc) == ["dead"]
+
+
+def test_a_heartbeat_or_a_lease_from_a_clock_that_was_ahead_counts_for_nothing(warehouse: Warehouse) -> None:
+    next_month = utc() + timedelta(days=30)
+    with heartbeats(warehouse, "dead", utc):
+        pass
+    held_by(warehouse, "dead").acquire(0, time.sleep)
+    with warehouse.write() as connection:
+        connection.execute(update(run_heartbeats).values(seen_at=next_month))
+        connection.execute(update(leases).values(acquired_at=next_month, expires_at=next_month))
+    held_by(warehouse, "next").acquire(0, time.sleep)
+    assert lease.dead(warehouse, ["dead"], utc) == []
+    set_back(warehouse, "doubt of dead", lease.DOUBT_SECONDS)
+    assert lease.dead(warehouse, ["dead"], utc) == ["dead"]
+
+
+def test_a_lease_that_is_held_is_told_with_its_holder_and_since_when(warehouse: Warehouse) -> None:
+    before = utc()
+    held_by(warehouse, "first").acquire(0, time.sleep)
     with warehouse.read() as connection:
-        assert lease.dead(connection, ["alive", "dead", "never heard of"], utc) == ["dead"]
+        found = lease.held(connection, utc)
+    assert found is not None
+    assert found.holder == "first"
+    assert abs(found.since - before) < timedelta(seconds=5)
+    held_by(warehouse, "first").release()
+    with warehouse.read() as connection:
+        assert lease.held(connection, utc) is None
 
 
 def test_a_long_wait_renews_the_lease_by_itself(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +192,7 @@ def test_a_long_wait_renews_the_lease_by_itself(warehouse: Warehouse, monkeypatc
     held = held_by(warehouse, "first")
     held.acquire(0, time.sleep)
     let_time_pass(warehouse, LEASE_SECONDS - 1)
-    with heartbeats(warehouse, "first", utc, held):
+    with renewed(held):
         time.sleep(1.5)
         with pytest.raises(LeaseLostError):
             held_by(warehouse, "second").acquire(0, time.sleep)
@@ -160,10 +203,10 @@ def test_a_run_killed_on_another_machine_frees_it_within_a_minute(warehouse: War
     code = (
         "import sys, time; from datetime import UTC, datetime;"
         "from partner_center_pipeline.warehouse.database import Warehouse;"
-        "from partner_center_pipeline.warehouse.lease import Lease, heartbeats;"
+        "from partner_center_pipeline.warehouse.lease import Lease, renewed;"
         "db = Warehouse.open(sys.argv[1]); clock = lambda: datetime.now(UTC);"
         "lease = Lease(db, 'killed', clock); lease.acquire(0, time.sleep)\n"
-        "with heartbeats(db, 'killed', clock, lease):\n    print('held', flush=True); time.sleep(600)"
+        "with renewed(lease):\n    print('held', flush=True); time.sleep(600)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, warehouse.url], stdout=subprocess.PIPE, cwd=PROJECT_ROOT, text=True

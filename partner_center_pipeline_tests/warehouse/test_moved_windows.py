@@ -316,8 +316,8 @@ def test_a_window_whose_chain_did_not_end_is_tried_again_and_a_done_one_is_not(w
     whole(warehouse, windows(2), [])
     finish(warehouse, windows(1, first=1))
     with warehouse.read() as connection:
-        assert ledger.tries(connection, FIRST, FIRST + W).count == 1
-        assert ledger.tries(connection, FIRST + W, FIRST + 2 * W) == ledger.Tries(0, None)
+        assert ledger.tries(connection, FIRST, FIRST + W, NOW + timedelta(days=1)).count == 1
+        assert ledger.tries(connection, FIRST + W, FIRST + 2 * W, NOW) == ledger.Tries(0, None)
 
 
 def test_the_newest_fetched_window_is_one_of_the_grid(warehouse: Warehouse) -> None:

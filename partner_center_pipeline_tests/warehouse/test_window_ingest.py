@@ -260,7 +260,7 @@ class TestChain:
     def test_tries_are_counted_until_the_window_is_done(self, warehouse: Warehouse) -> None:
         def tried() -> ledger.Tries:
             with warehouse.read() as connection:
-                return ledger.tries(connection, FIRST, FIRST + W)
+                return ledger.tries(connection, FIRST, FIRST + W, NOW + timedelta(days=1))
 
         assert tried() == ledger.Tries(0, None)
         for run_id in ("one", "two"):

@@ -23,7 +23,7 @@ def companies(
     with (
         as_dagster_failure(),
         warehouse.open() as db,
-        downstream_step(context, db, Asset.COMPANIES, windows, now, force=config.force) as span,
+        downstream_step(db, Asset.COMPANIES, windows, now, force=config.force) as span,
     ):
         made = make_companies(db, span, now)
     return result(windows, made.written.rows, {**made.written.shown(), "new_suggestions": made.suggested})

@@ -21,7 +21,7 @@ def domain_signals(
     with (
         as_dagster_failure(),
         warehouse.open() as db,
-        downstream_step(context, db, Asset.DOMAIN_SIGNALS, windows, now) as span,
+        downstream_step(db, Asset.DOMAIN_SIGNALS, windows, now) as span,
     ):
         settings = Settings.load()
         with mail.open(settings) as scan:

@@ -28,7 +28,7 @@ def normalized_leads(
     with (
         as_dagster_failure(),
         warehouse.open() as db,
-        downstream_step(context, db, Asset.NORMALIZED_LEADS, windows, now, force=config.force) as span,
+        downstream_step(db, Asset.NORMALIZED_LEADS, windows, now, force=config.force) as span,
     ):
         made = make_leads(db, span, frozenset(Settings.load().own_domains), now)
     return result(

@@ -36,7 +36,7 @@ def scored_segments(
     with (
         as_dagster_failure(),
         warehouse.open() as db,
-        downstream_step(context, db, Asset.SCORED_SEGMENTS, windows, now, force=config.force) as span,
+        downstream_step(db, Asset.SCORED_SEGMENTS, windows, now, force=config.force) as span,
     ):
         scored = make_scores(db, span, Settings.load(), now)
         derived = everything_is_derived(db)
