@@ -101,7 +101,7 @@ class KeysetScan:
                 raise ContradictionError("the next links lead nowhere")
             else:
                 links.add(page.next_link)
-                page = self._reader.fetch(page.next_link)
+                page = self._reader.follow(page.next_link, query, row_count, first)
             rows = rows_of(page)
 
     def _peek(self, link: str, seen: Set[Key], last: int) -> None:

@@ -82,10 +82,14 @@ def _release(connection: Connection, placed: Sequence[Placed], new: Sequence[Pla
         or (row.referral_id in instants and (row.latest_ticks or 0) <= instants[row.referral_id])
         or (
             row.reason == Breach.UNREADABLE
-            and any((row.earliest_ticks or 0) <= ticks <= (row.latest_ticks or 0) for ticks in fresh)
+            and any(_may_have(row.earliest_ticks, row.latest_ticks, ticks) for ticks in fresh)
         )
     ]
     resolve(connection, clean, Resolution.CLEAN, now)
+
+
+def _may_have(earliest: int | None, latest: int | None, ticks: int) -> bool:
+    return (earliest is None or earliest <= ticks) and (latest is None or ticks <= latest)
 
 
 _ANY_OPEN: Final = (

@@ -362,7 +362,7 @@ class OffsetServer(ReferralsClient):
         self._before: Page | None = None
         self._sent: set[str] = set()
 
-    def get_page(self, request: PageQuery | str) -> Page:
+    def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
         sent = sorted(self._sent & self.there)
         if self.requests in self._leaving and sent:
             self.there.discard(sent[self._leaving[self.requests] % len(sent)])
@@ -489,7 +489,7 @@ def test_a_server_that_goes_on_lying_ends_as_incomplete_or_all_is_there(
 @pytest.mark.parametrize("items", [[], [row("always", ORIGIN)]], ids=["empty", "the same"])
 def test_pages_that_never_end_are_a_loop_however_their_links_change(items: list[dict[str, Any]]) -> None:
     class Endless(OffsetServer):
-        def get_page(self, request: PageQuery | str) -> Page:
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
             self.requests += 1
             return self._page_of(items, f"link-{self.requests}")
 
@@ -506,10 +506,10 @@ def test_an_empty_page_whose_link_leads_back_to_it_is_found_at_once() -> None:
 
 def test_a_server_that_refuses_its_own_links_is_scanned_as_long_as_none_is_needed() -> None:
     class Refusing(OffsetServer):
-        def get_page(self, request: PageQuery | str) -> Page:
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
             if isinstance(request, str):
                 raise ApiRefused("no such link", status=404)
-            return super().get_page(request)
+            return super().get_page(request, tries=tries)
 
     times = {f"r{number}": ORIGIN + number for number in range(9)}
     assert {version.referral_id for page in scanned(Refusing(times, 4)) for version in page.versions} == set(times)
