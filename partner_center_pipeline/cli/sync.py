@@ -1,13 +1,12 @@
 """`partner-center sync`: materializes windows through Dagster, in the foreground."""
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
 
-from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, report_errors, stop
+from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, notes, report_errors, stop
 from partner_center_pipeline.cli.options import json_option
-from partner_center_pipeline.windows import WindowGrid, catch_up, datetime_of, ticks_of
+from partner_center_pipeline.windows import WindowGrid, catch_up, cut_refused, datetime_of, ticks_of
 
 
 class _Instant(click.ParamType[datetime]):
@@ -38,12 +37,15 @@ def sync(since: datetime | None, until: datetime | None, force: bool, as_json: b
     --from and --to: the windows of that time, done or not; running one again changes nothing that is right. Rows that
     came into a done window later (`reconcile`, `quarantine replay`) become leads, too. Good for a first try, or for a
     cron job.
+
+    After a failure the next windows are done, unless they would meet the same (nobody is signed in, Partner Center
+    cannot be reached). Exit code 1 at the end when something failed. Rows in quarantine are a warning.
     """
     enter_home()
     ensure_sync_start()
     from partner_center_pipeline.cli.chain import run_chain
     from partner_center_pipeline.defs.gate import gate
-    from partner_center_pipeline.warehouse import ledger
+    from partner_center_pipeline.warehouse import ledger, quarantine
     from partner_center_pipeline.warehouse.database import open_warehouse
 
     settings, now = gate(), datetime.now(UTC)
@@ -51,17 +53,33 @@ def sync(since: datetime | None, until: datetime | None, force: bool, as_json: b
     with open_warehouse(settings) as warehouse:
         if since is None and until is None:
             with warehouse.read() as connection:
-                intervals = catch_up(grid, now, ledger.covered(connection), busy=())
+                missing = catch_up(grid, now, ledger.covered(connection), busy=())
+                refused = ledger.refused(connection, missing[0][0], missing[-1][1]) if missing else []
+            intervals = cut_refused(missing, refused, grid.width)
         else:
             intervals = _due_in(grid, now, since, until)
-        failure = run_chain(warehouse, grid, intervals, force=force)
+        failures = run_chain(warehouse, grid, intervals, force=force)
+        with warehouse.read() as connection:
+            kept = quarantine.counts(connection)
     windows = sum((end - start) // grid.width for start, end in intervals)
     if as_json:
-        emit({"windows": windows, "runs": len(intervals), "failure": failure and asdict(failure)})
-    elif failure is None:
+        shown = [failure.shown() for failure in failures]
+        emit(
+            {
+                "windows": windows,
+                "runs": len(intervals),
+                "failure": shown[0] if shown else None,
+                "failures": shown,
+                "quarantined": kept,
+            }
+        )
+    elif not failures:
         console.print(f"[green]Done[/]: {windows} windows." if windows else "Every window that is due is done.")
-    if failure is not None:
-        stop(f"{failure.step} failed for {failure.windows}: {failure.message}")
+    if held := quarantine.summary(kept):
+        notes.print("[bold yellow]warning[/] ", end="")
+        notes.print(held, markup=False)
+    if failures:
+        stop("\n".join(map(str, failures)))
 
 
 def _due_in(grid: WindowGrid, now: datetime, since: datetime | None, until: datetime | None) -> list[tuple[int, int]]:

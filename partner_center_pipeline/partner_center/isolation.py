@@ -12,7 +12,13 @@ from typing import Any, Final, Protocol
 
 from partner_center_pipeline.partner_center.client import Page
 from partner_center_pipeline.partner_center.contract import read_referral
-from partner_center_pipeline.partner_center.errors import ApiRefused, FilterRefused, PartnerCenterError
+from partner_center_pipeline.partner_center.errors import (
+    ApiRefused,
+    FilterRefused,
+    ForeignHost,
+    PartnerCenterError,
+    ScanIncomplete,
+)
 from partner_center_pipeline.partner_center.odata import PageQuery
 from partner_center_pipeline.partner_center.retry import repeats
 from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow, fingerprint, payload_text
@@ -39,6 +45,13 @@ def may_be_a_row(error: PartnerCenterError) -> bool:
     if isinstance(error, FilterRefused) or not isinstance(error, ApiRefused):
         return repeats(error)
     return error.status in _REFUSED or (error.status or 0) >= 500
+
+
+def is_refused_again(error: PartnerCenterError) -> bool:
+    """Say whether an error concerns what was asked for, so that the same is refused again and other windows are not."""
+    return isinstance(error, ScanIncomplete | ForeignHost) or (
+        isinstance(error, ApiRefused) and (error.status is None or may_be_a_row(error))
+    )
 
 
 class Ask(Protocol):

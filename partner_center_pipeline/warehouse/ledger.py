@@ -291,15 +291,30 @@ def complete_windows(connection: Connection, closed: Mapping[SyncWindow, Figures
         connection.execute(_UPDATE_ATTEMPT, {**key, "param_run": run_id, **ended})
 
 
-def fail(connection: Connection, run_id: str, now: datetime, error: str, *, incomplete: bool = False) -> None:
-    """End this run's `running` attempts: as `incomplete` when the scan was not proven complete, else as `failed`."""
+def fail(
+    connection: Connection,
+    run_id: str,
+    now: datetime,
+    error: str,
+    *,
+    incomplete: bool = False,
+    disabled: bool = False,
+    refused: bool = False,
+) -> None:
+    """End this run's `running` attempts.
+
+    As `incomplete` when the scan was not proven complete, `disabled` when the switch was turned off, else as `failed`.
+    `refused`: the same attempt would fail again, because of what its windows hold.
+    """
+    state = AttemptState.INCOMPLETE if incomplete else AttemptState.DISABLED if disabled else AttemptState.FAILED
     connection.execute(
         update(sync_attempts)
         .where(sync_attempts.c.run_id == run_id, sync_attempts.c.state == AttemptState.RUNNING)
         .values(
-            state=AttemptState.INCOMPLETE if incomplete else AttemptState.FAILED,
+            state=state,
             finished_at=now,
             error=error[:2000],
+            refused=refused,
         )
     )
 
@@ -386,6 +401,17 @@ def tries(connection: Connection, start: int, end: int) -> Tries:
     )
     count, last = connection.execute(select(func.max(per_window.c.count), func.max(per_window.c.last))).one()
     return Tries(count or 0, last)
+
+
+def refused(connection: Connection, start: int, end: int) -> list[tuple[int, int]]:
+    """Return for each run that was `refused` the interval (ticks) of its windows in `[start, end)` that failed so."""
+    table = sync_attempts
+    rows = connection.execute(
+        select(func.min(table.c.window_start), func.max(table.c.window_end))
+        .where(table.c.window_start >= start, table.c.window_end <= end, table.c.refused)
+        .group_by(table.c.run_id)
+    )
+    return [(low, high) for low, high in rows]
 
 
 @dataclass(frozen=True, slots=True)
