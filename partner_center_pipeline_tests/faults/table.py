@@ -366,11 +366,15 @@ def _discarded(bench: Bench) -> str:
 
 
 def _came_clean(bench: Bench) -> str:
-    bench.faults.corrupt_rows = frozenset({CorruptRow.NUL})
+    first = bench.project.window(0)
+    row = next(row for row in bench.microsoft.world.all() if parse_ticks(row["updatedDateTime"]) < first.end)
+    same = {name: row[name] for name in ("updatedDateTime", "eTag")}
+    name = (row.get("customerProfile") or {}).get("name")
+    bench.microsoft.world.change(row["id"], 0, {"customerProfile/name": "a\x00b", **same})
     bench.run()
+    bench.microsoft.world.change(row["id"], 0, {"customerProfile/name": name, **same})
     with bench.project.warehouse.read() as connection:
         before = quarantine.counts(connection)
-    bench.faults.clear()
     bench.run()
     with bench.project.warehouse.read() as connection:
         after, gone = quarantine.counts(connection), quarantine.load(connection, resolved=True)
