@@ -36,6 +36,9 @@ TRIES: Final = 4
 TRIES_OF_A_PART: Final = 2
 """The same for a part of a page that was refused after TRIES."""
 
+_BEHIND_THE_END: Final = 10**8
+"""A `$skip` that leaves out every row of any list."""
+
 _REFUSED: Final = frozenset({400, 413, 422})
 """Statuses, beside 500 and above, that a row or the size of a page may cause."""
 
@@ -76,8 +79,8 @@ class Isolation:
     _found: int = 0
 
     def server_works(self, query: PageQuery) -> bool:
-        """Ask a question like the query that no row spoils: an interval without rows, or the other end of the list."""
-        control = replace(query, top=1, descending=not query.descending)
+        """Ask a question like the query that no row spoils: an empty interval, or what is behind the list's end."""
+        control = replace(query, top=1, skip=_BEHIND_THE_END)
         if query.has_dates:
             bound = query.updated_from if query.updated_before is None else query.updated_before
             control = replace(query, top=1, updated_from=bound, updated_before=bound)

@@ -137,6 +137,7 @@ def test_every_switch_is_flipped_and_shown(sim: Simulator, http: httpx.Client) -
     """Whatever `Faults` has can be flipped from outside, and comes back as it was set."""
     special: dict[str, Any] = {
         "locations": ["a"],
+        "poisoned_rows": ["a"],
         "corrupt_rows": ["nul"],
         "largest_page": 5,
         "date_literal": "bare",
