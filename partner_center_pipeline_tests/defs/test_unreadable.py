@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import update
 
 from partner_center_pipeline.defs import window_fetch
-from partner_center_pipeline.partner_center import isolation
+from partner_center_pipeline.defs.reconcile import reconcile
+from partner_center_pipeline.defs.resources import PartnerCenterResource
+from partner_center_pipeline.partner_center import PartnerCenterError, isolation
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import breaker, quarantine, schema
 from partner_center_pipeline.warehouse.quarantine import Kept
@@ -93,9 +95,14 @@ class TestRetryAfter:
         said = project.tick_sensor()
         assert "because it asked to wait; then one page is tried" in str(said)
 
-    def test_another_failure_forgets_nothing_and_a_success_forgets_it(
-        self, project: Project, microsoft: Simulator
-    ) -> None:
+    def test_a_comparison_that_is_asked_to_wait_lets_it_rest_too(self, project: Project, microsoft: Simulator) -> None:
+        microsoft.faults.plan(HttpFault.THROTTLED, retry_after=86_400)
+        with pytest.raises(PartnerCenterError, match="asks to wait 86400 s"):
+            reconcile(project.warehouse, PartnerCenterResource(), Settings.load(), "a comparison")
+        with project.warehouse.read() as connection:
+            assert breaker.load(connection).rests(datetime.now(UTC) + timedelta(hours=23))
+
+    def test_a_run_that_ends_well_forgets_the_wait(self, project: Project, microsoft: Simulator) -> None:
         microsoft.faults.plan(HttpFault.THROTTLED, retry_after=86_400)
         assert not project.run(project.window(1)).success
         assert project.run(project.window(1)).success
