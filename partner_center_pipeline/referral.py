@@ -3,8 +3,10 @@
 Not here: reading and checking a payload (`partner_center`), storing it (`warehouse`), what it means (`leads`).
 """
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 
 
@@ -22,6 +24,8 @@ class Breach(StrEnum):
     """NaN, an infinity or an overflowing number, which JSON does not have."""
     TOO_DEEP = "too_deep"
     """Nested deeper than the 254 levels that orjson writes."""
+    UNREADABLE = "unreadable"
+    """The server refuses every page that the row is on. There is no payload, only what is known of its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,9 @@ class RejectedRow:
 
     `path` is the field with the error, empty for the row as a whole. `payload_text` is the row as JSON, escaped to
     ASCII so that any database can hold it; for TOO_DEEP it may be cut to the plain values of the top level.
-    `fingerprint`, the hex SHA-256 of `payload_text`, identifies the row. `referral_id` is set when it is usable.
+    `fingerprint`, the hex SHA-256 of `payload_text`, identifies the row; for UNREADABLE it is that of its place.
+    `referral_id` is set when it is usable. `earliest` and `latest` (ticks) are bounds of its `updatedDateTime`, both
+    the same where that is known.
     """
 
     reason: Breach
@@ -58,6 +64,18 @@ class RejectedRow:
     referral_id: str | None
     fingerprint: str
     payload_text: str
+    earliest: int | None = None
+    latest: int | None = None
+
+
+def payload_text(item: object) -> str:
+    """Return a row as `RejectedRow.payload_text` holds it. Raises RecursionError for one that is nested too deeply."""
+    return json.dumps(item, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=str)
+
+
+def fingerprint(text: str) -> str:
+    """Return the fingerprint of a row with this `payload_text`."""
+    return sha256(text.encode("ascii")).hexdigest()
 
 
 class DriftKind(StrEnum):

@@ -7,7 +7,7 @@ fraction digits (partner_center_api.md, section 3.2), which a tick holds exactly
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -312,3 +312,39 @@ def catch_up(
         for low, high in uncovered(stretch_low, stretch_high, taken)
         for start in range(low, high, day)
     ]
+
+
+REFUSALS_BEFORE_HALVING: Final = 3
+"""Refused runs of a stretch after which it is cut into halves, so that its healthy windows get done."""
+
+
+def cut_refused(
+    stretches: Iterable[tuple[int, int]], refused: Collection[tuple[int, int]], width: int
+) -> list[tuple[int, int]]:
+    """Return the same windows in the stretches to request, in the same order: halves of what was refused repeatedly.
+
+    `refused` has the interval (ticks) of each run that failed with what would be refused again. A stretch that lay in
+    REFUSALS_BEFORE_HALVING of them, and was refused as it is, is cut into halves, and these by the same rule, down to a
+    window (`width`, ticks). A half is first tried as a whole.
+    """
+    cut: list[tuple[int, int]] = []
+    for low, high in stretches:
+        around = sum(start <= low and high <= end for start, end in refused)
+        if high - low > width and around >= REFUSALS_BEFORE_HALVING and (low, high) in refused:
+            middle = low + (high - low) // width // 2 * width
+            cut += cut_refused([(low, middle), (middle, high)], refused, width)
+        else:
+            cut.append((low, high))
+    return cut
+
+
+def newest_first(stretches: Sequence[tuple[int, int]], newest: SyncWindow | None) -> list[tuple[int, int]]:
+    """Return the same windows with the newest due one in a stretch of its own before all others, if it is among them.
+
+    The others keep their order. A single stretch stays as it is: there is no backlog to wait for.
+    """
+    if newest is None or len(stretches) < 2 or stretches[-1][1] != newest.end:
+        return list(stretches)
+    *older, (low, high) = stretches
+    rest = [(low, newest.start)] if low < newest.start else []
+    return [(newest.start, high), *older, *rest]

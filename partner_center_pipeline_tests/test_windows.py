@@ -12,15 +12,18 @@ from partner_center_pipeline.windows import (
     ALLOWED_INTERVALS,
     BEGINNING,
     MAX_OVERLAP,
+    REFUSALS_BEFORE_HALVING,
     TICKS_PER_SECOND,
     SyncWindow,
     WindowGrid,
     catch_up,
     clocks_differ,
     counts_until,
+    cut_refused,
     datetime_of,
     held_back,
     merge,
+    newest_first,
     over_by,
     parse_ticks,
     render_ticks,
@@ -347,3 +350,58 @@ class TestClocks:
 
     def test_intervals_are_cut_at_an_end(self) -> None:
         assert until_end([(0, 10), (10, 20), (30, 40)], 15) == [(0, 10), (10, 15)]
+
+
+# Stretches that fail again and again
+
+
+W = 600 * TICKS_PER_SECOND
+_windows = st.integers(1, 40)
+
+
+@given(
+    lengths=st.lists(_windows, min_size=1, max_size=4),
+    refused=st.lists(st.tuples(st.integers(0, 200), _windows), max_size=30),
+)
+def test_halves_hold_each_window_once_and_in_order(lengths: list[int], refused: list[tuple[int, int]]) -> None:
+    stretches, at = [], 0
+    for length in lengths:
+        stretches.append((at * W, (at + length) * W))
+        at += length + 1
+    cut = cut_refused(stretches, [(low * W, (low + length) * W) for low, length in refused], W)
+    windows = [start for low, high in cut for start in range(low, high, W)]
+    assert windows == [start for low, high in stretches for start in range(low, high, W)]
+    assert all(any(low <= start and end <= high for low, high in stretches) for start, end in cut)
+
+
+@given(count=st.integers(1, 144), bad=st.sets(st.integers(0, 143), max_size=4))
+def test_in_the_end_only_windows_that_are_refused_alone_are_left(count: int, bad: set[int]) -> None:
+    """Runs that store nothing when they fail, as the worst case: each healthy window is done by halving."""
+    left, refused = set(range(count)), list[tuple[int, int]]()
+    for _ in range(40):
+        runs = cut_refused(merge((n * W, (n + 1) * W) for n in left), refused, W)
+        for low, high in runs:
+            inside = set(range(low // W, high // W))
+            if inside & bad:
+                refused.append((low, high))
+            else:
+                left -= inside
+    assert left == bad & set(range(count))
+
+
+def test_a_stretch_is_cut_only_after_it_was_refused_several_times() -> None:
+    day = (0, 144 * W)
+    halves = [(0, 72 * W), (72 * W, 144 * W)]
+    assert cut_refused([day], [day] * (REFUSALS_BEFORE_HALVING - 1), W) == [day]
+    assert cut_refused([day], [day] * REFUSALS_BEFORE_HALVING, W) == halves
+    assert cut_refused([halves[1]], [day] * REFUSALS_BEFORE_HALVING, W) == [halves[1]], "it was not tried as a whole"
+    assert cut_refused([(0, W)], [(0, W)] * 9, W) == [(0, W)]
+
+
+def test_the_newest_window_comes_before_a_backlog_and_no_window_twice() -> None:
+    newest = SyncWindow(299 * W, 300 * W, 299 * W)
+    days = [(0, 144 * W), (144 * W, 288 * W), (288 * W, 300 * W)]
+    assert newest_first(days, newest) == [(299 * W, 300 * W), *days[:2], (288 * W, 299 * W)]
+    assert newest_first(days[2:], newest) == days[2:]
+    assert newest_first(days[:2], newest) == days[:2]
+    assert newest_first([days[0], (299 * W, 300 * W)], newest) == [(299 * W, 300 * W), days[0]]

@@ -226,6 +226,12 @@ class Faults:
     """The last row of a page is repeated as the first of the next."""
     corrupt_rows: frozenset[CorruptRow] = frozenset()
     """Rows that break the contract, added to each page."""
+    poisoned_rows: frozenset[str] = frozenset()
+    """Ids of referrals that the server cannot print: every page that holds one is answered with `poison_status`."""
+    rows_refused_above: PositiveInt | None = None
+    """A page with more rows than this is answered with `poison_status`; None is no such limit."""
+    poison_status: PositiveInt = 400
+    """The status of an answer that a row or the size of the page spoils: 400 or 500."""
     unknown_values: bool = False
     """Rows have a key and enumeration values that are not documented."""
     ids_shape: IdsShape | None = None

@@ -32,7 +32,7 @@ from partner_center_simulator.odata import (
     parse_orderby,
 )
 from partner_center_simulator.payloads import Payload
-from partner_center_simulator.responses import invalid
+from partner_center_simulator.responses import invalid, spoiled
 from partner_center_simulator.row_variants import as_sent, make_corrupt
 from partner_center_simulator.world import Position, World
 
@@ -106,6 +106,9 @@ class Pages:
         repeated = self._world.get(query.last_id) if faults.duplicate_rows and query.last_id else None
         held_before = None if query.held_id is None else self._world.get(query.held_id)
         rows = [row for row in (repeated, *rows, held_before) if row is not None]
+        limit = faults.rows_refused_above
+        if any(row["id"] in faults.poisoned_rows for row in rows) or (limit is not None and len(rows) > limit):
+            raise spoiled(faults.poison_status)
         if faults.reordered_rows:
             rows.reverse()
         value = [as_sent(row, faults) for row in rows]

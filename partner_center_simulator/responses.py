@@ -31,6 +31,11 @@ def invalid(message: str) -> ApiError:
     return ApiError(400, "invalidRequest", message)
 
 
+def spoiled(status: int) -> ApiError:
+    """Return the error of a page that the server cannot print, because of one of its rows or of its size."""
+    return ApiError(status, "generalException", "The page cannot be returned.")
+
+
 def unauthorized(message: str) -> ApiError:
     """Return 401, spelled as in Microsoft's own sample."""
     return ApiError(401, "unAuthorized", message, "unauthenticated")

@@ -29,11 +29,19 @@ _QUIET_LOG: Final[dict[str, Any]] = {"loggers": {"console": {"config": {"log_lev
 
 @dataclass(frozen=True, slots=True)
 class ChainFailure:
-    """A run that failed: its windows, the failed step and its message."""
+    """A run that failed: its windows, the failed step and its message; `stops_all`: other windows would fail, too."""
 
     windows: str
     step: str
     message: str
+    stops_all: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.step} failed for {self.windows}: {self.message}"
+
+    def shown(self) -> dict[str, str]:
+        """Return the failure as JSON shows it."""
+        return {"windows": self.windows, "step": self.step, "message": self.message}
 
 
 def run_chain(
@@ -43,13 +51,13 @@ def run_chain(
     *,
     force: bool = False,
     wait: float | None = None,
-) -> ChainFailure | None:
+) -> list[ChainFailure]:
     """Materialize all five assets for `intervals` of windows (ticks, each at most a day), one run each, in order.
 
-    Then derive what is pending in windows that are done. `force` derives the rows of the windows again, changed or not.
-    Returns the first failure, after which no run is started, or None. Call `enter_home` before. Ctrl-C ends the run,
-    which records that in the ledger; then KeyboardInterrupt is raised here. While another run fetches, this waits or
-    raises AnotherRunFetches, as `wait` says (see `one_fetch.wait_for_turn`).
+    Then derive what is pending: what came late, and what runs stored that failed. `force` derives the rows of the
+    windows again, changed or not. Returns the failures. After one that `stops_all` no more windows are fetched. Call
+    `enter_home` before. Ctrl-C ends the run, which records that in the ledger; then KeyboardInterrupt is raised here.
+    While another run fetches, this waits or raises AnotherRunFetches, as `wait` says (see `one_fetch.wait_for_turn`).
     """
     from partner_center_pipeline.definitions import defs
 
@@ -63,22 +71,26 @@ def run_chain(
             wait_for_turn(instance, warehouse, run_ids[0], wait, with_slot=True)
         report = stack.enter_context(progress_bar("starting", total))
         done = 0
+        failures: list[ChainFailure] = []
         for (start, end), run_id in zip(intervals, run_ids, strict=True):
             show = partial(report, done)
             wait_for_turn(instance, warehouse, run_id, wait, with_slot=True, show=show)
             with _reporting_progress(report, done, instance, warehouse, start, end):
                 failure = _run(job, instance, grid, start, end, _config(force), run_id=run_id)
-            if failure is not None:
-                return failure
             done += _step_count(grid, start, end)
-            report(done, "done")
-        return _derive_what_is_pending(job, instance, warehouse, grid)
+            report(done, "done" if failure is None else "failed")
+            if failure is not None:
+                failures.append(failure)
+                if failure.stops_all:
+                    break
+        pending_failure = _derive_what_is_pending(job, instance, warehouse, grid)
+        return failures if pending_failure is None else [*failures, pending_failure]
 
 
 def _derive_what_is_pending(
     job: "dg.JobDefinition", instance: "dg.DagsterInstance", warehouse: Warehouse, grid: WindowGrid
 ) -> ChainFailure | None:
-    """Run the later assets once where rows are pending, which came into a done window later (as the sensor does)."""
+    """Run the later assets once where rows are pending: they came late, or their run failed after storing them."""
     from partner_center_pipeline.defs.automation import LATER_ASSETS
 
     with warehouse.read() as connection:
@@ -145,6 +157,7 @@ def _run(
     config: dict[str, Any],
     **selected: Any,
 ) -> ChainFailure | None:
+    from partner_center_pipeline.defs.asset_run import STOPS_ALL
     from partner_center_pipeline.defs.dagster_private import (
         ASSET_PARTITION_RANGE_END_TAG,
         ASSET_PARTITION_RANGE_START_TAG,
@@ -172,5 +185,7 @@ def _run(
             raise KeyboardInterrupt
         description = data.user_failure_data.description if data.user_failure_data else None
         cause = (data.error.cause or data.error).message.strip() if data.error else "no reason given"
-        return ChainFailure(f"{first} to {last}", event.step_key or "", description or f"{cause} (a defect; {_MORE})")
+        stops_all = STOPS_ALL in data.user_failure_data.metadata if data.user_failure_data else False
+        message = description or f"{cause} (a defect; {_MORE})"
+        return ChainFailure(f"{first} to {last}", event.step_key or "", message, stops_all)
     return ChainFailure(f"{first} to {last}", "the run", _MORE)

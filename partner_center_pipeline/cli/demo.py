@@ -41,9 +41,9 @@ def demo(as_json: bool, language: str) -> None:
         start = grid.first or 0
         with local.warehouse.read() as connection:
             before = row_counts(connection)
-        failure = run_chain(local.warehouse, grid, [(start, end)])
-        if failure is not None:
-            stop(f"{failure.step} failed for {failure.windows}: {failure.message}")
+        failures = run_chain(local.warehouse, grid, [(start, end)])
+        if failures:
+            stop("\n".join(map(str, failures)))
         with local.warehouse.read() as connection:
             after = row_counts(connection)
             leads = views.best(connection, LEADS_SHOWN)

@@ -19,7 +19,7 @@ from partner_center_pipeline.partner_center import (
 )
 from partner_center_pipeline.partner_center.probe import Probed, Verdict, probe
 from partner_center_pipeline.settings import Settings, SettingsError
-from partner_center_pipeline.warehouse import accounts, breaker
+from partner_center_pipeline.warehouse import accounts, breaker, quarantine
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
 
@@ -104,6 +104,7 @@ def _findings() -> Iterator[Finding]:
         return
     yield from _configured(settings)
     yield _check("warehouse", lambda: _warehouse(settings))
+    yield from _quarantine(settings)
     if not settings.partner_center_client_id or not settings.partner_center_tenant_id:
         return
     sign_in = _check(_SIGN_IN, lambda: _sign_in(settings))
@@ -164,6 +165,19 @@ def _warehouse(settings: Settings) -> tuple[str, str]:
         "wrong",
         f"{warehouse.shown}: the schema is not the one this version needs; run `partner-center migrate`",
     )
+
+
+def _quarantine(settings: Settings) -> Iterator[Finding]:
+    """Yield what the quarantine holds, nothing as long as the warehouse cannot be read (`_warehouse` says why)."""
+    try:
+        warehouse = Warehouse.of(settings)
+        if not warehouse.is_current():
+            return
+        with warehouse.read() as connection:
+            held = quarantine.summary(quarantine.counts(connection))
+    except WarehouseError:
+        return
+    yield Finding("quarantine", "note" if held else "ok", held or "empty: every row was taken in")
 
 
 def _sign_in(settings: Settings) -> tuple[str, str]:

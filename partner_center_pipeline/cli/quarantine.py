@@ -1,12 +1,17 @@
-"""`partner-center quarantine`: list, show and replay the rows that break the payload contract."""
+"""`partner-center quarantine`: list, show, replay and discard the rows that break the payload contract."""
 
+import getpass
 import json
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
 import click
+from rich.table import Table
+from rich.text import Text
 
 from partner_center_pipeline.cli.base import console, emit, report_errors, stop
 from partner_center_pipeline.cli.options import json_option
@@ -24,43 +29,32 @@ _CONTROL: Final = re.compile("[\x7f-\x9f\ud800-\udfff]")
 
 @click.group()
 def quarantine() -> None:
-    """Rows that break the payload contract: list them, show one, take them in.
+    """Rows that could not be taken in: list them, show one, take them in, or discard them.
 
-    Such a row is one row's problem, never its page's: it is kept aside with the reason, and its window goes on.
+    Such a row is one row's problem, never its page's: it is kept aside with the reason, and its window goes on. It
+    leaves the quarantine by itself when its referral comes clean.
     """
 
 
 @quarantine.command("list")
+@click.option("--resolved", is_flag=True, help="Instead, those that left it: how, when, and why.")
 @json_option("Print the list as JSON.")
 @report_errors
-def list_(as_json: bool) -> None:
+def list_(resolved: bool, as_json: bool) -> None:
     """List what is kept aside, and why: the newest first, without any payload."""
     with open_warehouse(Settings.load()) as warehouse, warehouse.read() as connection:
-        rows = stored_rows.load(connection)
+        rows = stored_rows.load(connection, resolved=resolved)
     if as_json:
         emit([row.shown() for row in rows])
         return
     if not rows:
-        console.print("The quarantine is empty: every row of Partner Center was taken in.")
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        "row", "referral", "reason", "path", "window", "first seen (UTC)", "last seen (UTC)", "scans", box=None
-    )
-    for row in rows:
-        table.add_row(
-            row.fingerprint[:_PREFIX_LENGTH],
-            Text(row.referral_id or ""),  # as text: an id is not markup
-            row.reason,
-            row.path,
-            row.shown()["window"],
-            f"{row.first_seen:%Y-%m-%d %H:%M}",
-            f"{row.last_seen:%Y-%m-%d %H:%M}",
-            str(row.attempts),
+        console.print(
+            "No row has left the quarantine."
+            if resolved
+            else "The quarantine is empty: every row of Partner Center was taken in."
         )
-    console.print(table)
+        return
+    console.print(_resolved_table(rows) if resolved else _open_table(rows))
 
 
 @quarantine.command()
@@ -88,7 +82,7 @@ def show(fingerprint: str, as_json: bool) -> None:
 
 @quarantine.command()
 @click.argument("fingerprints", nargs=-1, metavar="[FINGERPRINT]...")
-@click.option("--all", "everything", is_flag=True, help="Every row of the quarantine.")
+@click.option("--all", "everything", is_flag=True, help="Every open row of the quarantine.")
 @json_option("Print the counts as JSON.")
 @report_errors
 def replay(fingerprints: tuple[str, ...], everything: bool, as_json: bool) -> None:
@@ -125,6 +119,67 @@ def replay(fingerprints: tuple[str, ...], everything: bool, as_json: bool) -> No
         f"{total.loaded} taken in, {total.known_already} known already, {total.still_refused} refused still"
         + ("; `partner-center sync` makes leads of them." if total.loaded else ".")
     )
+
+
+@quarantine.command()
+@click.argument("fingerprints", nargs=-1, required=True, metavar="FINGERPRINT...")
+@click.option("--reason", required=True, metavar="TEXT", help="Why no lead is needed of them. It is kept and shown.")
+@report_errors
+def discard(fingerprints: tuple[str, ...], reason: str) -> None:
+    """Take rows out of the quarantine without a lead, for a reason.
+
+    Who did it, when and why is kept: `list --resolved` shows it. A scan that receives the same content again does not
+    bring it back. Name rows as for `show`. `replay` of a discarded row takes it in after all.
+    """
+    because = reason.strip()
+    if not because:
+        raise click.UsageError("--reason is empty: say why no lead is needed of these rows")
+    with open_warehouse(Settings.load()) as warehouse:
+        names = list(dict.fromkeys(_one(warehouse, prefix).fingerprint for prefix in fingerprints))
+        with warehouse.write() as connection:
+            stored_rows.discard(connection, names, _user(), because, datetime.now(UTC))
+    console.print(f"{len(names)} discarded. `partner-center quarantine list --resolved` shows them.")
+
+
+def _user() -> str:
+    """Return the name of the operating system's user; containers may have none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"user {os.getuid()}"
+
+
+def _open_table(rows: Sequence[stored_rows.Kept]) -> Table:
+    table = Table(
+        "row", "referral", "reason", "path", "window", "first seen (UTC)", "last seen (UTC)", "scans", box=None
+    )
+    for row in rows:
+        table.add_row(
+            row.fingerprint[:_PREFIX_LENGTH],
+            Text(row.referral_id or ""),  # as text: an id is not markup
+            row.reason,
+            row.path,
+            row.shown()["window"],
+            f"{row.first_seen:%Y-%m-%d %H:%M}",
+            f"{row.last_seen:%Y-%m-%d %H:%M}",
+            str(row.attempts),
+        )
+    return table
+
+
+def _resolved_table(rows: Sequence[stored_rows.Kept]) -> Table:
+    table = Table("row", "referral", "reason", "left as", "when (UTC)", "by", "because", box=None)
+    for row in rows:
+        table.add_row(
+            row.fingerprint[:_PREFIX_LENGTH],
+            Text(row.referral_id or ""),
+            row.reason,
+            row.resolution,
+            f"{row.resolved_at:%Y-%m-%d %H:%M}",
+            Text(row.resolved_by or ""),
+            Text(row.resolved_because or ""),
+        )
+    return table
 
 
 def _one(warehouse: Warehouse, prefix: str) -> stored_rows.Kept:

@@ -1,6 +1,5 @@
 """`partner-center sync`: materializes windows through Dagster, in the foreground."""
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
@@ -12,6 +11,7 @@ from partner_center_pipeline.windows import (
     WindowGrid,
     catch_up,
     clocks_differ,
+    cut_refused,
     datetime_of,
     held_back,
     ticks_of,
@@ -49,6 +49,9 @@ def sync(since: datetime | None, until: datetime | None, force: bool, wait: floa
     came into a done window later (`reconcile`, `quarantine replay`) become leads, too. Good for a first try, or for a
     cron job.
 
+    After a failure the next windows are done, unless they would meet the same (nobody is signed in, Partner Center
+    cannot be reached). Exit code 1 at the end when something failed. Rows in quarantine are a warning.
+
     One run fetches at a time. When another one does, this says which and since when, and ends with exit code 3; with
     --wait it waits. A run that was killed is waited for in any case, up to about a minute.
     """
@@ -56,7 +59,7 @@ def sync(since: datetime | None, until: datetime | None, force: bool, wait: floa
     ensure_sync_start()
     from partner_center_pipeline.cli.chain import run_chain
     from partner_center_pipeline.defs.gate import gate
-    from partner_center_pipeline.warehouse import ledger
+    from partner_center_pipeline.warehouse import ledger, quarantine
     from partner_center_pipeline.warehouse.database import open_warehouse
 
     settings, now = gate(), datetime.now(UTC)
@@ -65,24 +68,40 @@ def sync(since: datetime | None, until: datetime | None, force: bool, wait: floa
         if since is None and until is None:
             with warehouse.read() as connection:
                 asked_until = held_back(now, ledger.clock_skew(connection, now))
-                intervals = catch_up(grid, asked_until, ledger.covered(connection), busy=())
+                missing = catch_up(grid, asked_until, ledger.covered(connection), busy=())
+                refused = ledger.refused(connection, missing[0][0], missing[-1][1]) if missing else []
+            intervals = cut_refused(missing, refused, grid.width)
         else:
             intervals = _due_in(grid, now, since, until)
-        failure = run_chain(warehouse, grid, intervals, force=force, wait=wait)
+        failures = run_chain(warehouse, grid, intervals, force=force, wait=wait)
         with warehouse.read() as connection:
             skew = ledger.clock_skew(connection, now)
         over = until_end(intervals, grid.due_end(held_back(now, skew)))
-        if failure is not None and over != intervals:  # this run found that the server's clock is behind
-            intervals, failure = over, run_chain(warehouse, grid, over, force=force, wait=wait)
+        if failures and over != intervals:  # this run found that the server's clock is behind
+            intervals, failures = over, run_chain(warehouse, grid, over, force=force, wait=wait)
+        with warehouse.read() as connection:
+            kept = quarantine.counts(connection)
     if differ := clocks_differ(skew):
         notes.print(f"[yellow]warning[/] {differ}")
     windows = sum((end - start) // grid.width for start, end in intervals)
     if as_json:
-        emit({"windows": windows, "runs": len(intervals), "failure": failure and asdict(failure)})
-    elif failure is None:
+        shown = [failure.shown() for failure in failures]
+        emit(
+            {
+                "windows": windows,
+                "runs": len(intervals),
+                "failure": shown[0] if shown else None,
+                "failures": shown,
+                "quarantined": kept,
+            }
+        )
+    elif not failures:
         console.print(f"[green]Done[/]: {windows} windows." if windows else "Every window that is due is done.")
-    if failure is not None:
-        stop(f"{failure.step} failed for {failure.windows}: {failure.message}")
+    if held := quarantine.summary(kept):
+        notes.print("[bold yellow]warning[/] ", end="")
+        notes.print(held, markup=False)
+    if failures:
+        stop("\n".join(map(str, failures)))
 
 
 def _due_in(grid: WindowGrid, now: datetime, since: datetime | None, until: datetime | None) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 from pydantic import Field
@@ -21,10 +21,18 @@ from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, renewed
 from partner_center_pipeline.windows import SyncWindow, WindowGrid
 
+STOPS_ALL: Final = "stops_all"
+"""The metadata of a failure that each other window would meet, too: nobody is signed in, the switch is off."""
 
-def permanent(message: str) -> dg.Failure:
+
+def failure(message: str, *, allow_retries: bool, stops_all: bool) -> dg.Failure:
+    """Return a failure; `stops_all` as in STOPS_ALL."""
+    return dg.Failure(message, {STOPS_ALL: True} if stops_all else None, allow_retries=allow_retries)
+
+
+def permanent(message: str, *, stops_all: bool = False) -> dg.Failure:
     """Return a failure that another try does not mend."""
-    return dg.Failure(message, allow_retries=False)
+    return failure(message, allow_retries=False, stops_all=stops_all)
 
 
 def windows_of(context: dg.AssetExecutionContext, grid: WindowGrid, now: datetime) -> list[SyncWindow]:
@@ -110,7 +118,7 @@ def as_dagster_failure() -> Iterator[None]:
     try:
         yield
     except (GateClosedError, SettingsError, RulesError, WarehouseError, ResolverError) as error:
-        raise permanent(str(error)) from None
+        raise permanent(str(error), stops_all=True) from None
 
 
 def result(

@@ -5,7 +5,7 @@ catch up in Dagster (dagster.md, trap 2), so the sensor requests every due windo
 and a run of the later assets where rows are pending and no window is missing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Final
@@ -34,14 +34,26 @@ from partner_center_pipeline.windows import (
     SyncWindow,
     WindowGrid,
     catch_up,
+    cut_refused,
     datetime_of,
     held_back,
+    newest_first,
     ticks_of,
 )
 
 JOB_NAME: Final = "partner_center_sync"
 MOST_REQUESTS: Final = 10
 """Runs that one tick of the sensor requests: enough to keep the queue busy, few enough to read."""
+
+PRIORITY_TAG: Final = "dagster/priority"
+MOST_UNFINISHED: Final = 10
+"""Runs of the job that may wait or work before the sensor requests older windows: a backlog of months is no queue."""
+
+PENDING_LEFT_TO_RUNS: Final = timedelta(minutes=15)
+"""How long rows may be pending while runs work. A run that ends well derives them; one that fails does not."""
+
+LIVE: Final = {PRIORITY_TAG: "10"}
+"""The tag of a run for the newest window: Dagster takes it from the queue before the backlog."""
 
 LEFT_TO_THE_SCHEDULE: Final = timedelta(seconds=90)
 """How long the sensor leaves a due window to the schedule. The schedule ticks up to a minute later (its lag is rounded
@@ -103,7 +115,7 @@ def _window_of_tick(
         return dg.SkipReason(f"window {window.key} is done already")
     if any(low < window.end and window.start < high for low, high in _busy(context.instance, grid)):
         return dg.SkipReason(f"a run is already working on window {window.key}")
-    return _request(grid, window, window.end)
+    return _request(grid, window, window.end, LIVE)
 
 
 def flag_sensor(grid: WindowGrid) -> dg.SensorDefinition:
@@ -131,24 +143,30 @@ def flag_sensor(grid: WindowGrid) -> dg.SensorDefinition:
 def _missed_windows(
     context: dg.SensorEvaluationContext, grid: WindowGrid, warehouse: WarehouseResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request runs for the windows that were missed; without any, one for what is pending in windows that are done."""
+    """Request runs for the windows that were missed, and one for what is pending in windows that are fetched."""
     now = utc_now()
     _warn_of_many(context, grid, now)
     with warehouse.open() as db:
         for run_id in end_dead_runs(context.instance, db, utc_now):
             context.log.warning(f"run {run_id} gave no sign of life; it is ended, its windows are free")
         busy = list(_busy(context.instance, grid))
+        unfinished = context.instance.get_runs_count(
+            dg.RunsFilter(job_name=JOB_NAME, statuses=list(NOT_FINISHED_STATUSES))
+        )
         with db.read() as connection:
-            asked = _gaps(connection, grid, now, busy)
-            if isinstance(asked, list) or busy:
-                return asked
-            return _what_is_pending(context.instance, connection, grid, now) or asked
+            asked = _gaps(connection, grid, now, busy, unfinished)
+            derive = _what_is_pending(context.instance, connection, grid, now, working=bool(busy))
+    return asked if derive is None else [derive, *(asked if isinstance(asked, list) else [])]
 
 
 def _gaps(
-    connection: Connection, grid: WindowGrid, now: datetime, busy: Sequence[tuple[int, int]]
+    connection: Connection, grid: WindowGrid, now: datetime, busy: Sequence[tuple[int, int]], unfinished: int
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request a run for each contiguous gap, at most a day of windows, the oldest first, none that a run works on."""
+    """Request a run for each contiguous gap, at most a day of windows, none that a run works on.
+
+    In a backlog the newest due window comes first, then the oldest. Not more than MOST_UNFINISHED runs wait or work,
+    but the newest window is requested in any case. What was refused again and again is requested in halves.
+    """
     state = breaker.load(connection)
     if state.rests(now):
         return dg.SkipReason(str(state))
@@ -156,16 +174,28 @@ def _gaps(
     waiting: list[str] = []
     most = 1 if state.tripped else MOST_REQUESTS  # after a rest one run tries, not a queue of them
     asked_until = held_back(now, ledger.clock_skew(connection, now)) - LEFT_TO_THE_SCHEDULE
-    for start, end in catch_up(grid, asked_until, ledger.covered(connection), busy):
+    newest = grid.last_due(asked_until)
+    missing = catch_up(grid, asked_until, ledger.covered(connection), busy)
+    refused = ledger.refused(connection, missing[0][0], missing[-1][1]) if missing else []
+    stretches = newest_first(missing, newest)
+    is_queue_full = False
+    for start, end in cut_refused(stretches, refused, grid.width):
         if len(requests) == most:
             break
-        again = _may_try_again(ledger.tries(connection, start, end, now))
+        is_newest = newest is not None and (start, end) == (newest.start, newest.end)
+        # A half of what was refused is tried at once: only as a whole it has failed.
+        is_new_half = (start, end) not in stretches and (start, end) not in refused
+        again = None if is_new_half else _may_try_again(ledger.tries(connection, start, end, now))
         if again is not None and now < again:
             waiting.append(f"{grid.window(start).key} (again after {again:%H:%M:%S} UTC)")
+        elif unfinished + len(requests) >= MOST_UNFINISHED and not is_newest:
+            is_queue_full = True
         else:
-            requests.append(_request(grid, grid.window(start), end))
+            requests.append(_request(grid, grid.window(start), end, LIVE if is_newest else {}))
     if requests:
         return requests
+    if is_queue_full:
+        return dg.SkipReason(f"{unfinished} runs of the job wait or work; more are requested as they end")
     if waiting:
         return dg.SkipReason("waiting before another try at " + ", ".join(waiting[:MOST_REQUESTS]))
     if busy:
@@ -174,15 +204,20 @@ def _gaps(
 
 
 def _what_is_pending(
-    instance: dg.DagsterInstance, connection: Connection, grid: WindowGrid, now: datetime
-) -> list[dg.RunRequest] | None:
-    """Request a run of the later assets where rows are pending that came into a done window later.
+    instance: dg.DagsterInstance, connection: Connection, grid: WindowGrid, now: datetime, *, working: bool
+) -> dg.RunRequest | None:
+    """Request a run of the later assets where rows are pending: they came late, or their run failed after storing them.
 
-    The run is for the newest window that is fetched, but derives all that is pending. After runs that failed it waits
-    as `_may_try_again` does. Returns None when nothing is to be done now.
+    The run is for the newest window that is fetched, but derives all that is pending. While other runs are `working`,
+    which derive it as well when they end well, it is left to them for PENDING_LEFT_TO_RUNS. After runs that failed it
+    waits as `_may_try_again` does. Returns None when nothing is to be done now.
     """
-    window = ledger.newest_fetched(connection, grid) if pending.count(connection) else None
-    if window is None:
+    since = pending.oldest(connection)
+    if since is None or (working and now - since < PENDING_LEFT_TO_RUNS):
+        return None
+    window = ledger.newest_fetched(connection, grid)
+    under_way = dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING, statuses=list(NOT_FINISHED_STATUSES))
+    if window is None or instance.get_runs_count(under_way):
         return None
     runs = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING), limit=10)
     failed = list(takewhile(lambda run: run.dagster_run.status is not dg.DagsterRunStatus.SUCCESS, runs))
@@ -190,18 +225,21 @@ def _what_is_pending(
     again = _may_try_again(ledger.Tries(len(failed), last))
     if again is not None and now < again:
         return None
-    return [dg.RunRequest(partition_key=window.key, asset_selection=LATER_ASSETS, tags=WHAT_IS_PENDING)]
+    return dg.RunRequest(
+        partition_key=window.key, asset_selection=LATER_ASSETS, tags=WHAT_IS_PENDING | {PRIORITY_TAG: "5"}
+    )
 
 
-def _request(grid: WindowGrid, first: SyncWindow, end: int) -> dg.RunRequest:
+def _request(grid: WindowGrid, first: SyncWindow, end: int, tags: Mapping[str, str]) -> dg.RunRequest:
     """Request a run of the job for the windows from `first` to the one that ends at `end` (ticks).
 
     It has no run key: a key is never used again, not even after a failure (dagster.md, trap 3).
     """
     last = grid.window(end - grid.width)
     if first.start == last.start:
-        return dg.RunRequest(partition_key=first.key)
-    return dg.RunRequest(tags={ASSET_PARTITION_RANGE_START_TAG: first.key, ASSET_PARTITION_RANGE_END_TAG: last.key})
+        return dg.RunRequest(partition_key=first.key, tags=dict(tags))
+    bounds = {ASSET_PARTITION_RANGE_START_TAG: first.key, ASSET_PARTITION_RANGE_END_TAG: last.key}
+    return dg.RunRequest(tags={**bounds, **tags})
 
 
 def _may_try_again(tried: ledger.Tries) -> datetime | None:

@@ -84,10 +84,7 @@ def _quarantine_is_empty(counts: Mapping[str, int]) -> dg.AssetCheckResult:
         check_name=QUARANTINE,
         passed=rows == 0,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{rows} rows of Partner Center break the contract and are no leads. Look at them with "
-        "`partner-center quarantine list` and `show`; after a change of the contract, take them in with `replay`."
-        if rows
-        else "Every row of Partner Center was taken in.",
+        description=quarantine.summary(counts) or "Every row of Partner Center was taken in.",
         metadata={"rows": rows, "rows_by_reason": counts_table("reason", counts)},
     )
 

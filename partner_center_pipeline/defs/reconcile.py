@@ -84,6 +84,9 @@ def _kept(reconciler: Reconciler) -> Iterator[None]:
         yield
     except (PartnerCenterError, SettingsError, WarehouseError) as error:
         reconciler.fail(str(error))
+        if isinstance(error, PartnerCenterError) and error.retry_after:
+            with reconciler.warehouse.write() as connection:
+                breaker.note_failure(connection, str(error), utc_now(), error.retry_after)
         raise
     except BaseException as error:
         reconciler.fail(f"{type(error).__name__}; the run's log has more")

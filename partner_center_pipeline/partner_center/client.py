@@ -122,27 +122,29 @@ class ReferralsClient:
         capability = self._believed_capability()
         return capability is None or capability.updated_filter
 
-    def get_page(self, request: PageQuery | str) -> Page:
+    def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
         """Return the page that a query or a next link asks for.
 
+        An error that may be due to what is asked for (`retry.repeats`) is raised after `tries`, if given; others are
+        retried until the deadline.
         Raises SignInRequired, AccessDenied, Throttled, Unreachable, ApiRefused, FilterRefused for a query with dates,
         and ForeignHost for a next link to another host.
         """
         if isinstance(request, str):
             try:
-                return self._get_list(next_url(request, self._base_url))
+                return self._get_list(next_url(request, self._base_url), tries)
             except httpx.InvalidURL:
                 raise ForeignHost("Partner Center sent a next link that is no address. Try again later.") from None
         if not request.has_dates:
-            return self._get_query(request, DateLiteral.BARE)
+            return self._get_query(request, DateLiteral.BARE, tries)
         capability = self._believed_capability()
         if capability is not None and capability.date_literal is not None:
             try:
-                return self._get_query(request, capability.date_literal)
+                return self._get_query(request, capability.date_literal, tries)
             except ApiRefused as refused:
-                if refused.status != 400:
+                if refused.status != 400 or self._takes_filter(request, capability.date_literal):
                     raise
-        return self._get_finding_capability(request)
+        return self._get_finding_capability(request, tries)
 
     def get_referral(self, referral_id: str) -> Any:
         """Return the referral with this id as the API sends it; None where it answers 404.
@@ -170,15 +172,25 @@ class ReferralsClient:
         capability = self.capability
         return capability if capability is not None and capability.is_believed(self.clock.utc()) else None
 
-    def _get_finding_capability(self, query: PageQuery) -> Page:
+    def _takes_filter(self, query: PageQuery, literal: DateLiteral) -> bool:
+        """Ask the query for an interval without rows: where that is accepted, not the filter is refused but a row."""
+        bound = query.updated_from if query.updated_before is None else query.updated_before
+        try:
+            self._get_query(replace(query, updated_from=bound, updated_before=bound), literal)
+        except ApiRefused:
+            return False
+        return True
+
+    def _get_finding_capability(self, query: PageQuery, tries: int | None) -> Page:
         """Ask with each form of dates until one is accepted, and keep that form in `capability`.
 
-        Where both are refused, the same query without the filter shows whether the filter is the reason.
+        Where both are refused, the same query for an interval without rows, and then without the filter, shows whether
+        the filter is the reason.
         """
         refusals: list[ApiRefused] = []
         for literal in DateLiteral:
             try:
-                page = self._get_query(query, literal)
+                page = self._get_query(query, literal, tries)
             except ApiRefused as refused:
                 if refused.status != 400:
                     raise
@@ -186,6 +198,10 @@ class ReferralsClient:
             else:
                 self.capability = Capability(literal, self.clock.utc())
                 return page
+        for literal, refusal in zip(DateLiteral, refusals, strict=True):
+            if self._takes_filter(query, literal):
+                self.capability = Capability(literal, self.clock.utc())
+                raise refusal
         first = refusals[0]
         try:
             self._get_query(replace(query, updated_from=None, updated_before=None), DateLiteral.BARE)
@@ -195,14 +211,16 @@ class ReferralsClient:
         _log.warning("Partner Center takes no filter on updatedDateTime; its list is read from the newest referral on")
         raise FilterRefused(str(first), code=first.code, status=first.status, request_id=first.request_id) from None
 
-    def _get_query(self, query: PageQuery, literal: DateLiteral) -> Page:
-        return self._get_list(f"{self._base_url}{REFERRALS_PATH}?{query.text(literal)}")
+    def _get_query(self, query: PageQuery, literal: DateLiteral, tries: int | None = None) -> Page:
+        return self._get_list(f"{self._base_url}{REFERRALS_PATH}?{query.text(literal)}", tries)
 
-    def _get_list(self, url: str) -> Page:
-        return self._get_with_retries(url, self._read_page)
+    def _get_list(self, url: str, tries: int | None = None) -> Page:
+        return self._get_with_retries(url, self._read_page, tries)
 
-    def _get_with_retries(self, url: str, read: Callable[[httpx.Response, Any], _Read]) -> _Read:
-        """Get an answer and `read` it; retry transient errors until the deadline."""
+    def _get_with_retries(
+        self, url: str, read: Callable[[httpx.Response, Any], _Read], tries: int | None = None
+    ) -> _Read:
+        """Get an answer and `read` it; retry transient errors until the deadline, or `tries` times what may repeat."""
 
         def get_once() -> _Read:
             with answered_within(max(self._deadline - self.clock.monotonic(), AT_ONCE_SECONDS)):
@@ -214,7 +232,7 @@ class ReferralsClient:
             self._tell_answered()
             return result
 
-        return retrying(self.clock, self._deadline, self._count_wait)(get_once)
+        return retrying(self.clock, self._deadline, self._count_wait, tries)(get_once)
 
     def _tell_answered(self) -> None:
         answered, self._answered = self._answered, None

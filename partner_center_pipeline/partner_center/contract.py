@@ -16,7 +16,7 @@ from typing import Any, Final, TypeGuard
 
 import orjson
 
-from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow
+from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow, fingerprint, payload_text
 from partner_center_pipeline.windows import parse_ticks
 
 MAX_KEY_LENGTH: Final = 256
@@ -28,8 +28,9 @@ VERSION_LENGTH: Final = 32
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 
-NOT_AS_SENT: Final = frozenset({Breach.UNSTORABLE_NUMBER, Breach.TOO_DEEP})
-"""Breaches for which `RejectedRow.payload_text` is not the row as sent: it holds a number as text, or parts are cut."""
+NOT_AS_SENT: Final = frozenset({Breach.UNSTORABLE_NUMBER, Breach.TOO_DEEP, Breach.UNREADABLE})
+"""Breaches for which `RejectedRow.payload_text` is not the row as sent: it holds a number as text, parts
+are cut, or there is no payload."""
 
 
 def decode(body: bytes) -> Any:
@@ -51,7 +52,12 @@ def decode(body: bytes) -> Any:
 
 
 def read_referral(item: object) -> ReferralVersion | RejectedRow:
-    """Return a page's row as a version, or the reason why it is rejected. Never raises for what `decode` returns."""
+    """Return a page's row as a version, or the reason why it is rejected. Never raises for what `decode` returns.
+
+    An item that is a RejectedRow already stands for a row that the server cannot send (`isolation`).
+    """
+    if isinstance(item, RejectedRow):
+        return item
     try:
         canonical = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
@@ -68,10 +74,7 @@ def read_referral(item: object) -> ReferralVersion | RejectedRow:
     updated = item.get("updatedDateTime")
     if updated is None:
         return _rejected(item, Breach.NO_UPDATED, "updatedDateTime")
-    try:
-        ticks = parse_ticks(updated) if isinstance(updated, str) else None
-    except ValueError:
-        ticks = None
+    ticks = _instant(item)
     if ticks is None:
         return _rejected(item, Breach.BAD_UPDATED, "updatedDateTime")
     content_hash = sha256(canonical).hexdigest()
@@ -127,22 +130,30 @@ def _reason_unwritable(item: object) -> Breach:
 
 def _rejected(item: object, reason: Breach, path: str) -> RejectedRow:
     try:
-        text = _ascii_json(item)
+        text = payload_text(item)
     except RecursionError:
         top = item if isinstance(item, dict) else {}
-        text = _ascii_json({key: value for key, value in top.items() if not isinstance(value, dict | list)})
+        text = payload_text({key: value for key, value in top.items() if not isinstance(value, dict | list)})
     referral_id = item.get("id") if isinstance(item, dict) else None
+    ticks = _instant(item)
     return RejectedRow(
         reason=reason,
         path=path,
         referral_id=referral_id if _is_key(referral_id) and referral_id.isprintable() else None,
-        fingerprint=sha256(text.encode("ascii")).hexdigest(),
+        fingerprint=fingerprint(text),
         payload_text=text,
+        earliest=ticks,
+        latest=ticks,
     )
 
 
-def _ascii_json(item: object) -> str:
-    return json.dumps(item, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=str)
+def _instant(item: object) -> int | None:
+    """Return a row's `updatedDateTime` in ticks, None where there is none that can be read."""
+    updated = item.get("updatedDateTime") if isinstance(item, dict) else None
+    try:
+        return parse_ticks(updated) if isinstance(updated, str) else None
+    except ValueError:
+        return None
 
 
 def _int(digits: str) -> int | float | Decimal:

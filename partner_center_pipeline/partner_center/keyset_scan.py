@@ -224,7 +224,7 @@ class KeysetScan:
             if page.next_link in walk.links or walk.empty_pages > MAX_EMPTY_PAGES:
                 raise ContradictionError("the next links lead nowhere")
             walk.links.add(page.next_link)
-            return self._reader.fetch(page.next_link)
+            return self._reader.follow(page.next_link, walk.query, walk.row_count, walk.first)
         newest = self._reader.fetch_if_taken(PageQuery(self._top, descending=True))
         if newest is not None:
             self._largest_page = max(self._largest_page, len(newest.items))

@@ -9,8 +9,10 @@ from typing import Final
 
 from partner_center_pipeline.partner_center.client import Page, ReferralsClient
 from partner_center_pipeline.partner_center.contract import read_referral
-from partner_center_pipeline.partner_center.errors import ApiRefused, FilterRefused, TooEarly
+from partner_center_pipeline.partner_center.errors import ApiRefused, FilterRefused, PartnerCenterError, TooEarly
+from partner_center_pipeline.partner_center.isolation import TRIES, Isolation, RowsMovedError, may_be_a_row
 from partner_center_pipeline.partner_center.odata import PageQuery
+from partner_center_pipeline.partner_center.retry import repeats
 from partner_center_pipeline.partner_center.schema_drift import DriftWatch
 from partner_center_pipeline.referral import ReferralVersion, RejectedRow, ScanPage
 from partner_center_pipeline.windows import TICKS_PER_SECOND, render_ticks
@@ -60,16 +62,56 @@ class PageReader:
         self._patience = patience
         self._waited = client.seconds_waited
         self._drift = DriftWatch()
+        self._isolation = Isolation(self._ask)
 
     def fetch(self, request: PageQuery | str) -> Page:
-        """Return a page. Raises ContradictionError for a refused link, TooEarly, and what `get_page` raises."""
-        while True:
-            try:
-                page = self.client.get_page(request)
-            except ApiRefused as refused:
-                if isinstance(request, str) and refused.status == 400:
-                    raise ContradictionError("a next link was refused, as one that is too old is") from refused
+        """Return a page. Raises ContradictionError for a refused link, TooEarly, and what `get_page` raises.
+
+        Where a query is refused because of a row or of its size, the page may be shorter, and a RejectedRow stands for
+        a row that cannot be read (`isolation`).
+        """
+        largest = self._isolation.largest
+        if largest is not None and isinstance(request, PageQuery) and request.top > largest:
+            request = replace(request, top=largest)
+        try:
+            return self._ask(request, tries=TRIES)
+        except PartnerCenterError as error:
+            if isinstance(error, ApiRefused) and isinstance(request, str) and error.status == 400:
+                raise ContradictionError("a next link was refused, as one that is too old is") from error
+            if not may_be_a_row(error):
                 raise
+            return self._read_around(request, error)
+
+    def _read_around(self, request: PageQuery | str, error: PartnerCenterError) -> Page:
+        """Return a page for a request that was refused, perhaps because of one of its rows."""
+        like = PageQuery(1, self._not_before, self._not_before) if self.client.filters else PageQuery(1)
+        if not self._isolation.server_works(like if isinstance(request, str) else request):
+            if repeats(error):  # the server is in trouble: go on trying until the deadline
+                return self._ask(request, tries=None)
+            raise error
+        if isinstance(request, str):
+            raise ContradictionError("a next link was refused again and again") from error
+        try:
+            return self._isolation.page(request, error)
+        except RowsMovedError as moved:
+            raise ContradictionError(str(moved)) from moved
+
+    def follow(self, link: str, query: PageQuery, skip: int, first: Set[Key]) -> Page:
+        """Return the page that a next link leads to; where it is refused, the one after the query's first `skip` rows.
+
+        Raises ContradictionError where neither leads further, and what `fetch` raises.
+        """
+        try:
+            return self.fetch(link)
+        except ContradictionError:
+            page = self.fetch_skipping(query, skip, first)
+            if page is None:
+                raise
+            return page
+
+    def _ask(self, request: PageQuery | str, *, tries: int | None) -> Page:
+        while True:
+            page = self.client.get_page(request, tries=tries)
             seconds_left = (self._not_before - page.server_ticks) / TICKS_PER_SECOND
             if seconds_left <= 0:
                 return page

@@ -10,7 +10,7 @@ from typing import Final
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from partner_center_pipeline.partner_center.clock import Clock
-from partner_center_pipeline.partner_center.errors import PartnerCenterError
+from partner_center_pipeline.partner_center.errors import PartnerCenterError, Unreachable
 
 MAX_BACKOFF: Final = 30.0
 """The longest pause (seconds) when Microsoft does not ask for a longer one."""
@@ -18,18 +18,33 @@ MAX_BACKOFF: Final = 30.0
 _log = logging.getLogger(__name__)
 
 
-def retrying(clock: Clock, deadline: float, on_wait: Callable[[float], None] | None = None) -> Retrying:
+_REPEATING: Final = frozenset({200, 500, 502, 504})
+"""Statuses of a server in trouble, or of a row that it cannot send. 200 is an answer that is not JSON."""
+
+
+def repeats(error: PartnerCenterError) -> bool:
+    """Say whether a transient error can be due to what was asked for, so that it may repeat for ever."""
+    return isinstance(error, Unreachable) and error.status in _REPEATING and error.retry_after is None
+
+
+def retrying(
+    clock: Clock, deadline: float, on_wait: Callable[[float], None] | None = None, tries: int | None = None
+) -> Retrying:
     """Return a tenacity object that calls a function again while it raises a transient PartnerCenterError.
 
     A pause is random between 0 and 0.5 s, 1 s, 2 s ... up to `MAX_BACKOFF` ("full jitter", so that many clients do not
     come back at once), but at least the error's `retry_after`. A pause that would end after `deadline` (seconds of
     `clock.monotonic()`) is not begun: the error is raised, and its message says how often was tried and how long was
-    waited. `on_wait` is called with the seconds of each pause.
+    waited. `on_wait` is called with the seconds of each pause. An error that `repeats` is raised after `tries`, if
+    given.
     """
     jitter = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF)
 
     def pause(state: RetryCallState) -> float:
         return max(jitter(state), _error_of(state).retry_after or 0.0)
+
+    def enough(state: RetryCallState) -> bool:
+        return tries is not None and state.attempt_number >= tries and repeats(_error_of(state))
 
     def before_sleep(state: RetryCallState) -> None:
         error = _error_of(state)
@@ -48,7 +63,7 @@ def retrying(clock: Clock, deadline: float, on_wait: Callable[[float], None] | N
     return Retrying(
         retry=retry_if_exception(lambda error: isinstance(error, PartnerCenterError) and error.transient),
         wait=pause,
-        stop=lambda state: clock.monotonic() + state.upcoming_sleep > deadline,
+        stop=lambda state: clock.monotonic() + state.upcoming_sleep > deadline or enough(state),
         sleep=clock.sleep,
         before_sleep=before_sleep,
         retry_error_callback=give_up,

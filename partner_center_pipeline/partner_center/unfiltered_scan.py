@@ -130,7 +130,7 @@ class UnfilteredScan:
                 if (link := digest(page.next_link)) in links:
                     raise ContradictionError("the next links lead nowhere")
                 links.add(link)
-                page = self._reader.fetch(page.next_link)
+                page = self._reader.follow(page.next_link, query, row_count, first)
             elif not page.items and not links:
                 return
             elif (skipped := self._reader.fetch_skipping(query, row_count, first)) is None:

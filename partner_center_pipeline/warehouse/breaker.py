@@ -1,4 +1,4 @@
-"""The circuit breaker: after several failed runs in a row Partner Center is not called for some time.
+"""The circuit breaker: after several failed runs in a row, or when asked to wait, Partner Center is not called.
 
 Then one page is tried. The state is kept in the database, so a restart does not forget it. Not here: what schedules and
 runs do about it (`defs.automation`, `defs.assets.raw_referrals`).
@@ -22,6 +22,9 @@ FIRST_REST: Final = timedelta(minutes=15)
 LONGEST_REST: Final = timedelta(hours=4)
 """The first pause and the upper limit. When the page that is tried after a pause fails too, the next pause is twice as
 long."""
+
+LONGEST_ASKED: Final = timedelta(days=7)
+"""The longest wait that Microsoft is believed to ask for: a date far ahead is a fault of a clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,10 @@ class Breaker:
         """Return the state as text for people."""
         if self.open_until is None:
             return "runs normally"
+        why = f"after {self.failures} failed runs in a row" if self.failures >= FAILURES else "because it asked to wait"
         return (
-            f"Partner Center is left alone until {self.open_until:%Y-%m-%d %H:%M} UTC after {self.failures} failed "
-            f"runs in a row; then one page is tried. The last one failed with: {self.reason} To try at once, run "
-            "`partner-center sync` or materialize a window"
+            f"Partner Center is left alone until {self.open_until:%Y-%m-%d %H:%M} UTC {why}; then one page is tried. "
+            f"The last run failed with: {self.reason} To try at once, run `partner-center sync` or materialize a window"
         )
 
 
@@ -61,12 +64,18 @@ def load(connection: Connection) -> Breaker:
     return Breaker() if row is None else Breaker(row.failures, row.reason, row.open_until)
 
 
-def note_failure(connection: Connection, reason: str, now: datetime) -> Breaker:
-    """Count a failed run; from FAILURES on, open the breaker. Return the new state."""
+def note_failure(connection: Connection, reason: str, now: datetime, asked_wait: float | None = None) -> Breaker:
+    """Count a failed run; from FAILURES on, open the breaker. Return the new state.
+
+    It is open at once where Microsoft asked to wait (`asked_wait`, seconds): at least that long, LONGEST_ASKED at most.
+    """
     failures = load(connection).failures + 1
     pauses_before = failures - FAILURES
     pause = min(FIRST_REST * 2 ** min(max(pauses_before, 0), 10), LONGEST_REST)
-    state = Breaker(failures, reason[:2000], now + pause if pauses_before >= 0 else None)
+    ends = [now + pause] if pauses_before >= 0 else []
+    if asked_wait:
+        ends.append(now + min(timedelta(seconds=min(asked_wait, 1e9)), LONGEST_ASKED))
+    state = Breaker(failures, reason[:2000], max(ends, default=None))
     row = {"name": NAME, "failures": failures, "reason": state.reason, "open_until": state.open_until}
     upsert(connection, breakers, [row])
     return state

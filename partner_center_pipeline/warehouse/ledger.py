@@ -308,11 +308,16 @@ def fail(
     incomplete: bool = False,
     from_start: int = BEGINNING,
     clock_skew: float | None = None,
+    disabled: bool = False,
+    refused: bool = False,
 ) -> None:
-    """End this run's `running` attempts: as `incomplete` when the scan was not proven complete, else as `failed`.
+    """End this run's `running` attempts.
 
-    `from_start` (ticks) leaves out the windows that begin before it. `clock_skew`: as far as it is known.
+    As `incomplete` when the scan was not proven complete, `disabled` when the switch was turned off, else as `failed`.
+    `refused`: the same attempt would fail again, because of what its windows hold. `from_start` (ticks) leaves out the
+    windows that begin before it. `clock_skew`: as far as it is known.
     """
+    state = AttemptState.INCOMPLETE if incomplete else AttemptState.DISABLED if disabled else AttemptState.FAILED
     connection.execute(
         update(sync_attempts)
         .where(
@@ -322,9 +327,10 @@ def fail(
         )
         .values(
             clock_skew=func.coalesce(clock_skew, sync_attempts.c.clock_skew),
-            state=AttemptState.INCOMPLETE if incomplete else AttemptState.FAILED,
+            state=state,
             finished_at=now,
             error=error[:2000],
+            refused=refused,
         )
     )
 
@@ -447,6 +453,17 @@ def tries(connection: Connection, start: int, end: int, now: datetime) -> Tries:
     )
     count, last = connection.execute(select(func.max(per_window.c.count), func.max(per_window.c.last))).one()
     return Tries(count or 0, last)
+
+
+def refused(connection: Connection, start: int, end: int) -> list[tuple[int, int]]:
+    """Return for each run that was `refused` the interval (ticks) of its windows in `[start, end)` that failed so."""
+    table = sync_attempts
+    rows = connection.execute(
+        select(func.min(table.c.window_start), func.max(table.c.window_end))
+        .where(table.c.window_start >= start, table.c.window_end <= end, table.c.refused)
+        .group_by(table.c.run_id)
+    )
+    return [(low, high) for low, high in rows]
 
 
 @dataclass(frozen=True, slots=True)

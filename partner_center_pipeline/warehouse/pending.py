@@ -178,6 +178,14 @@ def count(connection: Connection) -> int:
     return connection.execute(select(func.count()).where(_TABLE.c.error.is_(None))).scalar_one()
 
 
+def oldest(connection: Connection) -> datetime | None:
+    """Return when the oldest row was added that is to be derived and has not failed, None without such a row."""
+    since: datetime | None = connection.execute(
+        select(func.min(_TABLE.c.queued_at)).where(_TABLE.c.error.is_(None))
+    ).scalar_one()
+    return since
+
+
 def failed(connection: Connection) -> list[Failed]:
     """Return the items at which the last try failed, in order."""
     columns = _TABLE.c.task, _TABLE.c.item, _TABLE.c.error

@@ -1,9 +1,11 @@
 """Table quarantined_referrals: reads its rows for people, and replays them.
 
-A row stays until a replay stores it in raw_referrals. A valid newer version of the same referral does not remove it:
-the version that broke the contract is still missing in raw_referrals, and a person decides what that means.
+A row is open until its referral comes clean (a scan receives a valid version of it that is not older, or the same
+content is taken in), a replay stores it in raw_referrals, or a person discards it with a reason. Then it stays in the
+table, marked with how and when, so that a person can see what became of it; it no longer counts.
 
-Not here: adding rows (`referrals.quarantine`), what breaks the contract (`partner_center.contract`).
+Not here: adding rows, and resolving those that come clean (`referrals`), what breaks the contract
+(`partner_center.contract`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from partner_center_pipeline.referral import Breach, NewDrift, ReferralVersion
 from partner_center_pipeline.warehouse import drift, referrals
-from partner_center_pipeline.warehouse.schema import quarantined_referrals, sync_windows
+from partner_center_pipeline.warehouse.schema import Resolution, quarantined_referrals, sync_windows
 from partner_center_pipeline.windows import KEY_FORMAT, datetime_of, ticks_of
 
 
@@ -31,6 +33,12 @@ class Kept:
     first_seen: datetime
     last_seen: datetime
     attempts: int
+    earliest_ticks: int | None = None
+    latest_ticks: int | None = None
+    resolution: str | None = None
+    resolved_at: datetime | None = None
+    resolved_by: str | None = None
+    resolved_because: str | None = None
 
     def shown(self) -> dict[str, Any]:
         """Return the row under the names that people read; no personal data."""
@@ -43,6 +51,10 @@ class Kept:
             "first_seen": self.first_seen,
             "last_seen": self.last_seen,
             "attempts": self.attempts,
+            "resolution": self.resolution,
+            "resolved_at": self.resolved_at,
+            "resolved_by": self.resolved_by,
+            "resolved_because": self.resolved_because,
         }
 
 
@@ -50,9 +62,28 @@ _TABLE: Final = quarantined_referrals
 _KEPT: Final = [column for column in _TABLE.columns if column.name != "payload_text"]
 
 
-def load(connection: Connection) -> list[Kept]:
-    """Return all rows, the newest first."""
-    return _kept(connection)
+_OPEN: Final = _TABLE.c.resolved_at.is_(None)
+
+
+def load(connection: Connection, *, resolved: bool = False) -> list[Kept]:
+    """Return the open rows, or those that are `resolved`, the newest first."""
+    return _kept(connection, ~_OPEN if resolved else _OPEN)
+
+
+def unreadable(connection: Connection, last_seen_before: datetime, most: int) -> list[Kept]:
+    """Return open rows that the server could not send, of which the instant is known, the longest unseen first."""
+    rows = connection.execute(
+        select(*_KEPT)
+        .where(
+            _OPEN,
+            _TABLE.c.reason == str(Breach.UNREADABLE),
+            _TABLE.c.earliest_ticks == _TABLE.c.latest_ticks,
+            _TABLE.c.last_seen < last_seen_before,
+        )
+        .order_by(_TABLE.c.last_seen, _TABLE.c.fingerprint)
+        .limit(most)
+    )
+    return [Kept(**row._mapping) for row in rows]
 
 
 def named(connection: Connection, prefix: str) -> list[Kept]:
@@ -74,9 +105,29 @@ def payload_text(connection: Connection, fingerprint: str) -> str:
 
 
 def counts(connection: Connection) -> dict[str, int]:
-    """Count the rows by reason."""
-    rows = connection.execute(select(_TABLE.c.reason, func.count().label("rows")).group_by(_TABLE.c.reason))
+    """Count the open rows by reason."""
+    rows = connection.execute(
+        select(_TABLE.c.reason, func.count().label("rows")).where(_OPEN).group_by(_TABLE.c.reason)
+    )
     return {row.reason: row.rows for row in rows}
+
+
+def summary(counts: Mapping[str, int]) -> str | None:
+    """Return what `counts` means as a sentence with the next step, None for an empty quarantine."""
+    rows = sum(counts.values())
+    if not rows:
+        return None
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return (
+        f"{rows} {'row' if rows == 1 else 'rows'} of Partner Center in quarantine ({reasons}), which became no leads. "
+        "Look at them with `partner-center quarantine list` and `show`; take them in with `replay` after a change of "
+        "the contract, or `discard` what needs no lead."
+    )
+
+
+def discard(connection: Connection, fingerprints: Sequence[str], by: str, because: str, now: datetime) -> None:
+    """Resolve rows that a person wants no lead of; a scan that receives one again does not bring it back."""
+    referrals.resolve(connection, fingerprints, Resolution.DISCARDED, now, by, because)
 
 
 # Replay ---------------------------------------------------------------------------------------------------------------
@@ -124,9 +175,9 @@ def replay(
     """Store the rows that pass the contract now. `reread` has by fingerprint the result of today's contract.
 
     A row that passes is stored under the window that fetched it, for a lead to be made of it, and leaves the
-    quarantine. A version that raw_referrals has is not written again. A row that does not pass stays, with today's
-    reason and the same `attempts`, which counts scans. `found_drift` is the drift of the rows that pass. The caller's
-    transaction holds all writes, and has read the `payloads` before.
+    quarantine as replayed. A version that raw_referrals has is not written again. A row that does not pass stays, with
+    today's reason and the same `attempts`, which counts scans. `found_drift` is the drift of the rows that pass. The
+    caller's transaction holds all writes, and has read the `payloads` before.
     """
     passed: list[str] = []
     placed: list[referrals.Placed] = []
@@ -148,7 +199,7 @@ def replay(
         passed.append(row.fingerprint)
     fresh = referrals.store(connection, placed, now)
     drift.record(connection, found_drift, now)
-    connection.execute(delete(_TABLE).where(_TABLE.c.fingerprint.in_(passed)))
+    referrals.resolve(connection, passed, Resolution.REPLAYED, now)
     replayed.loaded = len(fresh)
     replayed.known_already = len(placed) - len(fresh)
     return replayed

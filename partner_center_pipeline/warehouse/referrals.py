@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
-from partner_center_pipeline.referral import ReferralVersion, RejectedRow
+from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow, fingerprint, payload_text
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import pending
 from partner_center_pipeline.warehouse.bulk import insert_absent, present, upsert
 from partner_center_pipeline.warehouse.database import JsonText
-from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals
+from partner_center_pipeline.warehouse.schema import Resolution, quarantined_referrals, raw_referrals
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,73 @@ def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> li
         ],
     )
     pending.add(connection, Task.LEADS, (item.row.referral_id for item in new), now)
+    _release(connection, placed, new, now)
     return new
 
 
+def _release(connection: Connection, placed: Sequence[Placed], new: Sequence[Placed], now: datetime) -> None:
+    """Resolve the open rows of the quarantine that came clean with these versions.
+
+    That is a row of the same referral which is not known to be newer; one without a usable id whose content is taken in
+    now; and an unreadable one, when a version is new at an instant that it may have.
+    """
+    table = quarantined_referrals
+    if not placed or connection.execute(_ANY_OPEN).first() is None:
+        return
+    instants = {item.row.referral_id: item.row.updated_ticks for item in placed}
+    fresh = [item.row.updated_ticks for item in new]
+    columns = table.c.fingerprint, table.c.referral_id, table.c.reason, table.c.earliest_ticks, table.c.latest_ticks
+    rows = connection.execute(
+        select(*columns).where(
+            table.c.resolved_at.is_(None), or_(table.c.referral_id.is_(None), table.c.referral_id.in_(instants))
+        )
+    ).all()
+    nameless = any(row.referral_id is None and row.reason != Breach.UNREADABLE for row in rows)
+    contents = {fingerprint(payload_text(item.row.payload)) for item in new} if nameless else ()
+    clean = [
+        row.fingerprint
+        for row in rows
+        if row.fingerprint in contents
+        or (row.referral_id in instants and (row.latest_ticks or 0) <= instants[row.referral_id])
+        or (
+            row.reason == Breach.UNREADABLE
+            and any(_may_have(row.earliest_ticks, row.latest_ticks, ticks) for ticks in fresh)
+        )
+    ]
+    resolve(connection, clean, Resolution.CLEAN, now)
+
+
+def _may_have(earliest: int | None, latest: int | None, ticks: int) -> bool:
+    return (earliest is None or earliest <= ticks) and (latest is None or ticks <= latest)
+
+
+_ANY_OPEN: Final = (
+    select(quarantined_referrals.c.fingerprint).where(quarantined_referrals.c.resolved_at.is_(None)).limit(1)
+)
+
+
+def resolve(
+    connection: Connection,
+    fingerprints: Sequence[str],
+    resolution: Resolution,
+    now: datetime,
+    by: str | None = None,
+    because: str | None = None,
+) -> None:
+    """Mark rows of the quarantine as no longer open, with how, when, and for discarded ones by whom and why."""
+    if fingerprints:
+        connection.execute(
+            update(quarantined_referrals)
+            .where(quarantined_referrals.c.fingerprint.in_(fingerprints))
+            .values(resolution=str(resolution), resolved_at=now, resolved_by=by, resolved_because=because)
+        )
+
+
 def quarantine(connection: Connection, rejected: Sequence[RejectedRow], window_start: int, now: datetime) -> None:
-    """Store rows that break the contract. For a row that is stored already, `attempts` goes up by one."""
+    """Store rows that break the contract. For a row that is stored already, `attempts` goes up by one.
+
+    A row that had come clean, or was replayed, is open again; one that a person discarded stays discarded.
+    """
     if not rejected:
         return
     table = quarantined_referrals
@@ -74,20 +136,27 @@ def quarantine(connection: Connection, rejected: Sequence[RejectedRow], window_s
             select(table).where(table.c.fingerprint.in_(sorted(item.fingerprint for item in rejected)))
         )
     }
-    rows = {
-        item.fingerprint: {
+    rows = {}
+    for item in rejected:
+        stored = known.get(item.fingerprint)
+        discarded = stored is not None and stored.resolution == Resolution.DISCARDED
+        rows[item.fingerprint] = {
             "fingerprint": item.fingerprint,
             "referral_id": item.referral_id,
             "reason": str(item.reason),
             "path": item.path,
             "payload_text": item.payload_text,
-            "window_start": known[item.fingerprint].window_start if item.fingerprint in known else window_start,
-            "first_seen": known[item.fingerprint].first_seen if item.fingerprint in known else now,
+            "window_start": stored.window_start if stored is not None else window_start,
+            "first_seen": stored.first_seen if stored is not None else now,
             "last_seen": now,
-            "attempts": known[item.fingerprint].attempts + 1 if item.fingerprint in known else 1,
+            "attempts": stored.attempts + 1 if stored is not None else 1,
+            "earliest_ticks": item.earliest,
+            "latest_ticks": item.latest,
+            "resolution": stored.resolution if stored is not None and discarded else None,
+            "resolved_at": stored.resolved_at if stored is not None and discarded else None,
+            "resolved_by": stored.resolved_by if stored is not None and discarded else None,
+            "resolved_because": stored.resolved_because if stored is not None and discarded else None,
         }
-        for item in rejected
-    }
     upsert(connection, table, list(rows.values()))
 
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Row,
     Table,
     Text,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -108,6 +109,15 @@ def _company_domain(*, primary_key: bool = False) -> Column[str]:
     return Column("domain", Text, company, primary_key=primary_key, nullable=False, info=info)
 
 
+class Resolution(StrEnum):
+    """Why a row of the quarantine is no longer open."""
+
+    CLEAN = "clean"
+    """A scan received the referral again, and could take it in; or a row that could not be read is no longer there."""
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+
+
 class AttemptState(StrEnum):
     """The state of an attempt at a window (windows.md, "The ledger")."""
 
@@ -154,6 +164,13 @@ quarantined_referrals: Final = Table(
     Column("first_seen", UtcDateTime, nullable=False, info={"comment": "when a scan first received it"}),
     Column("last_seen", UtcDateTime, nullable=False, info={"comment": "when a scan last received it"}),
     Column("attempts", Integer, nullable=False, comment="how many scans met it"),
+    Column("earliest_ticks", BigInteger, comment="the earliest that its updatedDateTime can be, if that is known"),
+    Column("latest_ticks", BigInteger, comment="the latest that its updatedDateTime can be, if that is known"),
+    Column("resolution", Text, comment="why it is no longer open: clean, replayed or discarded; empty while it is"),
+    Column("resolved_at", UtcDateTime, comment="when it stopped being open"),
+    Column("resolved_by", Text, comment="who discarded it"),
+    Column("resolved_because", Text, comment="the reason that was given for discarding it"),
+    Index(None, "resolved_at"),
     comment="payloads that break the contract, with the reason",
 )
 
@@ -191,6 +208,13 @@ sync_attempts: Final = Table(
     Column("clock_skew", Float, comment="server's clock minus ours, in seconds"),
     Column("latest_late_seconds", Float, comment="how far before the window the latest of its late versions lay"),
     Column("error", Text, info={"comment": "why the attempt failed"}),
+    Column(
+        "refused",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="failed with what would be refused again; not for a wait, the network or the sign-in",
+    ),
     Index(None, "window_start", "window_end"),
     Index(None, "run_id"),
     comment="each try at a window, with its figures",

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from partner_center_pipeline.referral import ScanPage
+from partner_center_pipeline.referral import Breach, RejectedRow, ScanPage
 from partner_center_pipeline.warehouse import drift, ledger, referrals, vanished
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease
@@ -83,7 +83,8 @@ class WindowIngest:
             fresh = referrals.store(connection, placed, now)
             vanished.seen_again(connection, page.referral_ids(), now)
             self._note_late(connection, fresh)
-            referrals.quarantine(connection, page.rejected, current.start, now)
+            for start, rejected in self._rejected_by_window(page).items():
+                referrals.quarantine(connection, rejected, start, now)
             drift.record(connection, page.drift, now)
             self._count(current, page, placed, fresh)
             last_reached = self._window_at(page.position)
@@ -100,10 +101,27 @@ class WindowIngest:
                 self.lease.confirm(connection)
             yield connection
 
-    def fail(self, error: str, *, incomplete: bool, clock_skew: float | None = None) -> None:
-        """End the attempts that are still running."""
+    def fail(
+        self,
+        error: str,
+        *,
+        incomplete: bool,
+        clock_skew: float | None = None,
+        disabled: bool = False,
+        refused: bool = False,
+    ) -> None:
+        """End the attempts that are still running; as `ledger.fail` does."""
         with self.warehouse.write() as connection:
-            ledger.fail(connection, self.run_id, self.clock(), error, incomplete=incomplete, clock_skew=clock_skew)
+            ledger.fail(
+                connection,
+                self.run_id,
+                self.clock(),
+                error,
+                incomplete=incomplete,
+                clock_skew=clock_skew,
+                disabled=disabled,
+                refused=refused,
+            )
 
     def leave_out_after(self, count: int, error: str, clock_skew: float | None) -> None:
         """Go on with the first `count` windows; the attempts at the others are failed. Nothing was scanned so far."""
@@ -133,6 +151,15 @@ class WindowIngest:
         first = self.windows[0]
         index = (ticks - first.start) // (first.end - first.start)
         return self.windows[min(max(index, 0), len(self.windows) - 1)]
+
+    def _rejected_by_window(self, page: ScanPage) -> dict[int, list[RejectedRow]]:
+        """Return rejected rows by the window (start) that keeps them: the open one, but an unreadable row's own."""
+        by_window: dict[int, list[RejectedRow]] = {}
+        for row in page.rejected:
+            unreadable = row.reason is Breach.UNREADABLE and row.earliest is not None and row.earliest == row.latest
+            window = self._window_at(row.earliest) if unreadable and row.earliest else self.windows[self._open]
+            by_window.setdefault(window.start, []).append(row)
+        return by_window
 
     def _windows_of(self, placed: Iterable[referrals.Placed]) -> dict[SyncWindow, int]:
         """Count the rows by the window that they are stored under."""

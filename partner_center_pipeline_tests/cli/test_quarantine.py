@@ -1,5 +1,6 @@
 """`partner-center quarantine`: a list without personal data, one row with all of it, and taking rows in."""
 
+import getpass
 import json
 from pathlib import Path
 
@@ -120,3 +121,27 @@ def test_a_replay_wants_names_or_all(arguments: list[str], place: Home) -> None:
     shown = place.invoke("quarantine", "replay", *arguments)
     assert shown.exit_code == 2
     assert "name the rows to replay, or take --all" in shown.stderr
+
+
+def test_a_discarded_row_is_listed_with_who_and_why_and_no_longer_counts(place: Home) -> None:
+    name = rows(place)["r1"]
+    assert place.invoke("quarantine", "discard", name).exit_code == 2
+    assert place.invoke("quarantine", "discard", name, "--reason", "  ").exit_code == 2
+    shown = place.invoke("quarantine", "discard", name[:10], "--reason", "a [test] deal")
+    assert (shown.exit_code, shown.output.split(".")[0]) == (0, "1 discarded")
+    assert list(rows(place)) == ["r2"]
+    (gone,) = json.loads(place.invoke("quarantine", "list", "--resolved", "--json").output)
+    assert (gone["referral_id"], gone["resolution"], gone["resolved_because"]) == ("r1", "discarded", "a [test] deal")
+    assert gone["resolved_by"] == getpass.getuser()
+    assert "a [test] deal" in place.invoke("quarantine", "list", "--resolved").output
+
+
+def test_nothing_has_left_says_so(home: Path) -> None:
+    assert Home(home).invoke("quarantine", "list", "--resolved").output.strip() == "No row has left the quarantine."
+
+
+def test_doctor_says_what_the_quarantine_holds_and_what_to_do(place: Home) -> None:
+    found = {finding["subject"]: finding for finding in json.loads(place.invoke("doctor", "--json").stdout)["findings"]}
+    assert found["quarantine"]["state"] == "note"
+    assert found["quarantine"]["text"].startswith("2 rows of Partner Center in quarantine (1 bad_updated, 1 unstorable")
+    assert "quarantine list" in found["quarantine"]["text"]

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import ledger, schema
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.windows import ticks_of
 from partner_center_pipeline_tests.cli.commands import run, running
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.ui.running import wait_until
@@ -25,6 +26,14 @@ def covered(home: Home) -> list[tuple[int, int]]:
     warehouse = Warehouse.open(Settings.load().database_url.get_secret_value())
     with warehouse.read() as connection:
         found = ledger.covered(connection)
+    warehouse.close()
+    return found
+
+
+def leads(home: Home) -> set[str]:
+    warehouse = Warehouse.open(Settings.load().database_url.get_secret_value())
+    with warehouse.read() as connection:
+        found = set(connection.execute(select(schema.leads.c.referral_id)).scalars())
     warehouse.close()
     return found
 
@@ -62,7 +71,9 @@ def test_from_and_to_name_windows_done_or_not(ready: Home) -> None:
         run(ready.path, "sync", "--json", "--from", f"{since:%Y-%m-%dT%H:%MZ}", "--to", f"{until:%Y-%m-%dT%H:%MZ}")
         for _ in range(2)
     ]
-    assert [json.loads(done.stdout) for done in outcomes] == 2 * [{"windows": 3, "runs": 1, "failure": None}]
+    assert [json.loads(done.stdout) for done in outcomes] == 2 * [
+        {"windows": 3, "runs": 1, "failure": None, "failures": [], "quarantined": {}}
+    ]
     assert len(covered(ready)) == 1
     ((low, high),) = covered(ready)
     assert (high - low) // Settings.load().grid.width == 3  # 20 to 50 minutes past: the windows that 25 to 45 touches
@@ -137,3 +148,40 @@ def test_the_first_sync_does_what_is_over_for_the_server_and_tells_that_the_cloc
     assert 0 <= end - expected <= grid.width  # one may have fallen due meanwhile
     direction = "ahead of" if minutes < 0 else "behind"
     assert re.search(rf"warning This machine's clock is \d+ s {direction} Partner Center's\.", done.stderr)
+
+
+def test_after_a_failed_stretch_it_goes_on_and_lists_all_failures(ready: Home, microsoft: Simulator) -> None:
+    start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=2, hours=5)
+    ready.edit_env(HUNTER_SYNC_START=f"{start:%Y-%m-%dT%H:%M:%SZ}")
+    many = [microsoft.world.create(ticks_of(start + timedelta(minutes=5, seconds=n)))["id"] for n in range(30)]
+    kept = microsoft.world.create(ticks_of(start + timedelta(days=1, hours=2)))["id"]
+    microsoft.faults.poisoned_rows = frozenset(many)
+    done = run(ready.path, "sync", "--json")
+    assert done.returncode == 1
+    said = json.loads(done.stdout)
+    assert said["runs"] == 3
+    (failure,) = said["failures"]
+    assert failure == said["failure"]
+    assert "refuses more than 25 referrals" in failure["message"]
+    assert failure["message"] in done.stderr
+    assert len(covered(ready)) == 1, "the two other days are done"
+    assert kept in leads(ready)
+
+
+def test_rows_in_quarantine_are_a_warning_and_no_failure(ready: Home, microsoft: Simulator) -> None:
+    start = Settings.load().sync_start
+    assert start is not None
+    odd = microsoft.world.create(ticks_of(start + timedelta(minutes=5)))["id"]
+    microsoft.faults.poisoned_rows = frozenset({odd})
+    done = run(ready.path, "sync", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["quarantined"] == {"unreadable": 1}
+    assert "1 row of Partner Center in quarantine (1 unreadable)" in done.stderr
+    assert "partner-center quarantine list" in done.stderr
+
+
+def test_what_every_stretch_would_meet_ends_it_at_once(unsigned: Home) -> None:
+    start = datetime.now(UTC) - timedelta(days=3)
+    unsigned.edit_env(HUNTER_SYNC_START=f"{start:%Y-%m-%dT%H:00:00Z}")
+    said = json.loads(run(unsigned.path, "sync", "--json").stdout)
+    assert (said["runs"] >= 3, len(said["failures"])) == (True, 1)

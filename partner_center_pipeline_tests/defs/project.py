@@ -101,6 +101,13 @@ class Project:
             ledger.start_attempts(connection, [window], window.key, now)
             ledger.fail(connection, window.key, now, "a test wants it")
 
+    def mark_refused(self, windows: list[SyncWindow], run_id: str) -> None:
+        """Record in the ledger that an attempt at windows failed with what would be refused again."""
+        now = datetime.now(UTC)
+        with self.warehouse.write() as connection:
+            ledger.start_attempts(connection, windows, run_id, now)
+            ledger.fail(connection, run_id, now, "a test wants it", refused=True)
+
     def set_attempts_back(self, by: timedelta) -> None:
         """Move the start of all attempts back by this time."""
         with self.warehouse.write() as connection:
@@ -172,10 +179,11 @@ class Project:
 
     def tick_sensor(self) -> list[tuple[str, str]] | str:
         """The sensor's answer: the first and last window of each run that it asks for, or why there is none."""
-        requests = self._sensor_requests()
+        requests = self.sensor_requests()
         return requests if isinstance(requests, str) else [requested(request) for request in requests]
 
-    def _sensor_requests(self) -> list[dg.RunRequest] | str:
+    def sensor_requests(self) -> list[dg.RunRequest] | str:
+        """The sensor's answer: the runs that it asks for, or why there is none."""
         with dg.build_sensor_context(
             instance=self.instance,
             repository_def=self.definitions.get_repository_def(),
@@ -190,7 +198,7 @@ class Project:
     def follow_sensor(self) -> int:
         """Do what the sensor requests until it requests nothing more; return how many runs that were."""
         runs = 0
-        while isinstance(requests := self._sensor_requests(), list):
+        while isinstance(requests := self.sensor_requests(), list):
             for request in requests:
                 first, last = requested(request)
                 assets = [key.to_user_string() for key in request.asset_selection or ()]

@@ -19,9 +19,10 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from sqlalchemy import update
 
+from partner_center_pipeline.defs.automation import MOST_REQUESTS, MOST_UNFINISHED
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger, schema
-from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, datetime_of, ticks_of
+from partner_center_pipeline.windows import REFUSALS_BEFORE_HALVING, TICKS_PER_SECOND, SyncWindow, datetime_of, ticks_of
 from partner_center_pipeline_tests.defs.project import JOB, Project, requested
 
 RAW = ["raw_referrals"]
@@ -125,10 +126,12 @@ def test_a_tick_asks_again_for_a_window_whose_run_came_to_nothing(
 # The sensor ---------------------------------------------------------------------------------------------------------
 
 
-def test_everything_missed_is_asked_for_in_runs_of_at_most_a_day_the_oldest_first(project: Project) -> None:
+def test_all_missed_is_asked_for_in_runs_of_at_most_a_day_the_newest_first_then_the_oldest(project: Project) -> None:
     asked = project.tick_sensor()
     day = project.grid.per_day
     assert isinstance(asked, list)
+    (newest, _), *asked = asked
+    assert newest in {project.last_due().key, project.grid.window(project.last_due().start - project.grid.width).key}
     assert asked[:2] == [
         (project.window(0).key, project.window(day - 1).key),
         (project.window(day).key, project.window(2 * day - 1).key),
@@ -271,6 +274,44 @@ def test_tries_while_the_flag_was_off_do_not_make_a_window_rest(project: Project
     assert not project.run(project.window(5), assets=RAW).success
     project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="true")
     assert project.tick_sensor() == [(project.window(5).key, project.window(5).key)]
+
+
+def test_a_backlog_of_months_does_not_keep_the_newest_window_waiting(project: Project) -> None:
+    start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=120)
+    project = Project(
+        project.home, {**project.variables, "HUNTER_SYNC_START": f"{start:%Y-%m-%dT%H:%M:%SZ}"}, project.instance
+    )
+    requests = project.sensor_requests()
+    assert isinstance(requests, list)
+    assert len(requests) == MOST_REQUESTS
+    newest, *older = requests
+    assert newest.tags["dagster/priority"] > "0"
+    assert requested(newest)[0] >= project.grid.window(project.last_due().start - project.grid.width).key
+    assert all("dagster/priority" not in request.tags for request in older)
+    request = project.tick_schedule(datetime_of(project.last_due().end) + timedelta(minutes=2))
+    assert isinstance(request, dg.RunRequest)
+    assert request.tags["dagster/priority"] == newest.tags["dagster/priority"]
+    for number in range(MOST_UNFINISHED):
+        first = project.window(144 * number)
+        add_run(project, dg.DagsterRunStatus.QUEUED, first, project.window(144 * number + 143))
+    asked = project.tick_sensor()
+    assert asked == [requested(newest)], "no more of the backlog, but the newest window"
+    add_run(project, dg.DagsterRunStatus.QUEUED, project.grid.window_of_key(requested(newest)[0]))
+    assert "runs of the job wait or work; more are requested as they end" in str(project.tick_sensor())
+
+
+def test_a_stretch_that_is_refused_again_and_again_is_asked_for_in_halves(project: Project) -> None:
+    project.mark_done((project.window(0), project.window(4)))
+    project.mark_done((project.window(13), project.last_due()))
+    windows = [project.window(number) for number in range(5, 13)]
+    for number in range(REFUSALS_BEFORE_HALVING):
+        assert project.tick_sensor() == [(windows[0].key, windows[-1].key)]
+        project.mark_refused(windows, f"try {number}")
+        project.set_attempts_back(timedelta(hours=2))
+    assert project.tick_sensor() == [(windows[0].key, windows[3].key), (windows[4].key, windows[7].key)]
+    project.mark_done((windows[0], windows[3]))
+    project.mark_refused(windows[4:], "a half")
+    assert project.tick_sensor() == [(windows[4].key, windows[5].key), (windows[6].key, windows[7].key)]
 
 
 # The gate -----------------------------------------------------------------------------------------------------------

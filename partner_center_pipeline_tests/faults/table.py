@@ -24,8 +24,11 @@ from partner_center_pipeline.cli.one_fetch import AnotherRunFetches, wait_for_tu
 from partner_center_pipeline.defs import window_fetch
 from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.partner_center import PartnerCenterError, http
-from partner_center_pipeline.warehouse import breaker, database, lease, schema
+from partner_center_pipeline.referral import ScanPage
+from partner_center_pipeline.warehouse import breaker, database, lease, quarantine, schema
 from partner_center_pipeline.warehouse.lease import FETCH
+from partner_center_pipeline.warehouse.window_ingest import WindowIngest
+from partner_center_pipeline.windows import REFUSALS_BEFORE_HALVING, parse_ticks
 from partner_center_pipeline_tests.faults.bench import Bench
 from partner_center_simulator import CorruptRow, DnsFault, HttpFault, TokenFault
 from partner_center_simulator.faults import DateHeader, IdsShape
@@ -457,6 +460,98 @@ def _resolver_gone(bench: Bench) -> str:
     return bench.run()
 
 
+def _poisoned(status: int, *, in_a_tie: bool = False, count: int = 1, **switches: Any) -> Act:
+    """The server cannot print some rows of the first window; `in_a_tie`: among those of one instant."""
+
+    def act(bench: Bench) -> str:
+        by_instant: dict[str, list[str]] = {}
+        first = bench.project.window(0)
+        for row in bench.microsoft.world.all():
+            if parse_ticks(row["updatedDateTime"]) < first.end:
+                by_instant.setdefault(row["updatedDateTime"], []).append(row["id"])
+        ids = [each for at in sorted(by_instant) for each in by_instant[at] if (len(by_instant[at]) > 9) is in_a_tie]
+        bench.faults.poisoned_rows = frozenset(ids[3 : 3 + count])
+        bench.faults.poison_status = status
+        return _switched(**switches)(bench)
+
+    return act
+
+
+def _asked_to_wait(bench: Bench) -> str:
+    bench.shorten_timeouts()
+    bench.faults.plan(HttpFault.THROTTLED, times=_MANY, retry_after=86_400)
+    bench.run()
+    said = bench.project.tick_sensor()
+    assert isinstance(said, str)
+    return f"The sensor skips at once: {said}"
+
+
+def _switched_off(bench: Bench) -> str:
+    write = WindowIngest.write
+
+    def write_and_switch_off(ingest: WindowIngest, page: ScanPage) -> None:
+        write(ingest, page)
+        bench.project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
+
+    bench.patch.setattr(window_fetch, "GATE_SECONDS", 0.0)
+    bench.patch.setattr(WindowIngest, "write", write_and_switch_off)
+    said = bench.run()
+    ((state, _),) = bench.project.attempts(bench.project.window(0))
+    return f"The attempt is `{state}`, what was stored is kept: {said}"
+
+
+def _refused_repeatedly(bench: Bench) -> str:
+    windows = [bench.project.window(number) for number in range(4)]
+    for number in range(REFUSALS_BEFORE_HALVING):
+        bench.project.mark_refused(windows, f"try {number}")
+    bench.project.set_attempts_back(timedelta(hours=2))
+    bench.project.mark_done((bench.project.window(4), bench.project.last_due()))
+    asked = bench.project.tick_sensor()
+    assert isinstance(asked, list)
+    assert [first for first, _ in asked] == [windows[0].key, windows[2].key]
+    return f"The sensor requests the {len(windows)} windows in {len(asked)} runs."
+
+
+def _with_a_broken_row(then: Callable[[Bench], str]) -> Act:
+    def act(bench: Bench) -> str:
+        bench.faults.corrupt_rows = frozenset({CorruptRow.NO_ID})
+        bench.run()
+        return then(bench)
+
+    return act
+
+
+def _discarded(bench: Bench) -> str:
+    with bench.project.warehouse.write() as connection:
+        names = [row.fingerprint for row in quarantine.load(connection)]
+        quarantine.discard(connection, names, "a person", "tests of Microsoft's own", datetime.now(UTC))
+    bench.run()
+    with bench.project.warehouse.read() as connection:
+        assert quarantine.counts(connection) == {}
+        gone = quarantine.load(connection, resolved=True)
+    assert {row.attempts for row in gone} == {2}
+    return "Nothing: it came again, and stays discarded; `partner-center quarantine list --resolved` shows by whom."
+
+
+def _came_clean(bench: Bench) -> str:
+    first = bench.project.window(0)
+    row = next(row for row in bench.microsoft.world.all() if parse_ticks(row["updatedDateTime"]) < first.end)
+    same = {name: row[name] for name in ("updatedDateTime", "eTag")}
+    name = (row.get("customerProfile") or {}).get("name")
+    bench.microsoft.world.change(row["id"], 0, {"customerProfile/name": "a\x00b", **same})
+    bench.run()
+    bench.microsoft.world.change(row["id"], 0, {"customerProfile/name": name, **same})
+    with bench.project.warehouse.read() as connection:
+        before = quarantine.counts(connection)
+    bench.run()
+    with bench.project.warehouse.read() as connection:
+        after, gone = quarantine.counts(connection), quarantine.load(connection, resolved=True)
+    assert before
+    assert after == {}
+    assert {row.resolution for row in gone} == {"clean"}
+    return "In quarantine at first; the next scan receives it whole, and it leaves by itself."
+
+
 _CORRUPT: Final = {
     CorruptRow.NO_ID: "a referral without an id",
     CorruptRow.NUMBER_ID: "an id that is a number",
@@ -558,6 +653,21 @@ FAULTS: Final = (
     Fault("rows: year 2100", "updatedDateTime is in the year 2100", _dated("2100-01-01T00:00:00Z")),
     Fault("rows: tomorrow", "updatedDateTime is tomorrow", _tomorrow),
     Fault("rows: late near the edge", "a referral shows in lists ten minutes after its update", _late),
+    Fault("rows: poisoned, 400", "400 for each page with one of the rows, also for it alone", _poisoned(400)),
+    Fault("rows: poisoned, 500", "500 for each page with one of the rows, also for it alone", _poisoned(500)),
+    Fault("rows: poisoned in a tie", "400 for each page with one of the rows that share an instant",
+          _poisoned(400, in_a_tie=True)),
+    Fault("rows: two poisoned in a tie", "500 for each page with two of the rows that share an instant",
+          _poisoned(500, in_a_tie=True, count=2)),
+    Fault("rows: poisoned, no filter", "400 for each page with one of the rows; $filter on updatedDateTime refused",
+          _poisoned(400, filter_updated_refused=True)),
+    Fault("rows: too large, 400", "400 for each page of more than 4 rows",
+          _switched(rows_refused_above=4, poison_status=400)),
+    Fault("rows: too large, 500", "500 for each page of more than 4 rows",
+          _switched(rows_refused_above=4, poison_status=500)),
+    Fault("rows: discarded", "a row without an id was discarded by a person, and comes again",
+          _with_a_broken_row(_discarded)),
+    Fault("rows: broken, then clean", "a NUL character in a name, which is gone in the next scan", _came_clean),
     Fault("rows: Referral User", "the account sees only its own referrals, without any error",
           _shown_less(referral_user=True)),
     Fault("rows: one location", "the role was given for a location that no referral has, without any error",
@@ -639,6 +749,9 @@ FAULTS: Final = (
     Fault("run: another one fetches", "another run holds the lease", _lease_held),
     Fault("run: second at once", "`partner-center sync` beside a run that fetches", _second_command),
     Fault("run: breaker open", "five runs in a row failed", _breaker_open),
+    Fault("run: asked to wait", "throttled, wait 86,400 s: longer than the run may take", _asked_to_wait),
+    Fault("run: switched off", "HUNTER_PARTNER_CENTER_ENABLED=false while pages are read", _switched_off),
+    Fault("run: refused repeatedly", "a stretch of four windows was refused three times", _refused_repeatedly),
     Fault("run: window in the future", "a window that has not ended is asked for", _future),
     Fault("run: range reversed", "a range that runs backwards is asked for", _reversed),
     # Settings

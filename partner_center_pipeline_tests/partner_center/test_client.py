@@ -338,7 +338,7 @@ def test_an_api_without_a_filter_on_dates_is_known_by_the_same_query_without_one
     assert refused.value.status == 400
     assert client.capability == Capability(None, START)
     assert not client.filters
-    assert sim.api.requests - before == 3
+    assert sim.api.requests - before == 5
 
 
 def test_a_query_that_is_refused_for_another_reason_says_nothing_about_filters(client: ReferralsClient) -> None:

@@ -368,7 +368,7 @@ class OffsetServer(ReferralsClient):
         self._before: Page | None = None
         self._sent: set[str] = set()
 
-    def get_page(self, request: PageQuery | str) -> Page:
+    def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
         sent = sorted(self._sent & self.there)
         if self.requests in self._leaving and sent:
             self.there.discard(sent[self._leaving[self.requests] % len(sent)])
@@ -514,7 +514,7 @@ def test_a_server_that_goes_on_lying_ends_as_incomplete_or_all_is_there(
 @pytest.mark.parametrize("items", [[], [row("always", ORIGIN)]], ids=["empty", "the same"])
 def test_pages_that_never_end_are_a_loop_however_their_links_change(items: list[dict[str, Any]]) -> None:
     class Endless(OffsetServer):
-        def get_page(self, request: PageQuery | str) -> Page:
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
             self.requests += 1
             return self._page_of(items, f"link-{self.requests}")
 
@@ -531,10 +531,10 @@ def test_an_empty_page_whose_link_leads_back_to_it_is_found_at_once() -> None:
 
 def test_a_server_that_refuses_its_own_links_is_scanned_as_long_as_none_is_needed() -> None:
     class Refusing(OffsetServer):
-        def get_page(self, request: PageQuery | str) -> Page:
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
             if isinstance(request, str):
                 raise ApiRefused("no such link", status=404)
-            return super().get_page(request)
+            return super().get_page(request, tries=tries)
 
     times = {f"r{number}": ORIGIN + number * 3 * TICKS_PER_SECOND for number in range(9)}
     assert {version.referral_id for page in scanned(Refusing(times, 4)) for version in page.versions} == set(times)
@@ -625,7 +625,7 @@ def test_a_server_that_passes_over_the_filter_is_read_without_it() -> None:
 
 def test_a_server_that_passes_over_the_order_is_read_from_the_newest_on() -> None:
     class NewestFirst(OffsetServer):
-        def get_page(self, request: PageQuery | str) -> Page:
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
             return super().get_page(request if isinstance(request, str) else replace(request, descending=True))
 
     times = {f"r{number}": ORIGIN + number * 2 * TICKS_PER_SECOND for number in range(20)}
@@ -635,7 +635,7 @@ def test_a_server_that_passes_over_the_order_is_read_from_the_newest_on() -> Non
 class DeadLinks(OffsetServer):
     """Its next links answer with an empty list."""
 
-    def get_page(self, request: PageQuery | str) -> Page:
+    def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
         page = super().get_page(request)
         return self._page_of([], None) if isinstance(request, str) else page
 
@@ -643,7 +643,7 @@ class DeadLinks(OffsetServer):
 class TakesSkip(DeadLinks):
     """It takes `$skip`, beside its dead links."""
 
-    def get_page(self, request: PageQuery | str) -> Page:
+    def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
         if isinstance(request, PageQuery) and request.skip:
             self._skips = True
             try:
@@ -669,7 +669,7 @@ def test_next_links_that_lead_to_an_empty_list_are_gone_around_by_skip() -> None
 @pytest.mark.parametrize(("cap", "count"), [(50, 500), (100, 600), (100, 1500)])
 def test_capped_pages_without_a_way_on_are_never_taken_for_the_end(cap: int, count: int, spread: int) -> None:
     class Capped(OffsetServer):
-        def get_page(self, request: PageQuery | str) -> Page:
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
             return replace(super().get_page(request), next_link=None)
 
     times = {f"r{number:04}": ORIGIN + number * spread // 20 for number in range(count)}
@@ -717,7 +717,7 @@ def test_rows_beyond_the_end_are_never_delivered_by_a_server_that_ignores_the_up
     """Beyond the end the safety lag protects nothing: a window that held such rows would claim too much."""
 
     class Unbounded(OffsetServer):
-        def get_page(self, request: PageQuery | str) -> Page:
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
             if isinstance(request, PageQuery) and request.updated_before is not None:
                 request = replace(request, updated_before=NOW)
             return super().get_page(request)

@@ -61,7 +61,7 @@ class ListServer(ReferralsClient):
         self._skip = skip
         self._changes = changes or {}
 
-    def get_page(self, request: PageQuery | str) -> Page:
+    def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
         self._change(*self._changes.get(self.requests, ("", 0)))
         self.requests += 1
         if isinstance(request, PageQuery):
@@ -169,7 +169,7 @@ def test_a_list_that_shows_more_with_each_pass_is_read_until_it_shows_nothing_ne
     class Revealing(ListServer):
         passes = 0
 
-        def get_page(self, request: PageQuery | str) -> Page:
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
             if isinstance(request, PageQuery) and not request.skip and not request.has_dates:
                 self.passes += 1
             page = super().get_page(request)
@@ -208,9 +208,9 @@ def test_genesis_reads_the_list_to_its_end() -> None:
 
 def test_an_api_that_stops_filtering_in_mid_scan_is_read_on_from_the_proven_row() -> None:
     class Forgetful(ListServer):
-        def get_page(self, request: PageQuery | str) -> Page:
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
             if self.requests or isinstance(request, str) or not request.has_dates:
-                return super().get_page(request)
+                return super().get_page(request, tries=tries)
             self.requests += 1
             return Page([self._row("r0"), self._row("r1")], None, NOW, 0.0, None)
 
@@ -223,7 +223,7 @@ def test_an_api_that_stops_filtering_in_mid_scan_is_read_on_from_the_proven_row(
 
 def test_a_remembered_lack_of_a_filter_is_asked_again_if_the_order_is_refused() -> None:
     class Changed(ListServer):
-        def get_page(self, request: PageQuery | str) -> Page:
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
             if isinstance(request, PageQuery) and request.descending:
                 raise ApiRefused("no such order", status=400)
             assert isinstance(request, PageQuery)
@@ -237,8 +237,8 @@ def test_a_remembered_lack_of_a_filter_is_asked_again_if_the_order_is_refused() 
 
 def test_a_pass_that_meets_a_loop_starts_again_and_then_gives_up() -> None:
     class Looping(ListServer):
-        def get_page(self, request: PageQuery | str) -> Page:
-            return replace(super().get_page(request), next_link="1:1")
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
+            return replace(super().get_page(request, tries=tries), next_link="1:1")
 
     with pytest.raises(ScanIncomplete, match="lead nowhere"):
         scanned(Looping([LOW + number for number in range(9)], page_size=2))
@@ -249,7 +249,7 @@ class Long(ListServer):
 
     count: int
 
-    def get_page(self, request: PageQuery | str) -> Page:
+    def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
         offset = request.skip if isinstance(request, PageQuery) else int(request)
         onward = min(offset + 100, self.count)
         items = [

@@ -63,7 +63,7 @@ class ListServer(ReferralsClient):
         self._unlisted = {f"r{number}" for number in unlisted}
         self._changes = changes or {}
 
-    def get_page(self, request: PageQuery | str) -> Page:
+    def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
         self._change(*self._changes.get(self.requests, ("", 0)))
         self.requests += 1
         if isinstance(request, PageQuery):
@@ -178,7 +178,7 @@ def test_memory_stays_below_a_hundred_bytes_a_referral() -> None:
     count = 20_000
 
     class Generated(ListServer):
-        def get_page(self, request: PageQuery | str) -> Page:
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
             if isinstance(request, PageQuery):
                 offset, descending = request.skip, request.descending
                 if request.where:

@@ -138,6 +138,7 @@ def test_every_switch_is_flipped_and_shown(sim: Simulator, http: httpx.Client) -
     special: dict[str, Any] = {
         "locations": ["a"],
         "hidden_referrals": ["a"],
+        "poisoned_rows": ["a"],
         "corrupt_rows": ["nul"],
         "largest_page": 5,
         "date_literal": "bare",

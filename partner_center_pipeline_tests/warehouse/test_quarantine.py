@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from partner_center_pipeline.partner_center.contract import decode, read_referral, reread
 from partner_center_pipeline.partner_center.schema_drift import DriftWatch
-from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow
+from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow, fingerprint, payload_text
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import drift, ledger, pending, quarantine, referrals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -155,7 +155,7 @@ def test_a_row_that_still_breaks_the_contract_stays_with_todays_reason(warehouse
 def test_a_replay_never_puts_an_older_version_before_a_newer_one(warehouse: Warehouse) -> None:
     newer = text_of(1, eTag='"v2"', updatedDateTime='"2026-03-01T00:05:00Z"')
     write_page(warehouse, f"[{A_DAY}, {newer}]")
-    assert len(kept(warehouse)) == 1, "a newer version that came clean leaves the broken one to a person"
+    assert len(kept(warehouse)) == 1, "the server shows both at once"
     assert replay(warehouse).loaded == 1
     with warehouse.read() as connection:
         (newest,) = referrals.newest(connection, ["r1"])
@@ -193,4 +193,81 @@ def test_what_a_list_shows_holds_no_payload() -> None:
     assert datetime(2026, 3, 1, tzinfo=UTC) < row.shown()["first_seen"]
     assert set(row.shown()) == {
         "fingerprint", "referral_id", "reason", "path", "window", "first_seen", "last_seen", "attempts",
+        "resolution", "resolved_at", "resolved_by", "resolved_because",
     }  # fmt: skip
+
+
+# Leaving --------------------------------------------------------------------------------------------------------------
+
+
+def resolved(warehouse: Warehouse) -> list[tuple[str | None, str | None]]:
+    """The referral and the resolution of each row that left."""
+    with warehouse.read() as connection:
+        return [(row.referral_id, row.resolution) for row in quarantine.load(connection, resolved=True)]
+
+
+NUL = text_of(1, name=r'"a\u0000b"')
+
+
+@pytest.mark.parametrize(
+    "clean",
+    [text_of(1), text_of(1, eTag='"v2"', updatedDateTime='"2026-03-01T00:05:00Z"')],
+    ids=["of the same instant", "newer"],
+)
+def test_a_row_leaves_by_itself_when_its_referral_comes_clean(clean: str, warehouse: Warehouse) -> None:
+    write_page(warehouse, f"[{NUL}]")
+    assert (len(kept(warehouse)), resolved(warehouse)) == (1, [])
+    write_page(warehouse, f"[{text_of(2)}]", "other rows")
+    assert (len(kept(warehouse)), resolved(warehouse)) == (1, [])
+    write_page(warehouse, f"[{clean}]", "later")
+    assert (kept(warehouse), resolved(warehouse)) == ([], [("r1", "clean")])
+    with warehouse.read() as connection:
+        assert quarantine.counts(connection) == {}
+
+
+def test_an_older_version_of_its_referral_leaves_a_row_where_it_is(warehouse: Warehouse) -> None:
+    write_page(warehouse, f"[{NUL}]")
+    older = text_of(1, updatedDateTime='"2026-03-01T00:00:59Z"')
+    write_page(warehouse, f"[{older}]", "later")
+    assert (len(kept(warehouse)), resolved(warehouse)) == (1, [])
+
+
+def test_a_row_that_breaks_the_contract_again_is_open_again(warehouse: Warehouse) -> None:
+    for run_id, page in (("one", NUL), ("two", text_of(1)), ("three", NUL)):
+        write_page(warehouse, f"[{page}]", run_id)
+    (row,) = kept(warehouse)
+    assert (row.attempts, row.resolution, resolved(warehouse)) == (2, None, [])
+
+
+def test_a_row_without_an_id_leaves_when_its_content_is_taken_in(warehouse: Warehouse) -> None:
+    """As after a change of the contract: the fingerprint is that of the content."""
+    item = decode(text_of(1).encode())
+    as_broken = RejectedRow(Breach.NO_ID, "id", None, fingerprint(payload_text(item)), payload_text(item))
+    ingest = begin(warehouse, windows(1), "one")
+    ingest.write(make_page([], windows(1)[0].end, [as_broken], last=True))
+    assert len(kept(warehouse)) == 1
+    write_page(warehouse, f"[{text_of(1)}]", "two")
+    assert (kept(warehouse), resolved(warehouse)) == ([], [(None, "clean")])
+
+
+def test_a_replayed_row_shows_that_it_was(warehouse: Warehouse) -> None:
+    write_page(warehouse, f"[{A_DAY}]")
+    assert replay(warehouse).loaded == 1
+    assert resolved(warehouse) == [("r1", "replayed")]
+
+
+def test_a_discarded_row_stays_away_when_it_comes_again_and_says_who_when_and_why(warehouse: Warehouse) -> None:
+    write_page(warehouse, f"[{NUL}]")
+    (row,) = kept(warehouse)
+    with warehouse.write() as connection:
+        quarantine.discard(connection, [row.fingerprint], "ayse", "a test referral", LATER)
+    write_page(warehouse, f"[{NUL}]", "later")
+    assert kept(warehouse) == []
+    with warehouse.read() as connection:
+        assert quarantine.counts(connection) == {}
+        (gone,) = quarantine.load(connection, resolved=True)
+    assert (gone.resolved_by, gone.resolved_because, gone.resolved_at) == ("ayse", "a test referral", LATER)
+    assert gone.attempts == 2
+    other = text_of(1, name=r'"c\u0000d"')
+    write_page(warehouse, f"[{other}]", "other content")
+    assert len(kept(warehouse)) == 1

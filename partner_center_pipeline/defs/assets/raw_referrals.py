@@ -8,6 +8,7 @@ import dagster as dg
 from partner_center_pipeline.defs.asset_run import (
     as_dagster_failure,
     counts_table,
+    failure,
     fetching,
     permanent,
     result,
@@ -18,7 +19,8 @@ from partner_center_pipeline.defs.gate import GateClosedError, gate
 from partner_center_pipeline.defs.partitions import POOL, chain_asset
 from partner_center_pipeline.defs.resources import GridParam, PartnerCenterResource, WarehouseResource, utc_now
 from partner_center_pipeline.defs.window_fetch import fetch_windows
-from partner_center_pipeline.partner_center import PartnerCenterError
+from partner_center_pipeline.partner_center import PartnerCenterError, TooEarly
+from partner_center_pipeline.partner_center.isolation import is_refused_again
 from partner_center_pipeline.warehouse import breaker, ledger, schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease, LeaseLostError
@@ -52,9 +54,11 @@ def raw_referrals(
                     context.run.run_id,
                     utc_now,
                     lease,
+                    lambda: gate(grid),
                 )
             except PartnerCenterError as error:
-                raise dg.Failure(str(error), allow_retries=error.transient) from error
+                stops_all = not (isinstance(error, TooEarly) or is_refused_again(error))
+                raise failure(str(error), allow_retries=error.transient, stops_all=stops_all) from error
     return _report(context, ingest)
 
 
@@ -71,7 +75,7 @@ def _one_fetch(context: dg.AssetExecutionContext, db: Warehouse, windows: Sequen
     if state.rests(utc_now()) and context.run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}:
         with db.write() as connection:
             ledger.record_failed(connection, windows, run_id, utc_now(), str(state))
-        raise permanent(str(state))
+        raise permanent(str(state), stops_all=True)
     with ExitStack() as stack:
         try:
             lease = stack.enter_context(fetching(db, run_id))
