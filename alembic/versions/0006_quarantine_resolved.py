@@ -1,4 +1,4 @@
-"""Rows leave the quarantine visibly, attempts tell what would be refused again
+"""Rows leave the quarantine visibly, attempts tell what would be refused again, pauses tell when they began
 
 Revision: 0006
 Follows: 0005
@@ -39,9 +39,19 @@ def upgrade() -> None:
             comment="failed with what would be refused again; not for a wait, the network or the sign-in",
         ),
     )
+    op.add_column(
+        "breakers",
+        sa.Column(
+            "opened_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="when that was decided; a moment to come is a clock's fault",
+        ),
+    )
 
 
 def downgrade() -> None:
+    op.drop_column("breakers", "opened_at")
     op.drop_column("sync_attempts", "refused")
     # Earlier versions know open rows only.
     op.execute("DELETE FROM quarantined_referrals WHERE resolved_at IS NOT NULL OR reason = 'unreadable'")

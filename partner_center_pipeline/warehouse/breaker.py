@@ -4,7 +4,7 @@ Then one page is tried. The state is kept in the database, so a restart does not
 runs do about it (`defs.automation`, `defs.assets.raw_referrals`).
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -29,11 +29,15 @@ LONGEST_ASKED: Final = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """The breaker's state: failed runs in a row, the error of the last one, and the end of the pause (UTC)."""
+    """The breaker's state: failed runs in a row, the error of the last one, end and beginning of the pause (UTC).
+
+    `opened_at` is None for a pause that an earlier version of the program wrote.
+    """
 
     failures: int = 0
     reason: str | None = None
     open_until: datetime | None = None
+    opened_at: datetime | None = None
 
     @property
     def tripped(self) -> bool:
@@ -43,9 +47,13 @@ class Breaker:
     def rests(self, now: datetime) -> bool:
         """Say whether Partner Center must not be called at `now` (UTC).
 
-        A pause that ends further ahead than the longest one was written by a clock that was wrong, and is void.
+        A pause that began later than `now`, or ends further ahead than the longest one, was written by a clock that was
+        wrong, and is void.
         """
-        return self.open_until is not None and counts_until(self.open_until, now, LONGEST_REST)
+        if self.open_until is None:
+            return False
+        longest = LONGEST_REST if self.opened_at is None else self.open_until - self.opened_at
+        return counts_until(self.open_until, now, longest)
 
     def __str__(self) -> str:
         """Return the state as text for people."""
@@ -61,7 +69,7 @@ class Breaker:
 def load(connection: Connection) -> Breaker:
     """Return the breaker's state."""
     row = connection.execute(select(breakers).where(breakers.c.name == NAME)).one_or_none()
-    return Breaker() if row is None else Breaker(row.failures, row.reason, row.open_until)
+    return Breaker() if row is None else Breaker(row.failures, row.reason, row.open_until, row.opened_at)
 
 
 def note_failure(connection: Connection, reason: str, now: datetime, asked_wait: float | None = None) -> Breaker:
@@ -75,9 +83,8 @@ def note_failure(connection: Connection, reason: str, now: datetime, asked_wait:
     ends = [now + pause] if pauses_before >= 0 else []
     if asked_wait:
         ends.append(now + min(timedelta(seconds=min(asked_wait, 1e9)), LONGEST_ASKED))
-    state = Breaker(failures, reason[:2000], max(ends, default=None))
-    row = {"name": NAME, "failures": failures, "reason": state.reason, "open_until": state.open_until}
-    upsert(connection, breakers, [row])
+    state = Breaker(failures, reason[:2000], max(ends, default=None), now if ends else None)
+    upsert(connection, breakers, [{"name": NAME, **asdict(state)}])
     return state
 
 

@@ -457,6 +457,7 @@ breakers: Final = Table(
     Column("failures", Integer, nullable=False, comment="failed runs in a row"),
     Column("reason", Text, comment="what the last one failed with"),
     Column("open_until", UtcDateTime, comment="until when runs are skipped"),
+    Column("opened_at", UtcDateTime, comment="when that was decided; a moment to come is a clock's fault"),
     comment="whether Partner Center is left alone for a while, and why",
 )
 

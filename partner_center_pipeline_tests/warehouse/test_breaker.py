@@ -54,3 +54,15 @@ def test_an_answer_forgets_everything(warehouse: Warehouse) -> None:
         breaker.close(connection)
         assert breaker.load(connection) == Breaker()
     assert not failed(warehouse, 1).tripped
+
+
+def test_a_long_wait_that_microsoft_asked_for_is_kept_and_void_only_by_a_wrong_clock(warehouse: Warehouse) -> None:
+    day = timedelta(days=1)
+    with warehouse.write() as connection:
+        breaker.note_failure(connection, "throttled", NOW, asked_wait=2 * day.total_seconds())
+    with warehouse.read() as connection:
+        found = breaker.load(connection)
+    assert found.rests(NOW)
+    assert found.rests(NOW + 2 * day - timedelta(seconds=1))
+    assert not found.rests(NOW + 2 * day)
+    assert not found.rests(NOW - timedelta(seconds=1)), "the clock that wrote it was ahead"
