@@ -1,6 +1,6 @@
 """The scan without a filter: it reads the list from the newest referral down, until two passes agree.
 
-Why it is complete: windows.md, "Why a scan is complete", 6 to 9. Not here: the scan with a filter (`keyset_scan`).
+Why it is complete: windows.md, "Why a scan is complete", 7 to 10. Not here: the scan with a filter (`keyset_scan`).
 """
 
 import logging
