@@ -271,7 +271,10 @@ def _precision(filtered: _Filtered) -> Probed:
     if False in answers:
         if not filtered.is_unchanged():
             return Probed(subject, Verdict.OPEN, "the referral asked for changed meanwhile", consequence)
-        found = "compares as text" if False in to_the_second else "rounds, cuts or compares as text"
+        if False in to_the_second:
+            found = "compares as text"
+        else:
+            found = "rounds or cuts" if True in to_the_second else "rounds, cuts or compares as text"
         return Probed(subject, Verdict.DIFFERS, found, consequence)
     if None in answers:
         return Probed(subject, Verdict.OPEN, "too many referrals of the same seconds", consequence)
@@ -346,21 +349,21 @@ def _order(subject: Question, begin: Page | ApiRefused, walk: _Walk | None, oppo
     consequence = _NO_NEWEST if is_descending else _UNFILTERED
     if len({ticks for page in walk.pages for ticks in _instants(page)}) < 2:
         return Probed(subject, Verdict.OPEN, "taken; too few referrals", _IN_ORDER)
-    if not _is_in_order(walk, descending=is_descending):
+    if not _is_in_order(walk, SLACK, descending=is_descending):
         return Probed(subject, Verdict.DIFFERS, "taken, but rows are out of order", consequence)
-    if opposite is not None and _is_in_order(opposite, descending=not is_descending):
+    if opposite is not None and _is_in_order(opposite, 0, descending=not is_descending):
         first, other = walk.pages[0], opposite.pages[0]
         if first.next_link is not None and set(_ids(first)) == set(_ids(other)):
             return Probed(subject, Verdict.DIFFERS, "taken, but kept within a page only", consequence)
     return Probed(subject, Verdict.DOCUMENTED, "taken and kept to", _IN_ORDER)
 
 
-def _is_in_order(walk: _Walk, *, descending: bool) -> bool:
-    """Say whether rows come in order, to a second: coarse instants may be equal for the server."""
+def _is_in_order(walk: _Walk, slack: int, *, descending: bool) -> bool:
+    """Say whether no row comes more than `slack` (ticks) out of order: for a server, near instants may be equal."""
     latest: int | None = None
     for ticks in (ticks for page in walk.pages for ticks in _instants(page)):
         place = -ticks if descending else ticks
-        if latest is not None and place < latest - SLACK:
+        if latest is not None and place < latest - slack:
             return False
         latest = place if latest is None else max(latest, place)
     return True

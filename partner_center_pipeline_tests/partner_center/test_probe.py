@@ -3,15 +3,20 @@
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import pytest
 
 from partner_center_pipeline.partner_center import ReferralsClient
 from partner_center_pipeline.partner_center.client import Page
-from partner_center_pipeline.partner_center.errors import ApiRefused, ForeignHost
+from partner_center_pipeline.partner_center.errors import ApiRefused, ForeignHost, ScanIncomplete
+from partner_center_pipeline.partner_center.odata import query_text
 from partner_center_pipeline.partner_center.probe import probe
 from partner_center_pipeline.partner_center.probed import Probed, Question, Verdict, argument
+from partner_center_pipeline.partner_center.scan import scan
 from partner_center_pipeline.windows import TICKS_PER_SECOND, parse_ticks, render_ticks
+from partner_center_pipeline_tests.partner_center.conftest import PatientClock
 from partner_center_pipeline_tests.partner_center.test_scan import COARSE, NOW, ORIGIN, row
 from partner_center_simulator import Simulator
 
@@ -48,27 +53,24 @@ class ProbedServer(ReferralsClient):
         shift: int = 0,
         moving: bool = False,
     ) -> None:
+        super().__init__(httpx.Client(), lambda *, renew=False: "no token", "https://host", 20, clock=PatientClock())
         self.times = dict(times)
         self.requests = 0
         self._compare, self._bounds, self._orders, self._refused = compare, bounds, orders, refused.split()
         self._cap, self._links, self._skip, self._shift, self._moving = cap, links, skip, shift, moving
 
-    def token(self, *, renew: bool = False) -> str:
-        return "no token"
+    def get_referral(self, referral_id: str) -> Any:
+        return row(referral_id, self.times[referral_id])
 
-    def ask(self, options: Mapping[str, str]) -> Page:
-        return self._send(dict(options), 0)
-
-    def get_page(self, request: Any, *, tries: int | None = None) -> Page:
-        offset, options = request.removeprefix("http://host/v1.0/referrals?").split("&", 1)
-        if self._links == "foreign":
-            raise ForeignHost("elsewhere")
+    def _get_list(self, url: str, tries: int | None = None) -> Page:
+        options = dict(parse_qsl(urlsplit(url).query))
+        offset = options.pop("offset", None)
+        if offset is None:
+            return self._send(options, 0)
+        self.requests += 1
         if self._links == "refused":
             raise ApiRefused("an old token", status=400)
-        if self._links == "dead":
-            self.requests += 1
-            return self._page_of([], None)
-        return self._send(dict(each.split("=", 1) for each in options.split("&")), int(offset))
+        return self._page_of([], None) if self._links == "dead" else self._send(options, int(offset))
 
     def _send(self, options: dict[str, str], offset: int) -> Page:
         self.requests += 1
@@ -88,8 +90,8 @@ class ProbedServer(ReferralsClient):
         begin = offset + (int(options.get("$skip", 0)) if self._skip == "taken" and not offset else 0)
         items = [row(each, self.times[each]) for each in found[begin : begin + size]]
         onward = {"back": 0, "later back": begin + size if not begin else 0}.get(self._links, begin + size)
-        text = "&".join(f"{name}={value}" for name, value in options.items())
-        link = f"http://host/v1.0/referrals?{onward}&{text}"
+        host = "elsewhere" if self._links == "foreign" else "host"
+        link = f"http://{host}/v1.0/referrals?offset={onward}&{query_text(options)}"
         return self._page_of(items, link if begin + size < len(found) and self._links != "none" else None)
 
     def _is_in(self, condition: str, ticks: int) -> bool:
@@ -131,8 +133,9 @@ def test_a_server_that_rounds_cuts_or_compares_text_is_told_and_nothing_depends_
     found = answers(ProbedServer(times, compare=COARSE[coarse]))
     assert found[Question.PRECISION].verdict is DIFFERS
     assert "a second earlier" in found[Question.PRECISION].consequence
-    is_text = coarse == "as text" and times is FINE  # whole seconds are cut or compared as text with the same result
-    assert found[Question.PRECISION].found == ("compares as text" if is_text else "rounds, cuts or compares as text")
+    told_of_parts = "compares as text" if coarse == "as text" else "rounds or cuts"
+    expected = told_of_parts if times is FINE else "rounds, cuts or compares as text"
+    assert found[Question.PRECISION].found == expected
     assert found[Question.FILTER].verdict is DOCUMENTED
     assert found[Question.ARGUMENT].verdict is DOCUMENTED
     assert found[Question.ARGUMENT].found == "keyset scan (arguments 2 to 6)"
@@ -273,7 +276,7 @@ def test_a_next_link_must_lead_to_rows_that_were_not_there_before(
 def test_a_link_to_the_end_of_a_list_that_was_read_whole_is_not_called_dead() -> None:
     class LinksToItsEnd(ProbedServer):
         def _page_of(self, items: list[Any], link: str | None) -> Page:
-            more = "http://host/v1.0/referrals?999&$top=20" if items else None
+            more = "http://host/v1.0/referrals?offset=999&$top=20" if items else None
             return super()._page_of(items, link or more)
 
     few = dict(list(FINE.items())[:5])
@@ -282,8 +285,9 @@ def test_a_link_to_the_end_of_a_list_that_was_read_whole_is_not_called_dead() ->
 
 def test_links_to_one_empty_page_after_another_lead_nowhere() -> None:
     class Empty(ProbedServer):
-        def get_page(self, request: Any, *, tries: int | None = None) -> Page:
-            return self._page_of([], f"{request}&")
+        def _send(self, options: dict[str, str], offset: int) -> Page:
+            page = super()._send(options, offset)
+            return self._page_of([], f"http://host/v1.0/referrals?offset={offset + 1}&$top=1") if offset else page
 
     assert told(Empty(FINE), Question.FOLLOWED) == (DIFFERS, "leads to empty pages")
 
@@ -291,7 +295,10 @@ def test_links_to_one_empty_page_after_another_lead_nowhere() -> None:
 def test_small_pages_without_a_way_on_do_not_make_the_filter_leave_rows_out() -> None:
     crowd = FINE | {f"new{number:02}": NOW - 3600 * SECOND + number for number in range(20)}
     result = answers(ProbedServer(crowd, cap=7, links="none", skip="refused"))
-    assert (result[Question.FILTER].verdict, result[Question.FILTER].found) == (OPEN, "taken; too many referrals of the same seconds")
+    assert (result[Question.FILTER].verdict, result[Question.FILTER].found) == (
+        OPEN,
+        "taken; too many referrals of the same seconds",
+    )
 
 
 @pytest.mark.parametrize(
@@ -399,6 +406,40 @@ def test_the_argument_follows_what_the_local_microsoft_does(
     answer = answers(client)[Question.ARGUMENT]
     assert answer.verdict is argument_verdict
     assert answer.found.startswith(found)
+
+
+ONE_SECOND = {f"r{number:03}": ORIGIN + number for number in range(300)} | FINE
+
+
+@pytest.mark.parametrize(
+    "breach",
+    [
+        *BREACHES,
+        *({"compare": compare} for compare in COARSE.values()),
+        *({"bounds": bounds} for bounds in ("ge", "lt")),
+        *({"links": links} for links in ("dead", "back", "later back", "refused", "foreign", "none")),
+        *({"links": links, "refused": "filter"} for links in ("dead", "back", "later back", "refused", "none")),
+        *({"links": links, "skip": "ignored", "refused": "filter"} for links in ("dead", "refused", "none")),
+        *({"orders": "asc", "refused": refused} for refused in ("", "filter")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("times", [FINE, ONE_SECOND], ids=["spread", "crowded"])
+def test_a_scan_ends_as_the_argument_says(breach: dict[str, Any], times: dict[str, int]) -> None:
+    """A window of the same server is closed with every referral where an argument holds, and not where none does."""
+    told_of = answers(ProbedServer(times, **breach))[Question.ARGUMENT]
+    server = ProbedServer(times, **(breach | {"moving": False}))
+    try:
+        pages = list(scan(server, start=ORIGIN - SECOND, end=NOW - SECOND, not_before=NOW))
+    except (ScanIncomplete, ApiRefused, ForeignHost):
+        is_complete = False
+    else:
+        is_complete = True
+        assert {version.referral_id for page in pages for version in page.versions} == set(times)
+    if told_of.verdict is FAILS:
+        assert not is_complete
+    elif told_of.verdict is not OPEN and "where a page holds all" not in told_of.found:
+        assert is_complete, told_of
 
 
 # The rule
