@@ -221,18 +221,12 @@ class _Filtered:
 
 
 def _sample(page: Page) -> ReferralVersion | None:
-    """Return the row to ask about: with a fraction of a second, then one that shows most, then the newest."""
-    rows = _dated(page)
-
-    def others(row: ReferralVersion) -> int:
-        return sum(abs(other.updated_ticks - row.updated_ticks) < 5 * TICKS_PER_SECOND for other in rows)
-
+    """Return the row to ask about: with a fraction of a second if any, then one that shows cuts, then the newest."""
     return max(
-        rows,
+        _dated(page),
         key=lambda row: (
             row.updated_ticks % TICKS_PER_SECOND != 0,
             _shows_cuts(row.updated_ticks),
-            -others(row),
             row.updated_ticks,
         ),
         default=None,

@@ -36,7 +36,7 @@ class ProbedServer(ReferralsClient):
     `compare` makes of an instant what the filter and the order compare. `bounds` are the operators that the filter
     keeps to, `orders` the directions that are kept; `refused` those that get 400, or "filter". `cap` is the most rows
     of a page. `links`: "on", or how they are wrong. `skip`: "taken", "ignored" or "refused". `shift` (ticks) is added
-    to each bound. `moving`: with each request the newest referral is updated.
+    to each bound. `moving`: with each request the newest referral is updated, to so many ticks later.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ProbedServer(ReferralsClient):
         links: str = "on",
         skip: str = "taken",
         shift: int = 0,
-        moving: bool = False,
+        moving: int = 0,
     ) -> None:
         super().__init__(httpx.Client(), lambda *, renew=False: "no token", "https://host", 20, clock=PatientClock())
         self.times = dict(times)
@@ -75,7 +75,7 @@ class ProbedServer(ReferralsClient):
     def _send(self, options: dict[str, str], offset: int) -> Page:
         self.requests += 1
         if self._moving:
-            self.times[max(self.times, key=lambda each: self.times[each])] += SECOND // 7
+            self.times[max(self.times, key=lambda each: self.times[each])] += self._moving
         direction = options.get("$orderby", " desc").rpartition(" ")[2]
         wanted = {direction if "$orderby" in options else "", "filter" if "$filter" in options else ""}
         wanted.add("skip" if "$skip" in options and self._skip == "refused" else "")
@@ -165,8 +165,9 @@ def test_a_digit_behind_which_a_cut_does_not_show_leaves_precision_open(digit: i
     assert told(server, Question.PRECISION) == (OPEN, "exact, as far as the referral asked for shows it")
 
 
-def test_a_referral_that_changes_meanwhile_accuses_nobody() -> None:
-    found = answers(ProbedServer(dict(list(FINE.items())[:3]), moving=True))
+@pytest.mark.parametrize("step", [SECOND // 7, 60 * SECOND])
+def test_a_referral_that_changes_meanwhile_accuses_nobody(step: int) -> None:
+    found = answers(ProbedServer(dict(list(FINE.items())[:3]), moving=step))
     assert found[Question.FILTER].verdict in (DOCUMENTED, OPEN)
     assert found[Question.PRECISION].verdict in (DOCUMENTED, OPEN)
 
@@ -227,6 +228,14 @@ def test_the_order_is_tested_in_both_directions(
     assert result[Question.ASCENDING].verdict is ascending
     assert result[Question.DESCENDING].verdict is descending
     assert result[Question.ARGUMENT].verdict is argument_verdict
+
+
+def test_an_order_that_is_kept_to_a_second_is_kept() -> None:
+    """As text, half a second later sorts before the whole second."""
+    halves = {f"h{number:03}": ORIGIN + number * 10 * SECOND + SECOND // 2 for number in range(60)}
+    result = answers(ProbedServer(WHOLE | halves, compare=COARSE["as text"]))
+    assert result[Question.ASCENDING].verdict is result[Question.DESCENDING].verdict is DOCUMENTED
+    assert result[Question.ARGUMENT].verdict is DOCUMENTED
 
 
 def test_an_order_that_only_sorts_each_page_is_not_taken_for_kept() -> None:
@@ -359,7 +368,7 @@ def test_with_hardly_any_referral_nothing_is_claimed(count: int) -> None:
 BREACHES: tuple[dict[str, Any], ...] = (
     {}, {"refused": "filter"}, {"refused": "asc"}, {"refused": "desc"}, {"refused": "asc desc filter"},
     {"links": "dead", "skip": "refused"}, {"links": "none", "skip": "ignored"}, {"bounds": ""}, {"orders": "desc"},
-    {"compare": COARSE["cut to seconds"]}, {"shift": 3600 * SECOND}, {"moving": True}, {"cap": 7},
+    {"compare": COARSE["cut to seconds"]}, {"shift": 3600 * SECOND}, {"moving": SECOND // 7}, {"cap": 7},
 )  # fmt: skip
 
 
@@ -428,7 +437,7 @@ ONE_SECOND = {f"r{number:03}": ORIGIN + number for number in range(300)} | FINE
 def test_a_scan_ends_as_the_argument_says(breach: dict[str, Any], times: dict[str, int]) -> None:
     """A window of the same server is closed with every referral where an argument holds, and not where none does."""
     told_of = answers(ProbedServer(times, **breach))[Question.ARGUMENT]
-    server = ProbedServer(times, **(breach | {"moving": False}))
+    server = ProbedServer(times, **(breach | {"moving": 0}))
     try:
         pages = list(scan(server, start=ORIGIN - SECOND, end=NOW - SECOND, not_before=NOW))
     except (ScanIncomplete, ApiRefused, ForeignHost):
