@@ -17,7 +17,8 @@ from partner_center_pipeline.partner_center import (
     connect_sign_in,
     signed_in_account,
 )
-from partner_center_pipeline.partner_center.probe import Probed, Verdict, probe
+from partner_center_pipeline.partner_center.probe import probe
+from partner_center_pipeline.partner_center.probed import Probed, Verdict
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse import accounts, breaker, quarantine
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -27,7 +28,13 @@ _SIGN_IN: Final = "sign-in"
 _DEADLINE: Final = 20.0
 _PROBE_DEADLINE: Final = 120.0
 """Seconds for all requests of one check."""
-_COLOURS: Final = {Verdict.DOCUMENTED: "green", Verdict.DIFFERS: "yellow", Verdict.REFUSED: "red", Verdict.OPEN: "dim"}
+_COLOURS: Final = {
+    Verdict.DOCUMENTED: "green",
+    Verdict.DIFFERS: "yellow",
+    Verdict.REFUSED: "red",
+    Verdict.FAILS: "red",
+    Verdict.OPEN: "dim",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +49,15 @@ class Finding:
 @click.command()
 @json_option("Print the findings as JSON.")
 @click.option(
-    "--probe", "probing", is_flag=True, help="Also ask the live API what it supports; some 15 small requests."
+    "--probe", "probing", is_flag=True, help="Also ask the live API what it supports; at most 25 small requests."
 )
 @report_errors
 def doctor(as_json: bool, probing: bool) -> None:
     """Say what is configured, whether the sign-in renews, whether the API answers, and what to do next.
 
     Exit code 1 when something is wrong. What --probe finds to differ from the documentation is not wrong by itself:
-    each line says what the pipeline does about it.
+    each line says what the pipeline does about it. The last line says which argument for completeness holds; where none
+    does, that is wrong.
     """
     findings = list(_findings())
     probed: list[Probed] = []
@@ -91,9 +99,13 @@ def _probe(settings: Settings, probed: list[Probed]) -> tuple[str, str]:
     """Fill `probed` and return the state and the text of the finding."""
     with shared_sign_in(settings) as place, connect(settings, deadline=_PROBE_DEADLINE, place=place) as client:
         probed.extend(probe(client))
+    argument = probed[-1]
+    if argument.verdict is Verdict.FAILS:
+        return "wrong", f"{argument.found}: {argument.consequence}"
     by_verdict = Counter(answer.verdict for answer in probed)
     counts = ", ".join(f"{by_verdict[verdict]} {verdict}" for verdict in Verdict if by_verdict[verdict])
-    return ("note" if by_verdict[Verdict.DIFFERS] or by_verdict[Verdict.REFUSED] else "ok"), counts
+    is_noted = any(by_verdict[verdict] for verdict in (Verdict.DIFFERS, Verdict.REFUSED, Verdict.FAILS))
+    return ("note" if is_noted else "ok"), f"{argument.found}; {counts}"
 
 
 def _findings() -> Iterator[Finding]:

@@ -160,12 +160,17 @@ def test_the_probe_asks_what_the_documents_leave_open_and_prints_a_table(ready: 
     assert "reads a window once" in shown.output
     found = probed(ready)
     assert found["date in a filter"] == ("as documented", "bare and quoted")
-    assert found["filter on updatedDateTime"] == ("as documented", "taken and kept to")
+    assert found["filter on updatedDateTime"] == ("as documented", "taken, both bounds kept")
+    assert found["comparison of instants"] == ("as documented", "exact to 100 ns")
     assert found["order by updatedDateTime asc"][0] == found["order by updatedDateTime desc"][0] == "as documented"
     assert found["$top"] == ("as documented", "is the size of a page")
     assert found["page size"] == ("differs", "100 rows for $top=1000")
     assert found["next link"] == ("as documented", "http, /v1.0/referrals")
     assert found["@odata.count"] == ("as documented", "rows in the page")
+    assert found["page behind a next link"] == ("as documented", "leads on")
+    assert found["page without a next link"][0] == "as documented"
+    assert list(found)[-1] == "argument"
+    assert found["argument"] == ("as documented", "keyset scan (arguments 2 to 6)")
     assert found["$skip"] == found["$select"] == ("as documented", "taken")
     assert found["server's clock"][0] == "as documented"
     assert found["MFA claim"] == ("as documented", "there")
@@ -185,6 +190,8 @@ def test_without_the_option_nothing_is_probed(ready: Home) -> None:
         ({"largest_page": 7}, "page size", ("differs", "7 rows for $top=1000")),
         ({"count_is_total": True}, "@odata.count", ("differs", None)),
         ({"next_link_foreign": True}, "next link", ("differs", "leads to another host")),
+        ({"next_link_loop": True}, "page behind a next link", ("does not work", "leads back")),
+        ({"next_link_missing": True}, "page without a next link", ("differs", "100 rows, and $skip shows more")),
         ({"next_link_plain": True}, "next link", ("differs", "https, /v1.0/engagements/referrals")),
         ({"date_skew_seconds": 300.0}, "server's clock", ("differs", None)),
     ],
@@ -207,6 +214,16 @@ def test_an_api_without_the_filter_is_no_error_and_says_what_is_done_about_it(
     shown = ready.invoke("doctor", "--probe")
     assert shown.exit_code == 0, shown.output
     assert "reads the list from the newest referral down" in shown.output
+
+
+def test_where_no_argument_holds_it_is_wrong_and_says_what_to_do(ready: Home, microsoft: Simulator) -> None:
+    microsoft.faults.filter_updated_refused = True
+    microsoft.faults.next_link_loop = True
+    shown = ready.invoke("doctor", "--probe")
+    assert shown.exit_code == 1
+    next_step = " ".join(shown.output.partition("Next step: ")[2].split())
+    assert "none can be proven: the filter cannot be used, and neither next links nor $skip lead past a" in next_step
+    assert "send this table to Microsoft's support" in next_step
 
 
 def test_the_probe_prints_no_token_and_nothing_of_a_referral(ready: Home, microsoft: Simulator) -> None:
