@@ -6,7 +6,7 @@ its schema. A database that holds tables of the same names from another program 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -191,15 +191,13 @@ class Warehouse:
 
         Raises WarehouseError for an unreachable database, a newer schema, or tables of another program.
         """
-        from alembic.script import ScriptDirectory
-
-        script = ScriptDirectory.from_config(self._alembic())
         current = self._revision()
         if current is None:
             return False
-        if current not in {revision.revision for revision in script.walk_revisions()}:
+        known = _revisions()
+        if current not in known:
             raise WarehouseError(f"{self.shown} was migrated by a newer version of this project; update the project")
-        return current == script.get_current_head()
+        return current == known[0]
 
     def migrate(self, revision: str = "head") -> None:
         """Migrate the schema to `revision` (an Alembic revision, `head`, or `base` for an empty one)."""
@@ -211,9 +209,7 @@ class Warehouse:
             migration(self._alembic(), revision)
 
     def _alembic(self) -> Any:
-        from alembic.config import Config
-
-        config = Config(PROJECT_ROOT / "alembic.ini")
+        config = _alembic()
         config.attributes["url"] = self.url
         return config
 
@@ -244,6 +240,23 @@ class Warehouse:
             raise WarehouseError(
                 f"{self.shown} cannot be used ({reason}); check HUNTER_DATABASE_URL and that the server runs"
             ) from None
+
+
+def _alembic() -> Any:
+    from alembic.config import Config
+
+    return Config(PROJECT_ROOT / "alembic.ini")
+
+
+@cache
+def _revisions() -> tuple[str, ...]:
+    """Return the revisions that this code knows, the newest first.
+
+    They are read once in a process: each step of a run opens the warehouse, and reading them takes 10 ms.
+    """
+    from alembic.script import ScriptDirectory
+
+    return tuple(revision.revision for revision in ScriptDirectory.from_config(_alembic()).walk_revisions())
 
 
 @contextmanager
