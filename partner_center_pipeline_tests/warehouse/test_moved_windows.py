@@ -18,7 +18,14 @@ from partner_center_pipeline.partner_center import ReferralsClient
 from partner_center_pipeline.vocabulary import Asset, Task
 from partner_center_pipeline.warehouse import ledger, pending, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.schema import leads, pending_work, raw_referrals, sync_attempts, sync_windows
+from partner_center_pipeline.warehouse.schema import (
+    AttemptState,
+    leads,
+    pending_work,
+    raw_referrals,
+    sync_attempts,
+    sync_windows,
+)
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import (
     BEGINNING,
@@ -198,6 +205,20 @@ def test_after_any_past_one_sync_and_a_reconcile_have_every_referral_and_then_no
     assert window is not None
     due = {(referral_id, ticks) for referral_id, ticks in installation.server.items() if ticks < window.end}
     assert installation.newest(leads) == installation.newest(raw_referrals) >= due
+
+
+@pytest.mark.parametrize("stop", [Stop.AFTER_A_PAGE, Stop.BEFORE_CLOSING])
+def test_a_run_of_the_model_that_is_killed_keeps_a_page_and_says_nothing(warehouse: Warehouse, stop: Stop) -> None:
+    installation = Installation(warehouse)
+    for number in range(5):
+        installation.show(f"r{number}", FIRST + number * W + W // 2)
+    installation.run(GRID, FIRST, FIRST + 6 * W, stop)
+    assert 0 < len(installation.newest(raw_referrals)) <= PAGE
+    with warehouse.read() as connection:
+        states = set(connection.execute(select(sync_attempts.c.state)).scalars())
+        assert AttemptState.RUNNING in states
+        assert AttemptState.FAILED not in states
+        assert len(ledger.covered(connection, [Asset.RAW_REFERRALS])) == (stop is Stop.AFTER_A_PAGE)
 
 
 class TestFirstWindow:
