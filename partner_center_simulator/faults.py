@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pydantic import PositiveInt
 
-from partner_center_simulator.odata import DateLiteral
+from partner_center_simulator.odata import DateComparison, DateLiteral
 
 
 class HttpFault(StrEnum):
@@ -160,6 +160,16 @@ class Faults:
     """@odata.count is the number of matches, not of rows in the page."""
     largest_page: PositiveInt | None = None
     """Most rows in a page, whatever $top is; None is the server's usual limit."""
+    compares: DateComparison = DateComparison.EXACT
+    """How $filter compares and $orderby sorts `updatedDateTime`."""
+    filter_ignored: bool = False
+    """Comparisons with `updatedDateTime` in a $filter are passed over, unless `or`, `not` or () enclose them."""
+    orderby_ignored: bool = False
+    """$orderby is passed over: the newest rows come first."""
+    skip_ignored: bool = False
+    """$skip is passed over."""
+    skip_refused: bool = False
+    """400 for $skip."""
     skiptoken_lifetime_seconds: float = 3600.0
     """How long a $skiptoken is valid."""
     created_status_201: bool = False
@@ -203,6 +213,8 @@ class Faults:
     """@odata.nextLink has /engagements, but is http."""
     next_link_missing: bool = False
     """There is no @odata.nextLink although more rows follow."""
+    next_link_dead: bool = False
+    """@odata.nextLink leads to an empty list (200), although more rows follow."""
     next_link_back: bool = False
     """@odata.nextLink of any page but the first leads back to the first page."""
     next_link_foreign: bool = False

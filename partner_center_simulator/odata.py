@@ -5,12 +5,12 @@ Not here: finding referrals (`world`), the other query options (`paging`).
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final, Protocol
 
-from partner_center_simulator.instants import parse_ticks, ticks_or_none
+from partner_center_simulator.instants import TICKS_PER_SECOND, parse_ticks, render_ticks, ticks_or_none
 
 
 class QueryError(ValueError):
@@ -25,6 +25,38 @@ class DateLiteral(StrEnum):
     QUOTED = "quoted"
     REFUSED = "refused"
     """No filter on any date."""
+
+
+class DateComparison(StrEnum):
+    """How the server compares `updatedDateTime`, in $filter and in $orderby. Microsoft documents none."""
+
+    EXACT = "exact"
+    """To the 100 nanoseconds that it prints."""
+    MILLISECONDS_ROUNDED = "milliseconds_rounded"
+    MILLISECONDS_CUT = "milliseconds_cut"
+    SECONDS_CUT = "seconds_cut"
+    TEXT = "text"
+    """As it is printed: `00:00:00.5Z` is before `00:00:00Z`."""
+
+    def key(self, ticks: int) -> int:
+        """Return the number that stands for an instant (ticks) where this server compares."""
+        match self:
+            case DateComparison.EXACT:
+                return ticks
+            case DateComparison.MILLISECONDS_ROUNDED:
+                return (ticks + _MILLISECOND // 2) // _MILLISECOND
+            case DateComparison.MILLISECONDS_CUT:
+                return ticks // _MILLISECOND
+            case DateComparison.SECONDS_CUT:
+                return ticks // TICKS_PER_SECOND
+            case DateComparison.TEXT:
+                return int.from_bytes(render_ticks(ticks).encode().ljust(_LONGEST_INSTANT, b"\0"))
+
+
+_MILLISECOND: Final = TICKS_PER_SECOND // 1000
+_LONGEST_INSTANT: Final = len("2026-03-01T00:00:00.1234567Z")
+_COARSENESS: Final = TICKS_PER_SECOND
+"""No comparison takes two instants that are further apart (ticks) in the wrong order, or for equal."""
 
 
 class Order(StrEnum):
@@ -88,12 +120,13 @@ def _value_at(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`path operator value`. The value of a date field is in ticks."""
+    """`path operator value`. The value of a date field is in ticks, and is compared by `compares`."""
 
     path: tuple[str, ...]
     operator: str
     value: str | int | float | bool | None
     is_date: bool = False
+    compares: DateComparison = DateComparison.EXACT
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Compare by OData's rules: null equals only null, and `gt`, `ge`, `lt` and `le` with null are false.
@@ -105,6 +138,8 @@ class Comparison:
             value = ticks_or_none(value)
         if value is None or self.value is None:
             return _OPERATORS[self.operator](value, self.value) if self.operator in ("eq", "ne") else False
+        if self.compares is not DateComparison.EXACT and isinstance(self.value, int):
+            return _OPERATORS[self.operator](self.compares.key(value), self.compares.key(self.value))
         return _OPERATORS[self.operator](value, self.value)
 
 
@@ -169,22 +204,39 @@ class Filter:
     rest: AllOf
 
 
-def parse_filter(text: str, dates: DateLiteral = DateLiteral.EITHER, refused: Collection[str] = ()) -> Filter:
-    """Parse a $filter. Raises QueryError for a syntax or a property that is unknown, or is in `refused`."""
+def parse_filter(
+    text: str,
+    dates: DateLiteral = DateLiteral.EITHER,
+    refused: Collection[str] = (),
+    compares: DateComparison = DateComparison.EXACT,
+    *,
+    without_updated: bool = False,
+) -> Filter:
+    """Parse a $filter. Raises QueryError for a syntax or a property that is unknown, or is in `refused`.
+
+    `compares` is how `updatedDateTime` is compared; `without_updated` passes its comparisons over.
+    """
     condition = _Parser(text, dates, refused).parse()
     parts = condition.parts if isinstance(condition, AllOf) else (condition,)
     lower: int | None = None
     upper: int | None = None
     keys: dict[str, str] = {}
     rest: list[Condition] = []
+    slack = 0 if compares is DateComparison.EXACT else 2 * _COARSENESS
     for part in parts:
+        if slack and not without_updated and isinstance(part, Comparison) and part.path == ("updatedDateTime",):
+            rest.append(replace(part, compares=compares))  # the bounds below only make the search short
         match part:
+            case Comparison(("updatedDateTime",)) if without_updated:
+                pass
             case Comparison(("updatedDateTime",), "ge" | "gt" as operator, int(value)):
-                bound = value + (operator == "gt")
+                bound = value + (operator == "gt") - slack
                 lower = bound if lower is None else max(lower, bound)
             case Comparison(("updatedDateTime",), "lt" | "le" as operator, int(value)):
-                bound = value + (operator == "le")
+                bound = value + (operator == "le") + slack
                 upper = bound if upper is None else min(upper, bound)
+            case Comparison(("updatedDateTime",)) if slack:
+                pass
             case Comparison((("id" | "engagementId") as field,), "eq", str(value)) if field not in keys:
                 keys[field] = value
             case _:

@@ -25,6 +25,7 @@ from partner_center_simulator.odata import (
     EVERYTHING,
     AllOf,
     Condition,
+    DateComparison,
     Filter,
     Order,
     QueryError,
@@ -86,18 +87,13 @@ class Pages:
         """
         query = self._query(options)
         faults = self._faults
+        if "$skiptoken" in options and faults.next_link_dead:
+            return {"@odata.context": _CONTEXT, "@odata.count": 0, "value": []}
         if query.followed and faults.touch_between_pages:
             self._update_last_row(query)
         condition = self._condition(query, visible)
         size = query.size if query.rows_left is None else min(query.size, query.rows_left)
-        matches = self._world.select(
-            condition,
-            query.order,
-            descending=query.descending,
-            after=query.after,
-            skip=query.skip,
-            limit=size + 1,
-        )
+        matches = self._select(condition, query, size + 1)
         more = len(matches) > size and (query.rows_left is None or query.rows_left > size)
         matches = matches[:size]
         rows = [row for _, row in matches]
@@ -112,10 +108,11 @@ class Pages:
         if faults.reordered_rows:
             rows.reverse()
         value = [as_sent(row, faults) for row in rows]
-        if matches and not faults.next_link_missing:  # a reader that counts rows for $skip would count these, too
+        counts_for_skip = faults.next_link_missing or faults.next_link_dead
+        if matches and not counts_for_skip:  # a reader that counts rows for $skip would count these, too
             value += [make_corrupt(matches[0][1], kind) for kind in self._corrupt_kinds(query)]
         if query.select:
-            value = [_select(row, query.select) for row in value]
+            value = [_picked(row, query.select) for row in value]
         total = len(self._world.select(condition, query.order)) if faults.count_is_total else len(value)
         body: dict[str, Any] = {"@odata.context": _CONTEXT, "@odata.count": total, "value": value}
         next_query = self._next_query(query, matches, None if held is None else held["id"]) if more else None
@@ -123,6 +120,24 @@ class Pages:
         if next_query is not None and not faults.next_link_missing:
             body["@odata.nextLink"] = self._next_link(host, replace(next_query, issued=self._clock.ticks()))
         return body
+
+    def _select(self, condition: Filter, query: Query, limit: int) -> list[tuple[Position, Payload]]:
+        """Return the page's rows in the order that the server gives them, at most `limit`."""
+        compares = self._faults.compares
+        if compares is DateComparison.EXACT or query.order is not Order.UPDATED:
+            return self._world.select(
+                condition,
+                query.order,
+                descending=query.descending,
+                after=query.after,
+                skip=query.skip,
+                limit=limit,
+            )
+        rows = [(_coarse(at, row["id"], compares), row) for at, row in self._world.select(condition)]
+        rows.sort(key=lambda item: item[0], reverse=query.descending)
+        if (after := query.after) is not None:
+            rows = [item for item in rows if (item[0] < after if query.descending else item[0] > after)]
+        return rows[query.skip : query.skip + limit]
 
     def _corrupt_kinds(self, query: Query) -> list[CorruptRow]:
         """Return the corrupt rows for a page. One without a date fulfils no comparison with `updatedDateTime`."""
@@ -166,7 +181,17 @@ class Pages:
         faults = self._faults
         refused = ("updatedDateTime",) if faults.filter_updated_refused else ()
         try:
-            condition = EVERYTHING if query.filter is None else parse_filter(query.filter, faults.date_literal, refused)
+            condition = (
+                EVERYTHING
+                if query.filter is None
+                else parse_filter(
+                    query.filter,
+                    faults.date_literal,
+                    refused,
+                    faults.compares,
+                    without_updated=faults.filter_ignored,
+                )
+            )
         except QueryError as error:
             raise invalid(str(error)) from None
         condition = replace(condition, rest=AllOf((*condition.rest.parts, *visible)))
@@ -190,6 +215,11 @@ class Pages:
                 raise invalid(str(error)) from None
             if order is Order.UPDATED and self._faults.orderby_updated_refused:
                 raise invalid(f"Ordering by '{order}' is not supported.")
+            if self._faults.orderby_ignored:
+                order, descending = Order.UPDATED, True
+        skip = _parse_number(options, "$skip") or 0
+        if "$skip" in options and self._faults.skip_refused:
+            raise invalid("The query option '$skip' is not supported.")
         if options.get("$count", "false") not in ("true", "false"):
             raise invalid("The value of '$count' is not a boolean.")
         top = _parse_number(options, "$top")
@@ -204,7 +234,7 @@ class Pages:
             descending,
             min(size, self._faults.largest_page or size),
             top if total else None,
-            _parse_number(options, "$skip") or 0,
+            0 if self._faults.skip_ignored else skip,
             select,
             started=self._clock.ticks(),
         )
@@ -247,7 +277,13 @@ class Pages:
         return Query(**state)
 
 
-def _select(row: Any, names: tuple[str, ...]) -> Any:
+def _coarse(at: Position, referral_id: str, compares: DateComparison) -> Position:
+    """Return a row's position where instants are compared coarsely. Equal ones come in an order of their own."""
+    ticks, _, number = at
+    return compares.key(ticks) if ticks > 0 else ticks, zlib.crc32(referral_id.encode()), number
+
+
+def _picked(row: Any, names: tuple[str, ...]) -> Any:
     return {name: row[name] for name in names if name in row} if isinstance(row, dict) else row
 
 

@@ -210,10 +210,8 @@ class Bench:
 
     def lost(self) -> int:
         """Count versions, leads and scores that are missing for the server's referrals."""
-        rows = [row for row in self.microsoft.world.all() if parse_ticks(row["updatedDateTime"]) < self._end_of_first]
+        rows = self._of_first_window()
         with self.project.warehouse.read() as connection:
-            raw = schema.raw_referrals
-            kept = {(row.referral_id, row.etag) for row in connection.execute(select(raw))}
             leads = {row.referral_id: row.domain for row in connection.execute(select(schema.leads))}
             scored = set(
                 connection.execute(
@@ -221,10 +219,20 @@ class Bench:
                 ).scalars()
             )
         assert len(rows) > PAGE_SIZE
-        versions = sum((row["id"], row["eTag"]) not in kept for row in rows if "eTag" in row)
         missing = sum(row["id"] not in leads for row in rows)
         unscored = {domain for domain in leads.values() if domain} - scored
-        return versions + missing + len(unscored)
+        return self.not_stored() + missing + len(unscored)
+
+    def not_stored(self) -> int:
+        """Count the server's referrals of the first window whose version is not in raw_referrals."""
+        raw = schema.raw_referrals
+        with self.project.warehouse.read() as connection:
+            kept = {(row.referral_id, row.etag) for row in connection.execute(select(raw))}
+        return sum((row["id"], row["eTag"]) not in kept for row in self._of_first_window() if "eTag" in row)
+
+    def _of_first_window(self) -> list[dict[str, Any]]:
+        """The server's referrals that the first window holds: it has no lower bound."""
+        return [row for row in self.microsoft.world.all() if parse_ticks(row["updatedDateTime"]) < self._end_of_first]
 
     def personal(self) -> set[str]:
         """Each contact's last name, e-mail address and phone, and each customer's name."""

@@ -28,11 +28,11 @@ from partner_center_pipeline.referral import ScanPage
 from partner_center_pipeline.warehouse import breaker, database, lease, quarantine, schema
 from partner_center_pipeline.warehouse.lease import FETCH
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
-from partner_center_pipeline.windows import REFUSALS_BEFORE_HALVING, parse_ticks
-from partner_center_pipeline_tests.faults.bench import Bench
+from partner_center_pipeline.windows import REFUSALS_BEFORE_HALVING, parse_ticks, render_ticks
+from partner_center_pipeline_tests.faults.bench import PAGE_SIZE, Bench
 from partner_center_simulator import CorruptRow, DnsFault, HttpFault, TokenFault
 from partner_center_simulator.faults import DateHeader, IdsShape
-from partner_center_simulator.odata import DateLiteral
+from partner_center_simulator.odata import DateComparison, DateLiteral
 
 Act = Callable[[Bench], str]
 """Cause the fault, do what a person or the schedule does, and return what is seen."""
@@ -381,6 +381,44 @@ def _dated(updated: str | None) -> Act:
     return act
 
 
+def _proven(**switches: Any) -> Act:
+    """The fault; a run that ends well has every row."""
+    act = _switched(**switches)
+
+    def proven(bench: Bench) -> str:
+        said = act(bench)
+        assert not said.startswith("Nothing") or bench.not_stored() == 0, "the window was closed without its rows"
+        return said
+
+    return proven
+
+
+def _fine(**switches: Any) -> Act:
+    """The fault, with a page and a half of referrals around the halves of milliseconds."""
+
+    def act(bench: Bench) -> str:
+        world, start = bench.microsoft.world, bench.project.window(0).start + 1_200_000_000
+        instants = [start + 10_000 * (number // 3) + 4_990 + 5 * (number % 3) for number in range(15)]
+        there = {row["updatedDateTime"] for row in world.all()}
+        for at in instants:
+            if render_ticks(at) not in there:  # of the fault before
+                world.create(at)
+        return _proven(**switches)(bench)
+
+    return act
+
+
+def _without_a_way_on(**switches: Any) -> Act:
+    """Pages of at most PAGE_SIZE rows without a link, while more share an instant: the window must not be closed."""
+
+    def act(bench: Bench) -> str:
+        said = _proven(largest_page=PAGE_SIZE, **switches)(bench)
+        ((state, _),) = bench.project.attempts(bench.project.window(0))
+        return f"The attempt is `{state}`: {said}"
+
+    return act
+
+
 def _tomorrow(bench: Bench) -> str:
     return _dated(f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}")(bench)
 
@@ -564,6 +602,13 @@ _CORRUPT: Final = {
     CorruptRow.NOT_AN_OBJECT: "a text where a referral should be",
 }
 
+_COARSE: Final = {
+    DateComparison.MILLISECONDS_ROUNDED: "rounded to milliseconds",
+    DateComparison.MILLISECONDS_CUT: "cut to milliseconds",
+    DateComparison.SECONDS_CUT: "cut to seconds",
+    DateComparison.TEXT: "as text",
+}
+
 _UNDATED: Final = (CorruptRow.NO_DATE, CorruptRow.BAD_DATE)
 """No scan of a window receives these: its filter compares dates."""
 
@@ -617,11 +662,54 @@ FAULTS: Final = (
     Fault("api: small pages", "at most 3 rows a page", _switched(largest_page=3)),
     Fault("api: short skiptokens", "a next link lives for no time", _switched(skiptoken_lifetime_seconds=0.0)),
     Fault("api: client-request-id required", "400 without it", _switched(client_request_id_required=True)),
+    *(
+        Fault(f"api: compares {compares.replace('_', ' ')}", f"$filter and $orderby compare instants {words}",
+              _fine(compares=compares))
+        for compares, words in _COARSE.items()
+    ),
+    *(
+        Fault(f"api: compares {compares.replace('_', ' ')}, no links", f"the same {words}, and no page has a next link",
+              _fine(compares=compares, next_link_missing=True))
+        for compares, words in _COARSE.items() if compares in (DateComparison.SECONDS_CUT, DateComparison.TEXT)
+    ),
+    Fault("api: filter ignored", "$filter on updatedDateTime is passed over", _proven(filter_ignored=True)),
+    Fault("api: order ignored", "$orderby is passed over: newest first", _proven(orderby_ignored=True)),
+    Fault("api: filter and order ignored", "$filter on updatedDateTime and $orderby are passed over",
+          _proven(filter_ignored=True, orderby_ignored=True)),
+    Fault("api: filter ignored, dead links", "$filter on updatedDateTime is passed over, next links lead nowhere",
+          _proven(filter_ignored=True, next_link_dead=True)),
+    Fault("api: filter and $skip ignored, dead links",
+          "$filter and $skip are passed over, next links lead to empty lists",
+          _proven(lasting=True, filter_ignored=True, next_link_dead=True, skip_ignored=True)),
+    Fault("api: order ignored, compared", "$orderby is passed over in the weekly comparison",
+          _compared(orderby_ignored=True)),
+    Fault("api: filter ignored, compared", "$filter on updatedDateTime is passed over in the weekly comparison",
+          _compared(filter_ignored=True)),
     # Links, order, rows
     Fault("paging: plain link", "next links with https and /engagements", _switched(next_link_plain=True)),
     Fault("paging: https link", "next links with https, without /engagements", _switched(next_link_https=True)),
     Fault("paging: engagements link", "next links with http and /engagements", _switched(next_link_engagements=True)),
     Fault("paging: link missing", "no next link although more follows", _switched(next_link_missing=True)),
+    Fault("paging: dead links", "next links lead to empty lists; $skip is taken", _proven(next_link_dead=True)),
+    Fault("paging: dead links, $skip ignored", "next links lead to empty lists, and $skip is passed over",
+          _without_a_way_on(next_link_dead=True, skip_ignored=True)),
+    Fault("paging: dead links, $skip refused", "next links lead to empty lists, and $skip is refused",
+          _without_a_way_on(next_link_dead=True, skip_refused=True)),
+    Fault("paging: capped, $skip ignored", "10 rows a page at most, no next link, and $skip is passed over",
+          _without_a_way_on(next_link_missing=True, skip_ignored=True)),
+    Fault("paging: capped, $skip refused", "10 rows a page at most, no next link, and $skip is refused",
+          _without_a_way_on(next_link_missing=True, skip_refused=True)),
+    Fault("paging: capped, filter refused", "the same without a filter: a list that cannot be read to its end",
+          _without_a_way_on(next_link_missing=True, skip_ignored=True, filter_updated_refused=True)),
+    Fault("paging: capped, filter ignored", "the same where the filter is passed over",
+          _without_a_way_on(next_link_missing=True, skip_refused=True, filter_ignored=True)),
+    Fault("paging: capped, cut to seconds", "the same where instants are cut to seconds",
+          _without_a_way_on(next_link_missing=True, skip_ignored=True, compares=DateComparison.SECONDS_CUT)),
+    Fault("paging: dead links, compared", "next links lead to empty lists in the weekly comparison",
+          _compared(next_link_dead=True)),
+    Fault("paging: dead links, $skip ignored, compared",
+          "next links lead to empty lists, and $skip is passed over, in the weekly comparison",
+          _compared(next_link_dead=True, skip_ignored=True)),
     Fault("paging: link back", "a next link leads back to the first page", _switched(next_link_back=True)),
     Fault("paging: foreign link", "a next link names another host", _switched(next_link_foreign=True)),
     Fault("paging: loop", "a next link leads to its own page", _switched(next_link_loop=True)),

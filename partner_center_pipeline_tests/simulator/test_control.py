@@ -142,6 +142,7 @@ def test_every_switch_is_flipped_and_shown(sim: Simulator, http: httpx.Client) -
         "corrupt_rows": ["nul"],
         "largest_page": 5,
         "date_literal": "bare",
+        "compares": "text",
         "date_header": "missing",
         "ids_shape": "{}",
         "dns": "refused",

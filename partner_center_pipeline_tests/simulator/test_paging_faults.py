@@ -9,6 +9,7 @@ import pytest
 from partner_center_pipeline.windows import parse_ticks
 from partner_center_pipeline_tests.simulator.conftest import ANCHOR, PATH, REFERRALS, Api, client_of, onward
 from partner_center_simulator import Simulator, SimulatorClock
+from partner_center_simulator.odata import DateComparison
 
 ASKED = {"orderby": "updatedDateTime asc", "top": "10"}
 WINDOW = ASKED | {"filter": "updatedDateTime ge 2026-03-02T00:30:00Z and updatedDateTime lt 2026-03-02T09:30:00Z"}
@@ -194,3 +195,90 @@ def test_a_request_without_an_id_may_be_refused(api: Api, http: httpx.Client) ->
     assert api.get().status_code == 400
     headers = {"Authorization": f"Bearer {api.sim.entra.issue()}", "client-request-id": "1"}
     assert http.get(PATH, headers=headers).status_code == 200
+
+
+# How instants are compared
+
+
+def put_at(sim: Simulator, second: str, *fractions: str) -> None:
+    """Let referrals be there that differ in the fraction of their second; each is named after it."""
+    for fraction in fractions:
+        row = sim.world.create(parse_ticks(f"{second}Z"), {"updatedDateTime": f"{second}{fraction}Z"})
+        sim.world.change(row["id"], 0, {"name": fraction or "whole", "updatedDateTime": row["updatedDateTime"]})
+
+
+@pytest.mark.parametrize(
+    ("compares", "asked", "found"),
+    [
+        (DateComparison.EXACT, "ge 2001-01-01T00:00:00.0004Z", {".0005Z", ".0015Z", ".5Z"}),
+        (DateComparison.MILLISECONDS_ROUNDED, "ge 2001-01-01T00:00:00.0006Z", {".0005Z", ".0015Z", ".5Z"}),
+        (DateComparison.MILLISECONDS_ROUNDED, "lt 2001-01-01T00:00:00.001Z", {"Z"}),
+        (DateComparison.MILLISECONDS_CUT, "lt 2001-01-01T00:00:00.0015Z", {"Z", ".0005Z"}),
+        (DateComparison.MILLISECONDS_CUT, "gt 2001-01-01T00:00:00.0001Z", {".0015Z", ".5Z"}),
+        (DateComparison.SECONDS_CUT, "ge 2001-01-01T00:00:00.9Z", {"Z", ".0005Z", ".0015Z", ".5Z"}),
+        (DateComparison.SECONDS_CUT, "lt 2001-01-01T00:00:00.9Z", set()),
+        (DateComparison.TEXT, "ge 2001-01-01T00:00:00Z", {"Z"}),
+        (DateComparison.TEXT, "lt 2001-01-01T00:00:00Z", {".0005Z", ".0015Z", ".5Z"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_filter_compares_instants_as_the_switch_says(
+    moving: Api, compares: DateComparison, asked: str, found: set[str]
+) -> None:
+    put_at(moving.sim, "2001-01-01T00:00:00", "", ".0005", ".0015", ".5")
+    moving.sim.faults.compares = compares
+    rows = moving.rows(filter=f"updatedDateTime lt 2002-01-01T00:00:00Z and updatedDateTime {asked}")
+    assert {row["updatedDateTime"].removeprefix("2001-01-01T00:00:00") for row in rows} == found
+
+
+@pytest.mark.parametrize("compares", list(DateComparison)[1:])
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+def test_rows_come_in_the_order_of_the_coarse_comparison_and_none_is_lost(
+    moving: Api, compares: DateComparison, direction: str
+) -> None:
+    put_at(moving.sim, "2026-03-02T09:20:00", "", *(f".{number:07}" for number in range(1, 9_999_999, 999_983)))
+    clean = ids(moving, orderby="updatedDateTime asc")
+    moving.sim.faults.compares = compares
+    rows = moving.rows(orderby=f"updatedDateTime {direction}", top="7")
+    keys = [compares.key(parse_ticks(row["updatedDateTime"])) for row in rows]
+    assert keys == sorted(keys, reverse=direction == "desc")
+    assert sorted(row["id"] for row in rows) == sorted(clean)
+    assert [row["id"] for row in rows] != clean
+
+
+# What is passed over or refused
+
+
+def test_a_dead_link_answers_with_an_empty_list_and_leads_nowhere(api: Api) -> None:
+    api.sim.faults.next_link_dead = True
+    response = api.get(onward(api.get(**WINDOW).json()["@odata.nextLink"]))
+    assert response.status_code == 200
+    assert response.json()["value"] == []
+    assert "@odata.nextLink" not in response.json()
+
+
+def test_skip_may_be_passed_over_or_refused(api: Api) -> None:
+    first = api.get(**WINDOW).json()["value"]
+    assert api.get(**WINDOW, skip="5").json()["value"] != first
+    api.sim.faults.skip_ignored = True
+    assert api.get(**WINDOW, skip="5").json()["value"] == first
+    api.sim.faults.skip_refused = True
+    assert api.get(**WINDOW, skip="5").status_code == 400
+    assert api.get(**WINDOW).status_code == 200
+
+
+@pytest.mark.parametrize("compares", DateComparison)
+def test_a_filter_on_updated_may_be_passed_over_and_others_not(api: Api, compares: DateComparison) -> None:
+    some = ids(api, filter="status eq 'New'")
+    api.sim.faults.compares = compares
+    api.sim.faults.filter_ignored = True
+    asked = "updatedDateTime ge 2026-03-02T09:00:00Z and updatedDateTime lt 2026-03-02T09:10:00Z"
+    assert len(ids(api, filter=asked)) == REFERRALS
+    assert sorted(ids(api, filter=f"{asked} and status eq 'New'")) == sorted(some)
+
+
+def test_the_order_asked_for_may_be_passed_over(api: Api) -> None:
+    newest_first = ids(api, orderby="updatedDateTime desc")
+    api.sim.faults.orderby_ignored = True
+    assert ids(api, orderby="updatedDateTime asc") == newest_first
+    assert ids(api, orderby="createdDateTime asc") == newest_first

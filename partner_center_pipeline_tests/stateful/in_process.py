@@ -8,16 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import httpx
 from sqlalchemy import Connection
 
+from partner_center_pipeline.defs import reconcile as reconcile_job
+from partner_center_pipeline.defs.resources import PartnerCenterResource
 from partner_center_pipeline.defs.window_fetch import fetch_windows
 from partner_center_pipeline.partner_center import Capability, DateLiteral, ReferralsClient
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import capabilities
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease
+from partner_center_pipeline.warehouse.reconciling import Reconciled
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, WindowGrid, datetime_of
 from partner_center_simulator import Simulator
@@ -166,11 +171,52 @@ def settings_of(grid: WindowGrid) -> Settings:
 
 
 def fetch(
-    db: Warehouse, client: ReferralsClient, grid: WindowGrid, windows: Sequence[SyncWindow], run_id: str
+    db: Warehouse,
+    client: ReferralsClient,
+    grid: WindowGrid,
+    windows: Sequence[SyncWindow],
+    run_id: str,
+    lease: Lease | None = None,
 ) -> WindowIngest:
-    """Do what the asset raw_referrals does, without Dagster and lease, and remember what the API was found to take."""
-    ingest = fetch_windows(db, lambda _: nullcontext(client), settings_of(grid), windows, run_id, client.clock.utc)
+    """Do what the asset raw_referrals does, without Dagster, and remember what the API was found to take."""
+    ingest = fetch_windows(
+        db, lambda _: nullcontext(client), settings_of(grid), windows, run_id, client.clock.utc, lease
+    )
     if client.capability is not None:
         with db.write() as connection:
             capabilities.store(connection, BASE_URL, client.capability.date_literal, client.capability.found_at)
     return ingest
+
+
+def taken_lease(db: Warehouse, clock: SharedClock, run_id: str) -> Lease:
+    """Take the lease for fetching, after another run's, which is not renewed meanwhile, has ended."""
+    lease = Lease(db, run_id, clock.utc)
+    lease.acquire(LEASE_SECONDS + 15, lambda _: clock.sleep(LEASE_SECONDS))
+    return lease
+
+
+class _Connects:
+    """Stands for the resource: it opens the client of this process."""
+
+    def __init__(self, client: ReferralsClient) -> None:
+        self._client = client
+
+    @contextmanager
+    def open(self, _: Settings, *, deadline: float) -> Iterator[ReferralsClient]:
+        yield self._client
+
+
+def compare(db: Warehouse, client: ReferralsClient, clock: SharedClock, grid: WindowGrid, run_id: str) -> Reconciled:
+    """Do what the weekly job does. The lease is held without a thread that renews it: no time passes here."""
+
+    @contextmanager
+    def fetching(db: Warehouse, run_id: str) -> Iterator[Lease]:
+        lease = taken_lease(db, clock, run_id)
+        try:
+            yield lease
+        finally:
+            lease.release()
+
+    partner_center = cast(PartnerCenterResource, _Connects(client))
+    with patch.object(reconcile_job, "fetching", fetching), patch.object(reconcile_job, "utc_now", clock.utc):
+        return reconcile_job.reconcile(db, partner_center, settings_of(grid), run_id)

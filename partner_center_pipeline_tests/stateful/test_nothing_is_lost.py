@@ -2,13 +2,19 @@
 
 The state machine tests the argument of `partner_center.scan` and the promises of windows.md, "What a window
 promises": referrals are created, updated, closed, spoilt and repaired, also between two pages of a scan; windows are
-fetched in any order, alone and in ranges; connections break, tokens expire, pages contradict each other and processes
-are killed.
+fetched in any order, alone and in ranges; connections break, tokens expire, pages contradict each other, the server
+compares instants coarsely, passes over what is asked, or shows the account less for a while, another run takes over and
+processes are killed.
 
 What holds after every step: a window that claims to be complete has each of its referrals in the warehouse or in
 quarantine; a fetch without trouble stores exactly what was not stored before, so a replay stores nothing; an attempt
 that ended says how. What holds at the end: one clean catch-up covers everything from the beginning without a gap, and
 the leads are the server's referrals.
+
+No window can find what was hidden from the account while it was read, or what has no date or one in the future. The
+weekly comparison, which runs in between and at the end, must have brought it by then, and taken nothing that is shown
+for vanished. Where lists show a row only some time after its date, one without a date or from the future is never
+listed, so nothing is asked of it.
 
 There are 2,000 examples. HYPOTHESIS_STATEFUL=long, an environment variable, runs ten times as many and longer ones.
 With `--hypothesis-profile=new` they are drawn anew, otherwise they are the same each time.
@@ -16,6 +22,7 @@ With `--hypothesis-profile=new` they are drawn anew, otherwise they are the same
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -29,11 +36,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy import select
 
 from partner_center_pipeline.defs.derivation import Span, make_leads
-from partner_center_pipeline.partner_center import PartnerCenterError, TooEarly
+from partner_center_pipeline.partner_center import PartnerCenterError, TooEarly, keyset_scan, unfiltered_scan
 from partner_center_pipeline.partner_center.contract import read_referral
 from partner_center_pipeline.referral import ReferralVersion, RejectedRow
 from partner_center_pipeline.vocabulary import Asset, Task
 from partner_center_pipeline.warehouse import ledger, pending
+from partner_center_pipeline.warehouse.lease import Lease, LeaseLostError
 from partner_center_pipeline.warehouse.schema import (
     AttemptState,
     leads,
@@ -59,11 +67,14 @@ from partner_center_pipeline_tests.stateful.in_process import (
     KilledError,
     SharedClock,
     client_of,
+    compare,
     fetch,
+    taken_lease,
 )
 from partner_center_simulator import HttpFault, Simulator
 from partner_center_simulator.clock import SimulatorClock
 from partner_center_simulator.faults import CorruptRow
+from partner_center_simulator.odata import DateComparison
 from partner_center_simulator.odata import DateLiteral as ApiLiteral
 
 LONG = os.environ.get("HYPOTHESIS_STATEFUL") == "long"
@@ -73,6 +84,8 @@ START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 GRID = WindowGrid.of(START, 600, 120)
 FIRST = GRID.first or 0
 SECOND = TICKS_PER_SECOND
+SMALLEST_CAP = 2
+"""Rows of a page where the server limits pages to fewer than what is asked for."""
 
 
 class Contradiction(StrEnum):
@@ -85,6 +98,11 @@ class Contradiction(StrEnum):
     REORDERED = "reordered_rows"
     OUT_OF_ORDER = "out_of_order_row"
     TOUCHED = "touch_between_pages"
+    DEAD_LINK = "next_link_dead"
+    SKIP_IGNORED = "skip_ignored"
+    SKIP_REFUSED = "skip_refused"
+    FILTER_IGNORED = "filter_ignored"
+    ORDER_IGNORED = "orderby_ignored"
 
 
 class Action(StrEnum):
@@ -94,6 +112,20 @@ class Action(StrEnum):
     CREATE = "create"
     END_CONTRADICTIONS = "end contradictions"
     """Switch all contradictions off."""
+    HIDE = "hide"
+    """The account does not see a referral any more, until the fetch is over."""
+    OTHER_RUN = "other run"
+    """Nothing is heard of this run for so long that another one takes over, and fetches what is due."""
+
+
+class Sees(StrEnum):
+    """What the account sees while a run reads."""
+
+    ALL = "all"
+    SOME = "some"
+    """Every third referral is hidden."""
+    OWN = "own"
+    """As a Referral User: only those with its address in `team`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +135,8 @@ class Trouble:
     fault: HttpFault | None = None
     after: int = 0
     retry_after: int | None = None
-    contradiction: Contradiction | None = None
+    contradictions: frozenset[Contradiction] = frozenset()
+    sees: Sees = Sees.ALL
     actions: tuple[tuple[int, Action, int], ...] = ()
     crash_in: int | None = None
     crash_before_commit: bool = False
@@ -127,6 +160,10 @@ class Event(StrEnum):
     """The API accepts a filter on updatedDateTime."""
     FORGET = "forget"
     """The API does not accept it any more."""
+    UNDATED = "undated"
+    """A referral comes without `updatedDateTime`."""
+    FUTURE = "future"
+    """A referral comes that is dated in the year 2100."""
 
 
 CLEAN = Trouble()
@@ -150,7 +187,12 @@ troubles = st.one_of(
     st.builds(Trouble, actions=_actions),
     st.builds(Trouble, fault=st.sampled_from(_FAULTS), after=st.integers(0, 6), retry_after=_pauses, actions=_actions),
     st.builds(Trouble, crash_in=st.integers(0, 7), crash_before_commit=st.booleans(), actions=_actions),
-    st.builds(Trouble, contradiction=st.sampled_from(Contradiction), actions=_actions),
+    st.builds(
+        Trouble,
+        contradictions=st.sets(st.sampled_from(Contradiction), min_size=1, max_size=2).map(frozenset),
+        actions=_actions,
+    ),
+    st.builds(Trouble, sees=st.sampled_from((Sees.SOME, Sees.OWN)), actions=_actions),
     st.builds(
         Trouble,
         bad_tokens=st.sampled_from((0, 1, 1, 2)),
@@ -176,19 +218,30 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         self.clock = SharedClock(self.microsoft.clock)
         self.transport = InProcessTransport(self.microsoft)
         self.ids: list[str] = []
+        self.unseen: set[str] = set()
+        """Ids that a run could not see, which perhaps closed their window: the weekly comparison brings them."""
         self.runs = 0
 
     @initialize(
         old=st.lists(st.integers(-86_400, 0), max_size=4),
         takes=st.sampled_from((ApiLiteral.EITHER, ApiLiteral.BARE, ApiLiteral.QUOTED)),
         no_links=st.sampled_from((False, False, True)),
-        cap=st.sampled_from((None, None, 2)),
+        cap=st.sampled_from((None, None, SMALLEST_CAP)),
         late=st.sampled_from((0, 0, 25, 300, 600)),
         date_skew=st.sampled_from((0, 0, 90, -90)),
         skew=st.sampled_from(_SKEWS),
+        compares=st.sampled_from((DateComparison.EXACT, DateComparison.EXACT, *DateComparison)),
     )
     def begin(
-        self, old: list[int], takes: ApiLiteral, no_links: bool, cap: int | None, late: int, date_skew: int, skew: int
+        self,
+        old: list[int],
+        takes: ApiLiteral,
+        no_links: bool,
+        cap: int | None,
+        late: int,
+        date_skew: int,
+        skew: int,
+        compares: DateComparison,
     ) -> None:
         """Create some referrals from before the first window, and configure the API."""
         faults = self.microsoft.faults
@@ -199,6 +252,7 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         faults.largest_page = cap
         faults.late_visible_seconds = late
         faults.date_skew_seconds = date_skew
+        faults.compares = compares
         for seconds in old:
             self._create(FIRST + seconds * SECOND)
         self.clock.skew = skew
@@ -236,8 +290,19 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         self._make_leads([window])
         assert self._make_leads([window]) == 0
 
+    @precondition(lambda self: self._done())
+    @rule(events=_happenings, sees=st.sampled_from((Sees.ALL, Sees.ALL, *Sees)), size=_sizes)
+    def reconcile(self, events: Happenings, sees: Sees, size: int) -> None:
+        """The weekly comparison: it loads what no window found, and marks what is shown no more."""
+        self._happen(events)
+        self._compare(sees, size)
+
     def teardown(self) -> None:
-        """After one clean catch-up the tables are the server's, from the beginning to now without a gap."""
+        """After one clean catch-up the tables are the server's, from the beginning to now without a gap.
+
+        What no window can find, because it has no date or one in the future or was hidden when its window was closed,
+        is there after the weekly comparison.
+        """
         faults = self.microsoft.faults
         self.clock.skew = faults.date_skew_seconds
         # Whatever becomes visible late does so within the next window's overlap.
@@ -249,15 +314,23 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
             self._make_leads(windows)
         until = GRID.due_end(now)
         assert self._covered(Asset.RAW_REFERRALS, Asset.NORMALIZED_LEADS) == [(BEGINNING, until)]
+        odd = [row for row in self.microsoft.world.all() if not _is_between(row, BEGINNING, until)]
+        if odd or self.unseen:
+            self._compare(Sees.ALL, 4)
+            self._make_leads(list(GRID.between(FIRST, until))[-1:])
         with self.db.read() as connection:
-            made = {row.referral_id: row.version for row in connection.execute(select(leads))}
+            found = connection.execute(select(leads)).all()
+            made = {row.referral_id: row.version for row in found}
             kept = set(connection.execute(select(quarantined_referrals.c.fingerprint)).scalars())
+        assert [row.referral_id for row in found if row.vanished_at is not None] == []
         expected = {}
-        for row in self._server():
+        for payload in self.microsoft.world.all():
+            if payload in odd and faults.late_visible_seconds:
+                continue  # this server shows nothing that is late in a list, so not these, ever
+            row = read_referral(payload)
             if isinstance(row, RejectedRow):
                 assert row.fingerprint in kept
             else:
-                assert row.updated_ticks < until
                 expected[row.referral_id] = row.version
         assert expected == {referral_id: made[referral_id] for referral_id in expected if referral_id in made}
         assert made.keys() <= set(self.ids)
@@ -286,6 +359,10 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
                     self.microsoft.clock.advance(_WAITS[number % len(_WAITS)])
                 case Event.SKEW:
                     self.clock.skew = _SKEWS[number % len(_SKEWS)]
+                case Event.UNDATED:
+                    self._create(self._now(), {"updatedDateTime": None})
+                case Event.FUTURE:
+                    self._create(self._now(), {"updatedDateTime": f"2100-01-01T00:00:{number:02}Z"})
                 case Event.LEARN | Event.FORGET:
                     self.microsoft.faults.filter_updated_refused = event is Event.FORGET
 
@@ -295,8 +372,9 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         faults = self.microsoft.faults
         if trouble.fault is not None:
             faults.plan(trouble.fault, after=trouble.after, retry_after=trouble.retry_after)
-        if trouble.contradiction is not None:
-            setattr(faults, trouble.contradiction, True)
+        for contradiction in trouble.contradictions:
+            setattr(faults, contradiction, True)
+        self._see(trouble.sees)
         if trouble.corrupt is not None:
             faults.corrupt_rows = frozenset({trouble.corrupt})
         first_request = self.transport.requests
@@ -313,7 +391,10 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         run_id = f"run-{self.runs}"
         client = client_of(self.microsoft, self.transport, self.clock, self.db, size, trouble.bad_tokens)
         try:
-            ingest = fetch(self.db, client, GRID, windows, run_id)
+            with self._leased(run_id, trouble) as lease:
+                ingest = fetch(self.db, client, GRID, windows, run_id, lease)
+        except LeaseLostError:
+            self._check_states(run_id, set(AttemptState) - {AttemptState.RUNNING})
         except PartnerCenterError as error:
             self._check_states(run_id, set(AttemptState) - {AttemptState.RUNNING})
             if trouble == CLEAN and not isinstance(error, TooEarly):  # the server's clock may be behind
@@ -332,6 +413,7 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
             self.db.crash_in = None
             self.transport.before = lambda _: None
             self._end_contradictions()
+            self._see(Sees.ALL)
             for _ in range(trouble.after + 1):  # remove planned faults that were not used
                 faults.next_http(has_skiptoken=True)
         self._check_complete_windows()
@@ -347,6 +429,65 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
             assert pending.load(connection, Task.LEADS).items == []
         return made.written.rows
 
+    def _compare(self, sees: Sees, size: int) -> None:
+        self.runs += 1
+        self._see(sees)
+        hidden = self._hidden()
+        client = client_of(self.microsoft, self.transport, self.clock, self.db, size)
+        try:
+            compare(self.db, client, self.clock, GRID, f"run-{self.runs}")
+        except TooEarly:
+            return
+        finally:
+            self._see(Sees.ALL)
+        self.unseen &= hidden
+        with self.db.read() as connection:
+            rows = connection.execute(select(leads.c.referral_id).where(leads.c.vanished_at.is_not(None)))
+            assert set(rows.scalars()) <= hidden
+        self._check_complete_windows()
+
+    @contextmanager
+    def _leased(self, run_id: str, trouble: Trouble) -> Iterator[Lease | None]:
+        """Hold the lease where another run may come in between."""
+        if not any(action is Action.OTHER_RUN for _, action, _ in trouble.actions):
+            yield None
+            return
+        lease = taken_lease(self.db, self.clock, run_id)
+        killed = False
+        try:
+            yield lease
+        except KilledError:
+            killed = True
+            raise
+        finally:
+            if not killed:
+                self.db.crash_in = None
+                lease.release()
+
+    def _fetch_as_another_run(self) -> None:
+        """Take over from the run that is fetching."""
+        before, self.transport.before = self.transport.before, lambda _: None
+        self.runs += 1
+        try:
+            with self._leased(f"run-{self.runs}", Trouble(actions=((0, Action.OTHER_RUN, 0),))) as lease:
+                client = client_of(self.microsoft, self.transport, self.clock, self.db, 3)
+                fetch(self.db, client, GRID, self._due(), f"run-{self.runs}", lease)
+        except PartnerCenterError:
+            pass
+        finally:
+            self.transport.before = before
+
+    def _see(self, sees: Sees) -> None:
+        """Let the account see so much from now on."""
+        faults = self.microsoft.faults
+        faults.hidden_referrals = frozenset(self.ids[::3] if sees is Sees.SOME else ())
+        faults.referral_user = sees is Sees.OWN
+        self.unseen |= self._hidden()
+
+    def _hidden(self) -> set[str]:
+        faults = self.microsoft.faults
+        return set(self.ids) if faults.referral_user else set(faults.hidden_referrals)
+
     def _end_contradictions(self) -> None:
         for contradiction in Contradiction:
             setattr(self.microsoft.faults, contradiction, False)
@@ -358,6 +499,11 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
                 self._change(which, {"details/dealValue": float(which)})
             case Action.CREATE:
                 self._create(self._now())
+            case Action.HIDE if self.ids:
+                self.microsoft.faults.hidden_referrals |= {self.ids[which % len(self.ids)]}
+                self.unseen |= self._hidden()
+            case Action.OTHER_RUN:
+                self._fetch_as_another_run()
             case Action.END_CONTRADICTIONS:
                 self._end_contradictions()
 
@@ -366,8 +512,8 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         self.microsoft.clock.advance(timedelta(microseconds=1))
         return self.microsoft.clock.ticks()
 
-    def _create(self, at: int) -> None:
-        self.ids.append(self.microsoft.world.create(at)["id"])
+    def _create(self, at: int, changes: dict[str, Any] | None = None) -> None:
+        self.ids.append(self.microsoft.world.create(at, changes)["id"])
 
     def _change(self, which: int, changes: dict[str, Any]) -> None:
         if self.ids:
@@ -416,8 +562,7 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
         for payload in self.microsoft.world.all():
             row = read_referral(payload)
             updated = payload["updatedDateTime"]
-            ticks = parse_ticks(updated)
-            if any(low <= ticks < high for low, high in covered):
+            if any(_is_between(payload, low, high) for low, high in covered) and payload["id"] not in self.unseen:
                 known = (
                     (row.referral_id, row.version) in stored
                     if isinstance(row, ReferralVersion)
@@ -431,6 +576,11 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
                 connection.execute(select(sync_attempts.c.state).where(sync_attempts.c.run_id == run_id)).scalars()
             )
         assert states <= allowed, states
+
+
+def _is_between(payload: dict[str, Any], low: int, high: int) -> bool:
+    updated = payload["updatedDateTime"]
+    return updated is not None and low <= parse_ticks(updated) < high
 
 
 def _text(ticks: int) -> str:
@@ -449,8 +599,12 @@ def db(sqlite_template: Path, tmp_path: Path) -> Iterator[CrashingWarehouse]:
 @pytest.mark.slow
 @pytest.mark.parametrize("offsets", [False, True], ids=["tokens", "offsets"])
 @pytest.mark.parametrize("refuses_filter", [False, True], ids=["filter", "no-filter"])
-def test_nothing_is_lost(db: CrashingWarehouse, refuses_filter: bool, offsets: bool) -> None:
+def test_nothing_is_lost(
+    db: CrashingWarehouse, refuses_filter: bool, offsets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`Contradiction` and `Trouble` say what may happen; the module's docstring says what must hold."""
+    for way in (keyset_scan, unfiltered_scan):  # pages are as much smaller here as their smallest limit
+        monkeypatch.setattr(way, "SMALLEST_LIMIT", SMALLEST_CAP)
     machine = type(
         "PartnerCenterPipeline",
         (PartnerCenterPipeline,),

@@ -1,23 +1,31 @@
 """Whatever became of HUNTER_SYNC_START, the width and earlier runs: what is due gets done, and nothing is lost."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from time import sleep
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Table, delete, func, select, update
 
+from partner_center_pipeline.defs import window_fetch
 from partner_center_pipeline.defs.derivation import Span, make_leads
-from partner_center_pipeline.referral import ReferralVersion
+from partner_center_pipeline.partner_center import ReferralsClient
 from partner_center_pipeline.vocabulary import Asset, Task
 from partner_center_pipeline.warehouse import ledger, pending, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.lease import Lease
-from partner_center_pipeline.warehouse.reconciling import Reconciler
-from partner_center_pipeline.warehouse.schema import leads, pending_work, raw_referrals, sync_attempts, sync_windows
+from partner_center_pipeline.warehouse.schema import (
+    AttemptState,
+    leads,
+    pending_work,
+    raw_referrals,
+    sync_attempts,
+    sync_windows,
+)
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import (
     BEGINNING,
@@ -27,7 +35,16 @@ from partner_center_pipeline.windows import (
     catch_up,
     datetime_of,
     merge,
+    render_ticks,
     ticks_of,
+)
+from partner_center_pipeline_tests.stateful.in_process import (
+    InProcessTransport,
+    KilledError,
+    SharedClock,
+    client_of,
+    compare,
+    fetch,
 )
 from partner_center_pipeline_tests.warehouse.pages import make_page, make_version
 from partner_center_pipeline_tests.warehouse.test_window_ingest import (
@@ -40,10 +57,10 @@ from partner_center_pipeline_tests.warehouse.test_window_ingest import (
     whole,
     windows,
 )
+from partner_center_simulator import Simulator, SimulatorClock
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = DAY + timedelta(hours=6)
-OVERLAP = 900 * TICKS_PER_SECOND
 PAGE = 2
 
 
@@ -57,32 +74,47 @@ class Stop(IntEnum):
     NOWHERE = 4
 
 
-class KilledError(Exception):
-    """The process ends here."""
-
-
 class Mortal(WindowIngest):
     """An ingest whose process dies between a page's transaction and the one that closes what the page passed."""
 
     def _complete_until(self, ticks: int) -> None:
         raise KilledError
 
+    def fail(self, error: str, **_: Any) -> None:
+        """Record nothing: a killed process does not."""
+
+
+class DiesAfterPage(Mortal):
+    """An ingest whose process dies after its first page."""
+
+    def _complete_until(self, ticks: int) -> None:
+        WindowIngest._complete_until(self, ticks)
+        raise KilledError
+
+
+DYING = {Stop.AFTER_A_PAGE: DiesAfterPage, Stop.BEFORE_CLOSING: Mortal}
+
 
 class Installation:
-    """A warehouse, the server it copies, and the runs of the chain."""
+    """A warehouse, the local Microsoft that it copies, and the runs of the chain."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self.warehouse = warehouse
-        self.server: dict[str, ReferralVersion] = {}
+        self.server: dict[str, int] = {}
+        """The `updatedDateTime` of each referral, in ticks."""
+        self.microsoft = Simulator(3, LATER, 0, clock=SimulatorClock(LATER, frozen=True))
+        self.clock = SharedClock(self.microsoft.clock)
+        self.transport = InProcessTransport(self.microsoft)
         with warehouse.write() as connection:
             for table in (raw_referrals, sync_windows, sync_attempts, pending_work, leads):
                 connection.execute(delete(table))
 
     def show(self, referral_id: str, updated: int) -> None:
         """Let the server show a referral from now on, or a newer version of one that it shows."""
-        before = self.server.get(referral_id)
-        if before is None or before.updated_ticks < updated:
-            self.server[referral_id] = make_version(referral_id, updated, f"v{updated}")
+        if self.server.get(referral_id, 0) < updated:
+            self.server[referral_id] = updated
+            at = render_ticks(updated)
+            self.microsoft.world.put({"id": referral_id, "createdDateTime": at, "updatedDateTime": at, "eTag": at})
 
     def due(self, grid: WindowGrid) -> list[tuple[int, int]]:
         """The windows that the sensor requests."""
@@ -100,11 +132,10 @@ class Installation:
 
     def run(self, grid: WindowGrid, start: int, end: int, stop: Stop = Stop.NOWHERE) -> None:
         """One run of the chain."""
-        kind = Mortal if stop is Stop.BEFORE_CLOSING else WindowIngest
-        wanted = list(grid.between(start, end))
-        ingest = kind.begin(self.warehouse, wanted, "run", lambda: NOW, first=grid.first or 0)
-        if self._scan(ingest, stop) and stop is not Stop.AFTER_RAW_REFERRALS:
-            self.later_assets(ingest.windows, stop)
+        with patch.object(window_fetch, "WindowIngest", DYING.get(stop, WindowIngest)), suppress(KilledError):
+            ingest = fetch(self.warehouse, self._client(), grid, list(grid.between(start, end)), "run")
+            if stop is not Stop.AFTER_RAW_REFERRALS:
+                self.later_assets(ingest.windows, stop)
 
     def later_assets(self, windows: Sequence[SyncWindow], stop: Stop = Stop.NOWHERE) -> None:
         """The assets after raw_referrals; those after normalized_leads only mark the windows."""
@@ -114,17 +145,12 @@ class Installation:
         if stop is not Stop.AFTER_NORMALIZED_LEADS:
             finish(self.warehouse, known)
 
-    def reconcile(self) -> None:
+    def reconcile(self, grid: WindowGrid) -> None:
         """Load what the done windows missed."""
         with self.warehouse.read() as connection:
             end = reconciling.until(connection)
         if end is not None:
-            lease = Lease(self.warehouse, "reconcile", lambda: NOW)
-            lease.acquire(1, sleep)
-            reconciler = Reconciler.begin(self.warehouse, lease, end, lambda: NOW)
-            reconciler.take(make_page([row for row in self._rows() if row.updated_ticks < end], end, last=True))
-            reconciler.finish()
-            lease.release()
+            compare(self.warehouse, self._client(), self.clock, grid, "reconcile")
 
     def newest(self, table: Table) -> set[tuple[str, int]]:
         """The newest version of each referral in raw_referrals or leads."""
@@ -133,25 +159,8 @@ class Installation:
             rows = connection.execute(select(*columns).group_by(table.c.referral_id))
             return {(referral_id, ticks) for referral_id, ticks in rows}
 
-    def _rows(self) -> list[ReferralVersion]:
-        return sorted(self.server.values(), key=lambda row: (row.updated_ticks, row.referral_id))
-
-    def _scan(self, ingest: WindowIngest, stop: Stop) -> bool:
-        first, end = ingest.windows[0], ingest.windows[-1].end
-        low = BEGINNING if first.is_genesis else first.covers_from - OVERLAP
-        if ingest.resume_from is not None:
-            low = max(low, ingest.resume_from)
-        rows = [row for row in self._rows() if low <= row.updated_ticks < end]
-        for at in range(0, len(rows) + 1, PAGE):
-            some, last = rows[at : at + PAGE], at + PAGE > len(rows)
-            position = end if last else some[-1].updated_ticks
-            try:
-                ingest.write(make_page(some, position, last=last))
-            except KilledError:
-                return False
-            if stop is Stop.AFTER_A_PAGE:
-                return False
-        return True
+    def _client(self) -> ReferralsClient:
+        return client_of(self.microsoft, self.transport, self.clock, self.warehouse, PAGE)
 
 
 grids = st.builds(
@@ -184,20 +193,32 @@ def test_after_any_past_one_sync_and_a_reconcile_have_every_referral_and_then_no
             for start, end in installation.due(grid)[:1]:
                 installation.run(grid, start, end, stop)
         if reconciled:
-            installation.reconcile()
+            installation.reconcile(grid)
     for row in arrived:
         installation.show(*row)
     installation.sync(last)
     assert installation.due(last) == []
     assert installation.newest(leads) == installation.newest(raw_referrals), "every row that came is a lead"
-    installation.reconcile()
+    installation.reconcile(last)
     installation.sync(last)
     window = last.last_due(LATER)
     assert window is not None
-    due = {
-        (row.referral_id, row.updated_ticks) for row in installation.server.values() if row.updated_ticks < window.end
-    }
+    due = {(referral_id, ticks) for referral_id, ticks in installation.server.items() if ticks < window.end}
     assert installation.newest(leads) == installation.newest(raw_referrals) >= due
+
+
+@pytest.mark.parametrize("stop", [Stop.AFTER_A_PAGE, Stop.BEFORE_CLOSING])
+def test_a_run_of_the_model_that_is_killed_keeps_a_page_and_says_nothing(warehouse: Warehouse, stop: Stop) -> None:
+    installation = Installation(warehouse)
+    for number in range(5):
+        installation.show(f"r{number}", FIRST + number * W + W // 2)
+    installation.run(GRID, FIRST, FIRST + 6 * W, stop)
+    assert 0 < len(installation.newest(raw_referrals)) <= PAGE
+    with warehouse.read() as connection:
+        states = set(connection.execute(select(sync_attempts.c.state)).scalars())
+        assert AttemptState.RUNNING in states
+        assert AttemptState.FAILED not in states
+        assert len(ledger.covered(connection, [Asset.RAW_REFERRALS])) == (stop is Stop.AFTER_A_PAGE)
 
 
 class TestFirstWindow:
