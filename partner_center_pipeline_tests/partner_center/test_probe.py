@@ -204,7 +204,7 @@ def test_a_date_that_cannot_be_right_is_not_asked_about(date: str, count: int) -
         ({"refused": "filter"}, REFUSED, "HTTP 400 with both forms of a date", "unfiltered scan (arguments 7 to 10)"),
         ({"shift": 2 * 3600 * SECOND}, FAILS, "leaves out a row of the interval", "unfiltered scan"),
     ],
-    ids=str,
+    ids=_case_name,
 )  # fmt: skip
 def test_each_bound_of_the_filter_is_tested(
     breach: dict[str, Any], verdict: Verdict, found: str, argument_found: str
@@ -224,7 +224,7 @@ def test_each_bound_of_the_filter_is_tested(
         ({"refused": "asc"}, REFUSED, DOCUMENTED, FAILS),
         ({"refused": "asc desc"}, REFUSED, REFUSED, FAILS),
     ],
-    ids=str,
+    ids=_case_name,
 )
 def test_the_order_is_tested_in_both_directions(
     breach: dict[str, Any], ascending: Verdict, descending: Verdict, argument_verdict: Verdict
@@ -277,7 +277,7 @@ def test_rows_held_back_for_the_next_page_break_the_order(sim: Simulator, client
         ({"links": "foreign"}, FAILS, "leads to another host", "gets no token"),
         ({"links": "none"}, OPEN, "none came", "goes on by $skip"),
     ],
-    ids=str,
+    ids=_case_name,
 )  # fmt: skip
 def test_a_next_link_must_lead_to_rows_that_were_not_there_before(
     breach: dict[str, Any], verdict: Verdict, found: str, consequence: str
@@ -343,7 +343,7 @@ def test_skip_is_taken_passed_over_or_refused(skip: str, verdict: Verdict, found
         ({"links": "none", "skip": "ignored", "refused": "filter"}, FAILS, None, FAILS),
         ({"links": "none", "refused": "filter"}, DIFFERS, None, DIFFERS),
     ],
-    ids=str,
+    ids=_case_name,
 )
 def test_a_page_that_is_cut_off_without_a_link_is_told(
     breach: dict[str, Any], verdict: Verdict, found: str | None, argument_verdict: Verdict
@@ -410,7 +410,7 @@ def test_the_local_microsoft_keeps_every_assumption(sim: Simulator, client: Refe
         ({"top_is_total": True}, DOCUMENTED, "keyset scan"),
         ({"largest_page": 7}, DOCUMENTED, "keyset scan"),
     ],
-    ids=str,
+    ids=_case_name,
 )
 def test_the_argument_follows_what_the_local_microsoft_does(
     sim: Simulator, client: ReferralsClient, switches: dict[str, bool], argument_verdict: Verdict, found: str
@@ -436,7 +436,7 @@ ONE_SECOND = {f"r{number:03}": ORIGIN + number for number in range(300)} | FINE
         *({"links": links, "skip": "ignored", "refused": "filter"} for links in ("dead", "refused", "none")),
         *({"orders": "asc", "refused": refused} for refused in ("", "filter")),
     ],
-    ids=str,
+    ids=_case_name,
 )
 @pytest.mark.parametrize("times", [FINE, ONE_SECOND], ids=["spread", "crowded"])
 def test_a_scan_ends_as_the_argument_says(breach: dict[str, Any], times: dict[str, int]) -> None:
