@@ -6,6 +6,7 @@ They are forked from a server that has loaded the imports (`preload`). Not here:
 
 import ctypes
 import faulthandler
+import gc
 import json
 import os
 import sys
@@ -13,18 +14,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any, Final
 
 import dagster as dg
 import pandas  # noqa: F401  imported once, ahead of the fork
-from sqlalchemy import update
+from dagster._core.storage.event_log.sqlite import consolidated_sqlite_event_log
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster_shared.yaml_utils import load_yaml_from_path
+from sqlalchemy import Engine, create_engine, update
 
 from partner_center_pipeline.cli.base import enter_home
 from partner_center_pipeline.defs.dagster_private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from partner_center_pipeline.partner_center import connect_sign_in
-from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline.warehouse import bulk, lease, ledger, pending, schema, signals
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.crash.content import SEEN_AGAIN, contents
@@ -66,37 +73,66 @@ class Place:
 
 def prepare(place: Place) -> None:
     """Make Dagster's storage in a home folder, for other places to begin with a copy of it."""
+    config: Any = load_yaml_from_path(str(PROJECT_ROOT / "dagster.yaml"))
+    text = json.dumps(_with_one_event_log(config))  # JSON is YAML
+    (place.home / "dagster.yaml").write_text(text, encoding="utf-8")
     with _entered(place), dg.DagsterInstance.get():
         pass
 
 
+def _with_one_event_log(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the project's configuration of Dagster with the events of all runs in one SQLite file.
+
+    The project's storage makes a file with all its tables for each run.
+    """
+    base = config.pop("storage")["sqlite"]["base_dir"]
+    storages = {
+        "run_storage": ("runs", "SqliteRunStorage"),
+        "event_log_storage": ("event_log", "ConsolidatedSqliteEventLogStorage"),
+        "schedule_storage": ("schedules", "SqliteScheduleStorage"),
+    }
+    for name, (module, kind) in storages.items():
+        config[name] = {
+            "module": f"dagster._core.storage.{module}",
+            "class": kind,
+            "config": {"base_dir": f"{base}/{name}"},
+        }
+    config["compute_logs"] = {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+    return config
+
+
 def work(place: Place, failpoint: str | None) -> None:
     """Run what is not done yet. Be killed at the failpoint of this name, if one is given."""
-    with _entered(place) as (settings, db):
-        load_definitions(settings.grid)
+    with _entered(place) as (settings, db), dg.DagsterInstance.get() as instance:
         if failpoint is not None:
             next(point for point in FAILPOINTS if point.name == failpoint).arm()
-        if not db.is_current():
-            db.migrate()
-        with dg.DagsterInstance.get() as instance:
-            _end_dead_runs(instance, db)
-            with connect_sign_in(settings) as sign_in:
-                sign_in.token(renew=True)
-            for first, last in RUNS:
-                start, end = _interval(settings, first, last)
-                with db.read() as connection:
-                    done = ledger.covered(connection)
-                if not any(low <= start and end <= high for low, high in done):
-                    _sync(instance, settings, first, last)
-            _rescan(instance, settings, db)
+        _run_what_is_not_done(instance, settings, db)
 
 
 def resume(place: Place) -> None:
     """Run what is not done yet, write the warehouse's content to `place.before`, and run all windows once more."""
-    work(place, None)
     with _entered(place) as (settings, db), dg.DagsterInstance.get() as instance:
+        _run_what_is_not_done(instance, settings, db)
         place.before.write_text(json.dumps(contents(db, SEEN_AGAIN)))
         _sync(instance, settings, RUNS[0][0], RUNS[-1][-1])
+
+
+def _run_what_is_not_done(instance: dg.DagsterInstance, settings: Settings, db: Warehouse) -> None:
+    if not db.is_current():
+        db.migrate()
+    _end_dead_runs(instance, db)
+    with connect_sign_in(settings) as sign_in:
+        sign_in.token(renew=True)
+    for first, last in RUNS:
+        start, end = _interval(settings, first, last)
+        with db.read() as connection:
+            done = ledger.covered(connection)
+        if not any(low <= start and end <= high for low, high in done):
+            _sync(instance, settings, first, last)
+    _rescan(instance, settings, db)
 
 
 @contextmanager
@@ -106,10 +142,13 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     faulthandler.dump_traceback_later(_LATE, file=log)
+    gc.disable()  # the collector would walk through all that was loaded ahead of the fork, again and again
     for name in [name for name in os.environ if name.upper().startswith("HUNTER_")]:
         del os.environ[name]
     os.environ.update(place.variables, HUNTER_HOME=str(place.home))
     enter_home()
+    os.environ["DAGSTER_HOME"] = str(place.home)  # `prepare` wrote a dagster.yaml there
+    _keep_engines()
     for module in (bulk, pending, signals):
         module.CHUNK = CHUNK  # type: ignore[attr-defined]
     # A killed process's lease expires while the next process starts, so that the sweep need not wait.
@@ -123,6 +162,20 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
         db.close()
         faulthandler.cancel_dump_traceback_later()
         sys.stdout.flush()
+
+
+@cache
+def _engine(url: str) -> Engine:
+    return create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
+
+
+def _keep_engines() -> None:
+    """Let Dagster's SQLite storages keep one engine per file, with its compiled statements and its connections.
+
+    They make a new one for each event and each question, which took a third of this process's time.
+    """
+    for module in (consolidated_sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
+        module.create_engine = lambda url, **_: _engine(url)  # type: ignore[attr-defined]
 
 
 def _end_dead_runs(instance: dg.DagsterInstance, db: Warehouse) -> None:
