@@ -6,7 +6,7 @@ Why it is complete: windows.md, "Why a scan is complete", 1 to 6. Not here: the 
 
 import logging
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from partner_center_pipeline.partner_center.client import Page
@@ -55,7 +55,9 @@ class _Delivered:
 
 @dataclass(slots=True)
 class _Walk:
-    """One query and the pages behind it. `highest` is the latest instant so far (ticks).
+    """One query and the pages behind it.
+
+    `highest` is the latest instant before the interval's end so far, `latest` the latest of all rows (ticks).
 
     `keys_seen` and `keys_sum` identify the set of delivered rows that it saw, without holding them a second time.
     `last_size` is the size of its last page that was not empty; `first` has the keys of its first page.
@@ -64,6 +66,7 @@ class _Walk:
     number: int
     query: PageQuery
     highest: int
+    latest: int
     first: Set[Key] = frozenset()
     row_count: int = 0
     page_count: int = 0
@@ -131,7 +134,7 @@ class KeysetScan:
         """Send a new query, and follow next links or `$skip` until a page gets past the second of its first rows."""
         self._walks += 1
         query = PageQuery(self._top, None if self._asked_from == BEGINNING else self._asked_from, self._asked_before)
-        walk = _Walk(self._walks, query, self._asked_from)
+        walk = _Walk(self._walks, query, self._asked_from, self._asked_from)
         page: Page | None = self._reader.fetch(query)
         while page is not None:
             rows = rows_of(page)
@@ -147,28 +150,36 @@ class KeysetScan:
 
     def _check_page(self, walk: _Walk, page: Page, rows: dict[Key, Row]) -> None:
         """Raise ContradictionError for a page that may not be: not in order, outside the interval, or met before."""
-        walk.highest = self._check_order(rows.values(), walk.highest)
+        walk.latest = self._check_order(rows.values(), walk.latest)
+        instants = (row.updated_ticks for row in rows.values() if isinstance(row, ReferralVersion))
+        walk.highest = max([walk.highest, *(ticks for ticks in instants if ticks < self._end)])
         known = (self._delivered.get(key) for key in rows)
         if walk.page_count and rows and all(row is not None and row.walk == walk.number for row in known):
             raise ContradictionError("a next link, or $skip, led to a page that was met before")
-        if not self._peeked and page.next_link is not None and self._gets_past(walk):
+        if not self._peeked and page.next_link is not None and not walk.page_count and self._gets_past(walk):
+            self._check_direction(walk.query, rows.keys())
             self._peek(page.next_link, walk, rows.keys())
 
     def _check_order(self, rows: Iterable[Row], last: int) -> int:
-        """Return the latest instant before the interval's end, `last` (ticks) where there is none.
+        """Return the latest instant, `last` (ticks) where there is none.
 
         Raises NotKeptError for a row more than a second out of order, and for rows of which none was asked for.
         """
         instants = [row.updated_ticks for row in rows if isinstance(row, ReferralVersion)]
-        inside = [ticks for ticks in instants if self._asked_from - SLACK <= ticks < self._asked_before + SLACK]
-        if instants and not inside:
+        if instants and not any(self._asked_from - SLACK <= ticks < self._asked_before + SLACK for ticks in instants):
             raise FilterIgnoredError("no row is of the interval asked for: the filter is passed over")
         latest = last
-        for ticks in inside:
+        for ticks in instants:
             if ticks < latest - SLACK and latest > self._asked_from:
                 raise NotKeptError("a row came out of order")
             latest = max(latest, ticks)
-        return max([last, *(ticks for ticks in inside if ticks < self._end)])
+        return latest
+
+    def _check_direction(self, query: PageQuery, first: Set[Key]) -> None:
+        """Raise NotKeptError when the interval begins with the same rows in either direction, though more follow."""
+        opposite = self._reader.fetch_if_taken(replace(query, descending=True))
+        if opposite is not None and rows_of(opposite).keys() == first:
+            raise NotKeptError("the order is passed over: both directions begin with the same rows")
 
     def _peek(self, link: str, walk: _Walk, first: Set[Key]) -> None:
         """Look once at the page after one that needs no link: it shows whether the server keeps rows back."""
@@ -178,7 +189,7 @@ class KeysetScan:
             return  # a bad link is an error only where it has to be followed
         new = [row for key, row in rows.items() if key not in self._delivered and key not in first]
         try:
-            self._check_order(new, walk.highest)
+            self._check_order(new, walk.latest)
         except NotKeptError:
             raise NotKeptError("a row was held back for the next page, against the order") from None
         self._peeked = True

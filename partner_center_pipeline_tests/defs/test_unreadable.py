@@ -116,17 +116,15 @@ class TestSwitch:
         monkeypatch.setattr(window_fetch, "GATE_SECONDS", 0.0)
         rows_in(project, microsoft, 1, 6)
         project.edit_env(HUNTER_PARTNER_CENTER_PAGE_SIZE="2")
-        looked: list[None] = []
         load = Settings.load
+        before = project.counts()["raw_referrals"]
 
-        def turned_off_at_the_third_look() -> Settings:
-            looked.append(None)
-            if len(looked) == 3:
+        def turned_off_after_a_page() -> Settings:
+            if project.counts()["raw_referrals"] > before:
                 project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
             return load()
 
-        monkeypatch.setattr(Settings, "load", turned_off_at_the_third_look)
-        before = project.counts()["raw_referrals"]
+        monkeypatch.setattr(Settings, "load", turned_off_after_a_page)
         outcome = project.run(project.window(1))
         monkeypatch.undo()
         monkeypatch.setenv("HUNTER_HOME", str(project.home))

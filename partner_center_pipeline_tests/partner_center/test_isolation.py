@@ -34,7 +34,7 @@ def read(
     return list(scan(client, start=start, end=start + HOUR, not_before=NOW))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     offsets=st.lists(st.integers(0, 6), min_size=1, max_size=14),
     poisoned=st.sets(st.integers(0, 13), min_size=1, max_size=3),

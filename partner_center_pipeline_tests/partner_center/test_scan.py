@@ -174,7 +174,7 @@ def test_broken_connections_and_throttling_on_the_way_lose_nothing_and_are_count
 
 def test_what_a_failed_scan_delivered_is_not_asked_for_again(sim: Simulator, http: httpx.Client) -> None:
     client = client_of(sim, http, 50)
-    sim.faults.plan(HttpFault.THROTTLED, after=4, retry_after=9999)
+    sim.faults.plan(HttpFault.THROTTLED, after=5, retry_after=9999)
     pages: list[ScanPage] = []
     with pytest.raises(Throttled):
         pages.extend(scan(client, start=LAST_YEAR, end=NOW, not_before=NOW))
@@ -309,7 +309,9 @@ def test_a_quoted_date_literal_is_found_and_used_for_the_whole_scan(sim: Simulat
     client = client_of(sim, http, 100)
     pages = list(scan(client, start=None, end=NOW, not_before=NOW))
     assert sorted(delivered(pages)) == sorted(in_world(sim, BEGINNING, NOW))
-    assert sim.api.requests - before == len(pages) + 3  # the other literal; a look behind the first page; the newest
+    assert (
+        sim.api.requests - before == len(pages) + 4
+    )  # the other literal; the other direction; a look behind the first page; the newest
 
 
 def test_without_a_date_filter_the_list_is_read_newest_first_until_two_passes_agree(
@@ -542,12 +544,12 @@ def test_a_server_that_refuses_its_own_links_is_scanned_as_long_as_none_is_neede
         scanned(Refusing(dict.fromkeys(times, ORIGIN), 4))
 
 
-def test_an_honest_scan_asks_three_pages_more_than_there_are() -> None:
-    """One behind the first page, for rows held back, one that shows the end, and the newest rows."""
+def test_an_honest_scan_asks_four_pages_more_than_there_are() -> None:
+    """The other direction, one behind the first page, one that shows the end, and the newest rows."""
     times = {f"r{number:03}": ORIGIN + number // 2 * TICKS_PER_SECOND // 2 for number in range(200)}
     server = OffsetServer(times, 50)
     scanned(server)
-    assert server.requests <= 200 // 44 + 4
+    assert server.requests <= 200 // 44 + 5
 
 
 # Servers that do not compare instants as the documents say
@@ -725,3 +727,29 @@ def test_rows_beyond_the_end_are_never_delivered_by_a_server_that_ignores_the_up
     times = {f"in-{number}": ORIGIN + number // ties for number in range(9)}
     times |= {f"beyond-{number}": END + number for number in range(9)}
     check_all_is_there(scanned(Unbounded(times, page_size=4)), {each: ORIGIN for each in times if each[0] == "i"})
+
+
+@pytest.mark.parametrize("newer", [1, 6, 7, 8, 30])
+def test_a_server_that_passes_over_filter_and_order_is_read_without_them(newer: int) -> None:
+    """Its first page holds rows from behind the interval, and one or some of the interval's last."""
+
+    class NewestFirst(OffsetServer):
+        def is_between(self, low: int, referral_id: str, high: int) -> bool:
+            return True
+
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
+            return super().get_page(request if isinstance(request, str) else replace(request, descending=True))
+
+    times = {f"r{number}": ORIGIN + number * 2 * TICKS_PER_SECOND for number in range(20)}
+    later = {f"later{number}": END + (9 + number) * TICKS_PER_SECOND for number in range(newer)}
+    check_all_is_there(scanned(NewestFirst(times | later, 7)), times)
+
+
+def test_a_server_that_passes_over_the_order_hides_nothing_behind_newest_rows_of_one_instant() -> None:
+    class NewestFirst(OffsetServer):
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
+            return super().get_page(request if isinstance(request, str) else replace(request, descending=True))
+
+    times = {f"r{number}": ORIGIN + number * TICKS_PER_SECOND for number in range(9)}
+    tie = dict.fromkeys((f"tie{number}" for number in range(25)), ORIGIN + 50 * TICKS_PER_SECOND)
+    check_all_is_there(scanned(NewestFirst(times | tie, 10)), times | tie)

@@ -14,12 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_center_pipeline.partner_center import PageQuery, ReferralsClient, ScanIncomplete, TooEarly, WholeList
+from partner_center_pipeline.partner_center import (
+    Capability,
+    PageQuery,
+    ReferralsClient,
+    ScanIncomplete,
+    TooEarly,
+    WholeList,
+)
 from partner_center_pipeline.partner_center.client import Page
 from partner_center_pipeline.partner_center.errors import ApiRefused
 from partner_center_pipeline.referral import ScanPage
 from partner_center_pipeline.windows import TICKS_PER_SECOND, parse_ticks, render_ticks
-from partner_center_pipeline_tests.partner_center.conftest import PatientClock
+from partner_center_pipeline_tests.partner_center.conftest import START, PatientClock
 from partner_center_pipeline_tests.partner_center.test_scan import NOW as SIMULATOR_NOW
 from partner_center_pipeline_tests.partner_center.test_scan import client_of, in_world
 from partner_center_simulator import Simulator
@@ -52,6 +59,7 @@ class ListServer(ReferralsClient):
     ) -> None:
         self.page_size = page_size
         self.clock = PatientClock()
+        self.capability = Capability(None, START)
         self.seconds_waited = 0.0
         self.rows = {f"r{number}": LOW + number // 2 for number in range(count)}
         self.queries: list[PageQuery] = []
