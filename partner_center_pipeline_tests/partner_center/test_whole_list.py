@@ -24,7 +24,9 @@ from partner_center_pipeline.partner_center import (
 )
 from partner_center_pipeline.partner_center.client import Page
 from partner_center_pipeline.partner_center.errors import ApiRefused
+from partner_center_pipeline.partner_center.http import build_http
 from partner_center_pipeline.referral import ScanPage
+from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.windows import TICKS_PER_SECOND, parse_ticks, render_ticks
 from partner_center_pipeline_tests.partner_center.conftest import START, PatientClock
 from partner_center_pipeline_tests.partner_center.test_scan import NOW as SIMULATOR_NOW
@@ -157,7 +159,7 @@ def test_what_a_filter_by_direction_and_status_shows_is_delivered_although_the_l
     assert found == {f"r{number}" for number in range(20)}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     count=st.integers(0, 14),
     page_size=st.integers(1, 5),
@@ -239,20 +241,18 @@ def test_memory_stays_below_a_hundred_bytes_a_referral() -> None:
     ],
     ids=lambda switches: ", ".join(switches) or "healthy",
 )
-def test_the_local_microsoft_is_read_whole_without_a_date_in_any_question(
-    switches: dict[str, Any], sim: Simulator, http: httpx.Client
-) -> None:
-    for name, value in switches.items():
-        setattr(sim.faults, name, value)
-    client = client_of(sim, http, 40)
+def test_the_local_microsoft_is_read_whole_without_a_date_in_any_question(switches: dict[str, Any]) -> None:
     asked: list[str] = []
-    http.event_hooks["request"].append(lambda request: asked.append(str(request.url)))
-    try:
-        whole = WholeList(client, end=SIMULATOR_NOW - LAG, lag=LAG)
+    with (
+        Simulator(seed=7, anchor=START, referrals=300) as sim,
+        build_http(Settings(partner_center_ca_bundle=sim.ca_bundle)) as http,
+    ):
+        for name, value in switches.items():
+            setattr(sim.faults, name, value)
+        http.event_hooks["request"].append(lambda request: asked.append(str(request.url)))
+        whole = WholeList(client_of(sim, http, 40), end=SIMULATOR_NOW - LAG, lag=LAG)
         pages = list(whole.pages())
-    finally:
-        http.event_hooks["request"].clear()
-    there = set(in_world(sim, 0, SIMULATOR_NOW))
+        there = set(in_world(sim, 0, SIMULATOR_NOW))
     assert {each for each in there if not whole.shows(each)} == set()
     assert there <= ids(pages)
     assert asked
