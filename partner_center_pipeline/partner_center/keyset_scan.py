@@ -236,7 +236,7 @@ class KeysetScan:
                 raise ContradictionError("the next links lead nowhere")
             walk.links.add(page.next_link)
             return self._reader.follow(page.next_link, walk.query, walk.row_count, walk.first)
-        newest = self._reader.fetch_if_taken(PageQuery(self._top, descending=True))
+        newest = self._reader.look(PageQuery(self._top, descending=True))
         if newest is not None:
             self._largest_page = max(self._largest_page, len(newest.items))
         is_led_nowhere = bool(walk.links) and not page.items

@@ -133,6 +133,18 @@ class PageReader:
                 raise
             return None
 
+    def look(self, query: PageQuery) -> Page | None:
+        """Return a page that is only compared with what came; None where it is refused, perhaps because of a row.
+
+        It holds rows of other intervals, which may not stop this one. Raises what `fetch` raises for other errors.
+        """
+        try:
+            return self._ask(query, tries=TRIES)
+        except PartnerCenterError as error:
+            if not may_be_a_row(error):
+                raise
+            return None
+
     def fetch_skipping(self, query: PageQuery, skip: int, first: Set[Key]) -> Page | None:
         """Return the page after a query's first `skip` rows; None where the server refuses or ignores `$skip`.
 

@@ -18,7 +18,7 @@ Contents = dict[str, list[str]]
 BOOKKEEPING: Final = frozenset(
     {
         "id", "fetched_at", "first_seen", "last_seen", "attempts", "suggested_at", "changed_at",
-        "scanned_at", "answered_at", "facts_at", "facts_from", "next_scan_at", "signals_at", "scored_at",
+        "resolved_at", "scanned_at", "answered_at", "facts_at", "facts_from", "next_scan_at", "signals_at", "scored_at",
     }
 )  # fmt: skip
 """Columns, and names inside JSON, that record when or how often something happened."""

@@ -112,7 +112,7 @@ def test_a_pause_a_lease_and_tries_from_next_month_hold_nothing_back(project: Pr
         connection.execute(update(schema.sync_attempts).values(started_at=future))
     said = project.tick_sensor()
     assert not isinstance(said, str), said
-    assert said[0][0] == project.window(0).key
+    assert len(said) == 1, "after a pause one run tries"
     assert project.run(project.window(0)).success
 
 
