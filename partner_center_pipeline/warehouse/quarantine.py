@@ -193,7 +193,7 @@ def replay(
                     update(_TABLE).where(_TABLE.c.fingerprint == row.fingerprint).values(reason=str(result))
                 )
             continue
-        result = referrals.dated(result, ticks_of(now))
+        (result,) = referrals.dated(connection, [result], ticks_of(now))
         late = result.updated_ticks < _covered_from(connection, row.window_start)
         placed.append(referrals.Placed(result, row.window_start, late))
         passed.append(row.fingerprint)

@@ -245,8 +245,10 @@ class Reconciler:
             after.gaps[owner] = after.gaps.get(owner, 0) + 1
         if future:
             newest = _newest_done(connection, self.done.until)
-            dated = [referrals.Placed(referrals.dated(row, server_ticks), newest, late=False) for row in future]
-            after.future += len(referrals.store(connection, dated, now))
+            # A correction may be dated up to the lag before the clock that the server shows.
+            dated = referrals.dated(connection, future, server_ticks - self.lag)
+            placed = [referrals.Placed(row, newest, late=False) for row in dated]
+            after.future += len(referrals.store(connection, placed, now))
 
     # What Partner Center shows no more
 

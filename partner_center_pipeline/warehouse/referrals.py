@@ -24,12 +24,18 @@ class Placed:
     late: bool
 
 
-def dated(row: ReferralVersion, now: int) -> ReferralVersion:
-    """Return a version with the instant that orders it: its `updatedDateTime`, but not later than `now` (ticks).
+def dated(connection: Connection, rows: Sequence[ReferralVersion], now: int) -> list[ReferralVersion]:
+    """Return versions with the instant that orders them: their `updatedDateTime`, where it is not later than `now`.
 
-    A date in the future is wrong. Kept as it is, it would win over every later version of the referral.
+    A date in the future is wrong. Kept as it is, it would win over every later version of the referral. Such a version
+    is ordered at the instant of the stored one that it replaces, or at `now` (ticks) where none is stored.
     """
-    return row if row.updated_ticks <= now else replace(row, updated_ticks=now)
+    in_future = [row.referral_id for row in rows if row.updated_ticks > now]
+    replaced = {row.referral_id: row.updated_ticks for row in newest(connection, in_future)} if in_future else {}
+    return [
+        row if row.updated_ticks <= now else replace(row, updated_ticks=replaced.get(row.referral_id, now))
+        for row in rows
+    ]
 
 
 def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> list[Placed]:

@@ -262,7 +262,7 @@ def test_a_date_beyond_the_servers_clock_and_the_lag_is_loaded_once_and_accuses_
         done = reconciler.done
         assert (done.future, done.ahead, done.missing) == (expected_future, expected_ahead, 0)
     (row,) = (row for row in rows_of(warehouse, raw_referrals) if row["referral_id"] == "future")
-    assert (row["window_start"], row["updated_ticks"], row["late"]) == (FIRST + 2 * W, now, False)
+    assert (row["window_start"], row["updated_ticks"], row["late"]) == (FIRST + 2 * W, now - lag, False)
     assert row["updated_text"] == render_ticks(now + lag + 1)
     with warehouse.read() as connection:
         assert "future" in pending.load(connection, Task.LEADS).items
@@ -282,6 +282,31 @@ def test_what_corrects_a_date_in_the_future_is_newer(warehouse: Warehouse) -> No
     whole(warehouse, windows(1, first=4), [make_version("a", FIRST + 4 * W + 1, "right")], "later")
     with warehouse.read() as connection:
         assert [row.version for row in referrals.newest(connection, ["a"])] == ["right"]
+
+
+def test_what_corrects_it_is_newer_even_where_the_servers_clock_is_ahead_of_its_dates(warehouse: Warehouse) -> None:
+    synced(warehouse)
+    lag, now = 120, FIRST + 4 * W
+    reconciler = started(warehouse, lag=lag)
+    tomorrow = make_version("new", now + 10 * lag, "wrong"), make_version("a", now + 10 * lag, "wrong")
+    reconciler.take(at_server_time(tomorrow, now))
+    reconciler.lease.release()
+    with warehouse.read() as connection:
+        assert [row.version for row in referrals.newest(connection, ["a", "new"])] == ["wrong", "wrong"]
+    corrected = [make_version("a", now - lag + 1, "right"), make_version("new", now - lag + 1, "right")]
+    whole(warehouse, windows(1, first=3), corrected, "later")
+    with warehouse.read() as connection:
+        assert [row.version for row in referrals.newest(connection, ["a", "new"])] == ["right", "right"]
+
+
+def test_a_date_in_the_future_is_newer_than_what_was_stored_a_moment_before(warehouse: Warehouse) -> None:
+    synced(warehouse)
+    lag, now = 120, FIRST + 4 * W
+    whole(warehouse, windows(1, first=3), [make_version("a", now - 1, "right")], "later")
+    reconciler = started(warehouse, lag=lag)
+    reconciler.take(at_server_time([make_version("a", now + 10 * lag, "wrong")], now))
+    with warehouse.read() as connection:
+        assert [row.version for row in referrals.newest(connection, ["a"])] == ["wrong"]
 
 
 # What was in quarantine
