@@ -7,6 +7,7 @@ Why it is complete: windows.md, "Why a scan is complete", 1 to 6. Not here: the 
 import logging
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Final
 
 from partner_center_pipeline.partner_center.client import Page
@@ -43,6 +44,10 @@ _log = logging.getLogger(__name__)
 
 class FilterIgnoredError(NotKeptError):
     """A page has rows, and none of the interval asked for."""
+
+
+class OrderIgnoredError(NotKeptError):
+    """Rows before a page's last row did not come before it."""
 
 
 @dataclass(slots=True)
@@ -101,6 +106,7 @@ class KeysetScan:
         self._largest_page = 0
         self._walks = 0
         self._peeked = False
+        self._keeps_order: bool | None = None
         self._done = False
         self._delivered: dict[Key, _Delivered] = {}  # the delivered rows from `_asked_from` on
         self._boundary: ReferralVersion | None = None  # the last row before `_asked_from` moved up; it must come again
@@ -114,7 +120,7 @@ class KeysetScan:
             contradiction: ContradictionError | None = None
             try:
                 yield from self._walk()
-            except FilterIgnoredError:
+            except (FilterIgnoredError, OrderIgnoredError):
                 raise
             except ContradictionError as error:
                 contradiction = error
@@ -157,7 +163,6 @@ class KeysetScan:
         if walk.page_count and rows and all(row is not None and row.walk == walk.number for row in known):
             raise ContradictionError("a next link, or $skip, led to a page that was met before")
         if not self._peeked and page.next_link is not None and not walk.page_count and self._gets_past(walk):
-            self._check_direction(walk.query, rows.keys())
             self._peek(page.next_link, walk, rows.keys())
 
     def _check_order(self, rows: Iterable[Row], last: int) -> int:
@@ -174,12 +179,6 @@ class KeysetScan:
                 raise NotKeptError("a row came out of order")
             latest = max(latest, ticks)
         return latest
-
-    def _check_direction(self, query: PageQuery, first: Set[Key]) -> None:
-        """Raise NotKeptError when the interval begins with the same rows in either direction, though more follow."""
-        opposite = self._reader.fetch_if_taken(replace(query, descending=True))
-        if opposite is not None and rows_of(opposite).keys() == first:
-            raise NotKeptError("the order is passed over: both directions begin with the same rows")
 
     def _peek(self, link: str, walk: _Walk, first: Set[Key]) -> None:
         """Look once at the page after one that needs no link: it shows whether the server keeps rows back."""
@@ -226,7 +225,7 @@ class KeysetScan:
         Raises ContradictionError, and what `PageReader.fetch` raises.
         """
         if self._gets_past(walk):
-            self._get_further(walk)
+            self._get_further(walk, page)
             return None
         passed_end = any(
             isinstance(row, ReferralVersion) and row.updated_ticks >= self._asked_before + SLACK for row in rows
@@ -273,15 +272,37 @@ class KeysetScan:
         self._last_walk = walk.identity
         return proven
 
-    def _get_further(self, walk: _Walk) -> None:
-        """Begin the next query a second before this walk's last row, if the walk is proven."""
+    def _get_further(self, walk: _Walk, page: Page) -> None:
+        """Begin the next query a second before this walk's last row, if the walk is proven; `page` is its last page."""
         self._check_boundary(walk, whole=False)
         if not self._is_proven(walk):
             return
+        if page.next_link is not None or len(page.items) >= SMALLEST_LIMIT:  # else nothing was cut off, in any order
+            self._check_order_kept(walk)
         self._asked_from = _second_before(walk.highest)
         self.low = max(self.low, min(self._asked_from, self._end - 1))
         self._last_walk, self._top, self._boundary = None, self._page_size, walk.boundary
         self._delivered = {key: row for key, row in self._delivered.items() if row.ticks >= self._asked_from}
+
+    def _check_order_kept(self, walk: _Walk) -> None:
+        """Raise OrderIgnoredError when rows before the walk's last row did not come before it.
+
+        A server that answers once in descending order keeps to the order that it is asked for. Of another one, each
+        walk is checked: an interval that ends before the walk's last row may hold no row that did not come.
+        """
+        if self._keeps_order is None:
+            opposite = self._reader.look(replace(walk.query, descending=True))
+            self._keeps_order = opposite is not None and _is_descending(opposite)
+        if self._keeps_order:
+            return
+        low, high = max(self._start, self._asked_from), _second_before(walk.highest)
+        before = self._reader.fetch_if_taken(replace(walk.query, updated_before=high + SLACK))
+        for key, row in rows_of(before).items() if before is not None else ():
+            known = self._delivered.get(key)
+            if isinstance(row, RejectedRow) or not low <= row.updated_ticks < high:
+                continue
+            if known is None or known.walk != walk.number:
+                raise OrderIgnoredError("the order is passed over: rows before the last one did not come before it")
 
     def _check_boundary(self, walk: _Walk, *, whole: bool) -> None:
         """Raise NotKeptError when the last row of the query before did not come again, and did not move either.
@@ -340,3 +361,10 @@ class KeysetScan:
 def _second_before(ticks: int) -> int:
     """Return the whole second (ticks) one second before the one that holds an instant."""
     return ticks // TICKS_PER_SECOND * TICKS_PER_SECOND - SLACK
+
+
+def _is_descending(page: Page) -> bool:
+    """Say whether a page's rows are clearly in descending order of their instants."""
+    instants = [row.updated_ticks for row in rows_of(page).values() if isinstance(row, ReferralVersion)]
+    in_order = all(later <= earlier + SLACK for earlier, later in pairwise(instants))
+    return in_order and bool(instants) and instants[0] - instants[-1] > SLACK

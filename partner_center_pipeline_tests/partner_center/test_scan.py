@@ -753,3 +753,44 @@ def test_a_server_that_passes_over_the_order_hides_nothing_behind_newest_rows_of
     times = {f"r{number}": ORIGIN + number * TICKS_PER_SECOND for number in range(9)}
     tie = dict.fromkeys((f"tie{number}" for number in range(25)), ORIGIN + 50 * TICKS_PER_SECOND)
     check_all_is_there(scanned(NewestFirst(times | tie, 10)), times | tie)
+
+
+class ById(OffsetServer):
+    """It passes over the order: its list is sorted by id."""
+
+    def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
+        return super().get_page(request if isinstance(request, str) else replace(request, descending=False))
+
+    def compared(self, ticks: int) -> Any:
+        return 0
+
+
+@settings(max_examples=300)
+@given(
+    mostly=st.integers(0, 30),
+    moved=st.dictionaries(st.integers(0, 29), st.integers(0, 90), max_size=3),
+    page_size=st.integers(10, 14),
+    skips=st.booleans(),
+)
+@example(mostly=30, moved={11: 80}, page_size=12, skips=False)
+@example(mostly=30, moved={11: 80}, page_size=12, skips=True)
+def test_a_server_that_sorts_by_something_else_hides_no_row_behind_a_page_that_seems_in_order(
+    mostly: int, moved: dict[int, int], page_size: int, skips: bool
+) -> None:
+    seconds = [moved.get(number, number) for number in range(mostly)]
+    times = {f"r{number:02}": ORIGIN + second * TICKS_PER_SECOND for number, second in enumerate(seconds)}
+    try:
+        pages = scanned(ById(times, page_size, skips=skips))
+    except ScanIncomplete:
+        return
+    check_all_is_there(pages, times)
+
+
+@pytest.mark.parametrize("skips", [True, False])
+def test_a_server_that_knows_only_the_ascending_order_is_read_to_the_end(skips: bool) -> None:
+    class Ascending(OffsetServer):
+        def get_page(self, request: PageQuery | str, *, tries: int | None = None) -> Page:
+            return super().get_page(request if isinstance(request, str) else replace(request, descending=False))
+
+    times = {f"r{number}": ORIGIN + number * TICKS_PER_SECOND for number in range(40)}
+    check_all_is_there(scanned(Ascending(times, 12, skips=skips)), times)
