@@ -6,6 +6,7 @@ on an empty or a migrated database of its own. Without any PostgreSQL such a tes
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -37,10 +38,13 @@ ones, as a scheduled job does; what it finds becomes an explicit example (suites
 
 
 def pytest_configure() -> None:
-    """Make the tests' folders in memory where there is room: SQLite then waits for no disk, at thousands of commits.
+    """Make the tests' folders in memory where there is room, and let what the tests start hear Ctrl-C.
 
-    A killed process loses nothing that it gave to the kernel, so no test needs a disk.
+    In memory SQLite waits for no disk, at thousands of commits. A killed process loses nothing that it gave to the
+    kernel, so no test needs a disk. A shell that starts the tests in the background lets them ignore Ctrl-C, and
+    whatever they start inherits that.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_NEEDED:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 

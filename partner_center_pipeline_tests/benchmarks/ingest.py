@@ -198,7 +198,7 @@ def _opened(case: Case) -> Iterator[tuple[Warehouse, ReferralsClient, Lease]]:
     lease = Lease(db, f"run {time.time_ns()}", _now)
     lease.acquire(0.0, time.sleep)
     with build_http(settings) as http, renewed(lease):
-        yield db, ReferralsClient(http, _token, case.base_url, case.page_size, deadline_seconds=3 * 3600.0), lease
+        yield db, ReferralsClient(http, _token, case.base_url, case.page_size, deadline_seconds=900.0), lease
     lease.release()
     db.close()
 
@@ -320,7 +320,7 @@ class Bench:
         case = Case(work, url, address.base_url, str(address.ca_bundle), self.page_size, part)
         with self.notes.status(f"{self.database}: {work}, {expected:,} rows"):
             done = subprocess.run(
-                [sys.executable, "-m", _MODULE, json.dumps(asdict(case))], capture_output=True, text=True
+                [sys.executable, "-m", _MODULE, json.dumps(asdict(case))], capture_output=True, text=True, timeout=3600
             )
         if done.returncode != 0:
             raise click.ClickException(f"{self.database}: {work} failed:\n{done.stderr}")

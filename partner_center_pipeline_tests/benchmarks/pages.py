@@ -2,8 +2,8 @@
 
 The simulator makes each payload when it is requested, which takes longer than storing it. Here 2,000 of its payloads
 are templates; a row is one of them with its own id, eTag and `updatedDateTime`. Paging is the API's: `$filter` on
-`updatedDateTime`, ascending, `$top`, and a next link with a token for the position behind the last row. Not here:
-tokens, faults, any other query (`partner_center_simulator`).
+`updatedDateTime` or none, both orders of it, `$top`, `$skip`, and a next link with a token for the position behind the
+last row. Not here: sign-in, faults, any other query (`partner_center_simulator`).
 """
 
 import multiprocessing
@@ -35,6 +35,9 @@ GRID: Final = WindowGrid.of(ANCHOR, 600, 120)
 CHANGES: Final = 100
 """Changes in each window of `GRID`."""
 
+CHANGED_WINDOWS: Final = 400
+"""Windows of `GRID` that have changes."""
+
 _BEFORE: Final = ticks_of(ANCHOR) - 365 * 86_400 * TICKS_PER_SECOND
 _QUIET: Final = 3600 * TICKS_PER_SECOND
 """Nothing was updated in the hour before `ANCHOR`, so that no window's overlap holds more of a larger world."""
@@ -52,7 +55,7 @@ _BOUND: Final = re.compile(r"updatedDateTime (ge|lt) (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Referrals:
-    """`count` referrals updated before `ANCHOR`, and after it `CHANGES` of them updated again in each window.
+    """`count` referrals updated before `ANCHOR`, and after it `CHANGES` of them updated in `CHANGED_WINDOWS` windows.
 
     Row `number` is number `number` by `updatedDateTime`; rows from `count` on are the changes.
     """
@@ -70,11 +73,16 @@ class Referrals:
         low, high = 0, self.count
         if ticks > ticks_of(ANCHOR) - _QUIET:
             low = self.count
-            high = low + max(0, ticks - ticks_of(ANCHOR)) * CHANGES // GRID.width + 1
+            high = min(low + max(0, ticks - ticks_of(ANCHOR)) * CHANGES // GRID.width + 1, self.end)
         while low < high:
             middle = (low + high) // 2
             low, high = (middle + 1, high) if self.ticks(middle) < ticks else (low, middle)
         return low
+
+    @property
+    def end(self) -> int:
+        """The number behind the last row's."""
+        return self.count + CHANGED_WINDOWS * CHANGES
 
     def referral(self, number: int) -> int:
         """Which referral a row is about: the changes come to referrals from all over the year."""
@@ -106,15 +114,23 @@ class _Server:
         """The answer to a list request."""
         options = {name: values[0] for name, values in parse_qs(query).items()}
         if "$skiptoken" in options:
-            first, end, top = map(int, options["$skiptoken"].split("."))
+            low, high, top, descending = map(int, options["$skiptoken"].split("."))
         else:
-            bounds = {operator: parse_ticks(text) for operator, text in _BOUND.findall(options["$filter"])}
-            first = self._referrals.first_from(bounds["ge"]) if "ge" in bounds else 0
-            end, top = self._referrals.first_from(bounds["lt"]), int(options["$top"])
-        last = min(first + top, end)
-        rows = b",".join(map(self._row, range(first, last)))
-        link = f',"@odata.nextLink":"{_LINK}{last}.{end}.{top}"' if last < end else ""
-        return b'{"@odata.count":%d,"value":[%s]%s}' % (last - first, rows, link.encode())
+            bounds = {operator: parse_ticks(text) for operator, text in _BOUND.findall(options.get("$filter", ""))}
+            low = self._referrals.first_from(bounds["ge"]) if "ge" in bounds else 0
+            high = self._referrals.first_from(bounds["lt"]) if "lt" in bounds else self._referrals.end
+            top, skipped = int(options["$top"]), int(options.get("$skip", 0))
+            descending = int(options["$orderby"].endswith("desc"))
+            low, high = (low, max(high - skipped, low)) if descending else (min(low + skipped, high), high)
+        if descending:
+            middle = max(high - top, low)
+            numbers, high = range(high - 1, middle - 1, -1), middle
+        else:
+            middle = min(low + top, high)
+            numbers, low = range(low, middle), middle
+        link = f',"@odata.nextLink":"{_LINK}{low}.{high}.{top}.{descending}"' if low < high else ""
+        rows = b",".join(map(self._row, numbers))
+        return b'{"@odata.count":%d,"value":[%s]%s}' % (len(numbers), rows, link.encode())
 
     def _row(self, number: int) -> bytes:
         referral, ticks = self._referrals.referral(number), self._referrals.ticks(number)
