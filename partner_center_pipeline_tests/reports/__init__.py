@@ -1,0 +1,1 @@
+"""The report's writers, on rows that are made up."""
