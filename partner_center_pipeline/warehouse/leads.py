@@ -42,13 +42,9 @@ class Written:
 def row_of(newest: Newest, facts: LeadFacts, derived_with: str) -> dict[str, Any]:
     """Return the row of a lead: `facts`, the version that they were read from, and the digest of the code that read it.
 
-    An expiry that is not an instant has a text and no ticks. A deal value is rounded to the column's cents, so that a
-    row read back equals the row written.
+    An expiry or a creation that is not an instant has a text and no ticks. A deal value is rounded to the column's
+    cents, so that a row read back equals the row written.
     """
-    try:
-        expires = parse_ticks(facts.expires_text) if facts.expires_text else None
-    except ValueError:
-        expires = None
     return {
         **asdict(facts),
         "deal_value": facts.deal_value if facts.deal_value is None else facts.deal_value.quantize(CENT),
@@ -56,10 +52,18 @@ def row_of(newest: Newest, facts: LeadFacts, derived_with: str) -> dict[str, Any
         "version": newest.version,
         "updated_ticks": newest.updated_ticks,
         "updated_text": newest.updated_text,
-        "expires_ticks": expires,
+        "expires_ticks": _ticks(facts.expires_text),
+        "created_ticks": _ticks(facts.created_text),
         "products": list(facts.products),
         "derived_with": derived_with,
     }
+
+
+def _ticks(instant: str | None) -> int | None:
+    try:
+        return parse_ticks(instant) if instant else None
+    except ValueError:
+        return None
 
 
 def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:

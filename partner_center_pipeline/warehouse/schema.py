@@ -92,6 +92,9 @@ JsonValue: Final = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True)
 _Ordered: Final = Text().with_variant(Text(collation="C"), "postgresql")
 """Text that is also sorted: by code points, as in Python and SQLite, whatever the locale of PostgreSQL is."""
 
+_Rate: Final = Numeric(24, 10).with_variant(Float(), "sqlite")
+"""An exchange rate: SQLite has no decimals."""
+
 _RowNumber: Final = BigInteger().with_variant(Integer, "sqlite")
 """A row number. SQLite assigns numbers itself only where the key is INTEGER."""
 
@@ -281,6 +284,7 @@ leads: Final = Table(
     Column("notes", Text, info={"comment": "the deal's notes; free text that may hold personal data"}),
     _derived_with(),
     Column("vanished_at", UtcDateTime, comment="when a full comparison found that Partner Center shows it no more"),
+    Column("created_ticks", BigInteger, comment="createdDateTime in 100 ns since 1970"),
     Index(None, "domain"),
     Index(None, "engagement_id"),
     Index(None, "company_name_block"),
@@ -304,8 +308,10 @@ companies: Final = Table(
     Column("engagements", Integer, nullable=False, comment="deals; the two sides of a co-sell count once"),
     Column("open_cosell", Boolean, nullable=False, comment="a co-sell referral that is not closed"),
     Column("cosell_referral", Text, comment="the newest such referral"),
-    Column("next_expiry_ticks", BigInteger, comment="the next response deadline of an open referral"),
-    Column("deal_value", Money, comment="the largest deal among the open referrals"),
+    Column(
+        "next_expiry_ticks", BigInteger, comment="the earliest response deadline of an open referral, passed or not"
+    ),
+    Column("deal_value", Money, comment="the largest deal among the open referrals, by the rules' rates"),
     Column("currency", Text, info={"comment": "ISO 4217 code of deal_value"}),
     Column("tenant", Text, comment="Microsoft tenant: id or name"),
     Column("tenant_source", Text, info={"comment": "where the tenant was read: payload or email_domain"}),
@@ -392,6 +398,51 @@ company_scores: Final = Table(
     _derived_with(),
     Index(None, "segment"),
     comment="score, segment and reasons of each company",
+)
+
+_SCORE_COLUMNS: Final = (
+    ("score", Integer, "readiness plus the co-sell bonus; ranks"),
+    ("readiness", Integer, "0 to 100; decides segment and category"),
+    ("segment", Text, "Existing, or Pending without a tenant"),
+    ("segment_reason", Text, "code that says why this segment"),
+    ("reasons", JsonValue, "code, points, evidence, in order"),
+    ("explanation_en", Text, "the reasons in English"),
+    ("explanation_tr", Text, "the reasons in Turkish"),
+    ("commercial_segment", Text, "commercial view of the segment"),
+    ("technical_heat", Text, "Hot, Warm or Cold"),
+    ("commercial_heat", Text, "high, medium or low"),
+    ("category", Text, "P1 to P6; P1 is the most urgent"),
+    ("label", Text, "the category's name"),
+    ("act", Text, "what to do and when"),
+    ("rules_version", Text, "version of the scoring rules"),
+)
+
+lead_scores: Final = Table(
+    "lead_scores",
+    metadata,
+    Column("has_tenant", Boolean, primary_key=True, comment="whether the referral names a Microsoft tenant"),
+    Column("is_cosell", Boolean, primary_key=True, comment="whether it is a co-sell referral"),
+    *(Column(name, kind, comment=comment) for name, kind, comment in _SCORE_COLUMNS),
+    comment="the score of an open lead without a company, which depends on two facts only; from the rules and settings",
+)
+
+currency_rates: Final = Table(
+    "currency_rates",
+    metadata,
+    Column("currency", Text, primary_key=True, comment="ISO 4217 code"),
+    Column("rate", _Rate, nullable=False, comment="what one unit is worth in the reporting currency"),
+    Column("reporting_currency", Text, nullable=False, comment="ISO 4217 code"),
+    Column("rates_date", Text, nullable=False, comment="the day of the rates, as YYYY-MM-DD"),
+    comment="the rates of the rules file, by which deal values in different currencies are compared",
+)
+
+rule_texts: Final = Table(
+    "rule_texts",
+    metadata,
+    Column("code", Text, primary_key=True, comment="a reason's code, or a category's label or act in English"),
+    Column("en", Text, nullable=False, comment="in English"),
+    Column("tr", Text, nullable=False, comment="in Turkish"),
+    comment="the texts of the rules file, in both languages",
 )
 
 score_changes: Final = Table(

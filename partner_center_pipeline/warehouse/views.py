@@ -1,80 +1,567 @@
-"""The sales list as a view for people, Excel and Power BI: `leads_ready`, one row per company.
+"""The lists for people, Excel and Power BI, as views: what they hold, and their SQL for both databases.
 
-A change of the view needs a migration; a test compares the two. Not here: how a score is made (`scoring`).
+`leads_ready` has a row per company, `leads_without_company` one per open lead that no company holds, `due_first` one
+per open lead with a deadline to come. `company_card` adds evidence and history to `leads_ready`; `sync_health` says how
+the copy of Partner Center stands. Deadlines are compared with the database's clock, so a list is true whenever it is read.
+
+A change of a view needs a migration; a test compares the two. Not here: how a score is made (`scoring`), what the views
+read of the rules (`published`).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Column, Connection, Integer, MetaData, Table, Text, select
+from sqlalchemy import Boolean, Column, Connection, Float, Integer, MetaData, Table, Text, select
 
 from partner_center_pipeline.warehouse.schema import JsonValue, Money, UtcDateTime, row_dict
 
-LEADS_READY_SQL: Final = """
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a database says what the views need. `{0}` and so on stand for expressions.
+
+    now         the current instant in ticks
+    instant     ticks as an instant
+    iso         ticks as text, `2026-12-08T12:00:00Z`
+    in_english  ticks as text for an English sentence; `in_turkish`: for a Turkish one
+    no_reasons  an empty list of reasons
+    appended    a list of reasons {0} with the reason {1} and its evidence {2}
+    filled      the reasons {0} with {2} in the place of the evidence {1}
+    object, list, nested, flag: what makes a JSON object, a JSON list, and JSON of a JSON column and of a boolean
+    iso_time    a stored instant as text, like `iso`
+    """
+
+    now: str
+    instant: str
+    iso: str
+    in_english: str
+    in_turkish: str
+    no_reasons: str
+    appended: str
+    filled: str
+    object: str
+    list: str
+    nested: str
+    flag: str
+    iso_time: str
+
+
+DIALECTS: Final[Mapping[str, Dialect]] = {
+    "sqlite": Dialect(
+        now="(CAST(strftime('%s', 'now') AS INTEGER) * 10000000)",
+        instant="datetime({0} / 10000000, 'unixepoch')",
+        iso="strftime('%Y-%m-%dT%H:%M:%SZ', {0} / 10000000, 'unixepoch')",
+        in_english="strftime('%Y-%m-%d %H:%M UTC', {0} / 10000000, 'unixepoch')",
+        in_turkish="strftime('%d.%m.%Y %H:%M UTC', {0} / 10000000, 'unixepoch')",
+        no_reasons="'[]'",
+        appended="json_insert({0}, '$[#]', json_object('code', {1}, 'points', 0, 'evidence', {2}))",
+        filled="""replace({0}, '"{1}"', json_quote({2}))""",
+        object="json_object",
+        list="json_group_array",
+        nested="json({0})",
+        flag="json(CASE WHEN {0} THEN 'true' ELSE 'false' END)",
+        iso_time="strftime('%Y-%m-%dT%H:%M:%SZ', {0})",
+    ),
+    "postgresql": Dialect(
+        now="CAST(extract(epoch FROM now()) * 10000000 AS bigint)",
+        instant="to_timestamp({0} / 10000000)",
+        iso="""to_char(to_timestamp({0} / 10000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')""",
+        in_english="""to_char(to_timestamp({0} / 10000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"')""",
+        in_turkish="""to_char(to_timestamp({0} / 10000000) AT TIME ZONE 'UTC', 'DD.MM.YYYY HH24:MI "UTC"')""",
+        no_reasons="CAST('[]' AS jsonb)",
+        appended="({0} || jsonb_build_array(jsonb_build_object('code', {1}, 'points', 0, 'evidence', {2})))",
+        filled="""CAST(replace(CAST({0} AS text), '"{1}"', CAST(to_json({2}) AS text)) AS jsonb)""",
+        object="jsonb_build_object",
+        list="jsonb_agg",
+        nested="{0}",
+        flag="{0}",
+        iso_time="""to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')""",
+    ),
+}
+
+TENANT_PLACE: Final = "{tenant}"
+REFERRAL_PLACE: Final = "{referral}"
+"""What stands in the reasons of `lead_scores` for the lead's own tenant and referral (`published`)."""
+
+
+def view_sql(dialect: str) -> dict[str, str]:
+    """Return the statement that makes each view, in the order in which they are made; each uses only earlier ones."""
+    q = DIALECTS[dialect]
+    return {
+        "leads_ready": _leads_ready(q),
+        "leads_without_company": _leads_without_company(q),
+        "due_first": _due_first(q),
+        "company_card": _company_card(q),
+        "sync_health": _sync_health(q),
+    }
+
+
+def _leads(q: Dialect, where: str, place: bool) -> str:
+    """Select the leads that are still shown, with what depends on the clock.
+
+    `due_ticks` is the deadline of an open lead. `place` numbers the leads of a company: the open ones first; of those
+    the one with the next deadline, else the one with the last deadline that passed, else the newest.
+    """
+    live = f"leads.is_open AND leads.expires_ticks > {q.now}"
+    numbered = f"""
+        row_number() OVER (
+            PARTITION BY leads.domain
+            ORDER BY leads.is_open DESC, CASE WHEN {live} THEN leads.expires_ticks END ASC NULLS LAST,
+                CASE WHEN leads.is_open THEN leads.expires_ticks END DESC NULLS LAST,
+                leads.updated_ticks DESC, leads.version DESC, leads.referral_id
+        ) AS place,"""
+    return f"""
+    SELECT{numbered if place else ""}
+        leads.*,
+        coalesce({live}, FALSE) AS is_due_live,
+        CASE WHEN leads.is_open THEN leads.expires_ticks END AS due_ticks,
+        CASE WHEN leads.is_open AND leads.expires_ticks IS NOT NULL THEN
+            CASE WHEN {live} THEN 'response_due' ELSE 'response_was_due' END
+        END AS due_code,
+        CASE WHEN leads.is_open THEN
+            CASE lower(leads.qualification)
+                WHEN 'salesqualified' THEN 'sales_qualified' WHEN 'marketingqualified' THEN 'marketing_qualified'
+            END
+        END AS qualified_code
+    FROM leads WHERE leads.vanished_at IS NULL AND {where}"""
+
+
+SHARED: Final = (
+    "referral_id", "engagement_id", "company_name", "domain", "domain_unicode", "country", "city", "category", "label",
+    "label_tr", "act", "act_tr", "segment", "segment_reason", "commercial_segment", "technical_heat", "commercial_heat",
+    "score", "readiness", "reasons", "explanation_en", "explanation_tr", "provider", "provider_name", "gateway",
+    "confidence", "open_referrals", "open_cosell", "referral_category", "qualification", "status", "substatus",
+    "updated_at", "created_at", "response_due", "is_due_live", "due_note", "deal_value", "currency",
+    "deal_value_reported", "reported_currency", "rate_note", "contact_name", "contact_email", "contact_phone", "tenant",
+    "tenant_source", "suggested_domain", "suggested_name", "suggested_similarity", "domain_reason", "rules_version",
+)  # fmt: skip
+"""The columns that the three lists share, but for `rank`."""
+
+_MATCHES_OF_COMPANIES: Final = """
+    SELECT p.domain, p.other, p.similarity,
+        row_number() OVER (PARTITION BY p.domain ORDER BY p.similarity DESC, p.other) AS place
+    FROM (
+        SELECT domain, subject AS other, similarity FROM suggested_matches WHERE kind = 'company'
+        UNION ALL
+        SELECT subject AS domain, domain AS other, similarity FROM suggested_matches WHERE kind = 'company'
+    ) AS p"""
+_MATCHES_OF_LEADS: Final = """
+    SELECT subject, domain AS other, similarity,
+        row_number() OVER (PARTITION BY subject ORDER BY similarity DESC, domain) AS place
+    FROM suggested_matches WHERE kind = 'lead'"""
+
+_OF_COMPANY: Final = (
+    "EXISTS (SELECT 1 FROM companies WHERE companies.domain = leads.domain AND companies.referrals > 0)"
+)
+"""Whether a company of the list holds the lead."""
+
+
+def _explained(language: str, scored: str, date: str) -> str:
+    """Return the SQL for an explanation: the score's, then the qualification, then the deadline."""
+    return f"""nullif(substr(coalesce('; ' || {scored}, '')
+        || coalesce('; ' || qualified_text.{language} || ' (' || l.referral_id || ')', '')
+        || coalesce('; ' || due_text.{language} || ' (' || {date.format("l.due_ticks")} || ')', ''), 3), '')
+        AS explanation_{language}"""
+
+
+def _shared(q: Dialect, *, company: bool, deal: str) -> str:
+    """Return the columns that the three lists share, but for the rank. `deal` is the table of the deal: c or l."""
+    reasons = f"coalesce(s.reasons, {q.no_reasons})"
+    explanations = {"en": "s.explanation_en", "tr": "s.explanation_tr"}
+    if not company:
+        for place, value in ((TENANT_PLACE, "coalesce(l.tenant, '')"), (REFERRAL_PLACE, "l.referral_id")):
+            # Doubled by replace, not format: the place's braces are literal.
+            reasons = q.filled.replace("{0}", reasons).replace("{1}", place).replace("{2}", value)
+            explanations = {name: f"replace({text}, '{place}', {value})" for name, text in explanations.items()}
+    for code, evidence in (("l.qualified_code", "l.referral_id"), ("l.due_code", q.iso.format("l.due_ticks"))):
+        longer = q.appended.replace("{0}", reasons).replace("{1}", code).replace("{2}", evidence)
+        reasons = f"CASE WHEN {code} IS NULL THEN {reasons} ELSE {longer} END"
+    none, no_number = "CAST(NULL AS text)", "CAST(NULL AS integer)"
+    of_lead = {
+        "domain": none, "domain_unicode": none, "company_name": "l.company_name", "country": "l.country",
+        "city": "l.city", "provider": none, "provider_name": none, "gateway": none,
+        "open_referrals": "1", "open_cosell": "l.category = 'co-sell'", "tenant": "l.tenant",
+        "tenant_source": "l.tenant_source",
+        "domain_reason": "CASE WHEN l.domain IS NULL THEN l.domain_reason ELSE 'company_not_made' END",
+        "confidence": no_number,
+    }  # fmt: skip
+    of_company = {
+        "domain": "c.domain", "domain_unicode": "c.domain_unicode", "company_name": "c.name", "country": "c.country",
+        "city": "c.city", "provider": "d.provider", "provider_name": "d.provider_name", "gateway": "d.gateway",
+        "open_referrals": "c.open_referrals", "open_cosell": "c.open_cosell",
+        "tenant": "coalesce(c.tenant, d.tenant)",
+        "tenant_source": "CASE WHEN c.tenant IS NULL THEN d.tenant_source ELSE c.tenant_source END",
+        "domain_reason": none, "confidence": "d.confidence",
+    }  # fmt: skip
+    of = of_company if company else of_lead
+    named = {name: f"{value} AS {name}" for name, value in of.items()}
+    return f"""
+    l.referral_id, l.engagement_id, {named["company_name"]}, {named["domain"]}, {named["domain_unicode"]},
+    {named["country"]}, {named["city"]},
+    s.category, s.label, label_text.tr AS label_tr, s.act, act_text.tr AS act_tr,
+    coalesce(s.segment, 'Pending') AS segment,
+    coalesce(s.segment_reason, {"'signals_pending'" if company else "'no_domain'"}) AS segment_reason,
+    s.commercial_segment, s.technical_heat, s.commercial_heat, s.score, s.readiness,
+    {reasons} AS reasons,
+    {_explained("en", explanations["en"], q.in_english)},
+    {_explained("tr", explanations["tr"], q.in_turkish)},
+    {named["provider"]}, {named["provider_name"]}, {named["gateway"]}, {named["confidence"]},
+    {named["open_referrals"]}, {named["open_cosell"]},
+    l.category AS referral_category, l.qualification, l.status, l.substatus,
+    {q.instant.format("l.updated_ticks")} AS updated_at, {q.instant.format("l.created_ticks")} AS created_at,
+    {q.instant.format("l.due_ticks")} AS response_due,
+    coalesce(l.is_due_live, FALSE) AS is_due_live,
+    CASE
+        WHEN l.due_code = 'response_was_due' THEN 'was_due'
+        WHEN l.is_due_live AND s.category IS NOT NULL AND s.act IS NULL THEN 'due_despite_category'
+    END AS due_note,
+    {deal}.deal_value, {deal}.currency,
+    round({deal}.deal_value * r.rate, 2) AS deal_value_reported,
+    CASE WHEN {deal}.deal_value IS NOT NULL THEN r.reporting_currency END AS reported_currency,
+    CASE WHEN {deal}.deal_value IS NOT NULL AND r.rate IS NULL THEN 'unknown_currency' END AS rate_note,
+    l.contact_name, l.contact_email, l.contact_phone,
+    {named["tenant"]}, {named["tenant_source"]},
+    m.other AS suggested_domain, o.name AS suggested_name, m.similarity AS suggested_similarity,
+    {named["domain_reason"]},
+    s.rules_version"""
+
+
+def _texts(deal: str) -> str:
+    """Return the joins with what is published of the rules, and with the company that is suggested."""
+    return f"""
+LEFT JOIN currency_rates AS r ON r.currency = {deal}.currency
+LEFT JOIN rule_texts AS qualified_text ON qualified_text.code = l.qualified_code
+LEFT JOIN rule_texts AS due_text ON due_text.code = l.due_code
+LEFT JOIN rule_texts AS label_text ON label_text.code = s.label
+LEFT JOIN rule_texts AS act_text ON act_text.code = s.act
+LEFT JOIN companies AS o ON o.domain = m.other"""
+
+
+_SCORE_OF_LEAD: Final = (
+    "lead_scores AS s ON s.has_tenant = (l.tenant IS NOT NULL) AND s.is_cosell = (l.category = 'co-sell')"
+)
+
+
+_URGENCY: Final = (
+    "CASE WHEN l.is_due_live THEN 0 WHEN l.due_ticks IS NULL THEN 1 ELSE 2 END, "
+    "CASE WHEN l.is_due_live THEN l.due_ticks END"
+)
+"""The order of deadlines: those to come, the soonest first; then none; then those that passed."""
+
+
+def _leads_ready(q: Dialect) -> str:
+    return f"""
 CREATE VIEW leads_ready AS
 SELECT
     row_number() OVER (
-        ORDER BY s.category ASC NULLS LAST, s.score DESC NULLS LAST, c.next_expiry_ticks ASC NULLS LAST,
-            c.deal_value DESC NULLS LAST, c.domain
-    ) AS rank,
-    c.domain, c.domain_unicode, c.name AS company_name, c.country, c.city,
-    s.category, s.label, s.act, s.segment, s.segment_reason, s.commercial_segment, s.technical_heat, s.commercial_heat,
-    s.score, s.readiness, s.reasons, s.explanation_en, s.explanation_tr,
-    d.provider, d.provider_name, d.gateway, d.confidence,
-    c.open_referrals, c.referrals, c.engagements, c.open_cosell,
-    {due} AS response_due, c.deal_value, c.currency,
-    coalesce(c.tenant, d.tenant) AS tenant,
-    CASE WHEN c.tenant IS NULL THEN d.tenant_source ELSE c.tenant_source END AS tenant_source,
-    l.referral_id, l.engagement_id, l.category AS referral_category, l.status, l.substatus,
-    l.contact_name, l.contact_email, l.contact_phone,
-    s.signals_at, s.scored_at, s.rules_version
+        ORDER BY s.category ASC NULLS LAST, s.score DESC NULLS LAST,
+            {_URGENCY},
+            c.deal_value * r.rate DESC NULLS LAST, c.domain
+    ) AS rank,{_shared(q, company=True, deal="c")},
+    c.referrals, c.engagements, s.signals_at, s.scored_at
 FROM companies AS c
-JOIN company_scores AS s ON s.domain = c.domain
+LEFT JOIN company_scores AS s ON s.domain = c.domain
 LEFT JOIN domain_signals AS d ON d.domain = c.domain
-LEFT JOIN (
-    SELECT leads.*, row_number() OVER (
-        PARTITION BY leads.domain ORDER BY leads.is_open DESC, leads.updated_ticks DESC, leads.version DESC
-    ) AS place
-    FROM leads WHERE leads.domain IS NOT NULL AND leads.vanished_at IS NULL
+LEFT JOIN ({_leads(q, "leads.domain IS NOT NULL", place=True)}
 ) AS l ON l.domain = c.domain AND l.place = 1
+LEFT JOIN ({_MATCHES_OF_COMPANIES}
+) AS m ON m.domain = c.domain AND m.place = 1{_texts("c")}
 WHERE c.referrals > 0
-"""
-"""The view. `rank` is the order of scoring.md, section 6: category, then score descending, then hours to the next
-response deadline, then deal value descending. The referral and the contact are those of the newest open lead, or of the
-newest lead where none is open; a lead that vanished is none of them. `{due}` is the SQL for the deadline as an instant
-(DUE_SQL)."""
+"""  # noqa: S608  constants
 
-DUE_SQL: Final = {
-    "sqlite": "datetime(c.next_expiry_ticks / 10000000, 'unixepoch')",
-    "postgresql": "to_timestamp(c.next_expiry_ticks / 10000000)",
-}
-"""By dialect: the SQL that turns 100 ns ticks since 1970 into an instant, to the second."""
+
+def _leads_without_company(q: Dialect) -> str:
+    return f"""
+CREATE VIEW leads_without_company AS
+SELECT
+    row_number() OVER (
+        ORDER BY s.category ASC NULLS LAST, s.score DESC NULLS LAST,
+            {_URGENCY},
+            l.deal_value * r.rate DESC NULLS LAST, l.referral_id
+    ) AS rank,{_shared(q, company=False, deal="l")}
+FROM ({_leads(q, f"leads.is_open AND NOT {_OF_COMPANY}", place=False)}
+) AS l
+LEFT JOIN {_SCORE_OF_LEAD}
+LEFT JOIN ({_MATCHES_OF_LEADS}
+) AS m ON m.subject = l.referral_id AND m.place = 1{_texts("l")}
+"""  # noqa: S608  constants
+
+
+def _due_first(q: Dialect) -> str:
+    due = f"leads.is_open AND leads.expires_ticks > {q.now}"
+    return f"""
+CREATE VIEW due_first AS
+SELECT
+    row_number() OVER (
+        ORDER BY u.due_ticks, u.category ASC NULLS LAST, u.score DESC NULLS LAST, u.referral_id
+    ) AS rank,
+    u.kind, {", ".join(f"u.{name}" for name in SHARED)},
+    CAST(round((u.due_ticks - {q.now}) / 3600000000 / 10.0, 1) AS double precision) AS hours_left
+FROM (
+SELECT 'company' AS kind, l.due_ticks,{_shared(q, company=True, deal="l")}
+FROM ({_leads(q, f"{due} AND {_OF_COMPANY}", place=False)}
+) AS l
+JOIN companies AS c ON c.domain = l.domain
+LEFT JOIN company_scores AS s ON s.domain = c.domain
+LEFT JOIN domain_signals AS d ON d.domain = c.domain
+LEFT JOIN ({_MATCHES_OF_COMPANIES}
+) AS m ON m.domain = c.domain AND m.place = 1{_texts("l")}
+UNION ALL
+SELECT 'no_company' AS kind, l.due_ticks,{_shared(q, company=False, deal="l")}
+FROM ({_leads(q, f"{due} AND NOT {_OF_COMPANY}", place=False)}
+) AS l
+LEFT JOIN {_SCORE_OF_LEAD}
+LEFT JOIN ({_MATCHES_OF_LEADS}
+) AS m ON m.subject = l.referral_id AND m.place = 1{_texts("l")}
+) AS u
+"""  # noqa: S608  constants
+
+
+def _json_list(q: Dialect, fields: Mapping[str, str], source: str) -> str:
+    """Return the SQL for a JSON list of objects with these fields; `source` is an ordered selection."""
+    pairs = ", ".join(f"'{name}', {value}" for name, value in fields.items())
+    return f"(SELECT coalesce({q.list}({q.object}({pairs})), {q.no_reasons}) FROM ({source}) AS x)"  # noqa: S608
+
+
+def _company_card(q: Dialect) -> str:
+    stored, changed = q.nested.format("x.detail"), q.iso_time.format("x.changed_at")
+    referrals = _json_list(
+        q,
+        {
+            **{
+                name: f"x.{name}"
+                for name in (
+                    "referral_id", "engagement_id", "category", "type", "qualification", "direction", "status",
+                    "substatus", "deal_value", "currency",
+                )
+            },
+            "is_open": q.flag.format("x.is_open"),
+            "response_due": q.iso.format("x.expires_ticks"),
+            "created": q.iso.format("x.created_ticks"),
+            "updated": q.iso.format("x.updated_ticks"),
+        },
+        "SELECT * FROM leads WHERE leads.domain = c.domain AND leads.vanished_at IS NULL "
+        "ORDER BY leads.updated_ticks DESC, leads.referral_id",
+    )  # fmt: skip
+    matches = _json_list(
+        q,
+        {name: f"x.{name}" for name in ("kind", "subject", "domain", "reason", "similarity")},
+        "SELECT * FROM suggested_matches AS m "
+        "WHERE m.domain = c.domain OR (m.kind = 'company' AND m.subject = c.domain) "
+        "ORDER BY m.similarity DESC, m.kind, m.subject, m.domain",
+    )
+    score_history = _json_list(
+        q,
+        {
+            "changed_at": changed,
+            **{
+                name: f"x.{name}"
+                for name in ("cause", "segment_before", "segment_after", "score_before", "score_after")
+            },
+            "detail": stored,
+        },
+        "SELECT * FROM score_changes AS h WHERE h.domain = c.domain ORDER BY h.changed_at DESC, h.id DESC",
+    )
+    signal_history = _json_list(
+        q,
+        {
+            "changed_at": changed,
+            **{name: f"x.{name}" for name in ("provider_before", "provider_after", "gateway_before", "gateway_after")},
+            "detail": stored,
+        },
+        "SELECT * FROM signal_changes AS h WHERE h.domain = c.domain ORDER BY h.changed_at DESC, h.id DESC",
+    )
+    return f"""
+CREATE VIEW company_card AS
+SELECT v.*, c.domain_ascii_key, c.cosell_referral, c.referral_ids,
+    d.signals, d.scanned_at, d.facts_at, d.next_scan_at, d.failures,
+    {referrals} AS referral_list,
+    {matches} AS match_list,
+    {score_history} AS score_history,
+    {signal_history} AS signal_history
+FROM leads_ready AS v
+JOIN companies AS c ON c.domain = v.domain
+LEFT JOIN domain_signals AS d ON d.domain = v.domain
+"""  # noqa: S608  constants
+
+
+def _sync_health(q: Dialect) -> str:
+    return f"""
+CREATE VIEW sync_health AS
+SELECT
+    {q.instant.format("w.newest_end")} AS newest_complete_end,
+    CAST(round(({q.now} - w.newest_end) / 60000000 / 10.0, 1) AS double precision) AS minutes_behind,
+    CAST(coalesce(g.windows_missing, 0) AS integer) AS windows_missing,
+    a.state AS newest_attempt_state, a.started_at AS newest_attempt_at, a.error AS newest_attempt_error,
+    (SELECT count(*) FROM quarantined_referrals WHERE resolved_at IS NULL) AS quarantined_open,
+    (SELECT count(*) FROM pending_work) AS pending_rows,
+    (SELECT min(queued_at) FROM pending_work) AS oldest_pending,
+    k.finished_at AS last_comparison_at, k.kind AS last_comparison_kind, k.missed AS last_comparison_missed,
+    k.vanished AS last_comparison_vanished, k.error AS last_comparison_error
+FROM (SELECT max(window_end) AS newest_end FROM sync_windows WHERE raw_referrals_at IS NOT NULL) AS w
+LEFT JOIN (
+    SELECT sum((y.covers_from - y.covered_until) / (y.window_end - y.window_start)) AS windows_missing FROM (
+        SELECT window_start, window_end, covers_from,
+            max(window_end) OVER (
+                ORDER BY covers_from, window_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS covered_until
+        FROM sync_windows WHERE raw_referrals_at IS NOT NULL
+    ) AS y WHERE y.covers_from > y.covered_until
+) AS g ON TRUE
+LEFT JOIN (SELECT * FROM sync_attempts ORDER BY id DESC LIMIT 1) AS a ON TRUE
+LEFT JOIN (SELECT * FROM reconciliations WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1) AS k ON TRUE
+"""  # noqa: S608  constants
+
+
+def _shared_columns() -> list[Column[Any]]:
+    """Return the columns that the three lists share."""
+    return [
+        Column("rank", Integer, comment="place in the list, from 1"),
+        Column("referral_id", Text, comment="the referral of this row: whose deadline, status and contact it shows"),
+        Column("engagement_id", Text, comment="the deal; both sides' referrals share it"),
+        Column("company_name", Text, comment="the company's name, or the one that the referral gives"),
+        Column("domain", Text, comment="the company's registrable domain, punycode; empty without a company"),
+        Column("domain_unicode", Text, comment="the domain in Unicode"),
+        Column("country", Text, comment="country code of the address"),
+        Column("city", Text, comment="city of the address"),
+        Column("category", Text, comment="P1 to P6; P1 is the most urgent; empty while nothing is known"),
+        Column("label", Text, comment="the category's name"),
+        Column("label_tr", Text, comment="the category's name in Turkish"),
+        Column("act", Text, comment="what to do and when; empty where there is nothing to do"),
+        Column("act_tr", Text, comment="what to do and when, in Turkish"),
+        Column("segment", Text, comment="Existing, Migration, Cold, Skip or Pending"),
+        Column("segment_reason", Text, comment="code that says why this segment"),
+        Column("commercial_segment", Text, comment="commercial view of the segment, e.g. GREENFIELD"),
+        Column("technical_heat", Text, comment="Hot, Warm or Cold"),
+        Column("commercial_heat", Text, comment="high, medium or low"),
+        Column("score", Integer, comment="readiness plus the co-sell bonus; ranks within a category"),
+        Column("readiness", Integer, comment="0 to 100; decides segment and category"),
+        Column("reasons", JsonValue, comment="code, points, evidence; qualification and deadline last, of 0 points"),
+        Column("explanation_en", Text, comment="the reasons in English"),
+        Column("explanation_tr", Text, comment="the reasons in Turkish"),
+        Column("provider", Text, comment="who hosts the mailboxes, e.g. M365, Google or Local"),
+        Column("provider_name", Text, comment="the provider's name for people"),
+        Column("gateway", Text, comment="the mail filter that the MX names, if any"),
+        Column("confidence", Integer, comment="0 to 100; how sure the provider is"),
+        Column("open_referrals", Integer, comment="open referrals of the company; 1 without a company"),
+        Column("open_cosell", Boolean, comment="whether a co-sell referral is open"),
+        Column("referral_category", Text, comment="marketplace, solution-provider, co-sell or unknown"),
+        Column("qualification", Text, comment="Microsoft's own, as in the API, e.g. SalesQualified"),
+        Column("status", Text, comment="as in the API, e.g. New"),
+        Column("substatus", Text, comment="as in the API, e.g. Received"),
+        Column("updated_at", UtcDateTime, comment="when the referral was last updated"),
+        Column("created_at", UtcDateTime, comment="when the referral was created"),
+        Column("response_due", UtcDateTime, comment="the response deadline of this row's referral, while that is open"),
+        Column("is_due_live", Boolean, comment="whether the deadline is still to come, by the database's clock"),
+        Column(
+            "due_note", Text, comment="was_due (passed); due_despite_category (to come, but the category has no act)"
+        ),
+        Column("deal_value", Money, comment="the deal's value in its currency, as in the API"),
+        Column("currency", Text, comment="ISO 4217 code of deal_value, as in the API"),
+        Column("deal_value_reported", Money, comment="the deal's value in the reporting currency, by the rules' rates"),
+        Column("reported_currency", Text, comment="the reporting currency"),
+        Column(
+            "rate_note", Text, comment="unknown_currency where the rules have no rate, so the value ranks by nothing"
+        ),
+        Column("contact_name", Text, comment="name of the customer's contact; personal data"),
+        Column("contact_email", Text, comment="the contact's e-mail address; personal data"),
+        Column("contact_phone", Text, comment="the contact's telephone number; personal data"),
+        Column("tenant", Text, comment="Microsoft tenant: id or name"),
+        Column(
+            "tenant_source",
+            Text,
+            comment="where the tenant was read: payload, email_domain, dkim_target, oidc_metadata",
+        ),
+        Column(
+            "suggested_domain", Text, comment="the company that this may belong to, or be the same as; the likeliest"
+        ),
+        Column("suggested_name", Text, comment="name of the suggested company"),
+        Column("suggested_similarity", Integer, comment="0 to 100: how alike the names or domains are"),
+        Column("domain_reason", Text, comment="why the lead has no company; company_not_made: the next run makes it"),
+        Column("rules_version", Text, comment="version of the scoring rules"),
+    ]
+
+
+def _of_companies() -> list[Column[Any]]:
+    """Return the columns that `leads_ready` has besides."""
+    return [
+        Column("referrals", Integer, comment="how many referrals name the company"),
+        Column("engagements", Integer, comment="deals; the two sides of a co-sell count once"),
+        Column("signals_at", UtcDateTime, comment="when DNS gave the facts that the score stands on"),
+        Column("scored_at", UtcDateTime, comment="when the score was made"),
+    ]
+
+
+_VIEWS: Final = MetaData()  # not that of schema.py: Alembic would take a view for a table
 
 leads_ready: Final = Table(
     "leads_ready",
-    MetaData(),  # not that of schema.py: Alembic would take the view for a table
-    Column("rank", Integer, comment="place in the sales list, from 1"),
-    *(Column(name, Text) for name in ("domain", "domain_unicode")),
-    Column("company_name", Text, comment="of the newest referral that has one"),
-    *(Column(name, Text) for name in ("country", "city")),
-    *(Column(name, Text) for name in ("category", "label", "act", "segment", "segment_reason", "commercial_segment")),
-    *(Column(name, Text) for name in ("technical_heat", "commercial_heat")),
-    *(Column(name, Integer) for name in ("score", "readiness")),
-    Column("reasons", JsonValue),
-    *(Column(name, Text) for name in ("explanation_en", "explanation_tr", "provider", "provider_name", "gateway")),
-    *(Column(name, Integer) for name in ("confidence", "open_referrals", "referrals", "engagements")),
-    Column("open_cosell", Boolean),
-    Column("response_due", UtcDateTime, comment="the next response deadline of an open referral"),
-    Column("deal_value", Money),
-    *(Column(name, Text) for name in ("currency", "tenant", "tenant_source", "referral_id", "engagement_id")),
-    Column("referral_category", Text, comment="marketplace, solution-provider, co-sell or unknown"),
-    *(Column(name, Text) for name in ("status", "substatus", "contact_name", "contact_email", "contact_phone")),
-    Column("signals_at", UtcDateTime),
-    Column("scored_at", UtcDateTime),
-    Column("rules_version", Text),
-    comment="the sales list: one row per scored company, with the referral and the contact of its newest open lead",
+    _VIEWS,
+    *_shared_columns(),
+    *_of_companies(),
+    comment="the sales list: one row per company that a referral names. The referral is the open one with the next "
+    "deadline, else the one with the last deadline that passed, else the newest; the deal is the largest open one",
 )
-"""The view's columns. `response_due`, `signals_at` and `scored_at` are UTC."""
+
+leads_without_company: Final = Table(
+    "leads_without_company",
+    _VIEWS,
+    *_shared_columns(),
+    comment="every open lead that no company holds. One with a Microsoft tenant is scored by that, others are Pending",
+)
+
+due_first: Final = Table(
+    "due_first",
+    _VIEWS,
+    *_shared_columns(),
+    Column("kind", Text, comment="company, or no_company"),
+    Column("hours_left", Float, comment="hours to the deadline, by the database's clock"),
+    comment="every open lead, with a company or without, whose response deadline is still to come, the soonest first",
+)
+
+company_card: Final = Table(
+    "company_card",
+    _VIEWS,
+    *_shared_columns(),
+    *_of_companies(),
+    Column("domain_ascii_key", Text, comment="the domain with Turkish letters folded"),
+    Column("cosell_referral", Text, comment="the newest open co-sell referral"),
+    Column("referral_ids", JsonValue, comment="the company's referrals, newest first"),
+    Column("signals", JsonValue, comment="all that DNS said, with evidence"),
+    Column("scanned_at", UtcDateTime, comment="when the last scan ended"),
+    Column("facts_at", UtcDateTime, comment="when DNS last gave facts"),
+    Column("next_scan_at", UtcDateTime, comment="when the next scan is due"),
+    Column("failures", Integer, comment="scans without facts since the last good one"),
+    Column("referral_list", JsonValue, comment="the company's referrals, the newest first, without contacts"),
+    Column("match_list", JsonValue, comment="suggested matches, the likeliest first"),
+    Column("score_history", JsonValue, comment="how score and segment changed and why, the newest first"),
+    Column("signal_history", JsonValue, comment="how the mail set-up changed, the newest first"),
+    comment="one row per company: leads_ready, with the evidence and the history that `partner-center inspect` shows",
+)
+
+sync_health: Final = Table(
+    "sync_health",
+    _VIEWS,
+    Column("newest_complete_end", UtcDateTime, comment="the end of the newest complete window"),
+    Column("minutes_behind", Float, comment="minutes since then, by the database's clock"),
+    Column("windows_missing", Integer, comment="windows that are not complete before the newest complete one"),
+    Column("newest_attempt_state", Text, comment="running, complete, empty, incomplete, failed or disabled"),
+    Column("newest_attempt_at", UtcDateTime, comment="when the newest attempt at a window began"),
+    Column("newest_attempt_error", Text, comment="why it failed"),
+    Column("quarantined_open", Integer, comment="rows that break the contract and are not resolved"),
+    Column("pending_rows", Integer, comment="what the assets after raw_referrals have still to derive"),
+    Column("oldest_pending", UtcDateTime, comment="since when the oldest of it waits"),
+    Column("last_comparison_at", UtcDateTime, comment="when the last comparison with Partner Center ended"),
+    Column("last_comparison_kind", Text, comment="full, or recent: the last day only"),
+    Column("last_comparison_missed", Integer, comment="versions it found that the warehouse did not have"),
+    Column("last_comparison_vanished", Integer, comment="leads that it found to be shown no more"),
+    Column("last_comparison_error", Text, comment="why it failed"),
+    comment="one row: how the copy of Partner Center stands",
+)
+
+VIEWS: Final = (leads_ready, leads_without_company, due_first, company_card, sync_health)
+"""The views, in the order of `view_sql`."""
 
 
 def best(connection: Connection, limit: int) -> list[Mapping[str, Any]]:

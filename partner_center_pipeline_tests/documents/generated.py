@@ -11,15 +11,8 @@ from typing import Final
 from sqlalchemy import Table
 
 from partner_center_pipeline.settings import PROJECT_ROOT, DocumentedSetting, documented_settings
-from partner_center_pipeline.warehouse.schema import (
-    comment_of,
-    companies,
-    company_scores,
-    domain_signals,
-    leads,
-    metadata,
-)
-from partner_center_pipeline.warehouse.views import leads_ready
+from partner_center_pipeline.warehouse.schema import comment_of, metadata
+from partner_center_pipeline.warehouse.views import VIEWS
 
 COMMAND: Final = "python -m partner_center_pipeline_tests.documents"
 WIDTH: Final = 118
@@ -64,10 +57,13 @@ _TABLES_HEAD: Final = f"""\
 The warehouse's tables and their columns. This page is written by `{COMMAND}` from `warehouse/schema.py`.
 
 * A *tick* is 100 nanoseconds since 1970 (UTC). Times are UTC. JSON is text on SQLite and JSONB on PostgreSQL.
-* `leads` and `leads_ready` hold personal data of contacts (name, e-mail, telephone): give access as KVKK and GDPR ask.
+* `leads` and the views with a contact hold personal data (name, e-mail, telephone): give access as KVKK and GDPR ask.
   Logs, run metadata and error messages hold none.
-* For Excel and Power BI: the view `leads_ready`, one row per company with its `rank` in the sales list. A sales list
-  takes the rows with `open_referrals > 0`.
+* For Excel and Power BI: the views at the end of this page. Each open lead is either in a company of `leads_ready` or
+  in `leads_without_company`; `due_first` has those whose response deadline is still to come. A sales list of companies
+  takes the rows with `open_referrals > 0`. A lead that Partner Center shows no more is in none of them.
+* Deadlines are compared with the database's clock when a view is read. `company_card` and `sync_health` are for
+  drill-through and for the person who looks after the sync.
 """
 
 
@@ -112,15 +108,15 @@ def settings_page() -> str:
 
 
 def tables_page() -> str:
-    """Return docs/tables.md: each table with what it holds, its key and its columns; then the view."""
-    return _TABLES_HEAD + "".join(map(_table_section, [*metadata.tables.values(), leads_ready]))
+    """Return docs/tables.md: each table with what it holds, its key and its columns; then the views."""
+    return _TABLES_HEAD + "".join(map(_table_section, [*metadata.tables.values(), *VIEWS]))
 
 
 def _table_section(table: Table) -> str:
     comment = "\n".join(wrap(f"{_sentence(table.comment or '')}", 120, break_on_hyphens=False))
     rows = [
         f"| `{column.name}` | {_type(column.type)}{'' if column.nullable else ', not null'} | "
-        f"{_cell(comment_of(column) or _comment_of_source(column.name))} |\n"
+        f"{_cell(comment_of(column))} |\n"
         for column in table.columns
     ]
     key = ", ".join(f"`{column.name}`" for column in table.primary_key)
@@ -130,12 +126,6 @@ def _table_section(table: Table) -> str:
         + "\n| column | type | what it is |\n|---|---|---|\n"
         + "".join(rows)
     )
-
-
-def _comment_of_source(name: str) -> str:
-    """Return what a column of the view is in the table that it comes from."""
-    sources = (companies, company_scores, domain_signals, leads)
-    return next((comment_of(table.c[name]) for table in sources if name in table.c), "")
 
 
 def _type(column_type: object) -> str:

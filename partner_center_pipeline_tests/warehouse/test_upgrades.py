@@ -18,6 +18,7 @@ from partner_center_pipeline.warehouse import companies, pending, signals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.leads import SOURCE
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, leads, raw_referrals
+from partner_center_pipeline.windows import parse_ticks
 from partner_center_pipeline_tests.conftest import Databases, PostgresServer
 from partner_center_pipeline_tests.warehouse.rows import company
 from partner_center_pipeline_tests.warehouse.test_leads import NOW, lead_row
@@ -29,7 +30,8 @@ from alembic import op
 revision, down_revision = "test", "{head}"
 
 def upgrade():
-    op.execute("DROP VIEW leads_ready")
+    for name in ("sync_health", "company_card", "due_first", "leads_without_company", "leads_ready"):
+        op.execute(f"DROP VIEW {{name}}")
     with op.batch_alter_table("companies", recreate="auto") as batch:
         batch.alter_column("country", new_column_name="land")
 
@@ -165,10 +167,10 @@ def test_a_warehouse_of_earlier_code_keeps_its_versions_and_owes_what_was_not_de
                 "fetched_at": NOW,
             }
             connection.execute(raw_referrals.insert().values(row))
+        created = {"r1": "2026-03-01T12:00:00.5Z", "r2": "yesterday"}
         for referral_id, version, ticks in (("r1", "e1", 1), ("r2", f"sha256:2{digest[1:]}", 1)):
-            lead = {
-                name: value for name, value in lead_row(referral_id, ticks, version).items() if name != "derived_with"
-            }
+            lead = lead_row(referral_id, ticks, version, createdDateTime=created[referral_id])
+            del lead["derived_with"], lead["created_ticks"]
             connection.execute(leads.insert().values(**lead, source=SOURCE, former_domains=[]))
     warehouse.migrate()
     with warehouse.read() as connection:
@@ -176,6 +178,8 @@ def test_a_warehouse_of_earlier_code_keeps_its_versions_and_owes_what_was_not_de
         assert raw == {f"{number}{digest[1:32]}" for number in range(4)}
         made = {row.referral_id: row.version for row in connection.execute(select(leads))}
         assert made == {"r1": f"0{digest[1:32]}", "r2": f"2{digest[1:32]}"}
+        ticks_of_creation = {row.referral_id: row.created_ticks for row in connection.execute(select(leads))}
+        assert ticks_of_creation == {"r1": parse_ticks(created["r1"]), "r2": None}
         assert pending.load(connection, Task.LEADS).items == ["r1", "r3"]
         assert pending.load(connection, Task.COMPANIES).items == []
     command.downgrade(warehouse._alembic(), "0003")

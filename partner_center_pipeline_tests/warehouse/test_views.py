@@ -22,25 +22,36 @@ def lead(referral_id: str, ticks: int, email: str, **payload: Any) -> dict[str, 
     return lead_row(referral_id, ticks, customerProfile=profile, **payload)
 
 
-def test_the_view_of_a_migrated_database_is_the_one_this_code_names(databases: Databases) -> None:
+def test_the_views_of_a_migrated_database_are_those_this_code_names(databases: Databases) -> None:
     warehouse = Warehouse(databases.migrated())
+    statements = views.view_sql("sqlite" if warehouse.is_sqlite else "postgresql")
+    assert list(statements) == [view.name for view in views.VIEWS]
+    migrated = {name: _definition(warehouse, name) for name in statements}
     with warehouse.write() as connection:
-        dialect = connection.dialect.name
-        migrated = _definition(warehouse)
-        connection.execute(text("DROP VIEW leads_ready"))
-        connection.execute(text(views.LEADS_READY_SQL.format(due=views.DUE_SQL[dialect])))
-    assert _definition(warehouse) == migrated
+        for name in reversed(statements):
+            connection.execute(text(f"DROP VIEW {name}"))
+        for statement in statements.values():
+            connection.execute(text(statement))
+    assert {name: _definition(warehouse, name) for name in statements} == migrated
     warehouse.close()
 
 
-def _definition(warehouse: Warehouse) -> str:
+def _definition(warehouse: Warehouse, name: str) -> str:
     asked = (
-        "SELECT sql FROM sqlite_master WHERE name = 'leads_ready'"
+        f"SELECT sql FROM sqlite_master WHERE name = '{name}'"
         if warehouse.is_sqlite
-        else "SELECT pg_get_viewdef('leads_ready'::regclass)"
+        else f"SELECT pg_get_viewdef('{name}'::regclass)"
     )
     with warehouse.read() as connection:
         return " ".join(str(connection.execute(text(asked)).scalar_one()).split())
+
+
+def test_the_views_have_the_columns_that_are_documented(warehouse: Warehouse) -> None:
+    with warehouse.read() as connection:
+        for view in views.VIEWS:
+            found = connection.execute(text(f"SELECT * FROM {view.name}"))
+            assert sorted(found.keys()) == sorted(column.name for column in view.columns)
+            assert all(column.comment for column in view.columns)
 
 
 def test_a_company_stands_once_with_its_newest_open_referral(warehouse: Warehouse) -> None:
