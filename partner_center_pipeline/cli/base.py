@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "rescan": "rescan:rescan",
     "rescore": "rescore:rescore",
     "inspect": "inspect_domain:inspect",
+    "export": "export:export",
     "migrate": "migrate:migrate",
     "simulate": "simulate:simulate",
 }
@@ -79,6 +80,7 @@ def main() -> None:
       partner-center ui            schedule, sensor, backfills
     \b
     What is known, and why:
+      partner-center export --output monday.xlsx       the sales team's lists; or .html, .csv
       partner-center inspect example.com.tr            one company's card, from DNS answer to reason
       partner-center rescan                            ask DNS again where the answer is too old
       partner-center rescore --dry-run --rules FILE    what rules of your own would change
@@ -94,12 +96,13 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         from partner_center_pipeline.defs.gate import GateClosedError
         from partner_center_pipeline.partner_center import PartnerCenterError
+        from partner_center_pipeline.reports.model import ReportError
         from partner_center_pipeline.scoring import RulesError
         from partner_center_pipeline.warehouse.database import WarehouseError
 
         try:
             return command(*args, **kwargs)
-        except (GateClosedError, SettingsError, WarehouseError, PartnerCenterError, RulesError) as error:
+        except (GateClosedError, SettingsError, WarehouseError, PartnerCenterError, ReportError, RulesError) as error:
             stop(str(error))
 
     return wrapped

@@ -46,15 +46,15 @@ def _plain(key: str, kind: Kind, width: int, name: str | None = None, *, persona
     return Column(key, kind, width, lambda row, _: getattr(row, field), personal)
 
 
-_NAME: Final = _plain("company_name", Kind.TEXT, 34)
-_DOMAIN: Final = Column("domain", Kind.TEXT, 26, lambda row, _: row.domain_unicode or row.domain)
-_DUE: Final = _plain("response_due", Kind.INSTANT, 18)
+_NAME: Final = _plain("company_name", Kind.TEXT, 28)
+_DOMAIN: Final = Column("domain", Kind.TEXT, 24, lambda row, _: row.domain_unicode or row.domain)
+_DUE: Final = _plain("response_due", Kind.INSTANT, 17)
 _SEGMENT: Final = Column("segment", Kind.SEGMENT, 12, lambda row, words: words.known("segment", row.segment))
 _CATEGORY: Final = _plain("category", Kind.TEXT, 10)
-_LABEL: Final = Column("label", Kind.TEXT, 32, lambda row, words: words.label(row))
-_ACT: Final = Column("act", Kind.TEXT, 24, lambda row, words: words.act(row))
-_WHY: Final = Column("why", Kind.LONG_TEXT, 70, lambda row, words: words.why(row))
-_NOTE: Final = Column("note", Kind.TEXT, 30, lambda row, words: words.note(row))
+_LABEL: Final = Column("label", Kind.TEXT, 24, lambda row, words: words.label(row))
+_ACT: Final = Column("act", Kind.TEXT, 20, lambda row, words: words.act(row))
+_WHY: Final = Column("why", Kind.LONG_TEXT, 80, lambda row, words: words.why(row))
+_NOTE: Final = Column("note", Kind.TEXT, 24, lambda row, words: words.note(row))
 _PROVIDER: Final = Column("provider", Kind.TEXT, 22, lambda row, _: row.provider_name or row.provider)
 _SOURCE: Final = Column("source", Kind.TEXT, 20, lambda row, words: words.known("source", row.referral_category))
 _STATUS: Final = Column(

@@ -17,7 +17,7 @@ class Section:
 
 
 def guide(about: About, words: Words, written: Mapping[ListName, int], limits: Iterable[str] = ()) -> Iterator[Section]:
-    """Yield the parts of the guide. `written` counts the rows of each list; `limits` are sentences of a format's own."""
+    """Yield the parts of the guide; `written` counts each list's rows, `limits` are sentences of the format's own."""
     made = words.text("guide.made", at=words.instant(about.made_at))
     rows = words.chosen(about.choice)
     yield Section(

@@ -19,6 +19,10 @@ REFERRALS_PAGE: Final = "https://partner.microsoft.com/dashboard/referrals/v2/le
 documented, so links lead there; the referral's id is what to search for."""
 
 
+class ReportError(Exception):
+    """A report cannot be written. The message says why and what to do."""
+
+
 class Format(StrEnum):
     """What a report is written as."""
 
@@ -73,7 +77,9 @@ class LeadRow:
     city: str | None = None
     category: str | None = None
     label: str | None = None
+    label_tr: str | None = None
     act: str | None = None
+    act_tr: str | None = None
     segment: str | None = None
     segment_reason: str | None = None
     score: int | None = None

@@ -113,7 +113,10 @@ def read_figures(connection: Connection, now: datetime) -> Figures:
 
 
 def by_week(days: Iterable[tuple[str, int]], today: date) -> dict[date, int]:
-    """Return how many leads were created in each of the last WEEKS weeks, by the week's Monday. A broken day is left out."""
+    """Return how many leads were created in each of the last WEEKS weeks, by the week's Monday.
+
+    A day that is no date is left out.
+    """
     this_week = today - timedelta(days=today.weekday())
     counts = {this_week - timedelta(weeks=back): 0 for back in reversed(range(WEEKS))}
     for text, count in days:

@@ -16,6 +16,7 @@ from partner_center_pipeline.scoring.rules import CategoryRow
 INSTANT: Final = {Language.EN: "%Y-%m-%d %H:%M", Language.TR: "%d.%m.%Y %H:%M"}
 """How an instant is printed."""
 DAY: Final = {Language.EN: "%Y-%m-%d", Language.TR: "%d.%m.%Y"}
+SHORT_DAY: Final = {Language.EN: "%m-%d", Language.TR: "%d.%m"}
 
 
 @cache
@@ -56,11 +57,16 @@ class Words:
 
     def label(self, row: LeadRow) -> str:
         """Return what the category of a row means."""
-        return row.label or ""
+        return (row.label_tr if self.language is Language.TR else None) or row.label or ""
 
     def act(self, row: LeadRow) -> str:
         """Return what to do and when."""
-        return row.act or ""
+        return (row.act_tr if self.language is Language.TR else None) or row.act or ""
+
+    def category_name(self, category: str) -> str:
+        """Return a category with its label, as the rules name it."""
+        rule = next((one for one in self.rules.categories if one.category == category), None)
+        return clean(category) if rule is None else f"{category} {rule.label}"
 
     def category(self, rule: CategoryRow) -> str:
         """Return what a category means, and what to do and when."""
@@ -87,6 +93,10 @@ class Words:
     def day(self, day: date) -> str:
         """Return a day as people of this language write it."""
         return day.strftime(DAY[self.language])
+
+    def short_day(self, day: date) -> str:
+        """Return a day without its year."""
+        return day.strftime(SHORT_DAY[self.language])
 
     def number(self, value: float, decimals: int = 0) -> str:
         """Return a number with the separators of this language."""

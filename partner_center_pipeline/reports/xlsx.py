@@ -38,6 +38,13 @@ _DUE_COLOURS: Final = ((24, "#F8CBAD", "#8A1C00"), (SOON_HOURS, "#FFE699", "#6B4
 _FIRST_YEAR: Final = 1900
 """Excel knows no date before this year; one is written as text."""
 
+_HEADING_HEIGHT: Final = 32
+_TALL_ROW: Final = 48
+_LINE: Final = 15.5
+"""Heights in points: of a heading; of a row with sentences, which has three lines; of a line of the guide."""
+_GUIDE_WIDTH: Final = 120
+"""Characters of a line of the guide."""
+
 _DATE_FORMATS: Final = {Language.EN: "yyyy-mm-dd hh:mm", Language.TR: "dd.mm.yyyy hh:mm"}
 _NUMBER_FORMATS: Final = {Kind.WHOLE: "0", Kind.HOURS: "0.0", Kind.MONEY: "#,##0.00"}
 
@@ -79,13 +86,11 @@ class _Formats:
         self.title = add(bold=True, font_size=16)
         self.section = add(bold=True, font_color="#1F4E78")
         self.paragraph = add(text_wrap=True)
-        self.text = add()
-        self.long_text = add(text_wrap=True)
-        self.quoted = add(quote_prefix=True)
-        self.quoted_long = add(quote_prefix=True, text_wrap=True)
+        self.text = add(text_wrap=True)
+        self.quoted = add(quote_prefix=True, text_wrap=True)
         self.link = add(font_color="#0563C1", underline=1)
-        self.numbers = {kind: add(num_format=text) for kind, text in _NUMBER_FORMATS.items()}
-        self.date = add(num_format=_DATE_FORMATS[language], align="left")
+        self.numbers = {kind: add(num_format=text, align="right", indent=1) for kind, text in _NUMBER_FORMATS.items()}
+        self.date = add(num_format=_DATE_FORMATS[language], align="center")
         self.segments = {
             segment: book.add_format({"bg_color": back, "font_color": fore, "bold": True})
             for segment, (back, fore) in SEGMENT_COLOURS.items()
@@ -102,7 +107,8 @@ def _write_list(
     columns = columns_of(listing.name, about)
     for at, column in enumerate(columns):
         sheet.set_column(at, at, column.width)
-    sheet.set_row(0, 32)
+    sheet.set_row(0, _HEADING_HEIGHT)
+    height = _TALL_ROW if any(column.kind is Kind.LONG_TEXT for column in columns) else None
     for at, column in enumerate(columns):
         sheet.write_string(0, at, words.text(f"heading.{column.key}"), formats.heading)
     rows = 0
@@ -110,11 +116,14 @@ def _write_list(
         figures.count(listing.name, row)
         if rows < ROWS_MOST:
             rows += 1
+            sheet.set_row(rows, height)
             for at, column in enumerate(columns):
                 _write_cell(sheet, rows, at, column, column.value(row, words), formats)
     sheet.freeze_panes(1, next(at for at, column in enumerate(columns) if column.key == "company_name") + 1)
     sheet.autofilter(0, 0, max(rows, 1), len(columns) - 1)
     _colour(sheet, columns, max(rows, 1), words, formats)
+    printed = [at for at, column in enumerate(columns) if column.kind is Kind.LONG_TEXT]
+    sheet.print_area(0, 0, max(rows, 1), printed[0] if printed else len(columns) - 1)
     sheet.set_landscape()
     sheet.set_paper(9)  # A4
     sheet.fit_to_pages(1, 0)
@@ -137,8 +146,6 @@ def _write_cell(sheet: Worksheet, row: int, at: int, column: Column, value: Valu
     text = fitting(value)
     if column.kind is Kind.LINK and row <= LINKS_MOST and not is_formula(text):
         sheet.write_url(row, at, REFERRALS_PAGE, formats.link, text)
-    elif column.kind is Kind.LONG_TEXT:
-        sheet.write_string(row, at, text, formats.quoted_long if is_formula(text) else formats.long_text)
     else:
         sheet.write_string(row, at, text, formats.quoted if is_formula(text) else formats.text)
 
@@ -161,10 +168,11 @@ def _write_guide(
     sheet: Worksheet, about: About, words: Words, formats: _Formats, written: Mapping[ListName, int]
 ) -> None:
     sheet.set_column(0, 0, 30)
-    sheet.set_column(1, 1, 100)
+    sheet.set_column(1, 1, _GUIDE_WIDTH)
     sheet.hide_gridlines(2)
     sheet.set_paper(9)
     sheet.fit_to_pages(1, 0)
+    sheet.set_row(0, 2 * _LINE)
     sheet.write_string(0, 0, words.text("title.report"), formats.title)
     sheet.write_url(1, 0, REFERRALS_PAGE, formats.link, words.text("word.open"))
     at = 2
@@ -173,10 +181,13 @@ def _write_guide(
         sheet.write_string(at, 0, section.title, formats.section)
         at += 1
         for name, text in section.lines:
+            sheet.set_row(at, _LINE * -(-len(text) // (_GUIDE_WIDTH if name else _GUIDE_WIDTH + 30)))
             segment = next((one for one in Segment if name == words.known("segment", one)), None)
             if name:
                 sheet.write_string(at, 0, name, formats.text if segment is None else formats.segments[segment])
-            sheet.write_string(at, 1, text, formats.paragraph)
+                sheet.write_string(at, 1, text, formats.paragraph)
+            else:
+                sheet.merge_range(at, 0, at, 1, text, formats.paragraph)
             at += 1
 
 

@@ -5,11 +5,11 @@ Not here: what is done with it (`reports`), the lists themselves (`views`).
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import batched
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
+from partner_center_pipeline.warehouse.bulk import chunks
 from partner_center_pipeline.warehouse.schema import (
     companies,
     company_scores,
@@ -28,8 +28,6 @@ CONTACTS: Final = ("contact_name", "contact_email", "contact_phone")
 
 _FETCHED: Final = 2_000
 """Rows fetched at a time while a list is read."""
-_DOMAINS: Final = 500
-"""Domains asked about in one statement."""
 
 
 def begin_snapshot(connection: Connection) -> None:
@@ -173,7 +171,7 @@ def histories(connection: Connection, domains: Sequence[str]) -> Iterator[tuple[
             "currency", "expires_ticks", "updated_ticks",
         )
     ]  # fmt: skip
-    for some in batched(domains, _DOMAINS):
+    for some in chunks(domains):
         referrals = (
             select(*referral_columns)
             .where(leads.c.domain.in_(some), leads.c.vanished_at.is_(None))

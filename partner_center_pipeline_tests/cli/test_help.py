@@ -23,6 +23,18 @@ OPTIONS = {
     "rescan": ["--json"],
     "rescore": ["--rules", "--dry-run", "--top", "--json"],
     "inspect": ["--json", "--language"],
+    "export": [
+        "--format",
+        "--output",
+        "--language",
+        "--segment",
+        "--category",
+        "--source",
+        "--due-within",
+        "--with-contacts",
+        "--since",
+        "--json",
+    ],
     "migrate": [],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }
