@@ -29,10 +29,10 @@ COMPANIES = {
     "a.com": cases.company("Google", domain="a.com", spf_present=True),  # 45 Cold
     "b.com": cases.company("Google", domain="b.com", **ALL, open_cosell=True, cosell_referral="r-1"),  # 90, 100
     "c.com": cases.company("Local", domain="c.com"),  # 0 Skip
-    "d.com": cases.company("Yandex", domain="d.com", **ALL, response_due="2026-03-05T12:00:00Z"),  # 70 Migration
+    "d.com": cases.company("Yandex", domain="d.com", **ALL),  # 70 Migration
     "e.com": cases.company(domain="e.com", signals_complete=False, tenant="x", tenant_source="oidc_metadata"),
 }
-POORER = [('version = "1"', 'version = "2"'), ("Google = 50", "Google = 20"), ("no_dkim = -10", "no_dkim = -12")]
+POORER = [('version = "2"', 'version = "3"'), ("Google = 50", "Google = 20"), ("no_dkim = -10", "no_dkim = -12")]
 
 
 class Installation(Home):
@@ -183,7 +183,7 @@ def test_the_rules_of_the_setting_are_scored_under_and_every_change_has_its_caus
         assert row["scored_at"] > NOW
     first, second = installation.changes()
     assert (first.domain, first.cause, first.segment_before, first.segment_after) == ("a.com", "rules", "Cold", "Skip")
-    assert first.detail == {"rules_version": {"before": "1", "after": "2"}}
+    assert first.detail == {"rules_version": {"before": "2", "after": "3"}}
     assert (second.domain, second.score_before, second.score_after) == ("b.com", 100, 75)
 
 
@@ -229,7 +229,7 @@ def test_scores_come_in_pages_and_the_outcome_is_the_same(
 
 def test_a_row_of_an_older_version_is_scored_where_only_evidence_is_missing(installation: Installation) -> None:
     older = {**asdict(COMPANIES["a.com"]), **asdict(DEFAULT_POLICY), "since_removed": [1]}
-    del older["response_due"], older["mx_host"]
+    del older["mx_host"]
     lacking = {name: value for name, value in older.items() if name != "spf_multiple"}
     with installation.warehouse.write() as connection:
         for domain, inputs in (("a.com", older), ("b.com", lacking)):
@@ -239,7 +239,7 @@ def test_a_row_of_an_older_version_is_scored_where_only_evidence_is_missing(inst
     assert (found["companies"], found["changed"], found["left_alone"], found["written"]) == (4, 1, 1, 4)
     after = installation.scores()
     assert (after["a.com"]["score"], after["a.com"]["inputs"]) == (13, older)
-    assert (after["b.com"]["score"], after["b.com"]["rules_version"]) == (100, "1")
+    assert (after["b.com"]["score"], after["b.com"]["rules_version"]) == (100, "2")
     shown = installation.invoke("rescore", "--dry-run")
     assert "left alone: 1. An older version" in shown.stderr
     assert "partner-center sync --from T --to T" in shown.stderr
