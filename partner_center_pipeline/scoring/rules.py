@@ -311,8 +311,9 @@ class Rules(_Strict):
     def category_texts(self) -> dict[str, ReasonText]:
         """Return each category's label and act in both languages, by the English text that a score stores."""
         rows = self.categories
-        pairs = [(row.label, row.label_tr) for row in rows] + [(row.act, row.act_tr) for row in rows]
-        return {english: ReasonText(en=english, tr=turkish or english) for english, turkish in pairs if english}
+        labels = {row.label: row.label_tr for row in rows}
+        acts = {row.act: row.act_tr for row in rows if row.act}
+        return {text: ReasonText(en=text, tr=turkish or text) for text, turkish in {**labels, **acts}.items()}
 
     def text(self, code: str, language: str = Language.EN) -> str:
         """Return the text of a reason. Raises ValueError for an unknown code or language."""

@@ -15,7 +15,7 @@ from partner_center_pipeline.scoring import load_rules, score_domain
 from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY
 from partner_center_pipeline.scoring.row import score_columns, score_digest
 from partner_center_pipeline.scoring.rules import DEFAULT_RULES
-from partner_center_pipeline.warehouse import companies, scores
+from partner_center_pipeline.warehouse import companies, published, scores
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import company_scores, metadata, score_changes
 from partner_center_pipeline_tests.cli.conftest import Home
@@ -58,6 +58,7 @@ class Installation(Home):
         with self.warehouse.write() as connection:
             companies.write(connection, [company(domain) for domain in COMPANIES])
             scores.write(connection, rows)
+            published.publish(connection, rules, DEFAULT_POLICY)
 
     def rules(self, *edits: tuple[str, str]) -> str:
         """A rules file in the home folder: the delivered one, edited."""
@@ -108,7 +109,7 @@ def installation(home: Path, databases: Databases) -> Iterator[Installation]:
 def test_a_dry_run_says_what_other_rules_would_change(installation: Installation) -> None:
     file = installation.rules(*POORER)
     found = installation.rescore("--dry-run", "--rules", file)
-    assert (found["dry_run"], found["rules"], found["rules_version"]) == (True, file, "2")
+    assert (found["dry_run"], found["rules"], found["rules_version"]) == (True, file, "3")
     assert (found["companies"], found["changed"], found["written"]) == (5, 2, 0)
     assert found["segments"] == [
         {"name": "Migration", "before": 2, "after": 2},
@@ -251,13 +252,13 @@ def test_a_person_reads_tables_and_what_was_done(installation: Installation) -> 
     assert shown.exit_code == 0
     for part in ("Cold -> Skip", "45 -> 13", "provider_google +50 -> +20", "no_dkim -10 -> -12", "P5"):
         assert part in shown.stdout
-    assert f"2 of 5 scores would change under rules version 2 ({file})." in shown.stdout
+    assert f"2 of 5 scores would change under rules version 3 ({file})." in shown.stdout
     assert "A dry run: nothing was written." in shown.stdout
     assert "5/5" in shown.stderr  # the bar
 
     installation.edit_env(HUNTER_SCORING_RULES=file)
     shown = installation.invoke("rescore", "--top", "0")
-    assert f"2 of 5 scores changed under rules version 2 ({file})." in shown.stdout
+    assert f"2 of 5 scores changed under rules version 3 ({file})." in shown.stdout
     assert "5 rows written; history rows by cause: rules 2." in shown.stdout
     assert "a.com" not in shown.stdout
 
@@ -273,7 +274,7 @@ def test_without_any_score_there_is_nothing_to_do(home: Path, databases: Databas
     place.edit_env(HUNTER_DATABASE_URL=databases.migrated())
     shown = place.invoke("rescore")
     assert shown.exit_code == 0
-    assert "0 of 0 scores changed under rules version 1 (as delivered)." in shown.stdout
+    assert "0 of 0 scores changed under rules version 2 (as delivered)." in shown.stdout
 
 
 def test_a_file_is_tried_dry_only_and_the_next_step_is_named(home: Path) -> None:

@@ -105,7 +105,7 @@ def test_the_delivered_rules_are_read_once_and_a_named_file_each_time(tmp_path: 
     path.write_text(DELIVERED, encoding="utf-8")
     assert load_rules(path) == load_rules()
     path.write_text(DELIVERED.replace('version = "2"', 'version = "3"'), encoding="utf-8")
-    assert load_rules(path).version == "2"
+    assert load_rules(path).version == "3"
 
 
 def _first(rows: list[dict[str, Any]], readiness: int | None = None, **case: str) -> dict[str, Any] | None:

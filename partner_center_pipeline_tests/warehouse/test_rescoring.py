@@ -106,7 +106,7 @@ def test_scores_that_were_read_already_are_written_as_if_they_were_read_again(
         found = scores.load(connection, ["same.com", "moved.com", "evidence.com"])
         history = connection.execute(select(score_changes).where(score_changes.c.changed_at == LATER)).all()
     assert found["same.com"]["scored_at"] == NOW
-    assert (found["moved.com"]["score"], found["moved.com"]["rules_version"]) == (55, "2")
+    assert (found["moved.com"]["score"], found["moved.com"]["rules_version"]) == (55, "3")
     assert found["evidence.com"]["reasons"][0]["evidence"] == "mx.example"
     (change,) = [row_dict(row) for row in history]
     assert (change["domain"], change["cause"], change["score_before"], change["score_after"]) == (
