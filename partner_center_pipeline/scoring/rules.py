@@ -308,12 +308,15 @@ class Rules(_Strict):
         """What one unit of each currency is worth in the reporting currency; empty where the file names no rates."""
         return {} if self.money is None else {**self.money.rates, self.money.reporting_currency: Decimal(1)}
 
-    def category_texts(self) -> dict[str, ReasonText]:
-        """Return each category's label and act in both languages, by the English text that a score stores."""
-        rows = self.categories
-        labels = {row.label: row.label_tr for row in rows}
-        acts = {row.act: row.act_tr for row in rows if row.act}
-        return {text: ReasonText(en=text, tr=turkish or text) for text, turkish in {**labels, **acts}.items()}
+    def texts(self) -> dict[str, ReasonText]:
+        """Return every text in both languages: of a reason by its code, of a category's label and act by the English.
+
+        A label or an act without a Turkish text has the other one in its place.
+        """
+        labels = {row.label: row.label_tr for row in self.categories}
+        acts = {row.act: row.act_tr for row in self.categories if row.act}
+        named = {text: ReasonText(en=text, tr=turkish or text) for text, turkish in {**labels, **acts}.items()}
+        return {**named, **{code.value: text for code, text in self.reasons.items()}}
 
     def text(self, code: str, language: str = Language.EN) -> str:
         """Return the text of a reason. Raises ValueError for an unknown code or language."""

@@ -62,8 +62,7 @@ def _rates(rules: Rules) -> list[dict[str, Any]]:
 
 
 def _texts(rules: Rules) -> list[dict[str, Any]]:
-    texts = {**rules.category_texts(), **{code.value: text for code, text in rules.reasons.items()}}
-    return [{"code": code, "en": text.en, "tr": text.tr} for code, text in texts.items()]
+    return [{"code": code, "en": text.en, "tr": text.tr} for code, text in rules.texts().items()]
 
 
 def _replace(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

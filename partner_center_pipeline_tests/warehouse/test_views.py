@@ -160,7 +160,7 @@ def test_rank_follows_category_score_deadline_and_worth_and_counts_every_company
         lead_row("h", domain="h.com", expirationDateTime=soon),
         lead_row("pending", domain="pending.com", expirationDateTime=soon),
     ]
-    scored = {
+    scored: dict[str, dict[str, Any]] = {
         **{f"{name}.com": {"category": "P1"} for name in "abcdef"},
         "g.com": {"category": "P1", "score": 5},
         "h.com": {"category": "P2", "score": 90},
@@ -206,7 +206,7 @@ def test_every_open_lead_is_in_one_list_and_a_vanished_one_in_none(
         for one in history:
             team = [{"email": "x@firma.onmicrosoft.com"}] if one["tenant"] else []
             profile = {"name": "Firma", "team": team, **({"website": one["domain"]} if one["domain"] else {})}
-            due = {} if one["days"] is None else {"expirationDateTime": in_days(one["days"])}
+            due: dict[str, Any] = {} if one["days"] is None else {"expirationDateTime": in_days(one["days"])}
             status = "New" if one["is_open"] else "Closed"
             leads.write(connection, [lead_row(one["id"], customerProfile=profile, status=status, **due)])
             if one["vanished"]:
