@@ -42,6 +42,13 @@ ASSET_OF_TASK: Final = {
 """Which asset works a task off."""
 
 
+class Language(StrEnum):
+    """The languages every text for people who sell exists in."""
+
+    EN = "en"
+    TR = "tr"
+
+
 class Provider(StrEnum):
     """Who hosts a domain's mailboxes, as far as scoring distinguishes them (scoring.md, section 1).
 

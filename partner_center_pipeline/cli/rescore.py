@@ -22,12 +22,15 @@ from partner_center_pipeline.scoring.model import FACTS
 from partner_center_pipeline.scoring.preview import Moves, Preview, compare, sides
 from partner_center_pipeline.scoring.row import frame_columns, score_digest
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.warehouse import scores
+from partner_center_pipeline.warehouse import companies, published, scores
 from partner_center_pipeline.warehouse.database import Warehouse, open_warehouse
 from partner_center_pipeline.warehouse.leads import Written
 
 PAGE: Final = 20_000
 """Scores read, and written in one transaction, at a time."""
+
+CHUNK: Final = 1000
+"""Companies whose largest deal is chosen in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ def rescore(file: Path | None, dry_run: bool, top: int, as_json: bool) -> None:
 
     The rules are those of HUNTER_SCORING_RULES, or of FILE; bonus, baseline and tenant discovery are those of the
     settings. Says how many companies are in each segment and category before and after, who goes where, and whose score
-    moves most and why. Scores that differ are written, each change with its history row.
+    moves most and why. Scores that differ are written, each change with its history row, and so are the rates and texts
+    that the lists show.
     """
     if file is not None and not dry_run:
         raise click.UsageError(
@@ -65,6 +69,8 @@ def rescore(file: Path | None, dry_run: bool, top: int, as_json: bool) -> None:
     rules = load_rules(file)
     with _open_warehouse(settings, dry_run) as warehouse:
         outcome = _rescore(warehouse, rules, ScorePolicy.of(settings), dry_run, top)
+        if not dry_run:
+            _publish(warehouse, rules, ScorePolicy.of(settings))
     if as_json:
         emit({"dry_run": dry_run, "rules": file, "rules_version": rules.version, **_plain(outcome)})
     else:
@@ -83,6 +89,20 @@ def _open_warehouse(settings: Settings, dry_run: bool) -> AbstractContextManager
             )
         warehouse.close()
     return open_warehouse(settings)
+
+
+def _publish(warehouse: Warehouse, rules: Rules, policy: ScorePolicy) -> None:
+    """Write what the lists need of the rules, and choose by their rates which of a company's deals is the largest."""
+    with warehouse.write() as connection:
+        published.publish(connection, rules, policy)
+    last = ""
+    while True:
+        with warehouse.write() as connection:
+            domains = companies.with_several_currencies(connection, last, CHUNK)
+            if not domains:
+                return
+            companies.choose_deals(connection, domains, rules.rates)
+        last = domains[-1]
 
 
 def _rescore(warehouse: Warehouse, rules: Rules, policy: ScorePolicy, dry_run: bool, top: int) -> Outcome:

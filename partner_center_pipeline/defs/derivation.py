@@ -19,6 +19,7 @@ from partner_center_pipeline.defs.enrichment import Scan, Scoring, ask, keep
 from partner_center_pipeline.defs.match_suggestions import suggest_for_companies, suggest_for_leads
 from partner_center_pipeline.leads import read_lead
 from partner_center_pipeline.leads.company import company_of
+from partner_center_pipeline.scoring import load_rules
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import companies, leads, pending, referrals, scores, signals
@@ -85,13 +86,19 @@ class CompaniesMade:
     suggested: int = 0
 
 
-def make_companies(db: Warehouse, span: Span, now: datetime) -> CompaniesMade:
-    """Make the companies that changed leads name, or named before, each from all its leads, and suggest matches."""
-    digest = digest_of(_LEADS_PACKAGE, *map(version, _LIBRARIES))
+def make_companies(db: Warehouse, span: Span, settings: Settings, now: datetime) -> CompaniesMade:
+    """Make the companies that changed leads name, or named before, each from all its leads, and suggest matches.
+
+    The rates of the rules say which of a company's deals is the largest. Raises RulesError as `Scoring` does.
+    """
+    rates = load_rules(settings.scoring_rules).rates
+    rated = sorted(f"{currency} {rate}" for currency, rate in rates.items())
+    digest = digest_of(_LEADS_PACKAGE, *map(version, _LIBRARIES), *rated)
     made = CompaniesMade()
 
     def derive(connection: Connection, domains: Sequence[str]) -> None:
-        rows = [company_of(domain, of_it) for domain, of_it in leads.of_domains(connection, domains).items()]
+        found = leads.of_domains(connection, domains)
+        rows = [company_of(domain, of_it, rates) for domain, of_it in found.items()]
         written = companies.write(connection, rows, digest)
         for task in (Task.COMPANY_MATCHES, Task.SIGNALS, Task.SCORES):
             pending.add(connection, task, written.keys, now)
@@ -166,6 +173,8 @@ def make_scores(db: Warehouse, span: Span, settings: Settings, now: datetime) ->
         scored.causes.update(outcome.causes)
         scored.segments.update(row["segment"] for row in rows)
 
+    with db.write() as connection:
+        scoring.publish(connection)
     _add(db, Task.SCORES, scores.outdated(span.start, span.end, span.digest(scoring.digest)), now)
     pending.work_off(db, Task.SCORES, derive)
     return scored

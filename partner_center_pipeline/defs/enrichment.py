@@ -15,9 +15,8 @@ from partner_center_pipeline.mail.row import row_of
 from partner_center_pipeline.scoring import ScoreInput, ScorePolicy, load_rules, score_domain
 from partner_center_pipeline.scoring.row import score_columns, score_digest
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.warehouse import companies, scores, signals
+from partner_center_pipeline.warehouse import companies, published, scores, signals
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.windows import datetime_of
 
 Row = Mapping[str, Any]
 Scan = Callable[[Sequence[str], Mapping[str, MailSignals]], Iterator[MailSignals]]
@@ -49,6 +48,10 @@ class Scoring:
         self.digest: Final = score_digest(self._rules, self._policy)
         """Of the rules, the settings and the code."""
 
+    def publish(self, connection: Connection) -> None:
+        """Write what the lists need of the rules and settings."""
+        published.publish(connection, self._rules, self._policy)
+
     def score(self, connection: Connection, domains: Sequence[str]) -> tuple[list[Row], scores.ScoresWritten]:
         """Score the companies of these domains; return the rows of `company_scores` and what changed."""
         stored = signals.load(connection, domains)
@@ -78,7 +81,6 @@ def score_input(company: Row, known: MailSignals) -> ScoreInput:
     the tenant, DNS only hints at it.
     """
     of_referral = bool(company["tenant"])
-    due = company["next_expiry_ticks"]
     return ScoreInput(
         domain=company["domain"],
         domain_valid=True,
@@ -94,7 +96,6 @@ def score_input(company: Row, known: MailSignals) -> ScoreInput:
         tenant_source=company["tenant_source"] if of_referral else known.tenant_source,
         open_cosell=company["open_cosell"],
         cosell_referral=company["cosell_referral"],
-        response_due=None if due is None else f"{datetime_of(due):%Y-%m-%dT%H:%M:%SZ}",
         mx_host=_deciding_host(known),
         dkim_selector=known.dkim_selectors[0] if known.dkim_selectors else None,
     )

@@ -4,6 +4,7 @@ Not here: reading a lead from a payload (`lead`), storing (`warehouse`).
 """
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from partner_center_pipeline.leads.category import ReferralCategory
@@ -15,16 +16,21 @@ _TENANT_STRENGTH: Final = list(TenantSource)
 """A tenant id in the payload counts before a contact's onmicrosoft.com address."""
 
 
-def company_of(domain: str, leads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+NO_RATES: Final[Mapping[str, Decimal]] = {}
+"""No rate is known: values in different currencies cannot be compared."""
+
+
+def company_of(
+    domain: str, leads: Sequence[Mapping[str, Any]], rates: Mapping[str, Decimal] = NO_RATES
+) -> dict[str, Any]:
     """Make the row of table `companies` for a domain from all its leads (rows of table `leads`), the newest first.
 
     The name is that of the newest lead with a name. Open means not closed. The two referrals of a co-sell deal share an
-    engagement, which counts once. The deal value is the largest of the open leads, with its currency. A domain without
-    leads gives a company without referrals.
+    engagement, which counts once. The deal value is the largest of the open leads by `rates` (`largest_deal`), with its
+    currency. A domain without leads gives a company without referrals.
     """
     open_leads = [lead for lead in leads if lead["is_open"]]
-    valued = [lead for lead in open_leads if lead["deal_value"] is not None]
-    deal = max(valued, key=lambda lead: (lead["deal_value"], lead["referral_id"]), default=None)
+    deal = largest_deal(open_leads, rates)
     tenants = [lead for lead in leads if lead["tenant"]]
     tenant = min(tenants, key=lambda lead: _TENANT_STRENGTH.index(lead["tenant_source"]), default=None)
     cosell = next((lead for lead in open_leads if lead["category"] == ReferralCategory.CO_SELL), None)
@@ -52,3 +58,21 @@ def company_of(domain: str, leads: Sequence[Mapping[str, Any]]) -> dict[str, Any
         "referral_ids": [lead["referral_id"] for lead in leads],
         "updated_ticks": max((lead["updated_ticks"] for lead in leads), default=0),
     }
+
+
+def largest_deal(leads: Sequence[Mapping[str, Any]], rates: Mapping[str, Decimal]) -> Mapping[str, Any] | None:
+    """Return the lead with the largest deal value; None where no lead has one.
+
+    Values in different currencies are compared by what they are worth in the reporting currency (`rates`: the worth of
+    one unit). A value without a rate ranks below those with one. Where none has a rate, the newest value is taken,
+    unless all are in one currency.
+    """
+    valued = [lead for lead in leads if lead["deal_value"] is not None]
+    currencies = {lead["currency"] for lead in valued}
+    if len(currencies) == 1 and None not in currencies:
+        return max(valued, key=lambda lead: (lead["deal_value"], lead["referral_id"]))
+    rated = [lead for lead in valued if lead["currency"] in rates]
+    newest = max(valued, key=lambda lead: (lead["updated_ticks"], lead["referral_id"]), default=None)
+    return max(
+        rated, key=lambda lead: (lead["deal_value"] * rates[lead["currency"]], lead["referral_id"]), default=newest
+    )

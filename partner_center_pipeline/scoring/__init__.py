@@ -4,10 +4,11 @@ Not here: where the facts come from (`mail`, `leads`), where scores are kept and
 (`warehouse`), and any I/O but the reading of a rules file.
 """
 
-from partner_center_pipeline.scoring.evaluate import determine_segment, score_domain
+from partner_center_pipeline.scoring.evaluate import determine_segment, score_domain, score_lead
 from partner_center_pipeline.scoring.frame import score_frame
-from partner_center_pipeline.scoring.model import Category, Language, ScoreInput, ScorePolicy, Segment
+from partner_center_pipeline.scoring.model import Category, ScoreInput, ScorePolicy, Segment
 from partner_center_pipeline.scoring.rules import Rules, RulesError, load_rules
+from partner_center_pipeline.vocabulary import Language
 
 __all__ = [
     "Category",
@@ -21,4 +22,5 @@ __all__ = [
     "load_rules",
     "score_domain",
     "score_frame",
+    "score_lead",
 ]

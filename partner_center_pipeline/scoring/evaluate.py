@@ -32,7 +32,6 @@ EVIDENCE: Final = {
     ReasonCode.MICROSOFT_TENANT_LOOKUP: "tenant",
     ReasonCode.TENANT_LOOKUP_IGNORED: "tenant",
     ReasonCode.CO_SELL: "cosell_referral",
-    ReasonCode.RESPONSE_DUE: "response_due",
 }
 """The field of ScoreInput that a reason shows as its evidence."""
 
@@ -42,6 +41,10 @@ _DMARC: Final[dict[str | None, SignalCode]] = {
     DmarcPolicy.NONE: ReasonCode.DMARC_NONE,
     None: ReasonCode.DMARC_ABSENT,
 }
+
+
+_UNKNOWN: Final = (ReasonCode.SIGNALS_PENDING, ReasonCode.NO_DOMAIN)
+"""The obstacles that are no fact about the company."""
 
 
 def determine_segment(
@@ -67,8 +70,7 @@ def score_domain(inputs: ScoreInput, rules: Rules | None = None, policy: ScorePo
     """Score one company (scoring.md, sections 1 to 6), under `rules` (None: the delivered ones).
 
     An invalid domain is Skip even with a tenant. A domain without a mail host is Skip even when other look-ups got no
-    answer, as no answer could change it. The co-sell bonus is added to a readiness of 0 like to any other. A response
-    deadline is the last reason of every score, Pending included: it is no part of the sum.
+    answer, as no answer could change it. The co-sell bonus is added to a readiness of 0 like to any other.
 
     Raises ValueError for a provider that scoring does not know (`Provider.named`).
     """
@@ -120,10 +122,44 @@ def score_domain(inputs: ScoreInput, rules: Rules | None = None, policy: ScorePo
     )
 
 
+def score_lead(
+    *,
+    tenant: str | None,
+    tenant_source: TenantSource | None,
+    cosell_referral: str | None,
+    rules: Rules | None = None,
+    policy: ScorePolicy = DEFAULT_POLICY,
+) -> Score:
+    """Score an open lead that no company holds (scoring.md, section 4, "A lead without a company").
+
+    It has no domain that DNS could be asked about. With a tenant it is Existing at the baseline; without one it is
+    Pending. `cosell_referral` is the lead's own id where it is a co-sell referral, which adds the bonus.
+    """
+    inputs = ScoreInput(
+        domain="",
+        domain_valid=True,
+        provider=Provider.UNKNOWN,
+        no_mx=False,
+        signals_complete=False,
+        spf_present=False,
+        spf_multiple=False,
+        spf_includes=0,
+        dkim_present=None,
+        dmarc_policy=None,
+        tenant=tenant,
+        tenant_source=tenant_source,
+        open_cosell=cosell_referral is not None,
+        cosell_referral=cosell_referral,
+    )
+    return score_domain(inputs, rules, policy)
+
+
 def _obstacle(inputs: ScoreInput) -> ReasonCode | None:
     """Return what prevents a sum (scoring.md, section 2), or None."""
     if not inputs.domain_valid:
         return ReasonCode.INVALID_DOMAIN
+    if not inputs.domain:
+        return ReasonCode.NO_DOMAIN
     if inputs.no_mx:
         return ReasonCode.NO_MX
     return None if inputs.signals_complete else ReasonCode.SIGNALS_PENDING
@@ -144,12 +180,11 @@ def _segment(
     inputs: ScoreInput, readiness: int, obstacle: ReasonCode | None, tenant: ReasonCode | None, rules: Rules
 ) -> tuple[Segment, ReasonCode]:
     """Return the segment and why (scoring.md, sections 2 to 4); `tenant` is None for evidence that does not count."""
-    pending = obstacle is ReasonCode.SIGNALS_PENDING
     if tenant:
         segment, _ = determine_segment(readiness, inputs.provider, inputs.tenant, rules)
-        return segment, ReasonCode.SIGNALS_PENDING if pending else tenant
+        return segment, obstacle if obstacle is ReasonCode.SIGNALS_PENDING else tenant
     if obstacle:
-        return Segment.PENDING if pending else Segment.SKIP, obstacle
+        return Segment.PENDING if obstacle in _UNKNOWN else Segment.SKIP, obstacle
     return determine_segment(readiness, inputs.provider, rules=rules)
 
 
@@ -192,9 +227,7 @@ def _signal_reasons(inputs: ScoreInput, provider: Provider, rules: Rules) -> Ite
 
 
 def _with_evidence(reasons: list[tuple[ReasonCode, int]], inputs: ScoreInput) -> tuple[Reason, ...]:
-    """Return the reasons with their evidence, and the response deadline as the last one."""
-    due = [(ReasonCode.RESPONSE_DUE, 0)] if inputs.response_due else []
-    return tuple(Reason(code, points, _evidence(code, inputs)) for code, points in (*reasons, *due))
+    return tuple(Reason(code, points, _evidence(code, inputs)) for code, points in reasons)
 
 
 def _evidence(code: ReasonCode, inputs: ScoreInput) -> str | None:

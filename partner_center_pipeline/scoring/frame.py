@@ -94,7 +94,7 @@ def _case_of_row(frame: "pd.DataFrame", rules: Rules) -> "_CaseNumbers":
     cases = frame[list(_FACTS)].copy()
     cases["spf_includes"] = cases["spf_includes"] > rules.readiness.spf_includes_max
     cases["tenant"] = _given(cases["tenant"])
-    cases["response_due"] = _given(frame["response_due"]) if "response_due" in frame.columns else False
+    cases["domain"] = _given(frame["domain"])
     return cases.groupby(list(cases.columns), sort=False, dropna=False).ngroup().to_numpy(dtype="int64")
 
 

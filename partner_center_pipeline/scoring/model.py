@@ -61,13 +61,6 @@ class Category(StrEnum):
     P6 = "P6"
 
 
-class Language(StrEnum):
-    """The languages every text exists in (scoring.md, section 8)."""
-
-    EN = "en"
-    TR = "tr"
-
-
 class ReasonCode(StrEnum):
     """Every code a score can give as a reason. Codes are stored: one may be added, none renamed or reused."""
 
@@ -97,6 +90,7 @@ class ReasonCode(StrEnum):
     HOSTING_UNPROTECTED = "hosting_unprotected"
 
     INVALID_DOMAIN = "invalid_domain"
+    NO_DOMAIN = "no_domain"
     NO_MX = "no_mx"
     SIGNALS_PENDING = "signals_pending"
     MICROSOFT_TENANT = "microsoft_tenant"
@@ -105,6 +99,9 @@ class ReasonCode(StrEnum):
     CO_SELL = "co_sell"
     SCORE_LIMIT = "score_limit"
     RESPONSE_DUE = "response_due"
+    RESPONSE_WAS_DUE = "response_was_due"
+    SALES_QUALIFIED = "sales_qualified"
+    MARKETING_QUALIFIED = "marketing_qualified"
 
     M365_MAIL = "m365_mail"
     READY_TO_MIGRATE = "ready_to_migrate"
@@ -112,6 +109,17 @@ class ReasonCode(StrEnum):
     SOME_READINESS = "some_readiness"
     LOW_READINESS = "low_readiness"
 
+
+OF_LISTS: Final = frozenset(
+    {
+        ReasonCode.RESPONSE_DUE,
+        ReasonCode.RESPONSE_WAS_DUE,
+        ReasonCode.SALES_QUALIFIED,
+        ReasonCode.MARKETING_QUALIFIED,
+    }
+)
+"""Reasons of 0 points that no score gives: the lists add them to a row for its referral, by the clock of the moment at
+which they are read (scoring.md, section 6)."""
 
 PROVIDER_REASON: Final = {provider: ReasonCode(f"provider_{provider.lower()}") for provider in Provider}
 """The reason that carries a provider's points."""
@@ -122,6 +130,8 @@ class ScoreInput:
     """What is known about one company's domain: plain values, so that `dataclasses.asdict` of it is JSON.
 
     No fact has a default: a fact that is left out by mistake would be a wrong score.
+
+    `domain` is empty for a lead without a company, about which DNS cannot be asked (`evaluate.score_lead`).
 
     `provider` is a name that `Provider.named` knows. `no_mx` is a fact (NXDOMAIN,
     NODATA, null MX, or a host that is no mail host), never a look-up that failed. `signals_complete`: MX, SPF and
@@ -136,8 +146,7 @@ class ScoreInput:
 
     The rest is evidence, shown beside the reasons, without points: `mx_host` is the host that decided the provider
     (with `no_mx`: what shows that there is none), `dkim_selector` a selector with a key, `cosell_referral` the id of a
-    referral that makes `open_cosell` true, `response_due` the next response deadline of an open referral (an
-    instant in UTC as text, e.g. `2026-03-05T12:00:00Z`; passed or not, as no clock is asked).
+    referral that makes `open_cosell` true.
 
     Raises ValueError for a value outside its set, a negative count, or a tenant without its source.
     """
@@ -158,7 +167,6 @@ class ScoreInput:
     mx_host: str | None = None
     dkim_selector: str | None = None
     cosell_referral: str | None = None
-    response_due: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would give a wrong score without an error."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from partner_center_pipeline.code_digest import digest_of
-from partner_center_pipeline.scoring.model import Language, Score, ScorePolicy
+from partner_center_pipeline.scoring.model import Score, ScorePolicy
 from partner_center_pipeline.scoring.rules import Rules
+from partner_center_pipeline.vocabulary import Language
 
 if TYPE_CHECKING:
     import pandas as pd

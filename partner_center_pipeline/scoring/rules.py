@@ -7,6 +7,8 @@ import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import date
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
@@ -29,12 +31,11 @@ from partner_center_pipeline.scoring.model import (
     Category,
     CommercialHeat,
     CommercialSegment,
-    Language,
     ReasonCode,
     Segment,
     TechnicalHeat,
 )
-from partner_center_pipeline.vocabulary import Provider
+from partner_center_pipeline.vocabulary import Language, Provider
 
 DEFAULT_RULES: Final = Path(__file__).with_name("rules.toml")
 """The rules the product is delivered with."""
@@ -60,6 +61,8 @@ _TABLE_SEGMENTS: Final = (Segment.EXISTING, Segment.MIGRATION, Segment.COLD, Seg
 
 _Readiness = Annotated[StrictInt, Field(ge=0, le=READINESS_MAX)]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+_RateOf = Annotated[Decimal, Field(ge=Decimal("1e-8"), le=Decimal("1e9"), allow_inf_nan=False)]
 _Location = tuple[int | str, ...]
 
 
@@ -141,12 +144,23 @@ class CommercialHeatRow(_ReadinessRow):
 
 
 class CategoryRow(_Strict):
-    """A row of the category table (scoring.md, section 6). Without `act` there is nothing to do."""
+    """A row of the category table (scoring.md, section 6). Without `act` there is nothing to do.
+
+    A file of one's own may leave out the Turkish texts; then the others are shown in their place.
+    """
 
     category: Category
     label: _Text
+    label_tr: _Text | None = None
     commercial_segment: Annotated[tuple[CommercialSegment, ...], Field(min_length=1)]
     act: _Text | None = None
+    act_tr: _Text | None = None
+
+    @model_validator(mode="after")
+    def _act_in_both(self) -> Self:
+        if self.act is None and self.act_tr is not None:
+            raise ValueError("act_tr is the Turkish text of `act`, which is missing")
+        return self
 
     def matches(self, commercial_segment: CommercialSegment) -> bool:
         """Say whether the row is for this company."""
@@ -158,6 +172,23 @@ class ReasonText(_Strict):
 
     en: _Text
     tr: _Text
+
+
+class MoneyRules(_Strict):
+    """By what rates deal values in different currencies are compared (scoring.md, section 6, "Money").
+
+    `rates` says what one unit is worth in the reporting currency on `rates_date`.
+    """
+
+    reporting_currency: _Currency
+    rates_date: date
+    rates: dict[_Currency, _RateOf]
+
+    @model_validator(mode="after")
+    def _reporting_is_one(self) -> Self:
+        if self.rates.get(self.reporting_currency, 1) != 1:
+            raise ValueError(f"the rate of {self.reporting_currency}, the reporting currency, is 1")
+        return self
 
 
 class ReadinessRules(_Strict):
@@ -207,6 +238,7 @@ class Rules(_Strict):
     commercial_heats: tuple[CommercialHeatRow, ...]
     categories: tuple[CategoryRow, ...]
     reasons: dict[ReasonCode, ReasonText]
+    money: MoneyRules | None = None
 
     _segments: dict[tuple[Provider, int], SegmentRow] = PrivateAttr(default_factory=dict)
     _views: dict[tuple[Segment, Provider, int], CommercialView] = PrivateAttr(default_factory=dict)
@@ -214,6 +246,8 @@ class Rules(_Strict):
     @field_validator("reasons")
     @classmethod
     def _every_reason(cls, texts: dict[ReasonCode, ReasonText]) -> dict[ReasonCode, ReasonText]:
+        delivered = _delivered_texts()
+        texts = {**{code: delivered[code] for code in _SINCE_VERSION_2 if code in delivered}, **texts}
         _refuse_missing(ReasonCode, texts)
         return texts
 
@@ -269,6 +303,21 @@ class Rules(_Strict):
         """Return the commercial view of a segment that this provider and readiness can have (scoring.md, section 6)."""
         return self._views[segment, provider, readiness]
 
+    @property
+    def rates(self) -> dict[str, Decimal]:
+        """What one unit of each currency is worth in the reporting currency; empty where the file names no rates."""
+        return {} if self.money is None else {**self.money.rates, self.money.reporting_currency: Decimal(1)}
+
+    def texts(self) -> dict[str, ReasonText]:
+        """Return every text in both languages: of a reason by its code, of a category's label and act by the English.
+
+        A label or an act without a Turkish text has the other one in its place.
+        """
+        labels = {row.label: row.label_tr for row in self.categories}
+        acts = {row.act: row.act_tr for row in self.categories if row.act}
+        named = {text: ReasonText(en=text, tr=turkish or text) for text, turkish in {**labels, **acts}.items()}
+        return {**named, **{code.value: text for code, text in self.reasons.items()}}
+
     def text(self, code: str, language: str = Language.EN) -> str:
         """Return the text of a reason. Raises ValueError for an unknown code or language."""
         text: str = getattr(self.reasons[ReasonCode(code)], Language(language))
@@ -282,6 +331,21 @@ def load_rules(path: Path | None = None) -> Rules:
     a point or a text, or has a table that does not cover every company.
     """
     return _read(path) if path is not None else _delivered()
+
+
+_SINCE_VERSION_2: Final = (
+    ReasonCode.NO_DOMAIN,
+    ReasonCode.RESPONSE_WAS_DUE,
+    ReasonCode.SALES_QUALIFIED,
+    ReasonCode.MARKETING_QUALIFIED,
+)
+"""Reasons that a file of one's own from before version 2 has no texts for: it takes the delivered ones."""
+
+
+@cache
+def _delivered_texts() -> dict[ReasonCode, ReasonText]:
+    texts = tomllib.loads(DEFAULT_RULES.read_text(encoding="utf-8"))["reasons"]
+    return {code: ReasonText(**texts[code]) for code in _SINCE_VERSION_2 if code in texts}
 
 
 @cache

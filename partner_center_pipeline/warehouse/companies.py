@@ -1,12 +1,14 @@
 """Table companies: each row is made anew from all leads of a company, so that a repeated write changes nothing."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Select, or_, select
+from sqlalchemy import Connection, Select, func, or_, select
 
+from partner_center_pipeline.leads.company import largest_deal
 from partner_center_pipeline.warehouse.bulk import upsert
-from partner_center_pipeline.warehouse.leads import Written, named_by, same_content
+from partner_center_pipeline.warehouse.leads import Written, named_by, of_domains, same_content
 from partner_center_pipeline.warehouse.schema import companies, leads, row_dict
 
 
@@ -39,3 +41,34 @@ def outdated(start: int, end: int, derived_with: str | None) -> Select[str]:
         return query
     query = query.outerjoin_from(leads, companies, companies.c.domain == leads.c.domain)
     return query.where(or_(companies.c.domain.is_(None), companies.c.derived_with != derived_with))
+
+
+def with_several_currencies(connection: Connection, after: str, size: int) -> list[str]:
+    """Return up to `size` domains after `after` whose open leads have deal values in more than one currency."""
+    rows = connection.execute(
+        select(leads.c.domain)
+        .where(
+            leads.c.domain > after,
+            leads.c.is_open,
+            leads.c.vanished_at.is_(None),
+            leads.c.deal_value.is_not(None),
+        )
+        .group_by(leads.c.domain)
+        .having(func.count(func.distinct(func.coalesce(leads.c.currency, ""))) > 1)
+        .order_by(leads.c.domain)
+        .limit(size)
+    )
+    return [str(domain) for domain in rows.scalars()]
+
+
+def choose_deals(connection: Connection, domains: Sequence[str], rates: Mapping[str, Decimal]) -> int:
+    """Choose the largest deal of these companies anew, by other rates. Return how many companies changed."""
+    stored = load(connection, domains)
+    changed: list[Mapping[str, Any]] = []
+    for domain, of_it in of_domains(connection, sorted(stored)).items():
+        deal = largest_deal([lead for lead in of_it if lead["is_open"]], rates)
+        chosen = {name: deal and deal[name] for name in ("deal_value", "currency")}
+        if chosen != {name: stored[domain][name] for name in chosen}:
+            changed.append({**stored[domain], **chosen})
+    upsert(connection, companies, changed)
+    return len(changed)

@@ -86,14 +86,27 @@ class Money(TypeDecorator[Decimal]):
         return None if value is None else Decimal(str(value)).quantize(CENT)
 
 
+class Rate(TypeDecorator[Decimal]):
+    """An exchange rate: NUMERIC on PostgreSQL, REAL on SQLite, which has no decimals."""
+
+    impl = Numeric(24, 10)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Float() if dialect.name == "sqlite" else Numeric(24, 10))
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        return float(value) if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:  # noqa: ARG002  SQLAlchemy's name
+        return None if value is None else Decimal(str(value))
+
+
 JsonValue: Final = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 """JSON text on SQLite, JSONB on PostgreSQL (which reorders keys and refuses NUL and lone surrogates)."""
 
 _Ordered: Final = Text().with_variant(Text(collation="C"), "postgresql")
 """Text that is also sorted: by code points, as in Python and SQLite, whatever the locale of PostgreSQL is."""
-
-_Rate: Final = Numeric(24, 10).with_variant(Float(), "sqlite")
-"""An exchange rate: SQLite has no decimals."""
 
 _RowNumber: Final = BigInteger().with_variant(Integer, "sqlite")
 """A row number. SQLite assigns numbers itself only where the key is INTEGER."""
@@ -430,7 +443,7 @@ currency_rates: Final = Table(
     "currency_rates",
     metadata,
     Column("currency", Text, primary_key=True, comment="ISO 4217 code"),
-    Column("rate", _Rate, nullable=False, comment="what one unit is worth in the reporting currency"),
+    Column("rate", Rate, nullable=False, comment="what one unit is worth in the reporting currency"),
     Column("reporting_currency", Text, nullable=False, comment="ISO 4217 code"),
     Column("rates_date", Text, nullable=False, comment="the day of the rates, as YYYY-MM-DD"),
     comment="the rates of the rules file, by which deal values in different currencies are compared",

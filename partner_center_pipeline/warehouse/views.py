@@ -2,7 +2,8 @@
 
 `leads_ready` has a row per company, `leads_without_company` one per open lead that no company holds, `due_first` one
 per open lead with a deadline to come. `company_card` adds evidence and history to `leads_ready`; `sync_health` says how
-the copy of Partner Center stands. Deadlines are compared with the database's clock, so a list is true whenever it is read.
+the copy of Partner Center stands. Deadlines are compared with the database's clock, so a list is true whenever it is
+read.
 
 A change of a view needs a migration; a test compares the two. Not here: how a score is made (`scoring`), what the views
 read of the rules (`published`).

@@ -248,7 +248,7 @@ def chain(case: Case) -> tuple[float, float, int]:
 def _later_assets(db: Warehouse, span: Span) -> None:
     settings, now = Settings(), _now()
     make_leads(db, span, frozenset(), now)
-    make_companies(db, span, now)
+    make_companies(db, span, settings, now)
     ask_signals(db, span, _signals, settings, now)
     make_scores(db, span, settings, now)
 

@@ -54,7 +54,6 @@ def made_up(count: int, chance: Random) -> list[ScoreInput]:
             mx_host=f"mx{number}.example",
             dkim_selector="selector1",
             cosell_referral=f"r-{number}" if cosell else None,
-            response_due="2026-03-05T12:00:00Z" if often(0.5) else None,
         )
 
     return [company(number) for number in range(count)]

@@ -15,7 +15,7 @@ from partner_center_pipeline.scoring import load_rules, score_domain
 from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY
 from partner_center_pipeline.scoring.row import score_columns, score_digest
 from partner_center_pipeline.scoring.rules import DEFAULT_RULES
-from partner_center_pipeline.warehouse import companies, scores
+from partner_center_pipeline.warehouse import companies, published, scores
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import company_scores, metadata, score_changes
 from partner_center_pipeline_tests.cli.conftest import Home
@@ -29,10 +29,10 @@ COMPANIES = {
     "a.com": cases.company("Google", domain="a.com", spf_present=True),  # 45 Cold
     "b.com": cases.company("Google", domain="b.com", **ALL, open_cosell=True, cosell_referral="r-1"),  # 90, 100
     "c.com": cases.company("Local", domain="c.com"),  # 0 Skip
-    "d.com": cases.company("Yandex", domain="d.com", **ALL, response_due="2026-03-05T12:00:00Z"),  # 70 Migration
+    "d.com": cases.company("Yandex", domain="d.com", **ALL),  # 70 Migration
     "e.com": cases.company(domain="e.com", signals_complete=False, tenant="x", tenant_source="oidc_metadata"),
 }
-POORER = [('version = "1"', 'version = "2"'), ("Google = 50", "Google = 20"), ("no_dkim = -10", "no_dkim = -12")]
+POORER = [('version = "2"', 'version = "3"'), ("Google = 50", "Google = 20"), ("no_dkim = -10", "no_dkim = -12")]
 
 
 class Installation(Home):
@@ -58,6 +58,7 @@ class Installation(Home):
         with self.warehouse.write() as connection:
             companies.write(connection, [company(domain) for domain in COMPANIES])
             scores.write(connection, rows)
+            published.publish(connection, rules, DEFAULT_POLICY)
 
     def rules(self, *edits: tuple[str, str]) -> str:
         """A rules file in the home folder: the delivered one, edited."""
@@ -108,7 +109,7 @@ def installation(home: Path, databases: Databases) -> Iterator[Installation]:
 def test_a_dry_run_says_what_other_rules_would_change(installation: Installation) -> None:
     file = installation.rules(*POORER)
     found = installation.rescore("--dry-run", "--rules", file)
-    assert (found["dry_run"], found["rules"], found["rules_version"]) == (True, file, "2")
+    assert (found["dry_run"], found["rules"], found["rules_version"]) == (True, file, "3")
     assert (found["companies"], found["changed"], found["written"]) == (5, 2, 0)
     assert found["segments"] == [
         {"name": "Migration", "before": 2, "after": 2},
@@ -183,7 +184,7 @@ def test_the_rules_of_the_setting_are_scored_under_and_every_change_has_its_caus
         assert row["scored_at"] > NOW
     first, second = installation.changes()
     assert (first.domain, first.cause, first.segment_before, first.segment_after) == ("a.com", "rules", "Cold", "Skip")
-    assert first.detail == {"rules_version": {"before": "1", "after": "2"}}
+    assert first.detail == {"rules_version": {"before": "2", "after": "3"}}
     assert (second.domain, second.score_before, second.score_after) == ("b.com", 100, 75)
 
 
@@ -229,7 +230,7 @@ def test_scores_come_in_pages_and_the_outcome_is_the_same(
 
 def test_a_row_of_an_older_version_is_scored_where_only_evidence_is_missing(installation: Installation) -> None:
     older = {**asdict(COMPANIES["a.com"]), **asdict(DEFAULT_POLICY), "since_removed": [1]}
-    del older["response_due"], older["mx_host"]
+    del older["mx_host"]
     lacking = {name: value for name, value in older.items() if name != "spf_multiple"}
     with installation.warehouse.write() as connection:
         for domain, inputs in (("a.com", older), ("b.com", lacking)):
@@ -239,7 +240,7 @@ def test_a_row_of_an_older_version_is_scored_where_only_evidence_is_missing(inst
     assert (found["companies"], found["changed"], found["left_alone"], found["written"]) == (4, 1, 1, 4)
     after = installation.scores()
     assert (after["a.com"]["score"], after["a.com"]["inputs"]) == (13, older)
-    assert (after["b.com"]["score"], after["b.com"]["rules_version"]) == (100, "1")
+    assert (after["b.com"]["score"], after["b.com"]["rules_version"]) == (100, "2")
     shown = installation.invoke("rescore", "--dry-run")
     assert "left alone: 1. An older version" in shown.stderr
     assert "partner-center sync --from T --to T" in shown.stderr
@@ -251,13 +252,13 @@ def test_a_person_reads_tables_and_what_was_done(installation: Installation) -> 
     assert shown.exit_code == 0
     for part in ("Cold -> Skip", "45 -> 13", "provider_google +50 -> +20", "no_dkim -10 -> -12", "P5"):
         assert part in shown.stdout
-    assert f"2 of 5 scores would change under rules version 2 ({file})." in shown.stdout
+    assert f"2 of 5 scores would change under rules version 3 ({file})." in shown.stdout
     assert "A dry run: nothing was written." in shown.stdout
     assert "5/5" in shown.stderr  # the bar
 
     installation.edit_env(HUNTER_SCORING_RULES=file)
     shown = installation.invoke("rescore", "--top", "0")
-    assert f"2 of 5 scores changed under rules version 2 ({file})." in shown.stdout
+    assert f"2 of 5 scores changed under rules version 3 ({file})." in shown.stdout
     assert "5 rows written; history rows by cause: rules 2." in shown.stdout
     assert "a.com" not in shown.stdout
 
@@ -273,7 +274,7 @@ def test_without_any_score_there_is_nothing_to_do(home: Path, databases: Databas
     place.edit_env(HUNTER_DATABASE_URL=databases.migrated())
     shown = place.invoke("rescore")
     assert shown.exit_code == 0
-    assert "0 of 0 scores changed under rules version 1 (as delivered)." in shown.stdout
+    assert "0 of 0 scores changed under rules version 2 (as delivered)." in shown.stdout
 
 
 def test_a_file_is_tried_dry_only_and_the_next_step_is_named(home: Path) -> None:

@@ -89,7 +89,7 @@ def sync(db: Warehouse, settings: Settings, windows: Sequence[SyncWindow]) -> No
 def _later_assets(db: Warehouse, settings: Settings, windows: Sequence[SyncWindow], start: int, end: int) -> None:
     span, at = Span(start, end), now()
     make_leads(db, span, frozenset(settings.own_domains), at)
-    make_companies(db, span, at)
+    make_companies(db, span, settings, at)
     ask_signals(
         db,
         span,

@@ -1,6 +1,6 @@
 """identity.md, "Company names"; scoring.md, section 5: a company out of its leads, the newest first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -102,14 +102,36 @@ def test_an_open_co_sell_is_told_with_its_newest_referral() -> None:
     assert (company["open_cosell"], company["cosell_referral"]) == (False, None)
 
 
-def test_the_deal_value_is_the_largest_of_an_open_referral_in_its_own_currency() -> None:
-    company = _company(
-        _lead("r1", deal_value=Decimal(100), currency="TRY"),
+RATES = {"TRY": Decimal(1), "USD": Decimal(40), "EUR": Decimal(50)}
+
+
+def _deal(*leads: dict[str, Any], rates: Mapping[str, Decimal] = RATES) -> tuple[Decimal | None, str | None]:
+    company = company_of(DOMAIN, leads, rates)
+    return company["deal_value"], company["currency"]
+
+
+def test_the_largest_deal_is_chosen_by_its_worth_and_shown_in_its_own_currency() -> None:
+    leads = (
+        _lead("r1", deal_value=Decimal(1000), currency="TRY"),
         _lead("r2", deal_value=Decimal(900), currency="EUR", is_open=False),
-        _lead("r3", deal_value=Decimal("100.01"), currency="USD"),
+        _lead("r3", deal_value=Decimal("25.01"), currency="USD"),
         _lead("r4"),
     )
-    assert (company["deal_value"], company["currency"]) == (Decimal("100.01"), "USD")
+    assert _deal(*leads) == (Decimal("25.01"), "USD")
+    assert _deal(*leads, rates={"TRY": Decimal(1), "USD": Decimal(39)}) == (Decimal(1000), "TRY")
+
+
+def test_a_deal_in_an_unknown_currency_never_beats_one_whose_worth_is_known() -> None:
+    known, unknown = _lead("r1", deal_value=Decimal(1), currency="TRY"), {"deal_value": Decimal(9_000_000)}
+    assert _deal(_lead("r2", **unknown, currency="XYZ"), known) == (Decimal(1), "TRY")
+    assert _deal(_lead("r2", **unknown), known) == (Decimal(1), "TRY")
+
+
+def test_of_deals_whose_worth_is_unknown_the_newest_is_shown() -> None:
+    newer = _lead("r1", deal_value=Decimal(1), currency="XYZ", updated_ticks=2)
+    older = _lead("r2", deal_value=Decimal(2), currency="ABC", updated_ticks=1)
+    assert _deal(newer, older) == (Decimal(1), "XYZ")
+    assert _deal(newer, {**older, "currency": "XYZ"}) == (Decimal(2), "XYZ")  # one currency compares with itself
 
 
 def test_a_deal_of_nothing_is_a_value_and_none_is_not() -> None:
@@ -167,6 +189,7 @@ def _histories(draw: st.DrawFn) -> list[dict[str, Any]]:
             category=draw(st.sampled_from(ReferralCategory)),
             is_open=draw(st.booleans()),
             deal_value=maybe([Decimal(1), Decimal("1.5"), Decimal(2)]),
+            currency=maybe(["TRY", "USD", "XYZ"]),
             expires_ticks=maybe([1, 2, 3]),
         )
         for ticks in range(draw(st.integers(0, 6)), 0, -1)

@@ -66,5 +66,4 @@ def companies(draw: st.DrawFn) -> ScoreInput:
         mx_host=draw(evidence),
         dkim_selector=draw(evidence),
         cosell_referral=draw(evidence),
-        response_due=draw(evidence),
     )

@@ -16,8 +16,8 @@ from partner_center_pipeline.scoring import (
     load_rules,
     score_domain,
 )
-from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY
-from partner_center_pipeline.scoring.model import Reason, ReasonCode
+from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY, score_lead
+from partner_center_pipeline.scoring.model import OF_LISTS, Reason, ReasonCode
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Provider, TenantSource
 
@@ -135,14 +135,32 @@ def test_evidence_is_shown_and_never_weighed(inputs: ScoreInput, policy: ScorePo
     assert replace(scored, reasons=()) == replace(bare, reasons=())
 
 
-@given(companies(), policies)
-def test_a_response_deadline_is_told_last_whatever_the_score_and_weighs_nothing(
-    inputs: ScoreInput, policy: ScorePolicy
+@given(st.booleans(), st.booleans(), policies)
+def test_a_lead_without_a_company_is_scored_by_its_tenant_alone(
+    has_tenant: bool, is_cosell: bool, policy: ScorePolicy
 ) -> None:
-    without = score_domain(replace(inputs, response_due=None), policy=policy)
-    awaited = score_domain(replace(inputs, response_due="2026-03-05T12:00:00Z"), policy=policy)
-    assert awaited.reasons == (*without.reasons, Reason(ReasonCode.RESPONSE_DUE, 0, "2026-03-05T12:00:00Z"))
-    assert replace(awaited, reasons=()) == replace(without, reasons=())
+    scored = score_lead(
+        tenant="firma.onmicrosoft.com" if has_tenant else None,
+        tenant_source=TenantSource.EMAIL_DOMAIN if has_tenant else None,
+        cosell_referral="r-1" if is_cosell else None,
+        policy=policy,
+    )
+    assert scored.reasons[0] == Reason(ReasonCode.NO_DOMAIN, 0)
+    if not has_tenant:
+        assert (scored.segment, scored.segment_reason) == (Segment.PENDING, ReasonCode.NO_DOMAIN)
+        assert (scored.score, scored.readiness, scored.category) == (None, None, None)
+        return
+    assert (scored.segment, scored.segment_reason) == (Segment.EXISTING, ReasonCode.MICROSOFT_TENANT)
+    assert scored.readiness == policy.azure_tenant_score
+    assert scored.score == min(100, policy.azure_tenant_score + (policy.cosell_bonus if is_cosell else 0))
+    assert sum(reason.points for reason in scored.reasons) == scored.score
+    assert scored.reasons[1] == Reason(ReasonCode.MICROSOFT_TENANT, policy.azure_tenant_score, "firma.onmicrosoft.com")
+
+
+@given(companies(), policies)
+def test_no_score_gives_a_reason_that_depends_on_a_clock(inputs: ScoreInput, policy: ScorePolicy) -> None:
+    """A deadline passes without anything being scored: the lists add it when they are read."""
+    assert not OF_LISTS & {reason.code for reason in score_domain(inputs, policy=policy).reasons}
 
 
 def test_reasons_are_told_in_order_with_their_evidence() -> None:
@@ -157,7 +175,6 @@ def test_reasons_are_told_in_order_with_their_evidence() -> None:
             mx_host="smtp.google.com",
             dkim_selector="google",
             cosell_referral="r-1",
-            response_due="2026-03-05T12:00:00Z",
         )
     )
     assert scored.reasons_plain() == [
@@ -167,7 +184,6 @@ def test_reasons_are_told_in_order_with_their_evidence() -> None:
         {"code": "dkim_present", "points": 10, "evidence": "google"},
         {"code": "dmarc_quarantine", "points": 15, "evidence": None},
         {"code": "co_sell", "points": 15, "evidence": "r-1"},
-        {"code": "response_due", "points": 0, "evidence": "2026-03-05T12:00:00Z"},
     ]
     assert (scored.label, scored.act) == ("Competitive Takeover", "discovery within 3 days")
     assert scored.rules_version == load_rules().version

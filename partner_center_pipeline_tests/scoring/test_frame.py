@@ -40,9 +40,8 @@ def test_the_index_is_kept_and_the_order_with_it() -> None:
     assert list(scored["segment"]) == ["Existing", "Skip", "Existing"]
 
 
-def test_companies_that_differ_in_their_deadline_alone_have_their_own_reasons() -> None:
-    """They are one case for every rule; only those with an open deadline are told to answer."""
-    inputs = [company("M365", response_due=due) for due in ("2026-03-05T12:00:00Z", None, "2026-03-06T12:00:00Z", "")]
+def test_a_lead_without_a_domain_is_not_scored_like_a_company_whose_answer_is_missing() -> None:
+    inputs = [company("Unknown", signals_complete=False, domain=domain) for domain in ("firma.com.tr", "", "a.com")]
     for some in (inputs, inputs[::-1]):
         told = [json.loads(text) for text in score_frame(frame_of(some))["reasons"]]
         assert told == [score_domain(one).reasons_plain() for one in some]
@@ -70,7 +69,7 @@ def test_other_rules_can_be_tried() -> None:
 
 def test_columns_as_databases_give_them_are_understood() -> None:
     """0 and 1 for flags, nullable types for what may be missing, and no evidence at all."""
-    evidence = ["mx_host", "dkim_selector", "cosell_referral", "response_due"]
+    evidence = ["mx_host", "dkim_selector", "cosell_referral"]
     inputs = [company("Google", spf_present=True, dkim_present=None), company("Local", no_mx=True)]
     frame = frame_of(inputs).drop(columns=evidence)
     frame = frame.astype({"no_mx": "int64", "spf_present": "int64", "dkim_present": "boolean", "spf_includes": "Int64"})

@@ -39,7 +39,7 @@ def rules_with(**points: int) -> Rules:
     signal = {code: points.get(code, value) for code, value in readiness.signal.items()}
     provider = {name: points.get(name, value) for name, value in readiness.provider.items()}
     return RULES.model_copy(
-        update={"version": "2", "readiness": readiness.model_copy(update={"signal": signal, "provider": provider})}
+        update={"version": "3", "readiness": readiness.model_copy(update={"signal": signal, "provider": provider})}
     )
 
 

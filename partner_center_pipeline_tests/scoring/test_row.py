@@ -45,7 +45,7 @@ def test_many_scores_have_the_columns_of_each_alone(inputs: list[ScoreInput], po
     assert {type(value) for value in leaves(found)} <= {str, int, type(None)}
 
 
-def test_an_account_reads_from_the_segment_to_the_deadline() -> None:
+def test_an_account_reads_from_the_segment_to_the_last_reason() -> None:
     told = columns(
         company(
             "Google",
@@ -54,16 +54,17 @@ def test_an_account_reads_from_the_segment_to_the_deadline() -> None:
             dmarc_policy="none",
             mx_host="aspmx.l.google.com",
             open_cosell=True,
-            response_due="2026-03-05T12:00:00Z",
         )
     )
     assert told["explanation_en"] == (
         "Mail runs elsewhere and is well kept: ready to migrate. Mail runs on Google Workspace (+50, "
         "aspmx.l.google.com); SPF is published (+10); DKIM key is published (+10); DMARC only watches (p=none) (-10); "
-        "An open co-sell referral (+15); Answer the open referral by its response deadline (2026-03-05T12:00:00Z)"
+        "An open co-sell referral (+15)"
     )
-    assert told["explanation_tr"].startswith("E-posta başka bir yerde ve bakımlı: geçişe hazır. E-posta Google")
-    assert told["explanation_tr"].endswith("son yanıt tarihine kadar yanıtlayın (2026-03-05T12:00:00Z)")
+    assert told["explanation_tr"].startswith(
+        "E-posta başka bir sağlayıcıda ve ayarları düzgün: geçişe hazır. E-posta Google"
+    )
+    assert told["explanation_tr"].endswith("; Açık bir ortak satış fırsatı (co-sell) var (+15)")
 
 
 def test_a_segment_that_a_reason_explains_is_not_explained_twice() -> None:

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import Connection, delete, select
 
 from partner_center_pipeline.leads.company import company_of
-from partner_center_pipeline.warehouse import companies, leads, scores, signals, views
+from partner_center_pipeline.scoring import ScorePolicy, load_rules
+from partner_center_pipeline.warehouse import companies, leads, published, scores, signals, views
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.leads import Written
 from partner_center_pipeline.warehouse.row_counts import row_counts
@@ -195,23 +196,22 @@ class TestScores:
 
     def test_the_sales_list_is_in_the_documented_order_without_closed_companies(self, warehouse: Warehouse) -> None:
         listed: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
-            ("a-soon.com", {"category": "A", "points": 60}, {"next_expiry_ticks": 1}),
-            ("a-rich.com", {"category": "A", "points": 60}, {"next_expiry_ticks": 2, "deal_value": Decimal("10.50")}),
-            ("a-poor.com", {"category": "A", "points": 60}, {"next_expiry_ticks": 2, "deal_value": Decimal("9.99")}),
-            ("a-unvalued.com", {"category": "A", "points": 60}, {"next_expiry_ticks": 2}),
-            ("a-open-end.com", {"category": "A", "points": 60}, {}),
-            ("a-low.com", {"category": "A", "points": 30}, {"next_expiry_ticks": 1}),
+            ("a-rich.com", {"category": "A", "points": 60}, {"deal_value": Decimal("10.50"), "currency": "TRY"}),
+            ("a-poor.com", {"category": "A", "points": 60}, {"deal_value": Decimal("9.99"), "currency": "TRY"}),
+            ("a-unvalued.com", {"category": "A", "points": 60}, {}),
+            ("a-low.com", {"category": "A", "points": 30}, {}),
             ("b.com", {"category": "B", "points": 90}, {}),
             ("none-scored.com", {"category": None, "points": 5}, {}),
             ("none-pending.com", {"category": None, "points": None}, {}),
         ]
         with warehouse.write() as connection:
             rows = [company(name, open_referrals=1, referrals=1, **values) for name, _, values in reversed(listed)]
+            published.publish(connection, load_rules(), ScorePolicy())
             companies.write(connection, [*rows, company("closed.com", referrals=1)])
             scores.write(connection, [*(score(name, **values) for name, values, _ in listed), score("closed.com", 100)])
             assert [row["domain"] for row in views.best(connection, 100)] == [name for name, _, _ in listed]
             (best,) = views.best(connection, 1)
-        assert (best["domain"], best["domain_unicode"]) == ("a-soon.com", "a-soon.com")
+        assert (best["domain"], best["domain_unicode"]) == ("a-rich.com", "a-rich.com")
 
     def test_a_score_belongs_to_a_company(self, warehouse: Warehouse) -> None:
         with pytest.raises(WarehouseError, match=r"(?i)foreign.?key"), warehouse.write() as connection:

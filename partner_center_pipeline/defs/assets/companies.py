@@ -6,6 +6,7 @@ from partner_center_pipeline.defs.asset_run import DeriveConfig, as_dagster_fail
 from partner_center_pipeline.defs.derivation import make_companies
 from partner_center_pipeline.defs.partitions import chain_asset
 from partner_center_pipeline.defs.resources import GridParam, WarehouseResource, utc_now
+from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import schema
 
@@ -25,5 +26,5 @@ def companies(
         warehouse.open() as db,
         downstream_step(db, Asset.COMPANIES, windows, now, force=config.force) as span,
     ):
-        made = make_companies(db, span, now)
+        made = make_companies(db, span, Settings.load(), now)
     return result(windows, made.written.rows, {**made.written.shown(), "new_suggestions": made.suggested})
