@@ -15,8 +15,9 @@ from partner_center_pipeline.cli.base import console, emit, report_errors
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
 from partner_center_pipeline.reports.model import About, Choice, Format, ListName
-from partner_center_pipeline.scoring import Category, Language, Segment
+from partner_center_pipeline.scoring import Category, Segment
 from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.vocabulary import Language
 
 SINCE_DAYS: Final = 7
 """How far back "New and moved" looks unless told otherwise."""

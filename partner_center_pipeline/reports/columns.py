@@ -55,11 +55,11 @@ _LABEL: Final = Column("label", Kind.TEXT, 24, lambda row, words: words.label(ro
 _ACT: Final = Column("act", Kind.TEXT, 20, lambda row, words: words.act(row))
 _WHY: Final = Column("why", Kind.LONG_TEXT, 80, lambda row, words: words.why(row))
 _NOTE: Final = Column("note", Kind.TEXT, 24, lambda row, words: words.note(row))
-_PROVIDER: Final = Column("provider", Kind.TEXT, 22, lambda row, _: row.provider_name or row.provider)
-_SOURCE: Final = Column("source", Kind.TEXT, 20, lambda row, words: words.known("source", row.referral_category))
-_STATUS: Final = Column(
-    "status", Kind.TEXT, 18, lambda row, _: " / ".join(part for part in (row.status, row.substatus) if part)
+_PROVIDER: Final = Column("provider", Kind.TEXT, 22, lambda row, words: words.provider(row))
+_SOURCE: Final = Column(
+    "source", Kind.TEXT, 20, lambda row, words: words.sentence("referral_category", row.referral_category)
 )
+_STATUS: Final = Column("status", Kind.TEXT, 20, lambda row, words: words.status(row.status, row.substatus))
 _REFERRAL: Final = _plain("referral_id", Kind.LINK, 38)
 _DEAL: Final = (
     _plain("deal_value", Kind.MONEY, 15),
@@ -72,9 +72,14 @@ _CONTACT: Final = (
     _plain("contact_email", Kind.TEXT, 30, personal=True),
     _plain("contact_phone", Kind.TEXT, 20, personal=True),
 )
-_PLACE: Final = (_plain("country", Kind.TEXT, 10), _plain("city", Kind.TEXT, 16))
+_PLACE: Final = (
+    Column("country", Kind.TEXT, 16, lambda row, words: words.say.country(row.country) if row.country else None),
+    _plain("city", Kind.TEXT, 16),
+)
 _DATES: Final = (_plain("created_at", Kind.INSTANT, 18), _plain("updated_at", Kind.INSTANT, 18))
-_QUALIFICATION: Final = _plain("qualification", Kind.TEXT, 24)
+_QUALIFICATION: Final = Column(
+    "qualification", Kind.TEXT, 22, lambda row, words: words.known("qualification", row.qualification)
+)
 
 _LEADS: Final = (
     _plain("rank", Kind.WHOLE, 7),

@@ -11,7 +11,7 @@ from partner_center_pipeline.reports.cells import harmless
 from partner_center_pipeline.reports.columns import Column, Listing, Value, columns_of
 from partner_center_pipeline.reports.model import About, Figures
 from partner_center_pipeline.reports.words import Words
-from partner_center_pipeline.scoring import Language
+from partner_center_pipeline.vocabulary import Language
 
 SEPARATOR: Final = {Language.EN: ",", Language.TR: ";"}
 """What stands between two cells: what Excel expects in each language. In Turkish a comma is part of a number."""

@@ -44,7 +44,7 @@ def guide(about: About, words: Words, written: Mapping[ListName, int], limits: I
     )
     yield Section(
         words.text("guide.segments"),
-        tuple((words.text(f"segment.{one}"), words.text(f"segment_about.{one}")) for one in Segment),
+        tuple((words.known("segment", one), words.text(f"segment_about.{one}")) for one in Segment),
     )
     yield Section(
         words.text("guide.categories"),

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from partner_center_pipeline.scoring import Language
+from partner_center_pipeline.vocabulary import Language
 
 REFERRALS_PAGE: Final = "https://partner.microsoft.com/dashboard/referrals/v2/leads"
 """The Referrals page of Partner Center (Microsoft Learn, "Customer leads"). No address of a single referral is

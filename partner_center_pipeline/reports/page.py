@@ -175,7 +175,10 @@ def _charts(words: Words, figures: Figures, about: About) -> Iterator[str]:
     segments = [*map(str, Segment), *sorted(figures.segments.keys() - set(Segment))]
     categories = [*map(str, Category), *sorted(figures.categories.keys() - set(Category))]
     ordered = sorted(figures.providers.items(), key=lambda pair: (-pair[1], pair[0]))
-    providers = [bar(name or words.text("word.unknown"), count) for name, count in ordered[:_PROVIDERS_MOST]]
+    providers = [
+        bar(words.known("provider", name) or words.text("word.unknown"), count)
+        for name, count in ordered[:_PROVIDERS_MOST]
+    ]
     if rest := sum(count for _, count in ordered[_PROVIDERS_MOST:]):
         providers.append(bar(words.text("chart.other"), rest))
     yield '<section id="charts"><div class="charts">\n'
@@ -199,7 +202,7 @@ def _charts(words: Words, figures: Figures, about: About) -> Iterator[str]:
     ]
     yield from chart("weeks", weeks, texts("weeks", everything, "heading.week"), standing=True)
     answers = [
-        bar(words.known("answer", name), count, "waiting" if name == "open" else "bar")
+        bar(words.text(f"answer.{name}"), count, "waiting" if name == "open" else "bar")
         for name, count in figures.answers.items()
     ]
     yield from chart("answers", answers, texts("answers", everything))
@@ -443,13 +446,12 @@ class _Cards:
 
     def _referral(self, row: Mapping[str, Any]) -> list[str]:
         words = self._words
-        status = " / ".join(part for part in (row["status"], row["substatus"]) if part)
         value = row["deal_value"]
         return [
             _text(row["referral_id"]),
-            words.known("source", row["category"]),
-            _text(status),
-            _text(row["qualification"]),
+            words.sentence("referral_category", row["category"]),
+            _text(words.status(row["status"], row["substatus"])),
+            _text(words.known("qualification", row["qualification"])),
             "" if value is None else f"{words.number(float(value), 2)} {_text(row['currency'])}".strip(),
             "" if row["expires_ticks"] is None else words.instant(datetime_of(row["expires_ticks"])),
         ]

@@ -185,7 +185,7 @@ def _scored(row: Mapping[str, Any], words: Words) -> str:
 
 def _mail(row: Mapping[str, Any], words: Words) -> str:
     before, after = (
-        " + ".join(part for part in (row[f"provider_{side}"], row[f"gateway_{side}"]) if part)
+        " + ".join(part for part in (words.known("provider", row[f"provider_{side}"]), row[f"gateway_{side}"]) if part)
         for side in ("before", "after")
     )
     if row["provider_before"] is None:

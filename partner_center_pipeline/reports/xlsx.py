@@ -15,7 +15,8 @@ from partner_center_pipeline.reports.columns import Column, Kind, Listing, Value
 from partner_center_pipeline.reports.guide import guide
 from partner_center_pipeline.reports.model import REFERRALS_PAGE, SOON_HOURS, About, Figures, ListName
 from partner_center_pipeline.reports.words import Words
-from partner_center_pipeline.scoring import Language, Segment
+from partner_center_pipeline.scoring import Segment
+from partner_center_pipeline.vocabulary import Language
 
 ROWS_MOST: Final = 1_048_575
 """Rows of a sheet below its heading: Excel's own limit."""

@@ -19,7 +19,8 @@ from partner_center_pipeline.reports.model import (
 )
 from partner_center_pipeline.reports.words import Words
 from partner_center_pipeline.reports.xlsx import write_workbook
-from partner_center_pipeline.scoring import Language, load_rules
+from partner_center_pipeline.scoring import load_rules
+from partner_center_pipeline.vocabulary import Language
 
 NOW = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
 SINCE = NOW - timedelta(days=7)

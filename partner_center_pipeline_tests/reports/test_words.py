@@ -5,12 +5,11 @@ from string import Formatter
 
 import pytest
 
-from partner_center_pipeline.leads.customer_domain import DomainReason
 from partner_center_pipeline.reports.columns import columns_of
 from partner_center_pipeline.reports.model import ChangeKind, Choice, ListName
 from partner_center_pipeline.reports.words import own_texts
-from partner_center_pipeline.scoring import Language, Segment
-from partner_center_pipeline.scoring.history import Cause
+from partner_center_pipeline.scoring import Segment
+from partner_center_pipeline.vocabulary import Language
 from partner_center_pipeline_tests.reports.made_up import about, lead, words
 
 
@@ -24,19 +23,16 @@ def test_each_text_exists_in_both_languages_with_the_same_braces() -> None:
 
 def test_the_turkish_texts_are_turkish() -> None:
     same = {key for key, text in own_texts().items() if text["en"] == text["tr"]}
-    assert same == {"heading.segment", "source.marketplace", "page.scored"}
+    assert same == {"heading.segment", "page.scored"}
 
 
 @pytest.mark.parametrize(
     ("section", "codes"),
     [
-        ("segment", Segment),
         ("segment_about", Segment),
         ("change", ChangeKind),
         ("list", ListName),
         ("about", ListName),
-        ("domain_reason", DomainReason),
-        ("cause", Cause),
     ],
 )
 def test_each_code_has_a_text(section: str, codes: type[str]) -> None:
@@ -55,7 +51,7 @@ def test_each_text_is_used() -> None:
 
     folder = PROJECT_ROOT / "partner_center_pipeline"
     source = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
-    by_code = {"segment", "segment_about", "change", "cause", "source", "note", "domain_reason", "list", "about"}
+    by_code = {"segment_about", "change", "answer", "list", "about"}
     for key in own_texts():
         section, name = key.split(".")
         if section not in by_code:
