@@ -31,6 +31,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from partner_center_pipeline.vocabulary import Language
 from partner_center_pipeline.windows import ALLOWED_INTERVALS, WindowGrid
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
@@ -212,6 +213,11 @@ class Settings(BaseSettings):
         description="Rules of your own: an edited copy of partner_center_pipeline/scoring/rules.toml, used instead of "
         "that file. See first what it would change (`partner-center rescore --dry-run --rules FILE`), then name it "
         "here and run `partner-center rescore`.",
+    )
+    report_language: Language = Field(
+        Language.EN,
+        examples=["tr"],
+        description="The language of the report that the asset `lead_report` writes each day: en or tr.",
     )
     database_url: SecretStr = Field(
         SecretStr(DEFAULT_DATABASE),

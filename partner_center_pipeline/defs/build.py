@@ -8,6 +8,7 @@ import dagster as dg
 
 from partner_center_pipeline.defs.assets.companies import companies
 from partner_center_pipeline.defs.assets.domain_signals import domain_signals
+from partner_center_pipeline.defs.assets.lead_report import REPORT_JOB, lead_report, report_schedule
 from partner_center_pipeline.defs.assets.normalized_leads import normalized_leads
 from partner_center_pipeline.defs.assets.raw_referrals import raw_referrals
 from partner_center_pipeline.defs.assets.scored_segments import scored_segments
@@ -25,10 +26,19 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
     Every run goes through in one process: 0.5 s a window instead of 8 (dagster.md, "Cost").
     """
     return dg.Definitions(
-        assets=[build(grid) for build in (raw_referrals, normalized_leads, companies, domain_signals, scored_segments)],
+        assets=[
+            build(grid)
+            for build in (raw_referrals, normalized_leads, companies, domain_signals, scored_segments, lead_report)
+        ],
         asset_checks=[nothing_is_lost],
-        jobs=[SYNC_JOB, RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job],
-        schedules=[sync_schedule(grid), RECONCILE.schedule, RECONCILE_RECENT.schedule, RESCAN.schedule],
+        jobs=[SYNC_JOB, REPORT_JOB, RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job],
+        schedules=[
+            sync_schedule(grid),
+            report_schedule(grid),
+            RECONCILE.schedule,
+            RECONCILE_RECENT.schedule,
+            RESCAN.schedule,
+        ],
         sensors=[flag_sensor(grid)],
         resources={
             "grid": grid,

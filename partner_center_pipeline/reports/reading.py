@@ -64,17 +64,19 @@ def _change_rows(connection: Connection, about: About) -> Iterator[ChangeRow]:
 
 
 def changes(connection: Connection, since: datetime, now: datetime) -> Iterator[ChangeRow]:
-    """Yield what happened after `since` (UTC): each new lead, each company that moved, each deadline that passed."""
+    """Yield what happened after `since` (UTC): each new open lead, each company that moved, each deadline that passed.
+
+    A new company is told by its new leads. It has a row of its own where its open leads were known before.
+    """
     with_new_leads = set()
     for row in reporting.new_leads(connection, since):
         with_new_leads.add(row["domain"])
         yield _of_lead(ChangeKind.NEW, row["at"], row)
     for row in reporting.moved_companies(connection, since):
         kind = _direction(row)
-        if kind is ChangeKind.NEW and row["domain"] in with_new_leads:
-            continue
-        if kind is not None:
-            yield ChangeRow(kind=kind, **row)
+        is_no_news = kind is ChangeKind.NEW and (row["domain"] in with_new_leads or not row["open_referrals"])
+        if kind is not None and not is_no_news:
+            yield ChangeRow(kind=kind, **{name: value for name, value in row.items() if name != "open_referrals"})
     for row in reporting.expired_leads(connection, since, now):
         yield _of_lead(ChangeKind.EXPIRED, datetime_of(row["expires_ticks"]), row)
 

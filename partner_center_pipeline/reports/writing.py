@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,12 @@ from partner_center_pipeline.reports.page import write_page
 from partner_center_pipeline.reports.reading import read_cards, read_figures, read_listings
 from partner_center_pipeline.reports.words import Words
 from partner_center_pipeline.reports.xlsx import write_workbook
+from partner_center_pipeline.vocabulary import Language
 from partner_center_pipeline.warehouse import reporting
+from partner_center_pipeline.warehouse.database import Warehouse
+
+FOLDER: Final = "reports"
+"""The folder below the home folder that the daily report is written to."""
 
 ROWS_BETWEEN: Final = 500
 """Rows between two signs of progress."""
@@ -58,7 +63,7 @@ def write_report(
             "the warehouse holds no lead yet, so there is nothing to report; run `partner-center sync` first "
             "(or `partner-center demo`, which needs no Microsoft account)"
         )
-    figures = read_figures(connection, about.made_at)
+    figures = Figures() if form is Format.CSV else read_figures(connection, about.made_at)
     rows: dict[ListName, int] = {}
     listings = [
         Listing(listing.name, _watched(listing, rows, watch))
@@ -75,6 +80,27 @@ def write_report(
                 cards = partial(read_cards, connection, words=words)
                 write_page(part, listings, about, words, figures, cards)
     return Report(path, rows, figures)
+
+
+def write_folder(db: Warehouse, folder: Path, about: About, words: Words) -> dict[str, Report]:
+    """Write the report of a day to a folder: a workbook and a page named after the day, and the folder `csv`.
+
+    `csv` holds one file per list with all rows, in English whatever the report's language is: always at the same place
+    with the same columns, so that Power BI and Excel can read it. Returns the reports by the file's place in `folder`.
+    """
+    tables = folder / "csv"
+    tables.mkdir(parents=True, exist_ok=True)
+    day = about.made_at.date().isoformat()
+    english = Words(words.rules, Language.EN)
+    kinds = [
+        *((f"{day}.{form}", form, about, words, None) for form in (Format.XLSX, Format.HTML)),
+        *((f"csv/{name}.csv", Format.CSV, replace(about, language=Language.EN), english, name) for name in ListName),
+    ]
+    written = {}
+    for place, form, said, language, only in kinds:
+        with db.read() as connection:
+            written[place] = write_report(connection, folder / place, form, said, language, only=only)
+    return written
 
 
 def refuse_place(path: Path) -> None:

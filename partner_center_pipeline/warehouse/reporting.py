@@ -93,6 +93,7 @@ def moved_companies(connection: Connection, since: datetime) -> Iterator[Row]:
             companies.c.domain,
             companies.c.domain_unicode,
             companies.c.name.label("company_name"),
+            companies.c.open_referrals,
             first.c.segment_before,
             first.c.score_before,
             last.c.segment_after,

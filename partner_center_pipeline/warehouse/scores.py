@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, func, or_, select
 from partner_center_pipeline.scoring.history import change_between
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.leads import Written, named_by, same_content
-from partner_center_pipeline.warehouse.schema import company_scores, leads, row_dict, score_changes
+from partner_center_pipeline.warehouse.schema import companies, company_scores, leads, row_dict, score_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,17 @@ def page(connection: Connection, after: str, size: int) -> list[dict[str, Any]]:
 def count(connection: Connection) -> int:
     """Count the companies with a score."""
     return connection.execute(select(func.count()).select_from(company_scores)).scalar_one()
+
+
+def by_segment_and_category(connection: Connection) -> Counter[tuple[str, str | None]]:
+    """Return how many companies that a referral names are in each segment and category."""
+    query = (
+        select(company_scores.c.segment, company_scores.c.category, func.count())
+        .join(companies, companies.c.domain == company_scores.c.domain)
+        .where(companies.c.referrals > 0)
+        .group_by(company_scores.c.segment, company_scores.c.category)
+    )
+    return Counter({(segment, category): number for segment, category, number in connection.execute(query)})
 
 
 def outdated(start: int, end: int, derived_with: str | None) -> Select[str]:

@@ -23,11 +23,13 @@ graph = repository.asset_graph
 nodes = [graph.get(key) for key in sorted(graph.get_all_asset_keys())]
 print(json.dumps({
     "assets": {node.key.to_user_string(): sorted(key.to_user_string() for key in node.parent_keys) for node in nodes},
-    "partitions": len({node.partitions_def for node in nodes}),
+    "partitions": {
+        node.key.to_user_string(): type(node.partitions_def).__name__ for node in nodes
+    },
     "first": nodes[0].partitions_def.get_first_partition_key(),
     "job_assets": sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys),
     "executor": job.executor_def.name,
-    "policies": sorted({str(node.backfill_policy.max_partitions_per_run) for node in nodes}),
+    "policies": sorted({str(node.backfill_policy.max_partitions_per_run) for node in nodes if node.backfill_policy}),
     "pools": {node.key.to_user_string(): sorted(node.pools or ()) for node in nodes if node.pools},
     "schedules": {
         s.name: [s.job_name, s.cron_schedule, s.default_status.value, s.execution_timezone]
@@ -36,6 +38,7 @@ print(json.dumps({
     "undescribed_columns": sorted(
         f"{node.key.to_user_string()}.{column.name}"
         for node in nodes
+        if "dagster/column_schema" in node.metadata
         for column in node.metadata["dagster/column_schema"].columns
         if not column.description
     ),
@@ -67,7 +70,7 @@ def described(home: Path, **variables: str) -> dict[str, Any]:
     return found
 
 
-def test_five_assets_four_jobs_their_schedules_and_a_sensor_are_defined(tmp_path: Path) -> None:
+def test_the_chain_the_report_the_jobs_their_schedules_and_a_sensor_are_defined(tmp_path: Path) -> None:
     found = described(tmp_path, HUNTER_SYNC_START="2026-01-01T00:00:00Z")
     assert found == {
         "assets": {
@@ -76,8 +79,16 @@ def test_five_assets_four_jobs_their_schedules_and_a_sensor_are_defined(tmp_path
             "companies": ["normalized_leads"],
             "domain_signals": ["companies"],
             "scored_segments": ["companies", "domain_signals"],
+            "lead_report": ["scored_segments"],
         },
-        "partitions": 1,
+        "partitions": {
+            "raw_referrals": "TimeWindowPartitionsDefinition",
+            "normalized_leads": "TimeWindowPartitionsDefinition",
+            "companies": "TimeWindowPartitionsDefinition",
+            "domain_signals": "TimeWindowPartitionsDefinition",
+            "scored_segments": "TimeWindowPartitionsDefinition",
+            "lead_report": "DailyPartitionsDefinition",
+        },
         "first": "2026-01-01-00:00",
         "job_assets": ["companies", "domain_signals", "normalized_leads", "raw_referrals", "scored_segments"],
         "executor": "in_process",
@@ -91,6 +102,7 @@ def test_five_assets_four_jobs_their_schedules_and_a_sensor_are_defined(tmp_path
                 "RUNNING",
                 "UTC",
             ],
+            "partner_center_report_schedule": ["partner_center_report", "7 4 * * *", "RUNNING", "UTC"],
             "partner_center_rescan_schedule": ["partner_center_rescan", "27 * * * *", "RUNNING", "UTC"],
             "partner_center_sync_schedule": ["partner_center_sync", "2-59/10 * * * *", "RUNNING", "UTC"],
         },

@@ -1,6 +1,6 @@
 """scored_segments: a score, a segment and the reasons for each company."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -16,9 +16,10 @@ from partner_center_pipeline.defs.checks import EVERYTHING_IS_DERIVED, everythin
 from partner_center_pipeline.defs.derivation import make_scores
 from partner_center_pipeline.defs.partitions import chain_asset
 from partner_center_pipeline.defs.resources import GridParam, WarehouseResource, utc_now
+from partner_center_pipeline.scoring import Category, Segment
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import schema
+from partner_center_pipeline.warehouse import schema, scores
 
 
 @chain_asset(
@@ -40,6 +41,8 @@ def scored_segments(
     ):
         scored = make_scores(db, span, Settings.load(), now)
         derived = everything_is_derived(db)
+        with db.read() as connection:
+            counts = scores.by_segment_and_category(connection)
     yield result(  # not returned: Dagster would want the check in the annotation of what is returned
         windows,
         scored.written.rows,
@@ -47,6 +50,19 @@ def scored_segments(
             **scored.written.shown(),
             "companies_by_segment": counts_table("segment", scored.segments),
             "changes_by_cause": counts_table("cause", scored.causes),
+            **_plotted(counts),
         },
         [derived],
     )
+
+
+def _plotted(counts: Mapping[tuple[str, str | None], int]) -> dict[str, int]:
+    """Return how many companies are in each segment and category, as numbers that Dagster plots over time."""
+
+    def of(place: int, value: str) -> int:
+        return sum(number for pair, number in counts.items() if pair[place] == value)
+
+    return {
+        **{f"segment_{segment}": of(0, segment) for segment in Segment},
+        **{f"category_{category}": of(1, category) for category in Category},
+    }
