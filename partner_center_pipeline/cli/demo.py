@@ -1,17 +1,23 @@
 """`partner-center demo`: the whole pipeline against the local Microsoft."""
 
+import webbrowser
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, report_errors, stop
+from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, notes, report_errors, stop
 from partner_center_pipeline.cli.options import json_option, language_option
-from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.settings import Settings, home
+from partner_center_pipeline.vocabulary import Language
 from partner_center_pipeline.windows import datetime_of, ticks_of
+
+if TYPE_CHECKING:
+    from partner_center_pipeline.warehouse.database import Warehouse
 
 LEADS_SHOWN: Final = 10
 REASONS_SHOWN: Final = 3
@@ -21,12 +27,14 @@ REASONS_SHOWN: Final = 3
 @click.command()
 @json_option("Print the leads and counts as JSON instead of a table.")
 @language_option
+@click.option("--open", "opens", is_flag=True, help="Open the report's page in the browser, where there is a desktop.")
 @report_errors
-def demo(as_json: bool, language: str) -> None:
+def demo(as_json: bool, language: str, opens: bool) -> None:
     """Run the whole pipeline against a local Microsoft: no account, no database server.
 
     Starts the simulator (HTTPS and DNS on loopback), signs in by device code, materializes all five assets for a row
-    of sync windows through Dagster, and prints the best leads. A second run meets the same past and adds nothing.
+    of sync windows through Dagster, prints the best leads, and writes the report: a workbook and a page in the folder
+    `reports` of the home folder. A second run meets the same past and adds nothing.
     """
     enter_home()
     ensure_sync_start(at_least=timedelta(hours=1))
@@ -47,24 +55,67 @@ def demo(as_json: bool, language: str) -> None:
         with local.warehouse.read() as connection:
             after = row_counts(connection)
             leads = views.best(connection, LEADS_SHOWN)
+        report = _write_report(local.warehouse, language)
     if as_json:
         emit(
             {
                 "rows": after,
                 "added": {name: after[name] - before[name] for name in after},
                 "leads": _plain(leads),
+                "report": [str(path) for path in report],
             }
         )
+        _open(report, opens)
         return
     console.print(_table(leads, language), soft_wrap=False)
     windows = (end - start) // grid.width
     console.print(f"{windows} sync windows from {datetime_of(start):%Y-%m-%d %H:%M} to {datetime_of(end):%H:%M} UTC")
     for name, rows in after.items():
         console.print(f"  {name:<24}{rows:>7,} rows  ({rows - before[name]:+,})")
+    console.print("\nThe report for the sales team (`partner-center export` writes it anywhere):")
+    for path in report:
+        console.print(f"  {path}", markup=False)
+    _open(report, opens)
     console.print(
         "\nThe same data in the Dagster UI: [bold]partner-center ui[/]"
         "\nWith referrals arriving live:    [bold]partner-center ui --demo[/]"
     )
+
+
+def _write_report(warehouse: "Warehouse", language: str) -> list[Path]:
+    """Write the workbook and the page of this day to the folder of the daily reports, and return where they are."""
+    from partner_center_pipeline.reports.model import About, Format
+    from partner_center_pipeline.reports.words import Words
+    from partner_center_pipeline.reports.writing import FOLDER, write_report
+    from partner_center_pipeline.scoring import load_rules
+
+    now = datetime.now(UTC)
+    words = Words(load_rules(Settings.load().scoring_rules), Language(language))
+    about = About(made_at=now, since=now - timedelta(days=7), language=words.language)
+    folder = home() / FOLDER
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for form in (Format.XLSX, Format.HTML):
+        with warehouse.read() as connection:
+            paths.append(write_report(connection, folder / f"demo.{form}", form, about, words).path)
+    return paths
+
+
+def _open(report: Sequence[Path], opens: bool) -> None:
+    """Open the page in a browser; say where it is to be opened by hand when there is no desktop."""
+    if not opens:
+        return
+    page = report[-1]
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        browser = None
+    # Without a desktop Python offers browsers of the terminal only, which are of this very class.
+    is_of_desktop = browser is not None and type(browser) is not webbrowser.GenericBrowser
+    if is_of_desktop and webbrowser.open(page.as_uri()):
+        notes.print(f"Opened {page} in the browser.", markup=False)
+    else:
+        notes.print(f"There is no desktop here to open a browser on; open {page} yourself.", markup=False)
 
 
 def _table(leads: Sequence[Mapping[str, Any]], language: str) -> Table:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from openpyxl import load_workbook
 from sqlalchemy import insert
 
 from partner_center_pipeline.warehouse import schema
@@ -26,16 +27,24 @@ def test_the_demo_shows_scored_leads_and_a_second_run_adds_nothing(home: Path) -
     assert re.search(r"\b(Migration|Existing|Cold)\b", first.stdout)
     assert "partner-center ui" in first.stdout
     assert "Traceback" not in first.stderr
+    for name in ("demo.xlsx", "demo.html"):
+        assert str(home / "reports" / name) in first.stdout
+    book = load_workbook(home / "reports" / "demo.xlsx")
+    assert book["Leads"].max_row > 50
+    assert book["Without a company"].max_row > 50
+    assert '<html lang="en">' in (home / "reports" / "demo.html").read_text(encoding="utf-8")
 
     # Somebody who switched the real integration off still gets the demo, which does not touch it.
     with (home / ".env").open("a") as file:
         file.write("HUNTER_PARTNER_CENTER_ENABLED=false\n")
-    second = run(home, "demo", "--json")
+    second = run(home, "demo", "--json", "--open")
     assert second.returncode == 0, second.stderr
     shown = json.loads(second.stdout)
     assert {table: shown["added"][table] for table in UNCHANGED} == dict.fromkeys(UNCHANGED, 0)
     assert shown["rows"]["leads"] == int(added["leads"].replace(",", ""))
     assert len(shown["leads"]) == 10
+    assert shown["report"] == [str(home / "reports" / name) for name in ("demo.xlsx", "demo.html")]
+    assert "no desktop here" in second.stderr
     assert all(lead["reasons"] and lead["segment"] for lead in shown["leads"])
 
 
@@ -44,6 +53,7 @@ def test_the_demo_takes_the_database_it_is_given_and_shows_reasons_in_turkish(ho
     done = run(home, "demo", "--language", "tr", HUNTER_DATABASE_URL=f"sqlite:///{database}")
     assert done.returncode == 0, done.stderr
     assert "SPF kaydı" in done.stdout
+    assert '<html lang="tr">' in (home / "reports" / "demo.html").read_text(encoding="utf-8")
     assert database.is_file()
     assert not (home / ".hunter" / "hunter.db").exists()
 

@@ -10,7 +10,7 @@ from partner_center_pipeline.cli import main
 from partner_center_pipeline.cli.base import COMMANDS
 
 OPTIONS = {
-    "demo": ["--json", "--language"],
+    "demo": ["--json", "--language", "--open"],
     "ui": ["--demo", "--host", "--port"],
     "login": ["--browser"],
     "token": ["status", "rotate-key"],
