@@ -168,3 +168,12 @@ def test_ingest_is_measured_beside_a_bare_loop() -> None:
     assert figures["load / bare loop"] == pytest.approx(figures["load_seconds"] / figures["bare_seconds"], abs=0.01)
     assert figures["load_peak_mb"] > 0
     assert figures["window: 3,000 stored / 3"] > 0
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_reports_measures_each_format() -> None:
+    result = CliRunner().invoke(main, ["report", "--companies", "60", "--few", "20"])
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout.splitlines()[-1])
+    assert all(figures[f"{form}_{name}"] > 0 for form in ("xlsx", "html", "csv") for name in ("seconds", "peak", "size"))
+    assert figures["xlsx_growth"] < 1.5

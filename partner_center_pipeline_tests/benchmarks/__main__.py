@@ -6,6 +6,7 @@ from partner_center_pipeline_tests.benchmarks.dns import dns_benchmark
 from partner_center_pipeline_tests.benchmarks.domains import domains
 from partner_center_pipeline_tests.benchmarks.ingest import ingest
 from partner_center_pipeline_tests.benchmarks.providers import providers
+from partner_center_pipeline_tests.benchmarks.report import report
 from partner_center_pipeline_tests.benchmarks.scoring import scoring
 
 
@@ -19,6 +20,7 @@ main.add_command(dns_benchmark)
 main.add_command(domains)
 main.add_command(scoring)
 main.add_command(ingest)
+main.add_command(report)
 
 if __name__ == "__main__":
     main(prog_name="python -m partner_center_pipeline_tests.benchmarks")

@@ -112,11 +112,11 @@ def measure(case: Case) -> Outcome:
         case Work.WINDOWS:
             seconds, storing, rows = windows(case)
     return Outcome(
-        round(seconds, 4), round(storing, 4), round(time.process_time() - before, 2), round(_peak(), 1), rows
+        round(seconds, 4), round(storing, 4), round(time.process_time() - before, 2), round(peak_memory(), 1), rows
     )
 
 
-def _peak() -> float:
+def peak_memory() -> float:
     """The most memory that this process had, in MB."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux counts the parent's memory in ru_maxrss, as the child began as its copy
