@@ -119,23 +119,27 @@ def _open(report: Sequence[Path], opens: bool) -> None:
 
 
 def _table(leads: Sequence[Mapping[str, Any]], language: str) -> Table:
-    from partner_center_pipeline.scoring import Language, load_rules
+    from partner_center_pipeline.scoring import load_rules
+    from partner_center_pipeline.texts import Texts
 
-    rules = load_rules(Settings.load().scoring_rules)
+    rules, say = load_rules(Settings.load().scoring_rules), Texts(language)
+    label = "label" if say.language is Language.EN else "label_tr"
 
-    table = Table(title="The best leads", title_justify="left")
-    for heading in ("Company", "Domain", "Segment", "Category", "Score", "Top reasons", "Answer by"):
-        table.add_column(heading, justify="right" if heading == "Score" else "left", overflow="fold")
+    table = Table(title=say("best_leads.title"), title_justify="left")
+    for heading in ("company", "domain", "segment", "category", "score", "reasons", "due"):
+        table.add_column(
+            say(f"best_leads.{heading}"), justify="right" if heading == "score" else "left", overflow="fold"
+        )
     for lead in leads:
         top = sorted(lead["reasons"], key=lambda reason: -abs(reason["points"]))[:REASONS_SHOWN]
         table.add_row(
             Text(lead["company_name"] or ""),  # as text: a name is not markup
             Text(lead["domain_unicode"]),
-            lead["segment"],
-            f"{lead['category']} {lead['label']}" if lead["category"] else "",
+            say.word("segment", lead["segment"]),
+            f"{lead['category']} {lead[label]}" if lead["category"] else "",
             str(lead["score"]) if lead["score"] is not None else "",
-            "\n".join(f"{rules.text(reason['code'], Language(language))} ({reason['points']:+})" for reason in top),
-            lead["response_due"].strftime("%Y-%m-%d") if lead["response_due"] else "",
+            "\n".join(f"{rules.text(reason['code'], say.language)} ({reason['points']:+})" for reason in top),
+            say.day(lead["response_due"]) if lead["is_due_live"] else "",
         )
     return table
 

@@ -16,6 +16,7 @@ from partner_center_pipeline.cli.options import json_option, language_option
 from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.scoring import load_rules
 from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.texts import Texts
 from partner_center_pipeline.warehouse.card import Absent, Card, look_up
 from partner_center_pipeline.warehouse.database import open_warehouse
 from partner_center_pipeline.windows import KEY_FORMAT, datetime_of, render_ticks
@@ -23,6 +24,9 @@ from partner_center_pipeline.windows import KEY_FORMAT, datetime_of, render_tick
 _COMPANY: Final = (
     "name", "country", "city", "domain_ascii_key", "referrals", "open_referrals", "engagements", "open_cosell",
     "cosell_referral", "deal_value", "currency", "tenant", "tenant_source",
+)  # fmt: skip
+_LISTED: Final = (
+    "response_due", "is_due_live", "due_note", "deal_value_reported", "reported_currency", "rate_note",
 )  # fmt: skip
 _BOOKKEEPING: Final = ("next_scan_at", "failures")
 
@@ -57,13 +61,11 @@ def inspect(domain: str, as_json: bool, language: str) -> None:
             "firma.com.tr (no IP address, no bare suffix, no page on a social network, no KEP, no onmicrosoft.com)"
         )
     settings = Settings.load()
-    rules = load_rules(settings.scoring_rules)
+    say, rule_texts = Texts(language), load_rules(settings.scoring_rules).texts()
 
     def explain(code: str) -> str:
-        try:
-            return rules.text(code, language)
-        except ValueError:  # stored by a newer version
-            return code
+        text = rule_texts.get(code)  # None: stored by a newer version, or under rules with other labels
+        return code if text is None else str(getattr(text, say.language))
 
     with open_warehouse(settings) as warehouse, warehouse.read() as connection:
         card = look_up(connection, key, ascii_key(key))
@@ -74,8 +76,8 @@ def inspect(domain: str, as_json: bool, language: str) -> None:
         emit(_plain(_document(card, signals.to_row() if signals else None, language, explain)))
         return
     if domain not in (key, unicode_domain(key)):
-        console.print(f"Read as {unicode_domain(key)}\n", markup=False)
-    console.print(page(card, signals, explain, datetime.now(UTC)), soft_wrap=False)
+        console.print(f"{say('card.read_as', domain=unicode_domain(key))}\n", markup=False)
+    console.print(page(card, signals, explain, say, datetime.now(UTC)), soft_wrap=False)
 
 
 def _explain_absence(absent: Absent, domain: str) -> str:
@@ -103,19 +105,18 @@ def _spelled(domain: str) -> str:
 
 def _document(card: Card, signals: Mapping[str, Any] | None, language: str, explain: Explain) -> dict[str, Any]:
     """Return the card as plain data: instants as ISO 8601 in UTC, a window as its partition key."""
-    company, score = card.company, card.score
-    due = company["next_expiry_ticks"]
+    company, score, listed = card.company, card.score, card.listed or {}
     return {
         "domain": company["domain"],
         "domain_unicode": company["domain_unicode"],
         "language": language,
         "company": {
             **{name: company[name] for name in _COMPANY},
-            "response_due": None if due is None else render_ticks(due),
+            **{name: listed.get(name) for name in _LISTED},
             "updated": render_ticks(company["updated_ticks"]),
         },
-        "sales": {"rank": card.rank, "of": card.ranked},
-        "score": score and _score(score, explain),
+        "sales": {"rank": listed.get("rank"), "of": card.ranked},
+        "score": score and _score({**score, "reasons": listed.get("reasons", score["reasons"])}, explain),
         "mail": signals and card.signals and {**signals, **{name: card.signals[name] for name in _BOOKKEEPING}},
         "referrals": [_referral(row) for row in card.referrals],
         "suggested_matches": card.matches,
@@ -135,7 +136,10 @@ def _score(row: Mapping[str, Any], explain: Explain) -> dict[str, Any]:
 
 def _referral(row: Mapping[str, Any]) -> dict[str, Any]:
     start = row["window_start"]
-    return {**_without(row, "updated_ticks", "window_start"), "window": None if start is None else _window(start)}
+    return {
+        **_without(row, "updated_ticks", "expires_ticks", "window_start"),
+        "window": None if start is None else _window(start),
+    }
 
 
 def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""The page that `partner-center inspect` prints in a terminal: sections, texts, layout.
+"""The page that `partner-center inspect` prints in a terminal: sections and layout.
 
 Text from outside is a `rich.text.Text`, never markup, with terminal control characters escaped. Long lines are folded,
-never cut. Not here: reading rows (`warehouse.card`), the JSON document (`inspect_domain`).
+never cut. Not here: reading rows (`warehouse.card`), the words (`texts`), the JSON document (`inspect_domain`).
 """
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -14,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from partner_center_pipeline.mail import Lookup, MailSignals
-from partner_center_pipeline.mail.retention import PROVIDER_KEPT
 from partner_center_pipeline.mail.signals import (
     AUTODISCOVER,
     DMARC,
@@ -30,362 +30,389 @@ from partner_center_pipeline.mail.signals import (
     dkim_lookup,
     selector_of,
 )
-from partner_center_pipeline.scoring.history import Cause
-from partner_center_pipeline.vocabulary import Asset, TenantSource
-from partner_center_pipeline.warehouse.card import Card, Waiting
+from partner_center_pipeline.scoring.model import ReasonCode
+from partner_center_pipeline.texts import Texts
+from partner_center_pipeline.vocabulary import Asset
+from partner_center_pipeline.warehouse.card import Card
 from partner_center_pipeline.windows import KEY_FORMAT, datetime_of
 
 Explain = Callable[[str], str]
-"""The text of a reason's code in the chosen language."""
+"""The text of a reason's code, or of a category's label or act, in the chosen language."""
 
-NOTES: Final[Mapping[str, str]] = {
-    "mx_tie": "mail hosts of different owners share the first place",
-    "mx_mixed_providers": "a mail host further back belongs to somebody else",
-    "mailbox_hint": "one hint at a mailbox provider behind an unknown mail host: not enough to name it",
-    "mailbox_conflict": "hints at different mailbox providers weigh the same: none is named",
-    "spf_multiple_records": "more than one SPF record, which is an error: counts as none",
-    "dmarc_multiple_records": "more than one DMARC record: counts as none",
-    "dmarc_policy_missing": "the DMARC record has no policy (p): read as none",
-    "dmarc_policy_invalid": "the DMARC record's policy (p) is none that exists: read as none",
-    "dkim_revoked": "a DKIM selector holds revoked keys only",
-    "ms_txt": "a MS= record: somebody once verified the domain with Microsoft, perhaps only for a trial",
-    PROVIDER_KEPT: "the provider is an older look-up's: the last one missed an answer that could name it",
-}
-"""Texts of the notes of `mail.classification` and `mail.retention`."""
+_LOOK_UPS: Final = (
+    MX, MX_HOSTS, TXT, SPF_NESTED, DMARC, DMARC_ABOVE, dkim_lookup(""), AUTODISCOVER, ENTERPRISE_REGISTRATION,
+    LYNCDISCOVER, NS, TENANT,
+)  # fmt: skip
+"""The look-ups in the order in which they are shown; `dkim_lookup("")` is the position of all selectors."""
 
-TENANT_SOURCES: Final[Mapping[str, str]] = {
-    TenantSource.PAYLOAD: "from a field of a referral",
-    TenantSource.EMAIL_DOMAIN: "from a contact's address at onmicrosoft.com",
-    TenantSource.DKIM_TARGET: "from the target of a DKIM selector",
-    TenantSource.OIDC_METADATA: "from Microsoft's public metadata",
-}
-
-CAUSES: Final[Mapping[str, str]] = {
-    Cause.FIRST: "first score",
-    Cause.RULES: "the rules changed",
-    Cause.SIGNALS: "the mail set-up changed",
-    Cause.REFERRAL: "a referral changed",
-    Cause.SETTINGS: "a setting changed",
-}
-
-NO_MAIL: Final[Mapping[str, str]] = {
-    "nxdomain": "the domain does not exist",
-    "nodata": "there is no MX record",
-    "null_mx": "a null MX: it takes no mail (RFC 7505)",
-    "localhost": "the MX is localhost",
-    "parking": "the MX is a parking service's",
-}
-MATCHES: Final[Mapping[str, str]] = {
-    "ascii_key": "the same domain in ASCII letters",
-    "same_name": "the same name",
-    "similar_name": "a similar name",
-}
-_ASKED: Final[Mapping[str, str]] = {
-    MX: "MX",
-    MX_HOSTS: "CNAME of the mail hosts",
-    TXT: "TXT",
-    SPF_NESTED: "TXT of what SPF includes",
-    DMARC: "TXT _dmarc",
-    DMARC_ABOVE: "TXT _dmarc of the domains above",
-    dkim_lookup(""): "",  # the position of all selectors
-    AUTODISCOVER: "CNAME autodiscover",
-    ENTERPRISE_REGISTRATION: "CNAME enterpriseregistration",
-    LYNCDISCOVER: "CNAME lyncdiscover",
-    NS: "NS",
-    TENANT: "HTTPS openid-configuration at Microsoft",
-}
-"""What each look-up asks for, in the order in which look-ups are shown."""
-
-_ABSENT: Final = "absent"
+_VALUES: Final[Mapping[str, str]] = {"provider": "provider", "tenant_source": "tenant_source"}
+"""By the name of an input: the table with the words for its values."""
 
 
-def page(card: Card, signals: MailSignals | None, explain: Explain, now: datetime) -> RenderableType:
+def page(card: Card, signals: MailSignals | None, explain: Explain, say: Texts, now: datetime) -> RenderableType:
     """Return the page. `signals` is the card's row of signals, decoded; `now` is in UTC."""
-    return Group(*_blocks(card, signals, explain, now))
+    return Group(*_Page(card, signals, explain, say, now).blocks())
 
 
-def _blocks(card: Card, signals: MailSignals | None, explain: Explain, now: datetime) -> Iterator[RenderableType]:
-    company = card.company
-    names = [company["name"], company["domain_unicode"]]
-    if company["domain_unicode"] != company["domain"]:
-        names.append(company["domain"])
-    yield _text("  ".join(filter(None, names)), "bold")
-    sections = {
-        "Company": _company(company, now),
-        "Not through yet": _waiting(card.waiting) if card.waiting else None,
-        "Score": _score(card, explain, now),
-        "Reasons": _reasons(card.score, explain) if card.score else None,
-        "Mail": _mail(card, signals, now),
-        "Evidence, the strongest first": _evidence(signals) if signals and signals.evidence else None,
-        "Asked and answered": _lookups(signals, now) if signals else None,
-        "Referrals": _referrals(card, now),
-        "Perhaps the same company": _matches(card) if card.matches else None,
-        "Changes of the score": _score_changes(card) if card.score_changes else None,
-        "Changes of the mail set-up": _signal_changes(card) if card.signal_changes else None,
-    }
-    for heading, section in sections.items():
-        if section is not None:
-            yield Text(f"\n{heading}", "bold cyan")
-            yield section
+@dataclass(frozen=True, slots=True)
+class _Page:
+    card: Card
+    signals: MailSignals | None
+    explain: Explain
+    say: Texts
+    now: datetime
 
+    def blocks(self) -> Iterator[RenderableType]:
+        card, signals = self.card, self.signals
+        company = card.company
+        names = [company["name"], company["domain_unicode"]]
+        if company["domain_unicode"] != company["domain"]:
+            names.append(company["domain"])
+        yield _text("  ".join(filter(None, names)), "bold")
+        sections = {
+            "company": self.company(),
+            "not_through": self.waiting() if card.waiting else None,
+            "score": self.score(),
+            "reasons": self.reasons(),
+            "mail": self.mail(),
+            "evidence": self.evidence(signals) if signals and signals.evidence else None,
+            "asked_and_answered": self.lookups(signals) if signals else None,
+            "referrals": self.referrals(),
+            "matches": self.matches() if card.matches else None,
+            "score_changes": self.score_changes() if card.score_changes else None,
+            "signal_changes": self.signal_changes() if card.signal_changes else None,
+        }
+        for heading, section in sections.items():
+            if section is not None:
+                yield Text(f"\n{self.say(f'card.{heading}')}", "bold cyan")
+                yield section
 
-# Sections -------------------------------------------------------------------------------------------------------------
+    # Sections ---------------------------------------------------------------------------------------------------------
 
+    def company(self) -> Table:
+        say, company = self.say, self.card.company
+        cosell, country = company["cosell_referral"], company["country"]
+        deals = company["engagements"]
+        counted = say("card.deal") if deals == 1 else say("card.deals", count=deals)
+        count = say("card.referral_count", open=company["open_referrals"], all=company["referrals"], deals=counted)
+        return self.facts(
+            ("place_line", ", ".join(filter(None, (company["city"], country and say.country(country))))),
+            ("referrals_line", count if company["referrals"] else say("card.no_referrals")),
+            ("cosell_line", say("card.cosell_open", referral=cosell) if company["open_cosell"] else None),
+            ("due_line", self.due()),
+            ("deal_line", self.largest_deal()),
+            ("tenant_line", self.tenant(company["tenant"], company["tenant_source"])),
+        )
 
-def _company(company: Mapping[str, Any], now: datetime) -> Table:
-    due = company["next_expiry_ticks"]
-    cosell = company["cosell_referral"]
-    return _facts(
-        ("place", ", ".join(filter(None, (company["city"], company["country"])))),
-        (
-            "referrals",
-            f"{company['open_referrals']} open of {company['referrals']}, in {_count(company['engagements'], 'deal')}"
-            if company["referrals"]
-            else "none names it any more",
-        ),
-        ("co-sell", f"open, referral {cosell}" if company["open_cosell"] else None),
-        ("answer by", None if due is None else _when(datetime_of(due), now)),
-        ("largest deal", _amount(company)),
-        ("Microsoft tenant", _tenant(company["tenant"], company["tenant_source"])),
-    )
+    def due(self) -> list[str]:
+        """Return the deadline, whose it is, and what is to be known about it."""
+        listed = self.card.listed
+        if listed is None or listed["response_due"] is None:
+            return []
+        when = self.when(listed["response_due"])
+        lines = [
+            self.say(
+                "card.due_of",
+                when=when if listed["is_due_live"] else self.say("card.was_due", when=when),
+                referral=listed["referral_id"],
+            )
+        ]
+        if listed["due_note"] == "due_despite_category":
+            lines.append(self.say("due_note.due_despite_category"))
+        return lines
 
+    def largest_deal(self) -> list[str]:
+        """Return the largest deal in its currency, and what it is worth in the reporting currency."""
+        amount, listed = self.amount(self.card.company), self.card.listed
+        if amount is None:
+            return []
+        if listed is None or listed["reported_currency"] in (None, self.card.company["currency"]):
+            return [
+                amount,
+                *([self.say.word("rate_note", listed["rate_note"])] if listed and listed["rate_note"] else []),
+            ]
+        worth = self.say.amount(listed["deal_value_reported"], listed["reported_currency"])
+        return [self.say("card.deal_worth", amount=amount, worth=worth)]
 
-def _waiting(waiting: tuple[Waiting, ...]) -> Table:
-    return _facts(
-        *((_window(item.window_start), f"the window waits for {item.asset}") for item in waiting),
-        ("next step", "`partner-center sync`, or the schedule"),
-    )
+    def waiting(self) -> Table:
+        table = _grid("left", "left")
+        for item in self.card.waiting:
+            asset = self.say("card.window_waits", asset=item.asset)
+            table.add_row(Text(_window(item.window_start), "dim"), _text(asset))
+        table.add_row(Text(self.say("card.next_step_line"), "dim"), _text(self.say("card.sync_or_schedule")))
+        return table
 
+    def score(self) -> Table:
+        say, score, listed = self.say, self.card.score, self.card.listed
+        if score is None:
+            return self.facts(("none_yet_line", self.why_none(Asset.SCORED_SEGMENTS)))
+        numbers = say("card.no_score")
+        if score["score"] is not None:
+            numbers = say("card.score_of", score=score["score"], readiness=score["readiness"])
+        label, act = (self.explain(score[name]) if score[name] else None for name in ("label", "act"))
+        category = " ".join(filter(None, (score["category"], label)))
+        heats = [
+            say(f"card.{kind}_heat", heat=say.word(f"{kind}_heat", score[f"{kind}_heat"]))
+            for kind in ("technical", "commercial")
+            if score[f"{kind}_heat"]
+        ]
+        commercial = score["commercial_segment"]
+        rank = say("card.rank", rank=listed["rank"], all=self.card.ranked) if listed else say("card.not_ranked")
+        scored = say("card.scored", when=self.when(score["scored_at"]), version=score["rules_version"])
+        return self.facts(
+            ("rank_line", rank),
+            ("category_line", ": ".join(filter(None, (category, act)))),
+            ("segment_line", f"{say.word('segment', score['segment'])}: {self.explain(score['segment_reason'])}"),
+            ("commercial_segment_line", commercial and say.word("commercial_segment", commercial)),
+            ("heat_line", ", ".join(heats)),
+            ("score_line", numbers),
+            ("scored_line", scored),
+            ("signals_line", score["signals_at"] and self.when(score["signals_at"])),
+        )
 
-def _score(card: Card, explain: Explain, now: datetime) -> Table:
-    score = card.score
-    if score is None:
-        return _facts(("none yet", _why_none(card, Asset.SCORED_SEGMENTS)))
-    numbers = "none" if score["score"] is None else f"{score['score']}, from a readiness of {score['readiness']}"
-    category = " ".join(filter(None, (score["category"], score["label"])))
-    heats = [f"{kind} {score[f'{kind}_heat']}" for kind in ("technical", "commercial") if score[f"{kind}_heat"]]
-    return _facts(
-        ("rank", f"{card.rank} of {card.ranked} in the sales list" if card.rank else "not in the sales list"),
-        ("category", ": ".join(filter(None, (category, score["act"])))),
-        ("segment", f"{score['segment']}: {explain(score['segment_reason'])}"),
-        ("commercial segment", score["commercial_segment"]),
-        ("heat", ", ".join(heats)),
-        ("score", numbers),
-        ("scored", f"{_when(score['scored_at'], now)}, under rules version {score['rules_version']}"),
-        ("signals from", score["signals_at"] and _when(score["signals_at"], now)),
-    )
+    def reasons(self) -> Table | None:
+        """Return the reasons as the list has them, with qualification and deadline."""
+        rows = (self.card.listed or self.card.score or {}).get("reasons")
+        if not rows:
+            return None
+        table = _grid("right", "left", "left")
+        for reason in rows:
+            points = f"{reason['points']:+}" if reason["points"] else ""
+            table.add_row(_text(points), _text(self.explain(reason["code"])), _text(self.evidence_of(reason)))
+        return table
 
+    def evidence_of(self, reason: Mapping[str, Any]) -> str:
+        """Return what was seen; of a deadline, the instant as people of the language write it."""
+        evidence: str = reason["evidence"] or ""
+        if reason["code"] in (ReasonCode.RESPONSE_DUE, ReasonCode.RESPONSE_WAS_DUE):
+            return self.say.instant(datetime.fromisoformat(evidence))
+        return evidence
 
-def _reasons(score: Mapping[str, Any], explain: Explain) -> Table:
-    table = _grid("right", "left", "left")
-    for reason in score["reasons"]:
-        points = f"{reason['points']:+}" if reason["points"] else ""
-        table.add_row(_text(points), _text(explain(reason["code"])), _text(reason["evidence"] or ""))
-    return table
+    def why_none(self, asset: Asset) -> list[str]:
+        """Return why the asset has no row yet, and the next step."""
+        say, chain = self.say, list(Asset)
+        waiting = [item for item in self.card.waiting if chain.index(item.asset) <= chain.index(asset)]
+        if waiting:
+            last = _window(waiting[-1].window_start)
+            step = say("card.next_step", step=say("card.sync_or_schedule"))
+            return [say("card.window_not_through", window=last, asset=asset), step]
+        starts = [row["window_start"] for row in self.card.referrals if row["window_start"] is not None]
+        if not starts:
+            return [say("card.no_window_kept")]
+        first = datetime_of(max(starts))
+        times = f"--from {first:%Y-%m-%dT%H:%MZ} --to {first + timedelta(minutes=1):%Y-%m-%dT%H:%MZ}"
+        return [say("card.all_through"), say("card.next_step", step=f"`partner-center sync {times}`")]
 
+    def mail(self) -> Table:
+        say, row, signals = self.say, self.card.signals, self.signals
+        if row is None or signals is None:
+            return self.facts(("not_asked_line", self.why_none(Asset.DOMAIN_SIGNALS)))
+        again: str | list[str] = self.when(row["next_scan_at"])
+        if row["next_scan_at"] <= self.now:
+            step = say("card.next_step", step="`partner-center rescan`")
+            again = [say("card.due_since", when=again), step]
+        failures, name = row["failures"], signals.provider_name
+        provider = say.word("provider", signals.provider)
+        if name not in (None, signals.provider, provider):
+            provider = f"{provider}, {say.word('provider', name or '')}"
+        return self.facts(
+            ("provider_line", provider),
+            ("gateway_line", signals.gateway),
+            ("confidence_line", say("card.of_100", number=signals.confidence)),
+            ("tenant_line", self.tenant(signals.tenant, signals.tenant_source)),
+            ("no_mail_line", signals.no_mx_reason and say.word("no_mail", signals.no_mx_reason)),
+            ("SPF", self.spf(signals)),
+            ("DKIM", self.dkim(signals)),
+            ("DMARC", self.dmarc(signals)),
+            ("verifications_line", signals.verifications),
+            ("notes_line", [say.word("note", note) for note in signals.notes]),
+            ("asked_line", self.when(row["scanned_at"])),
+            ("facts_line", self.when(row["facts_at"]) if row["facts_at"] else say("card.facts_unknown")),
+            ("again_line", again),
+            ("failures_line", say("card.failures", count=failures) if failures else None),
+        )
 
-def _why_none(card: Card, asset: Asset) -> list[str]:
-    """Return why the asset has no row yet, and the next step."""
-    chain = list(Asset)
-    waiting = [item for item in card.waiting if chain.index(item.asset) <= chain.index(asset)]
-    if waiting:
-        last = _window(waiting[-1].window_start)
-        return [f"window {last} has not come through {asset}", "next step: `partner-center sync`, or the schedule"]
-    starts = [row["window_start"] for row in card.referrals if row["window_start"] is not None]
-    if not starts:
-        return ["no window that is kept brought a referral of it"]
-    first = datetime_of(max(starts))
-    times = f"--from {first:%Y-%m-%dT%H:%MZ} --to {first + timedelta(minutes=1):%Y-%m-%dT%H:%MZ}"
-    return ["every window that brought a referral of it is through", f"next step: `partner-center sync {times}`"]
+    def evidence(self, signals: MailSignals) -> Table:
+        table = _grid("left", "left", "left")
+        for evidence in signals.evidence:
+            kind, points_to = self.say.word("evidence", evidence.kind), self.say.word("provider", evidence.points_to)
+            table.add_row(_text(kind), _text(evidence.detail), _text(points_to))
+        return table
 
+    def tenant(self, tenant: str | None, source: str | None) -> str | None:
+        return tenant and f"{tenant}, {self.say.word('tenant_source', source or '')}"
 
-def _mail(card: Card, signals: MailSignals | None, now: datetime) -> Table:
-    row = card.signals
-    if row is None or signals is None:
-        return _facts(("not asked yet", _why_none(card, Asset.DOMAIN_SIGNALS)))
-    again, is_due = _when(row["next_scan_at"], now), row["next_scan_at"] <= now
-    failures, name = row["failures"], signals.provider_name
-    return _facts(
-        ("provider", signals.provider if name in (None, signals.provider) else f"{signals.provider}, {name}"),
-        ("gateway", signals.gateway),
-        ("confidence", f"{signals.confidence} of 100"),
-        ("Microsoft tenant", _tenant(signals.tenant, signals.tenant_source)),
-        ("no mail", signals.no_mx_reason and _in_words(NO_MAIL, signals.no_mx_reason)),
-        ("SPF", _spf(signals)),
-        ("DKIM", _dkim(signals)),
-        ("DMARC", _dmarc(signals)),
-        ("verifications", signals.verifications),
-        ("notes", [_in_words(NOTES, note) for note in signals.notes]),
-        ("asked", _when(row["scanned_at"], now)),
-        ("facts from", _when(row["facts_at"], now) if row["facts_at"] else "MX, TXT and _dmarc are not all known"),
-        ("asked again", [f"due since {again}", "next step: `partner-center rescan`"] if is_due else again),
-        ("failures", f"{failures} in a row missed an answer that could change the score" if failures else None),
-    )
+    def spf(self, signals: MailSignals) -> str:
+        spf = signals.spf
+        if spf.multiple:
+            return self.say("card.spf_multiple")
+        return spf.record or self.nothing(signals.lookups.get(TXT))
 
+    def dkim(self, signals: MailSignals) -> list[str]:
+        targets = [f"{selector} -> {target}" for selector, target in signals.dkim_targets]
+        if signals.dkim_present:
+            return [self.say("card.dkim_key", selectors=", ".join(signals.dkim_selectors)), *targets]
+        return [self.say("card.dkim_none" if signals.dkim_present is False else "card.dkim_unknown"), *targets]
 
-def _evidence(signals: MailSignals) -> Table:
-    table = _grid("left", "left", "left")
-    for evidence in signals.evidence:
-        table.add_row(_text(evidence.kind), _text(evidence.detail), _text(evidence.points_to))
-    return table
+    def dmarc(self, signals: MailSignals) -> list[str]:
+        dmarc = signals.dmarc
+        if dmarc is None:
+            return [self.nothing(signals.lookups.get(DMARC))]
+        if dmarc.found_at == signals.domain:
+            return [dmarc.record, self.say("card.dmarc_policy", policy=dmarc.policy)]
+        return [dmarc.record, self.say("card.dmarc_above", policy=dmarc.policy, domain=dmarc.found_at)]
 
+    def nothing(self, lookup: Lookup | None) -> str:
+        return self.say("card.no_record" if lookup is not None and lookup.is_fact else "card.no_answer")
 
-def _tenant(tenant: str | None, source: str | None) -> str | None:
-    return tenant and f"{tenant}, {_in_words(TENANT_SOURCES, source or '')}"
+    def lookups(self, signals: MailSignals) -> Table:
+        say, table = self.say, _grid("left", "left", "left", "left")
+        for name, lookup in sorted(signals.lookups.items(), key=lambda item: _position(item[0])):
+            selector = selector_of(name)
+            asked = f"TXT {selector}._domainkey" if selector is not None else say.word("look_up", name)
+            outcome = [say.word("outcome", lookup.outcome)]
+            if lookup.missed and lookup.is_fact:
+                outcome.append(say("card.last_try", outcome=say.word("outcome", lookup.missed)))
+            age = say.distance(lookup.answered_at - self.now) if lookup.answered_at else say("card.never_answered")
+            answer = [*(f"-> {target}" for target in lookup.targets), *lookup.records]
+            table.add_row(_text(asked), _lines(outcome), _text(age), _lines(answer))
+        return table
 
+    def referrals(self) -> Table:
+        if not self.card.referrals:
+            return self.facts(("none", self.say("card.named_before")))
+        table = _grid("left", "left")
+        for row in self.card.referrals:
+            table.add_row(_text(row["referral_id"]), _lines(self.referral(row)))
+        return table
 
-def _spf(signals: MailSignals) -> str:
-    spf = signals.spf
-    if spf.multiple:
-        return "more than one record"
-    return spf.record or _nothing(signals.lookups.get(TXT))
+    def referral(self, row: Mapping[str, Any]) -> Iterator[str]:
+        say = self.say
+        words = [say.word(name, row[name]) for name in ("status", "substatus") if row[name]]
+        category, rule = say.word("referral_category", row["category"]), say.word("category_rule", row["category_rule"])
+        qualification = row["qualification"] and say.word("qualification", row["qualification"])
+        state = say("card.open" if row["is_open"] else "card.closed")
+        status = "/".join(words) or say("card.no_status")
+        yield ", ".join(filter(None, (f"{category} ({rule})", status, qualification, state)))
+        deal = [self.amount(row), self.deadline(row)]
+        if any(deal):
+            yield ", ".join(filter(None, deal))
+        host = "" if row["host"] in (None, self.card.company["domain"]) else f" ({row['host']})"
+        yield f"{say('card.domain_from', source=row['domain_source'])}{host}"
+        if row["vanished_at"] is not None:
+            yield say("card.vanished", when=self.when(row["vanished_at"]))
+        start = row["window_start"]
+        updated = [
+            say("card.updated", when=self.when(datetime_of(row["updated_ticks"]))),
+            None if start is None else say("card.in_window", window=_window(start)),
+            say("card.late") if row["late"] else None,
+        ]
+        yield ", ".join(filter(None, updated))
 
+    def deadline(self, row: Mapping[str, Any]) -> str | None:
+        """Return a referral's deadline, to come or passed; as the API printed it where that is no instant."""
+        if row["expires_ticks"] is None:
+            return row["expires_text"] and self.say("card.answer_by", when=row["expires_text"])
+        due = datetime_of(row["expires_ticks"])
+        return self.say("card.answer_by" if due > self.now else "card.was_due", when=self.say.instant(due))
 
-def _dkim(signals: MailSignals) -> list[str]:
-    targets = [f"{selector} -> {target}" for selector, target in signals.dkim_targets]
-    if signals.dkim_present:
-        return [f"a key at {', '.join(signals.dkim_selectors)}", *targets]
-    found = "no key at any selector asked" if signals.dkim_present is False else "not known: a selector did not answer"
-    return [found, *targets]
+    def matches(self) -> Table:
+        table = _grid("left", "left", "left")
+        for row in self.card.matches:
+            who = f"{self.say.word('kind', row['kind'])} {row['subject']}"
+            reason = self.say.word("match_reason", row["reason"])
+            likeness = self.say("card.similarity", reason=reason, similarity=row["similarity"])
+            table.add_row(_text(who), _text(row["name"] or ""), _text(likeness))
+        return table
 
+    # History ----------------------------------------------------------------------------------------------------------
 
-def _dmarc(signals: MailSignals) -> list[str]:
-    dmarc = signals.dmarc
-    if dmarc is None:
-        return [_nothing(signals.lookups.get(DMARC))]
-    above = "" if dmarc.found_at == signals.domain else f", found at {dmarc.found_at}"
-    return [dmarc.record, f"policy {dmarc.policy}{above}"]
+    def score_changes(self) -> Table:
+        table = _grid("left", "left", "left")
+        for row in self.card.score_changes:
+            before, after = (self.scored(row[f"segment_{side}"], row[f"score_{side}"]) for side in ("before", "after"))
+            table.add_row(
+                _text(self.say.instant(row["changed_at"])),
+                _text(self.say.word("cause", row["cause"])),
+                _lines([after if row["segment_before"] is None else f"{before} -> {after}", *self.detail(row)]),
+            )
+        return table
 
+    def scored(self, segment: str | None, score: int | None) -> str:
+        word = self.say.word("segment", segment or "")
+        return self.say("card.without_score", segment=word) if score is None else f"{word} {score}"
 
-def _nothing(lookup: Lookup | None) -> str:
-    return "no record" if lookup is not None and lookup.is_fact else "not known: no answer yet"
+    def signal_changes(self) -> Table:
+        table = _grid("left", "left")
+        for row in self.card.signal_changes:
+            first = row["provider_before"] is None
+            before, after = (
+                self.set_up(row[f"provider_{side}"], row[f"gateway_{side}"]) for side in ("before", "after")
+            )
+            step = after if before == after else f"{before} -> {after}"
+            step = self.say("card.first_answer", answer=after) if first else step
+            table.add_row(_text(self.say.instant(row["changed_at"])), _lines([step, *self.detail(row)]))
+        return table
 
+    def set_up(self, provider: str | None, gateway: str | None) -> str:
+        word = self.say.word("provider", provider or "")
+        return self.say("card.behind", provider=word, gateway=gateway) if gateway else word
 
-def _lookups(signals: MailSignals, now: datetime) -> Table:
-    table = _grid("left", "left", "left", "left")
-    for name, lookup in sorted(signals.lookups.items(), key=lambda item: _position(item[0])):
-        selector = selector_of(name)
-        asked = f"TXT {selector}._domainkey" if selector is not None else _in_words(_ASKED, name)
-        outcome = [lookup.outcome.value]
-        if lookup.missed and lookup.is_fact:
-            outcome.append(f"last try: {lookup.missed}")
-        age = _distance(lookup.answered_at - now) if lookup.answered_at else "never answered"
-        answer = [*(f"-> {target}" for target in lookup.targets), *lookup.records]
-        table.add_row(_text(asked), _lines(outcome), _text(age), _lines(answer))
-    return table
+    def detail(self, row: Mapping[str, Any]) -> Iterator[str]:
+        """Return what differs, one line each: `dmarc.policy: none -> reject`."""
+        for name, sides in sorted(row["detail"].items()):
+            yield from self.differences((name,), sides["before"], sides["after"])
+
+    def differences(self, path: tuple[str, ...], before: Any, after: Any) -> Iterator[str]:
+        if isinstance(before, Mapping) or isinstance(after, Mapping):
+            old, new = before or {}, after or {}
+            for part in sorted(old.keys() | new.keys()):
+                if old.get(part) != new.get(part):
+                    yield from self.differences((*path, part), old.get(part), new.get(part))
+        else:
+            name = ".".join(self.say.word("input", part) for part in path)
+            yield f"{name}: {self.value(path, before)} -> {self.value(path, after)}"
+
+    def value(self, path: tuple[str, ...], value: Any) -> str:
+        if value is None or value == []:
+            return self.say("card.absent")
+        if isinstance(value, bool):
+            return self.say("card.yes" if value else "card.no")
+        if not isinstance(value, str):
+            return json.dumps(value, ensure_ascii=False)
+        return self.say.word(_VALUES[path[0]], value) if path[0] in _VALUES else value
+
+    # Words ------------------------------------------------------------------------------------------------------------
+
+    def facts(self, *facts: tuple[str, str | Sequence[str] | None]) -> Table:
+        """Return lines of a name and a value; without a value a line is left out. A name is a key of [card], or SPF."""
+        table = _grid("left", "left")
+        for name, value in facts:
+            if value:
+                shown = name if name.isupper() else self.say(f"card.{name}")
+                table.add_row(Text(shown, "dim"), _text(value) if isinstance(value, str) else _lines(value))
+        return table
+
+    def amount(self, row: Mapping[str, Any]) -> str | None:
+        value = row["deal_value"]
+        return None if value is None else self.say.amount(value, row["currency"])
+
+    def when(self, moment: datetime) -> str:
+        return f"{self.say.instant(moment)} ({self.say.distance(moment - self.now)})"
 
 
 def _position(lookup: str) -> tuple[int, str]:
-    order = list(_ASKED)
     kind = dkim_lookup("") if selector_of(lookup) is not None else lookup
-    return order.index(kind) if kind in _ASKED else len(order), lookup
+    return _LOOK_UPS.index(kind) if kind in _LOOK_UPS else len(_LOOK_UPS), lookup
 
 
-def _referrals(card: Card, now: datetime) -> Table:
-    if not card.referrals:
-        return _facts(("none", "an earlier version of a referral named the domain"))
-    table = _grid("left", "left")
-    for row in card.referrals:
-        table.add_row(_text(row["referral_id"]), _lines(_referral(row, card.company["domain"], now)))
-    return table
-
-
-def _referral(row: Mapping[str, Any], domain: str, now: datetime) -> Iterator[str]:
-    status = "/".join(filter(None, (row["status"], row["substatus"]))) or "no status"
-    yield f"{row['category']} ({row['category_rule']}), {status}, {'open' if row['is_open'] else 'closed'}"
-    deal = [_amount(row), row["expires_text"] and f"answer by {row['expires_text']}"]
-    if any(deal):
-        yield ", ".join(filter(None, deal))
-    host = "" if row["host"] in (None, domain) else f" ({row['host']})"
-    yield f"domain from {row['domain_source']}{host}"
-    window = "" if row["window_start"] is None else f", in window {_window(row['window_start'])}"
-    if row["vanished_at"] is not None:
-        yield f"Partner Center shows it no more, found {_when(row['vanished_at'], now)}; it counts nowhere"
-    yield f"updated {_when(datetime_of(row['updated_ticks']), now)}{window}{', late' if row['late'] else ''}"
-
-
-def _matches(card: Card) -> Table:
-    table = _grid("left", "left", "left")
-    for row in card.matches:
-        who = f"{row['kind']} {row['subject']}"
-        table.add_row(_text(who), _text(row["name"] or ""), _text(_likeness(row)))
-    return table
-
-
-def _likeness(row: Mapping[str, Any]) -> str:
-    return f"{_in_words(MATCHES, row['reason'])}, {row['similarity']} of 100"
-
-
-def _score_changes(card: Card) -> Table:
-    table = _grid("left", "left", "left")
-    for row in card.score_changes:
-        before, after = (_scored(row[f"segment_{side}"], row[f"score_{side}"]) for side in ("before", "after"))
-        table.add_row(
-            _text(_instant(row["changed_at"])),
-            _text(_in_words(CAUSES, row["cause"])),
-            _lines([after if row["segment_before"] is None else f"{before} -> {after}", *_detail(row)]),
-        )
-    return table
-
-
-def _scored(segment: str | None, score: int | None) -> str:
-    return f"{segment} {'without a score' if score is None else score}"
-
-
-def _signal_changes(card: Card) -> Table:
-    table = _grid("left", "left")
-    for row in card.signal_changes:
-        first = row["provider_before"] is None
-        before, after = (_mail_set_up(row[f"provider_{side}"], row[f"gateway_{side}"]) for side in ("before", "after"))
-        step = f"first answer: {after}" if first else after if before == after else f"{before} -> {after}"
-        table.add_row(_text(_instant(row["changed_at"])), _lines([step, *_detail(row)]))
-    return table
-
-
-def _mail_set_up(provider: str | None, gateway: str | None) -> str:
-    return f"{provider} behind {gateway}" if gateway else str(provider)
-
-
-# History --------------------------------------------------------------------------------------------------------------
-
-
-def _detail(row: Mapping[str, Any]) -> Iterator[str]:
-    """Return what differs, one line each: `dmarc.policy: none -> reject`."""
-    for name, sides in sorted(row["detail"].items()):
-        yield from _differences(name, sides["before"], sides["after"])
-
-
-def _differences(name: str, before: Any, after: Any) -> Iterator[str]:
-    if isinstance(before, Mapping) or isinstance(after, Mapping):
-        old, new = before or {}, after or {}
-        for part in sorted(old.keys() | new.keys()):
-            if old.get(part) != new.get(part):
-                yield from _differences(f"{name}.{part}", old.get(part), new.get(part))
-    else:
-        yield f"{name}: {_value(before)} -> {_value(after)}"
-
-
-def _value(value: Any) -> str:
-    if value is None or value == []:
-        return _ABSENT
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-# Layout and texts -----------------------------------------------------------------------------------------------------
+# Layout -----------------------------------------------------------------------------------------------------
 
 
 def _grid(*columns: JustifyMethod) -> Table:
     table = Table.grid(padding=(0, 0, 0, 2), pad_edge=True)
     for justify in columns:
         table.add_column(justify=justify, overflow="fold")
-    return table
-
-
-def _facts(*facts: tuple[str, str | Sequence[str] | None]) -> Table:
-    table = _grid("left", "left")
-    for name, value in facts:
-        if value:
-            table.add_row(Text(name, "dim"), _text(value) if isinstance(value, str) else _lines(value))
     return table
 
 
@@ -399,38 +426,5 @@ def _lines(values: Iterable[str]) -> Text:
     return Text("\n").join(map(_text, values))
 
 
-def _in_words(words: Mapping[str, str], code: str) -> str:
-    """Return the text for a code, or the code itself if it has none (a newer version may have stored it)."""
-    return words.get(code, code)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _amount(row: Mapping[str, Any]) -> str | None:
-    value = row["deal_value"]
-    return None if value is None else " ".join(filter(None, (f"{value:,.2f}", row["currency"])))
-
-
 def _window(start: int) -> str:
     return datetime_of(start).strftime(KEY_FORMAT)
-
-
-def _instant(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def _when(moment: datetime, now: datetime) -> str:
-    return f"{_instant(moment)} ({_distance(moment - now)})"
-
-
-def _distance(span: timedelta) -> str:
-    """Return `5 min ago` or `in 3 h`: minutes below one hour, hours below two days, then days."""
-    minutes = int(abs(span.total_seconds()) // 60)
-    if minutes == 0:
-        return "now"
-    amount = f"{minutes} min"
-    if minutes >= 60:
-        amount = f"{minutes // 60} h" if minutes < 2 * 24 * 60 else f"{minutes // (24 * 60)} days"
-    return f"{amount} ago" if span < timedelta(0) else f"in {amount}"

@@ -14,7 +14,7 @@ def json_option(help_text: str) -> Callable[[F], F]:
 
 
 def language_option(command: F) -> F:
-    """Add `--language` to a command that shows reasons."""
+    """Add `--language` to a command that shows people what they sell by."""
     return click.option(
-        "--language", type=click.Choice(["en", "tr"]), default="en", show_default=True, help="Of the reasons."
+        "--language", type=click.Choice(["en", "tr"]), default="en", show_default=True, help="Of what is shown."
     )(command)

@@ -32,9 +32,16 @@ REFERRAL_COLUMNS: Final = (
     "referral_id", "engagement_id", "category", "category_rule", "type", "qualification", "direction", "status",
     "substatus", "is_open", "company_name", "host", "domain_source", "former_domains", "tenant", "tenant_source",
     "deal_value", "currency", "products", "created_text", "updated_ticks", "updated_text", "expires_text",
-    "closed_text", "vanished_at",
+    "expires_ticks", "closed_text", "vanished_at",
 )  # fmt: skip
 """The columns of `leads` that are read: those that hold no personal data and no free text."""
+
+
+LISTED_COLUMNS: Final = (
+    "rank", "referral_id", "reasons", "response_due", "is_due_live", "due_note", "deal_value_reported",
+    "reported_currency", "rate_note",
+)  # fmt: skip
+"""The columns of `leads_ready` that are read: what the list adds to the tables, without a contact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,8 @@ class Card:
     """What the warehouse knows about the company of a domain.
 
     company         its row of `companies`
-    rank, ranked    its place in `leads_ready`, and of how many; None where it has no score or no referral
+    listed          LISTED_COLUMNS of its row in `leads_ready`; None where no referral names it
+    ranked          of how many rows `leads_ready` is
     score           its row of `company_scores`, None before the first
     signals         its row of `domain_signals`, None before DNS was first asked
     referrals       REFERRAL_COLUMNS of its leads, the newest first, each with the window that fetched this version:
@@ -63,7 +71,7 @@ class Card:
     """
 
     company: Row
-    rank: int | None
+    listed: Row | None
     ranked: int
     score: Row | None
     signals: Row | None
@@ -103,7 +111,7 @@ def look_up(connection: Connection, domain: str, ascii_key: str) -> Card | Absen
         )
     return Card(
         company=company,
-        rank=connection.execute(select(leads_ready.c.rank).where(leads_ready.c.domain == domain)).scalar_one_or_none(),
+        listed=_listed(connection, domain),
         ranked=_ranked(connection),
         score=_only(connection, company_scores, domain),
         signals=_only(connection, domain_signals, domain),
@@ -120,11 +128,16 @@ def _only(connection: Connection, table: Table, domain: str) -> Row | None:
     return None if row is None else row_dict(row)
 
 
+def _listed(connection: Connection, domain: str) -> Row | None:
+    columns = [leads_ready.c[name] for name in LISTED_COLUMNS]
+    row = connection.execute(select(*columns).where(leads_ready.c.domain == domain)).one_or_none()
+    return None if row is None else row_dict(row)
+
+
 def _ranked(connection: Connection) -> int:
     """Count the rows of the sales list."""
-    scored = companies.join(company_scores, company_scores.c.domain == companies.c.domain)
     count: int = connection.execute(
-        select(func.count()).select_from(scored).where(companies.c.referrals > 0)
+        select(func.count()).select_from(companies).where(companies.c.referrals > 0)
     ).scalar_one()
     return count
 

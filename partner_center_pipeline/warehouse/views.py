@@ -161,7 +161,7 @@ _OF_COMPANY: Final = (
 def _explained(language: str, scored: str, date: str) -> str:
     """Return the SQL for an explanation: the score's, then the qualification, then the deadline."""
     return f"""nullif(substr(coalesce('; ' || {scored}, '')
-        || coalesce('; ' || qualified_text.{language} || ' (' || l.referral_id || ')', '')
+        || coalesce('; ' || qualified_text.{language}, '')
         || coalesce('; ' || due_text.{language} || ' (' || {date.format("l.due_ticks")} || ')', ''), 3), '')
         AS explanation_{language}"""
 
@@ -175,7 +175,7 @@ def _shared(q: Dialect, *, company: bool, deal: str) -> str:
             # Doubled by replace, not format: the place's braces are literal.
             reasons = q.filled.replace("{0}", reasons).replace("{1}", place).replace("{2}", value)
             explanations = {name: f"replace({text}, '{place}', {value})" for name, text in explanations.items()}
-    for code, evidence in (("l.qualified_code", "l.referral_id"), ("l.due_code", q.iso.format("l.due_ticks"))):
+    for code, evidence in (("l.qualified_code", "CAST(NULL AS text)"), ("l.due_code", q.iso.format("l.due_ticks"))):
         longer = q.appended.replace("{0}", reasons).replace("{1}", code).replace("{2}", evidence)
         reasons = f"CASE WHEN {code} IS NULL THEN {reasons} ELSE {longer} END"
     none, no_number = "CAST(NULL AS text)", "CAST(NULL AS integer)"
@@ -220,7 +220,7 @@ def _shared(q: Dialect, *, company: bool, deal: str) -> str:
     {deal}.deal_value, {deal}.currency,
     round({deal}.deal_value * r.rate, 2) AS deal_value_reported,
     CASE WHEN {deal}.deal_value IS NOT NULL THEN r.reporting_currency END AS reported_currency,
-    CASE WHEN {deal}.deal_value IS NOT NULL AND r.rate IS NULL THEN 'unknown_currency' END AS rate_note,
+    CASE WHEN {deal}.deal_value <> 0 AND r.rate IS NULL THEN 'unknown_currency' END AS rate_note,
     l.contact_name, l.contact_email, l.contact_phone,
     {named["tenant"]}, {named["tenant_source"]},
     m.other AS suggested_domain, o.name AS suggested_name, m.similarity AS suggested_similarity,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,20 @@ import pytest
 from sqlalchemy import Row, select, update
 
 from partner_center_pipeline.cli import rescore as command
+from partner_center_pipeline.leads.company import company_of
 from partner_center_pipeline.scoring import load_rules, score_domain
 from partner_center_pipeline.scoring.evaluate import DEFAULT_POLICY
 from partner_center_pipeline.scoring.row import score_columns, score_digest
 from partner_center_pipeline.scoring.rules import DEFAULT_RULES
-from partner_center_pipeline.warehouse import companies, published, scores
+from partner_center_pipeline.warehouse import companies, leads, published, scores
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import company_scores, metadata, score_changes
+from partner_center_pipeline.warehouse.views import leads_ready
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.conftest import Databases
 from partner_center_pipeline_tests.scoring import cases
 from partner_center_pipeline_tests.warehouse.rows import company
+from partner_center_pipeline_tests.warehouse.test_leads import lead_row
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALL: dict[str, Any] = {"spf_present": True, "dkim_present": True, "dmarc_policy": "reject"}
@@ -69,6 +73,14 @@ class Installation(Home):
         path = self.path / "rules.toml"
         path.write_text(text, encoding="utf-8")
         return str(path)
+
+    def listed(self, domain: str) -> tuple[Any, ...]:
+        """A company's deal in the sales list: as in the API, and in the reporting currency."""
+        columns = (
+            leads_ready.c[name] for name in ("deal_value", "currency", "deal_value_reported", "reported_currency")
+        )
+        with self.warehouse.read() as connection:
+            return tuple(connection.execute(select(*columns).where(leads_ready.c.domain == domain)).one())
 
     def rescore(self, *arguments: str) -> dict[str, Any]:
         """What the command says in JSON."""
@@ -306,3 +318,24 @@ def test_a_file_that_is_not_there_is_named(home: Path) -> None:
     assert shown.exit_code == 1
     assert shown.stderr.startswith(f"error {home}/gone.toml: cannot be read")
     assert not (home / ".hunter").exists()
+
+
+def test_new_rates_choose_the_largest_deal_anew_and_reach_the_lists(installation: Installation) -> None:
+    """Also of companies whose score stays what it is."""
+    deals = [("r1", 1, "USD"), ("r2", 40, "TRY")]
+    with installation.warehouse.write() as connection:
+        leads.write(
+            connection,
+            [lead_row(one, details={"dealValue": value, "currency": currency}) for one, value, currency in deals],
+        )
+        of_it = leads.of_domains(connection, ["a.com"])["a.com"]
+        companies.write(connection, [company_of("a.com", of_it, load_rules().rates)], "as derived")
+    assert installation.listed("a.com") == (Decimal("1.00"), "USD", Decimal("47.50"), "TRY")
+    weaker = installation.rules(("USD = 47.5", "USD = 39"))
+    assert installation.rescore("--dry-run", "--rules", weaker)["changed"] == 0
+    assert installation.listed("a.com") == (Decimal("1.00"), "USD", Decimal("47.50"), "TRY")
+    installation.edit_env(HUNTER_SCORING_RULES=weaker)
+    installation.rescore()
+    assert installation.listed("a.com") == (Decimal("40.00"), "TRY", Decimal("40.00"), "TRY")
+    with installation.warehouse.read() as connection:
+        assert companies.load(connection, ["a.com"])["a.com"]["derived_with"] == "as derived"

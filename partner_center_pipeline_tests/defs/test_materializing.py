@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text
 
 from partner_center_pipeline.scoring.rules import DEFAULT_RULES
-from partner_center_pipeline.warehouse import demo, schema
+from partner_center_pipeline.warehouse import demo, schema, views
 from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, datetime_of, parse_ticks, render_ticks
 from partner_center_pipeline_tests.defs.project import Project
 from partner_center_simulator import CorruptRow, DnsFault, HttpFault, Simulator
@@ -34,6 +34,30 @@ def test_the_genesis_window_brings_every_referral_there_was_and_scores_every_com
     assert outcome.metadata["raw_referrals", first.key]["new_versions"] == before
     assert outcome.metadata["raw_referrals", first.key]["window"] == first.key
     assert project.attempts(first) == [("complete", None)]
+
+
+def test_after_a_run_every_open_lead_is_in_one_list_with_what_the_rules_say_of_it(project: Project) -> None:
+    assert project.run(project.window(0)).success
+    with project.warehouse.read() as connection:
+        is_open = schema.leads.c.is_open & schema.leads.c.vanished_at.is_(None)
+        leads = connection.execute(select(schema.leads).where(is_open)).all()
+        ready = {row.domain: row for row in connection.execute(select(views.leads_ready))}
+        without = {row.referral_id: row for row in connection.execute(select(views.leads_without_company))}
+        due = connection.execute(select(views.due_first).order_by(views.due_first.c.rank)).all()
+    alone = {lead.referral_id for lead in leads if lead.domain is None}
+    assert set(without) == alone
+    assert len(alone) > 10
+    assert {lead.domain for lead in leads} - {None} <= set(ready)
+    assert {row.kind for row in due} == {"company", "no_company"}
+    for lead in leads:
+        if lead.domain is None:
+            scored = (without[lead.referral_id].segment, without[lead.referral_id].category)
+            assert scored == (("Existing", "P3") if lead.tenant else ("Pending", None))
+            assert without[lead.referral_id].domain_reason == lead.domain_reason
+            assert without[lead.referral_id].explanation_tr
+    valued = [row for row in without.values() if row.deal_value is not None]
+    assert valued
+    assert all((row.deal_value_reported is None) == (row.currency is None) for row in valued)
 
 
 def test_a_second_run_of_a_window_changes_nothing(project: Project) -> None:

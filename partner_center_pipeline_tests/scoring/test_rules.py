@@ -301,6 +301,61 @@ def test_a_reason_without_texts_is_refused(refused: Refused) -> None:
     assert "reasons lacks co_sell" in str(error)
 
 
+def test_a_file_of_ones_own_from_before_version_2_keeps_working(tmp_path: Path) -> None:
+    """It has neither rates, nor Turkish labels, nor the reasons that came with version 2."""
+    old = re.sub(r"\n(label_tr|act_tr) = .*", "", DELIVERED)
+    old = old[: old.index("[money]")] + old[old.index("# --- Section 8") :]
+    for code in ("no_domain", "response_was_due", "sales_qualified", "marketing_qualified"):
+        old = re.sub(rf"\[reasons\.{code}\]\nen = .*\ntr = .*\n", "", old)
+    assert old.count("[reasons.") == len(ReasonCode) - 4
+    path = tmp_path / "rules.toml"
+    path.write_text(old, encoding="utf-8")
+    rules = load_rules(path)
+    assert (rules.money, rules.rates) == (None, {})
+    assert rules.text("response_was_due", "tr") == load_rules().text("response_was_due", "tr")
+    assert rules.texts()["Renewal Pressure"].tr == "Renewal Pressure"
+
+
+def test_the_delivered_rates_name_the_usual_currencies_and_their_day() -> None:
+    rules = load_rules()
+    assert {"TRY", "EUR", "USD", "GBP", "CHF"} <= rules.rates.keys()
+    assert len(rules.rates) >= 15
+    assert rules.rates["TRY"] == 1
+    assert rules.money is not None
+    assert rules.money.reporting_currency == "TRY"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("USD = 47.5", "USD = 0", "greater than or equal"),
+        ("USD = 47.5", "USD = -1", "greater than or equal"),
+        ("USD = 47.5", "USD = inf", "finite"),
+        ("USD = 47.5", 'USD = "much"', "decimal"),
+        ("TRY = 1", "TRY = 2", "the rate of TRY, the reporting currency, is 1"),
+        ('reporting_currency = "TRY"', 'reporting_currency = "lira"', "pattern"),
+        ("rates_date = 2026-11-02", 'rates_date = "in autumn"', "date"),
+    ],
+)
+def test_a_rate_that_cannot_be_one_is_refused(refused: Refused, old: str, new: str, problem: str) -> None:
+    error, line = refused(old, new)
+    assert "money" in error.problem
+    assert problem in error.problem
+    assert error.line is not None
+    assert error.line <= line
+
+
+def test_a_currency_is_three_capital_letters(refused: Refused) -> None:
+    error, line = refused("USD = 47.5", "usd = 47.5")
+    assert "money.rates.usd" in error.problem
+    assert error.line == line
+
+
+def test_a_turkish_act_without_an_act_is_refused(refused: Refused) -> None:
+    error, _ = refused('act = "monthly"\n', "")
+    assert "act_tr is the Turkish text of `act`, which is missing" in error.problem
+
+
 def test_a_missing_version_is_refused(refused: Refused) -> None:
     error, _ = refused('version = "2"\n', "")
     assert "version is missing" in str(error)

@@ -70,7 +70,8 @@ def test_a_card_is_every_row_about_one_company_and_none_about_another(warehouse:
     assert found.company == company("a.com", referrals=1)
     assert found.signals == signal("a.com", later, provider="Google", signals={"provider": "Google"})
     assert found.score == stored
-    assert (found.rank, found.ranked) == (1, 2)
+    assert found.listed is not None
+    assert (found.listed["rank"], found.ranked) == (1, 2)
     assert [row["referral_id"] for row in found.referrals] == ["r1"]
     assert [(row["changed_at"], row["score_before"], row["score_after"]) for row in found.score_changes] == [
         (later, 50, 60),
@@ -167,7 +168,7 @@ class TestNotThroughYet:
                     ledger.mark(connection, [window], done, NOW)
             found = reading(warehouse, "a.com")
             assert found.waiting == (() if waits_for is None else (Waiting(WINDOW, waits_for),))
-            assert (found.score, found.signals, found.rank) == (None, None, None)
+            assert (found.score, found.signals, found.listed) == (None, None, None)
 
     def test_a_window_of_another_width_that_covers_it_counts(self, warehouse: Warehouse, window: SyncWindow) -> None:
         wider = SyncWindow(WINDOW + WIDTH, WINDOW + 4 * WIDTH, WINDOW)

@@ -310,7 +310,7 @@ def test_microsofts_qualification_is_a_column_and_a_reason_without_points(
         (row,) = listed(connection, views.leads_ready)
     assert row["qualification"] == qualification
     added = [reason for reason in row["reasons"] if reason["code"] in ("sales_qualified", "marketing_qualified")]
-    assert added == ([{"code": code, "points": 0, "evidence": "r1"}] if code else [])
+    assert added == ([{"code": code, "points": 0, "evidence": None}] if code else [])
     assert ("Microsoft qualified the referral" in (row["explanation_en"] or "")) is (code is not None)
 
 
@@ -320,6 +320,7 @@ def test_values_are_compared_in_one_currency_and_shown_in_their_own(warehouse: W
         lead_row("r2", domain="b.com", details={"dealValue": 400, "currency": "TRY"}),
         lead_row("r3", domain="c.com", details={"dealValue": 9_000_000, "currency": "XYZ"}),
         lead_row("r4", domain="d.com"),
+        lead_row("r5", domain="e.com", details={"dealValue": 0}),
     ]
     with warehouse.write() as connection:
         made(connection, rows)
@@ -330,12 +331,13 @@ def test_values_are_compared_in_one_currency_and_shown_in_their_own(warehouse: W
             (Decimal("400.00"), "TRY", Decimal("400.00"), "TRY", None),
             (Decimal("9000000.00"), "XYZ", None, None, "unknown_currency"),
             (None, None, None, None, None),
+            (Decimal("0.00"), None, None, None, None),  # nothing is worth nothing in any currency
         ]
         without_rates = load_rules().model_copy(update={"money": None})
         published.publish(connection, without_rates, ScorePolicy())
         found = listed(connection, views.leads_ready)
-    assert [row["domain"] for row in found] == ["a.com", "b.com", "c.com", "d.com"]
-    assert [row["rate_note"] for row in found] == ["unknown_currency"] * 3 + [None]
+    assert [row["domain"] for row in found] == ["a.com", "b.com", "c.com", "d.com", "e.com"]
+    assert [row["rate_note"] for row in found] == ["unknown_currency"] * 3 + [None] * 2
 
 
 def test_a_lead_without_a_company_is_scored_by_its_tenant_and_says_why_it_has_none(warehouse: Warehouse) -> None:
