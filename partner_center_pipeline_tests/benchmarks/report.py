@@ -89,7 +89,7 @@ def fill(url: str, count: int) -> None:
     warehouse = Warehouse.open(url)
     for begin in range(0, count, _CHUNK):
         inputs = made_up(min(_CHUNK, count - begin), chance)
-        companies, leads, raws, signals, scored, changes = [], [], [], [], [], []
+        companies, leads, raws, signals, scored, changes = (list[dict[str, Any]]() for _ in range(6))
         for at, facts in enumerate(inputs, begin):
             domain = f"firma{at}.com.tr"
             lead, raw = referral(at, domain)
@@ -156,7 +156,8 @@ def write(url: str, form: str, path: str) -> None:
         write_report(connection, Path(path), Format(form), about, Words(load_rules(), Language.TR))
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     size = Path(path).stat().st_size / 1e6
-    click.echo(json.dumps(asdict(Outcome(round(seconds, 2), round(cpu_seconds, 2), round(peak_memory(), 1), round(size, 2)))))
+    outcome = Outcome(round(seconds, 2), round(cpu_seconds, 2), round(peak_memory(), 1), round(size, 2))
+    click.echo(json.dumps(asdict(outcome)))
 
 
 def outcomes(folder: Path, count: int) -> Iterator[tuple[str, Outcome]]:

@@ -66,7 +66,7 @@ class Installation(Home):
         with self.warehouse.write() as connection:
             connection.execute(raw_referrals.insert(), stored)
             leads.write(connection, rows)
-            found = {row["domain"] for row in rows if row["domain"]}
+            found = sorted({row["domain"] for row in rows if row["domain"]})
             made = [company_of(domain, of_it) for domain, of_it in leads.of_domains(connection, found).items()]
             companies.write(connection, made)
             signals.write(connection, [signal(domain) for domain in found])
