@@ -21,7 +21,7 @@ from partner_center_pipeline.vocabulary import Language
 ROWS_MOST: Final = 1_048_575
 """Rows of a sheet below its heading: Excel's own limit."""
 
-LINKS_MOST: Final = 10_000
+LINKS_MOST: Final = 2_000
 """Rows of a sheet that have a link. Excel takes 65,530; each is kept in memory until the end, about 1 kB."""
 
 SEGMENT_COLOURS: Final = {
@@ -109,7 +109,8 @@ def _write_list(
     for at, column in enumerate(columns):
         sheet.set_column(at, at, column.width)
     sheet.set_row(0, _HEADING_HEIGHT)
-    height = _TALL_ROW if any(column.kind is Kind.LONG_TEXT for column in columns) else None
+    if any(column.kind is Kind.LONG_TEXT for column in columns):
+        sheet.set_default_row(_TALL_ROW)  # not each row by itself, which would be kept in memory
     for at, column in enumerate(columns):
         sheet.write_string(0, at, words.text(f"heading.{column.key}"), formats.heading)
     rows = 0
@@ -117,7 +118,6 @@ def _write_list(
         figures.count(listing.name, row)
         if rows < ROWS_MOST:
             rows += 1
-            sheet.set_row(rows, height)
             for at, column in enumerate(columns):
                 _write_cell(sheet, rows, at, column, column.value(row, words), formats)
     sheet.freeze_panes(1, next(at for at, column in enumerate(columns) if column.key == "company_name") + 1)

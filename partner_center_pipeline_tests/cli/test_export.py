@@ -142,7 +142,7 @@ def test_each_format_is_written_and_the_ending_of_the_file_chooses_it(form: str,
     if form == "xlsx":
         book = load_workbook(path)
         assert book.sheetnames[0] == "Önce bunlar"
-        assert "Yüksek Potansiyelli Yeni Müşteri" in [cell.value for cell in book["Müşteri adayları"]["F"]]
+        assert "Yüksek Potansiyelli Yeni Müşteri" in [cell.value for cell in book["Potansiyel müşteriler"]["F"]]
 
 
 def test_the_lists_come_in_their_order_with_their_companies(installation: Installation) -> None:

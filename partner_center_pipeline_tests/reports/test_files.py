@@ -59,7 +59,7 @@ def csv_rows(path: Path, separator: str = ",") -> list[dict[str, str]]:
         ("en", ["Due first", "Leads", "Without a company", "New and moved", "Reading guide"]),
         (
             "tr",
-            ["Önce bunlar", "Müşteri adayları", "Şirketi bilinmeyenler", "Yeni ve değişenler", "Okuma kılavuzu"],
+            ["Önce bunlar", "Potansiyel müşteriler", "Şirketi bilinmeyenler", "Yeni ve değişenler", "Okuma kılavuzu"],
         ),
     ],
 )
@@ -72,7 +72,7 @@ def test_the_workbook_has_its_five_sheets_due_first_opens(language: str, names: 
 
 def test_the_workbook_holds_real_dates_and_numbers(tmp_path: Path) -> None:
     book = opened(tmp_path, "tr")
-    (row,) = sheet_rows(book["Müşteri adayları"])
+    (row,) = sheet_rows(book["Potansiyel müşteriler"])
     assert row["Son yanıt tarihi (UTC)"] == datetime(2026, 12, 8, 21, 0)  # noqa: DTZ001  Excel has no time zones
     assert row["Puan"] == 75
     assert row["Fırsat tutarı"] == 1234567.5
@@ -80,7 +80,7 @@ def test_the_workbook_holds_real_dates_and_numbers(tmp_path: Path) -> None:
     assert row["Segment"] == "Geçiş"
     (due,) = sheet_rows(book["Önce bunlar"])
     assert due["Kalan saat"] == 48.5
-    formats = {cell.number_format for cell in book["Müşteri adayları"][2]}
+    formats = {cell.number_format for cell in book["Potansiyel müşteriler"][2]}
     assert {"dd.mm.yyyy hh:mm", "#,##0.00"} <= formats
 
 
