@@ -199,7 +199,7 @@ def test_stored_scores_lose_the_deadline_that_the_lists_now_add(database_url: st
     kept = {"code": "no_mx", "points": 0, "evidence": None}
     due = {"code": "response_due", "points": 0, "evidence": "2026-03-05T12:00:00Z"}
     english, turkish = "The domain receives no mail", "Alan adı e-posta almıyor"
-    told = {
+    told: dict[str, Any] = {
         "explanation_en": f"{english}; Answer the open referral by its response deadline (2026-03-05T12:00:00Z)",
         "explanation_tr": f"{turkish}; Açık yönlendirmeyi son yanıt tarihine kadar yanıtlayın (2026-03-05T12:00:00Z)",
     }
@@ -213,9 +213,9 @@ def test_stored_scores_lose_the_deadline_that_the_lists_now_add(database_url: st
             connection.execute(company_scores.insert().values(**row))
     warehouse.migrate()
     with warehouse.read() as connection:
-        for row in connection.execute(select(company_scores)):
-            assert (row.reasons, row.inputs) == ([kept], {"no_mx": True}), row.domain
-            assert (row.explanation_en, row.explanation_tr) == (english, turkish)
+        for found in connection.execute(select(company_scores)):
+            assert (found.reasons, found.inputs) == ([kept], {"no_mx": True}), found.domain
+            assert (found.explanation_en, found.explanation_tr) == (english, turkish)
     command.downgrade(warehouse._alembic(), "0006")
     warehouse.migrate()
     assert warehouse.is_current()
