@@ -17,12 +17,12 @@ from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import companies, pending, signals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.leads import SOURCE
-from partner_center_pipeline.warehouse.schema import VERSION_TABLE, leads, raw_referrals
+from partner_center_pipeline.warehouse.schema import VERSION_TABLE, company_scores, leads, raw_referrals
 from partner_center_pipeline.windows import parse_ticks
 from partner_center_pipeline_tests.conftest import Databases, PostgresServer
 from partner_center_pipeline_tests.warehouse.rows import company
 from partner_center_pipeline_tests.warehouse.test_leads import NOW, lead_row
-from partner_center_pipeline_tests.warehouse.test_results import signal
+from partner_center_pipeline_tests.warehouse.test_results import score, signal
 
 REBUILD = """
 import sqlalchemy as sa
@@ -189,6 +189,36 @@ def test_a_warehouse_of_earlier_code_keeps_its_versions_and_owes_what_was_not_de
             "e2",
             f"sha256:2{digest[1:]}",
         }
+    warehouse.close()
+
+
+def test_stored_scores_lose_the_deadline_that_the_lists_now_add(database_url: str) -> None:
+    """Revision 0006: the deadline was the last reason of a score, whether it had passed or not."""
+    warehouse = Warehouse(database_url)
+    warehouse.migrate("0006")
+    kept = {"code": "no_mx", "points": 0, "evidence": None}
+    due = {"code": "response_due", "points": 0, "evidence": "2026-03-05T12:00:00Z"}
+    english, turkish = "The domain receives no mail", "Alan adı e-posta almıyor"
+    told: dict[str, Any] = {
+        "explanation_en": f"{english}; Answer the open referral by its response deadline (2026-03-05T12:00:00Z)",
+        "explanation_tr": f"{turkish}; Açık yönlendirmeyi son yanıt tarihine kadar yanıtlayın (2026-03-05T12:00:00Z)",
+    }
+    with warehouse.write() as connection:
+        companies.write(connection, [company("a.com"), company("b.com")])
+        stored = [
+            score("a.com", reasons=[kept, due], inputs={"no_mx": True, "response_due": due["evidence"]}, **told),
+            score("b.com", reasons=[kept], inputs={"no_mx": True}, explanation_en=english, explanation_tr=turkish),
+        ]
+        for row in stored:
+            connection.execute(company_scores.insert().values(**row))
+    warehouse.migrate()
+    with warehouse.read() as connection:
+        for found in connection.execute(select(company_scores)):
+            assert (found.reasons, found.inputs) == ([kept], {"no_mx": True}), found.domain
+            assert (found.explanation_en, found.explanation_tr) == (english, turkish)
+    command.downgrade(warehouse._alembic(), "0006")
+    warehouse.migrate()
+    assert warehouse.is_current()
     warehouse.close()
 
 
