@@ -59,6 +59,7 @@ LEFT_TO_THE_SCHEDULE: Final = timedelta(seconds=90)
 """How long the sensor leaves a due window to the schedule. The schedule ticks up to a minute later (its lag is rounded
 up to minutes), and its run shows a moment after that; without this, both would request the window."""
 
+CHAIN_ASSETS: Final = [dg.AssetKey(str(asset)) for asset in Asset]
 LATER_ASSETS: Final = [dg.AssetKey(str(asset)) for asset in ledger.CHAIN[1:]]
 WHAT_IS_PENDING: Final = {"partner_center/what_is_pending": "true"}
 """The tag of a run that derives what is pending, without fetching."""
@@ -262,8 +263,9 @@ def _busy(instance: dg.DagsterInstance, grid: WindowGrid) -> Iterator[tuple[int,
         for key in backfill.partition_names or ():
             yield from _interval(grid, key, key)
         data = backfill.asset_backfill_data
-        for subset in data.target_subset.partitions_subsets_by_asset_key.values() if data else ():
-            if isinstance(subset, TimeWindowPartitionsSubset):
+        subsets = data.target_subset.partitions_subsets_by_asset_key if data else {}
+        for asset, subset in subsets.items():
+            if asset in CHAIN_ASSETS and isinstance(subset, TimeWindowPartitionsSubset):
                 for stretch in subset.included_time_windows:
                     yield ticks_of(stretch.start), ticks_of(stretch.end)
 

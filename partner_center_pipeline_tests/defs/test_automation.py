@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -214,14 +214,13 @@ def test_while_all_that_is_missed_is_being_worked_on_the_skip_says_so(project: P
     assert project.tick_sensor() == "every window that was missed is done, or a run is working on it"
 
 
-def test_exactly_the_windows_of_a_backfill_in_progress_are_left_out(project: Project) -> None:
-    project.mark_done((project.window(0), project.window(4)))
-    project.mark_done((project.window(12), project.last_due()))
-    backfill = PartitionBackfill.from_asset_partitions(
+def backfill_of(project: Project, assets: Sequence[str], partitions: list[str]) -> PartitionBackfill:
+    """A backfill that a person asked for."""
+    return PartitionBackfill.from_asset_partitions(
         backfill_id="a-backfill",
         asset_graph=project.definitions.get_repository_def().asset_graph,
-        partition_names=[project.window(number).key for number in (6, 7, 10)],
-        asset_selection=[dg.AssetKey(str(asset)) for asset in ledger.CHAIN],
+        partition_names=partitions,
+        asset_selection=[dg.AssetKey(asset) for asset in assets],
         backfill_timestamp=time.time(),
         tags={},
         dynamic_partitions_store=project.instance,
@@ -230,6 +229,13 @@ def test_exactly_the_windows_of_a_backfill_in_progress_are_left_out(project: Pro
         description=None,
         run_config=None,
     )
+
+
+def test_exactly_the_windows_of_a_backfill_in_progress_are_left_out(project: Project) -> None:
+    project.mark_done((project.window(0), project.window(4)))
+    project.mark_done((project.window(12), project.last_due()))
+    windows = [project.window(number).key for number in (6, 7, 10)]
+    backfill = backfill_of(project, [str(asset) for asset in ledger.CHAIN], windows)
     project.instance.add_backfill(backfill)
     assert project.tick_sensor() == [
         (project.window(5).key, project.window(5).key),
@@ -239,6 +245,15 @@ def test_exactly_the_windows_of_a_backfill_in_progress_are_left_out(project: Pro
     canceled = backfill.with_status(BulkActionStatus.CANCELED)  # type: ignore[no-untyped-call]  # Dagster's own
     project.instance.update_backfill(canceled)
     assert project.tick_sensor() == [(project.window(5).key, project.window(11).key)]
+
+
+def test_a_backfill_of_reports_holds_no_window_back(project: Project) -> None:
+    project.mark_done((project.window(0), project.window(4)))
+    project.mark_done((project.window(12), project.last_due()))
+    missing = project.tick_sensor()
+    day = f"{datetime_of(project.window(6).start):%Y-%m-%d}"
+    project.instance.add_backfill(backfill_of(project, ["lead_report"], [day]))
+    assert project.tick_sensor() == missing
 
 
 def test_a_failed_window_rests_longer_after_each_try(project: Project) -> None:
