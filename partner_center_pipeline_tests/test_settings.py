@@ -256,6 +256,7 @@ class TestRefusals:
             ("HUNTER_DNS_RESOLVERS", "192.0.2.1:0"),
             ("HUNTER_DNS_RESOLVERS", "192.0.2.1 192.0.2.2"),
             ("HUNTER_DNS_RESOLVERS", "192.0.2.1:port"),
+            ("HUNTER_REPORT_LANGUAGE", "de"),
             ("HUNTER_SIGNALS_TTL_HOURS", "0"),
             ("HUNTER_TENANT_DISCOVERY_ENABLED", "2"),
         ],

@@ -36,7 +36,7 @@ from partner_center_pipeline.scoring import Category, Segment
 from partner_center_pipeline.windows import datetime_of
 
 TOP: Final = 1_000
-"""Rows of each list that the page holds. With 1,000 the page of 100,000 companies has about 6 MB; a browser shows it
+"""Rows of each list that the page holds. With 1,000 the page of 100,000 companies has about 7 MB; a browser shows it
 at once, and a search takes no time that one notices."""
 
 _PROVIDERS_MOST: Final = 8

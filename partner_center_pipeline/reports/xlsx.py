@@ -104,7 +104,7 @@ class _Formats:
 def _write_list(
     sheet: Worksheet, listing: Listing, about: About, words: Words, formats: _Formats, figures: Figures
 ) -> int:
-    """Write a list to its sheet and return how many rows it has."""
+    """Write a list to its sheet and return how many rows it has; those after ROWS_MOST are left out."""
     columns = columns_of(listing.name, about)
     for at, column in enumerate(columns):
         sheet.set_column(at, at, column.width)
@@ -113,11 +113,11 @@ def _write_list(
         sheet.set_default_row(_TALL_ROW)  # not each row by itself, which would be kept in memory
     for at, column in enumerate(columns):
         sheet.write_string(0, at, words.text(f"heading.{column.key}"), formats.heading)
-    rows = 0
-    for row in listing.rows:
+    rows = count = 0
+    for count, row in enumerate(listing.rows, 1):
         figures.count(listing.name, row)
-        if rows < ROWS_MOST:
-            rows += 1
+        if count <= ROWS_MOST:
+            rows = count
             for at, column in enumerate(columns):
                 _write_cell(sheet, rows, at, column, column.value(row, words), formats)
     sheet.freeze_panes(1, next(at for at, column in enumerate(columns) if column.key == "company_name") + 1)
@@ -130,7 +130,7 @@ def _write_list(
     sheet.fit_to_pages(1, 0)
     sheet.repeat_rows(0)
     sheet.set_footer("&L&A&R&P / &N")
-    return rows
+    return count
 
 
 def _write_cell(sheet: Worksheet, row: int, at: int, column: Column, value: Value, formats: _Formats) -> None:
@@ -177,7 +177,7 @@ def _write_guide(
     sheet.write_string(0, 0, words.text("title.report"), formats.title)
     sheet.write_url(1, 0, REFERRALS_PAGE, formats.link, words.text("word.open"))
     at = 2
-    for section in guide(about, words, written, _limits(words)):
+    for section in guide(about, words, written, _limits(words, written)):
         at += 1
         sheet.write_string(at, 0, section.title, formats.section)
         at += 1
@@ -192,5 +192,7 @@ def _write_guide(
             at += 1
 
 
-def _limits(words: Words) -> Iterable[str]:
+def _limits(words: Words, written: Mapping[ListName, int]) -> Iterable[str]:
+    if max(written.values(), default=0) > ROWS_MOST:
+        yield words.text("guide.rows_most", most=words.number(ROWS_MOST))
     yield words.text("guide.links_most", most=words.number(LINKS_MOST))

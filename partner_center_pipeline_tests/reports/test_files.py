@@ -13,6 +13,7 @@ from openpyxl.utils.escape import unescape
 from openpyxl.workbook import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
+from partner_center_pipeline.reports import xlsx
 from partner_center_pipeline.reports.cells import clean, fitting, is_formula
 from partner_center_pipeline.reports.model import REFERRALS_PAGE, Figures
 from partner_center_pipeline.reports.xlsx import LINKS_MOST
@@ -178,6 +179,17 @@ def test_a_hostile_csv_file_keeps_its_rows_and_starts_no_formula(tmp_path: Path)
         for heading, cell in row.items():
             assert heading in signed or not is_formula(cell), heading
     assert [row["Company"].removeprefix("'") for row in rows[: len(HOSTILE)]] == [*map(clean, HOSTILE.values())]
+
+
+def test_a_list_that_is_too_long_for_a_sheet_says_so_in_the_guide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xlsx, "ROWS_MOST", 3)
+    book = opened(tmp_path, leads=[lead(number) for number in range(1, 6)])
+    assert book["Leads"].max_row == 4
+    guide = [cell for row in book["Reading guide"].iter_rows(values_only=True) for cell in row]
+    assert "A sheet takes 3 rows: rows after that are missing here. A CSV file has all of them." in guide
+    assert any("(5 rows)" in str(cell) for cell in guide)
 
 
 def test_empty_lists_make_a_workbook_that_opens(tmp_path: Path) -> None:
