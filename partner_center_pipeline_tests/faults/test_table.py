@@ -23,9 +23,10 @@ def test_the_document_lists_each_fault_once_and_in_order() -> None:
     assert len(set(names)) == len(names) >= 30
 
 
-def test_no_row_is_lost_in_the_document() -> None:
-    rows = re.findall(r"^\|.*\| ([^|]+) \|$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(rows) == {"Rows lost", "none"}
+def test_no_row_is_lost_in_the_document_and_it_says_what_recovers_by_itself() -> None:
+    rows = re.findall(r"^\|.*\| ([^|]+) \| ([^|]+) \|$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {lost for _, lost in rows} == {"Rows lost", "none"}
+    assert {recovers for recovers, _ in rows} == {"Recovers by itself", "yes", "no"}
 
 
 def test_each_fault_of_the_local_microsoft_is_in_the_table() -> None:
