@@ -92,12 +92,14 @@ def _settled(text: str, home: str) -> str:
 
 def written(lines: Sequence[Line]) -> str:
     """The document that holds these lines."""
-    rows = [
-        f"| {line.fault.name} | {_cell(line.fault.how)} | {_cell(line.seen)} | "
-        f"{'no' if line.person_acts else 'yes'} | {line.lost or 'none'} |\n"
-        for line in lines
-    ]
-    return _HEAD + "".join(rows)
+    return _HEAD + "".join(f"{row(line)}\n" for line in lines)
+
+
+def row(line: Line) -> str:
+    """The row of the document that holds a line."""
+    recovers = "no" if line.person_acts else "yes"
+    cells = (line.fault.name, _cell(line.fault.how), _cell(line.seen), recovers, line.lost or "none")
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _cell(text: str) -> str:
