@@ -66,8 +66,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the tests that have a worker to themselves first: the longest takes as long as all others together."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    """Start the tests that have a worker to themselves first, then the other slow ones: no worker ends with them."""
+    items.sort(
+        key=lambda item: (item.get_closest_marker("xdist_group") is None, item.get_closest_marker("slow") is None)
+    )
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ is done with the answer (`sign_in`).
 """
 
 import hmac
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Empty, SimpleQueue
@@ -77,12 +78,13 @@ def _handler(state: str, answers: "SimpleQueue[dict[str, str]]") -> type[BaseHTT
 
         def _show(self, status: HTTPStatus, title: str, text: str) -> None:
             page = _PAGE.format(title=title, text=text).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Length", str(len(page)))
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            self.wfile.write(page)
+            with suppress(ConnectionError):  # the window was closed already
+                self.send_response(status)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Length", str(len(page)))
+                self.send_header("Cache-Control", "no-store")
+                self.end_headers()
+                self.wfile.write(page)
 
         def log_message(self, *_: object) -> None:
             """Log nothing: a browser also asks for icons."""

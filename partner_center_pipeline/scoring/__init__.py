@@ -8,11 +8,9 @@ from partner_center_pipeline.scoring.evaluate import determine_segment, score_do
 from partner_center_pipeline.scoring.frame import score_frame
 from partner_center_pipeline.scoring.model import Category, ScoreInput, ScorePolicy, Segment
 from partner_center_pipeline.scoring.rules import Rules, RulesError, load_rules
-from partner_center_pipeline.vocabulary import Language
 
 __all__ = [
     "Category",
-    "Language",
     "Rules",
     "RulesError",
     "ScoreInput",

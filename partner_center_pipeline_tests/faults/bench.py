@@ -86,6 +86,8 @@ class Bench:
         self.project = project
         self.patch = patch
         self.variables = dict(project.variables)
+        self.person_acted = False
+        """Whether a person had to put something back: a setting, or the sign-in."""
         self._end_of_first = project.window(0).end
 
     # What a fault may do
@@ -186,7 +188,8 @@ class Bench:
     # Recovery
 
     def recover(self) -> None:
-        """Remove the fault, restore the settings, run the first window once more, and rescan."""
+        """Remove the fault, restore the settings, run the first window once more, and rescan what has no answer."""
+        self.person_acted |= self.project.variables != self.variables
         self.patch.undo()
         self.patch.setenv("HUNTER_HOME", str(self.home))
         self.patch.chdir(self.home)
@@ -198,11 +201,13 @@ class Bench:
         assert outcome.success, f"the clean run failed: {outcome.failure}"
         with self.project.warehouse.write() as connection:
             long_ago = datetime.now(UTC) - timedelta(days=1)
-            connection.execute(
+            unanswered = connection.execute(
                 update(schema.domain_signals)
                 .where(schema.domain_signals.c.is_complete.is_(False))
                 .values(next_scan_at=long_ago)
             )
+        if not unanswered.rowcount:
+            return
         rescan = self.project.definitions.resolve_job_def("partner_center_rescan")
         assert rescan.execute_in_process(
             instance=self.project.instance, raise_on_error=False, run_config=_QUIET

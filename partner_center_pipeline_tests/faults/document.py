@@ -20,8 +20,11 @@ against the local Microsoft: under the fault first, then with the fault gone and
 compared with the server. Written by `python -m partner_center_pipeline_tests.faults --write docs/faults.md`; a test
 keeps it so. `<...>` stands for what differs from run to run.
 
-| Fault | What happens | What you see | Rows lost |
-|---|---|---|---|
+"Recovers by itself" is "yes" where the next run is good as soon as the cause is gone. Otherwise a person acts first:
+puts a setting or the sign-in right, or does what the text says.
+
+| Fault | What happens | What you see | Recovers by itself | Rows lost |
+|---|---|---|---|---|
 """
 
 _DIFFERS: Final = (
@@ -38,12 +41,17 @@ _DIFFERS: Final = (
 )
 
 
+_FOR_A_PERSON: Final = ("partner-center login", "partner-center accept-account", "It needs the Partner Center role")
+"""What a text asks a person for, so that the pipeline cannot go on before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one fault did: the text that a person saw, rows that were lost, seconds it took."""
+    """What one fault did: the text that a person saw, if a person has to act, rows that were lost, seconds it took."""
 
     fault: Fault
     seen: str
+    person_acts: bool
     lost: int
     seconds: float
 
@@ -68,7 +76,8 @@ def run_all(
             except BaseException as error:
                 error.add_note(f"fault {fault.name!r}")
                 raise
-            line = Line(fault, _settled(seen, str(here.home)), lost, time.monotonic() - started)
+            person_acts = here.person_acted or any(command in seen for command in _FOR_A_PERSON)
+            line = Line(fault, _settled(seen, str(here.home)), person_acts, lost, time.monotonic() - started)
         lines.append(line)
         say(line)
     return lines
@@ -83,11 +92,14 @@ def _settled(text: str, home: str) -> str:
 
 def written(lines: Sequence[Line]) -> str:
     """The document that holds these lines."""
-    rows = [
-        f"| {line.fault.name} | {_cell(line.fault.how)} | {_cell(line.seen)} | {line.lost or 'none'} |\n"
-        for line in lines
-    ]
-    return _HEAD + "".join(rows)
+    return _HEAD + "".join(f"{row(line)}\n" for line in lines)
+
+
+def row(line: Line) -> str:
+    """The row of the document that holds a line."""
+    recovers = "no" if line.person_acts else "yes"
+    cells = (line.fault.name, _cell(line.fault.how), _cell(line.seen), recovers, line.lost or "none")
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _cell(text: str) -> str:

@@ -122,10 +122,13 @@ def _renewal_refused(switch: str) -> Act:
 
 def _shown_less(**switches: Any) -> Act:
     """Microsoft answers with fewer rows and no error: only a person who knows can tell."""
-    act = _switched(**switches)
-    return lambda bench: (
-        f"{act(bench)} Fewer referrals, which no answer tells; with the right role, run the windows again."
-    )
+
+    def act(bench: Bench) -> str:
+        bench.person_acted = True  # in `recover`, which runs the window again
+        said = _switched(**switches)(bench)
+        return f"{said} Fewer referrals, which no answer tells; with the right role, run the windows again."
+
+    return act
 
 
 def _large_answer(bench: Bench) -> str:
@@ -150,6 +153,7 @@ def _not_signed_in(bench: Bench) -> str:
     (bench.home / ".token_cache").rename(bench.home / "elsewhere")
     said = bench.run()
     shutil.rmtree(bench.home / ".token_cache", ignore_errors=True)
+    bench.person_acted = True
     (bench.home / "elsewhere").rename(bench.home / ".token_cache")
     return said
 
@@ -160,6 +164,7 @@ def _cache_changed(name: str, change: Callable[[Path], None]) -> Act:
         kept, mode = path.read_bytes(), path.stat().st_mode
         change(path)
         said = bench.run()
+        bench.person_acted = (path.read_bytes(), path.stat().st_mode) != (kept, mode)
         path.write_bytes(kept)
         path.chmod(mode)
         return said
@@ -460,6 +465,7 @@ def _signs_in_as_another(bench: Bench) -> str:
     bench.sign_in()
     said = bench.run()
     shutil.rmtree(cache)
+    bench.person_acted = True
     (bench.home / "before").rename(cache)
     return said
 

@@ -60,6 +60,19 @@ def test_a_connection_that_says_nothing_holds_nobody_up() -> None:
         assert listener.answer(5) is not None
 
 
+def test_a_browser_that_does_not_wait_for_the_page_signs_in_as_well_and_prints_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    body = f"code=a-code&state={STATE}"
+    request = f"POST / HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    with Loopback(STATE) as listener:
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", listener.port), 5) as connection:
+                connection.sendall(request)
+            assert listener.answer(5) == {"code": "a-code", "state": STATE}
+    assert capfd.readouterr() == ("", "")
+
+
 def test_it_listens_on_loopback_only_and_no_longer_than_needed() -> None:
     with Loopback(STATE) as listener:
         port = listener.port

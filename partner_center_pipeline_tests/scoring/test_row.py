@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partner_center_pipeline.scoring import Language, ScoreInput, ScorePolicy, load_rules, score_domain, score_frame
+from partner_center_pipeline.scoring import ScoreInput, ScorePolicy, load_rules, score_domain, score_frame
 from partner_center_pipeline.scoring.model import ReasonCode
 from partner_center_pipeline.scoring.row import explain, frame_columns, score_columns
+from partner_center_pipeline.vocabulary import Language
 from partner_center_pipeline.warehouse.schema import columns_of, company_scores
 
 from .cases import companies, company, policies

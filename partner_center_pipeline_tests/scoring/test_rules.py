@@ -12,10 +12,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from partner_center_pipeline.scoring import Language, RulesError, Segment, load_rules
+from partner_center_pipeline.scoring import RulesError, Segment, load_rules
 from partner_center_pipeline.scoring.model import CommercialSegment, ReasonCode
 from partner_center_pipeline.scoring.rules import DEFAULT_RULES, Rules
-from partner_center_pipeline.vocabulary import Provider
+from partner_center_pipeline.vocabulary import Language, Provider
 
 DELIVERED = DEFAULT_RULES.read_text(encoding="utf-8")
 LAST_SEGMENT_ROW = '[[segments]]\nsegment = "Skip"\nreadiness_max = 39\nreason = "low_readiness"\n'
