@@ -16,7 +16,7 @@ from partner_center_pipeline.reports.words import Words
 from partner_center_pipeline.reports.writing import write_report
 from partner_center_pipeline.scoring import ScorePolicy, load_rules
 from partner_center_pipeline.vocabulary import Language
-from partner_center_pipeline.warehouse import companies, leads, published, scores, signals
+from partner_center_pipeline.warehouse import companies, leads, published, reporting, scores, signals, views
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import raw_referrals, score_changes
 from partner_center_pipeline.windows import render_ticks, ticks_of
@@ -172,6 +172,9 @@ def test_only_the_chosen_rows_are_written(
 
 def test_contacts_are_read_and_written_only_when_asked(installation: Installation) -> None:
     assert "E-mail" not in installation.rows()[0]
+    with installation.warehouse.read() as connection:
+        (row, *_) = reporting.list_rows(connection, views.due_first, with_contacts=False)
+    assert not {*reporting.CONTACTS} & row.keys()
     row = installation.rows("--with-contacts")[0]
     assert (row["E-mail"], row["Telephone"], row["Contacts included"]) == ("ayse1@gmail.com", "'+90 1", "yes")
     done = installation.invoke("export", "--output", "c.xlsx", "--with-contacts")
