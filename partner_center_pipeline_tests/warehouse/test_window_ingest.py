@@ -105,6 +105,22 @@ class TestLease:
         assert covered(warehouse, Asset.RAW_REFERRALS) == []
         assert {row["position"] for row in rows_of(warehouse, sync_windows)} == {FIRST + 5, None}
 
+    def test_a_run_that_lost_it_after_its_last_page_closes_no_window(
+        self, warehouse: Warehouse, held: Lease, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ingest = WindowIngest.begin(warehouse, windows(1), "run", lambda: NOW, FIRST, held)
+        complete = WindowIngest._complete_until
+
+        def lose_it_first(self_: WindowIngest, ticks: int) -> None:
+            self.take_over(warehouse)
+            complete(self_, ticks)
+
+        monkeypatch.setattr(WindowIngest, "_complete_until", lose_it_first)
+        with pytest.raises(LeaseLostError):
+            ingest.write(make_page([make_version("a", FIRST)], FIRST + W, last=True))
+        assert [row["referral_id"] for row in rows_of(warehouse, raw_referrals)] == ["a"]
+        assert covered(warehouse, Asset.RAW_REFERRALS) == []
+
     def test_each_page_renews_it(self, warehouse: Warehouse, held: Lease) -> None:
         ingest = WindowIngest.begin(warehouse, windows(2), "run", lambda: NOW, FIRST, held)
         let_time_pass(warehouse, LEASE_SECONDS)
