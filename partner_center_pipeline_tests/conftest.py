@@ -31,7 +31,9 @@ _MEMORY_NEEDED: Final = 4 << 30
 settings.register_profile(
     "same", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("new", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "new", derandomize=False, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("same")
 """Properties are tried with the same examples each time, on a slow machine too. `--hypothesis-profile=new` draws new
 ones, as a scheduled job does; what it finds becomes an explicit example (suites.md, "The same examples each time")."""
