@@ -30,7 +30,8 @@ def main() -> int:
         warehouse.close()
         server = PostgresServer(admin, count(), [])
         server.make_templates()
-        kinds: dict[str, Databases] = {"sqlite": SqliteFiles(place, template, count()), "postgresql": server}
+        databases: dict[str, Databases] = {"sqlite": SqliteFiles(place, template, count()), "postgresql": server}
+        kinds = {kind: (each, FAILPOINTS) for kind, each in databases.items()}
         with world(place) as here:
             for verdict in sweep(here, kinds):
                 verdicts.append(verdict)

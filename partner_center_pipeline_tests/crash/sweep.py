@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from partner_center_pipeline_tests.conftest import Databases
 from partner_center_pipeline_tests.crash import child
 from partner_center_pipeline_tests.crash.child import RUNS, Place
 from partner_center_pipeline_tests.crash.content import SEEN_AGAIN, Contents, contents, differences
-from partner_center_pipeline_tests.crash.failpoints import FAILPOINTS, Failpoint
+from partner_center_pipeline_tests.crash.failpoints import Failpoint
 from partner_center_simulator import Simulator
 from partner_center_simulator.clock import SimulatorClock
 
@@ -103,8 +103,8 @@ def _make_history(microsoft: Simulator, grid: WindowGrid) -> None:
         microsoft.world.change(fresh[1], at + 3000, {"customerProfile/name": "Bozuk\x00"})
 
 
-def sweep(here: World, kinds: dict[str, Databases], failpoints: Sequence[Failpoint] = FAILPOINTS) -> Iterator[Verdict]:
-    """Kill a process at each failpoint on each kind of database, the kinds in parallel; yield verdicts as they come."""
+def sweep(here: World, kinds: Mapping[str, tuple[Databases, Sequence[Failpoint]]]) -> Iterator[Verdict]:
+    """Kill a process at each of a database's failpoints, the databases in parallel; yield verdicts as they come."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([child.__name__, f"{__package__}.preload"])
     with pytest.MonkeyPatch.context() as patch:
@@ -115,9 +115,9 @@ def sweep(here: World, kinds: dict[str, Databases], failpoints: Sequence[Failpoi
     with ThreadPoolExecutor(len(kinds)) as pool:
         workers = [
             pool.submit(_Sweep(context, here, kind, databases).all, failpoints, verdicts.put)
-            for kind, databases in kinds.items()
+            for kind, (databases, failpoints) in kinds.items()
         ]
-        for _ in range(len(kinds) * len(failpoints)):
+        for _ in range(sum(len(failpoints) for _, failpoints in kinds.values())):
             while verdicts.empty() and not any(worker.done() and worker.exception() for worker in workers):
                 time.sleep(0.05)
             for worker in workers:
