@@ -25,7 +25,7 @@ ALLOWED_INTERVALS: Final = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 18
 """Widths of a window in seconds: whole minutes that divide an hour, because a cron has no finer grain."""
 
 CLOCKS_AGREE_SECONDS: Final = 30.0
-"""Seconds by which two clocks may differ without a word: less than any window is wide."""
+"""Seconds by which two clocks may differ before it is said: less than any window is wide."""
 
 WINDOWS_WARNING: Final = 80_000
 """Dagster advises at most 100,000 partitions per asset; the pipeline warns before that."""
