@@ -131,7 +131,10 @@ def test_all_ways_end_in_equal_tables(
     history: History, dagster_home: Path, databases: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouses = {
-        f"{kind}, {way}": (way, Warehouse.open(made.migrated())) for kind, made in databases.items() for way in WAYS
+        f"{kind}, {way}": (way, Warehouse.open(made.migrated()))
+        for turn, (kind, made) in enumerate(databases.items())
+        for number, way in enumerate(WAYS)
+        if way.width > 60 or number % 2 == turn  # ways of many windows on one database in turn
     }
     with dg.DagsterInstance.ephemeral() as instance:
         through_dagster = [
