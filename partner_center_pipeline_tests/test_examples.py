@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from partner_center_pipeline.settings import PROJECT_ROOT
 
 TESTS = PROJECT_ROOT / "partner_center_pipeline_tests"
@@ -45,10 +47,12 @@ def draw(folder: Path, *options: str, **variables: str) -> str:
     return Path(f"{file}.drawn").read_text()
 
 
+@pytest.mark.slow
 def test_examples_are_the_same_each_time_whatever_modules_are_loaded(tmp_path: Path) -> None:
     assert draw(tmp_path, PYTHONHASHSEED="1") == draw(tmp_path, OTHER="imported", PYTHONHASHSEED="2")
 
 
+@pytest.mark.slow
 def test_the_profile_new_draws_other_examples(tmp_path: Path) -> None:
     assert draw(tmp_path, "--hypothesis-profile=new") != draw(tmp_path, "--hypothesis-profile=new")
 

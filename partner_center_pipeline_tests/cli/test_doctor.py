@@ -97,6 +97,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(ready: Ho
     assert "hush-hush" not in shown.output
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_a_postgres_schema_is_made_by_migrate(ready: Home, postgres: PostgresServer) -> None:
     ready.edit_env(HUNTER_DATABASE_URL=postgres.empty())
@@ -153,6 +154,7 @@ def probed(home: Home) -> dict[str, tuple[str, str]]:
     return {one["subject"]: (one["verdict"], one["found"]) for one in shown["probe"]}
 
 
+@pytest.mark.slow
 def test_the_probe_asks_what_the_documents_leave_open_and_prints_a_table(ready: Home) -> None:
     ready.invoke("migrate")
     shown = ready.invoke("doctor", "--probe")
@@ -180,6 +182,7 @@ def test_without_the_option_nothing_is_probed(ready: Home) -> None:
     assert "probe" not in json.loads(ready.invoke("doctor", "--json").stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("switches", "subject", "expected"),
     [

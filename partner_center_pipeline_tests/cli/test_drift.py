@@ -29,6 +29,7 @@ def fill(place: Home) -> None:
     warehouse.close()
 
 
+@pytest.mark.slow
 def test_without_drift_it_says_none(place: Home) -> None:
     shown = place.invoke("drift")
     assert shown.exit_code == 0

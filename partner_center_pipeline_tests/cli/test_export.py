@@ -151,6 +151,7 @@ def test_the_lists_come_in_their_order_with_their_companies(installation: Instal
     assert sorted(installation.names("Without a company")) == ["Geçmiş", "Kimsesiz"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "due", "leads_of"),
     [
@@ -170,6 +171,7 @@ def test_only_the_chosen_rows_are_written(
     assert installation.names("Leads", *options) == leads_of
 
 
+@pytest.mark.slow
 def test_contacts_are_read_and_written_only_when_asked(installation: Installation) -> None:
     assert "E-mail" not in installation.rows()[0]
     with installation.warehouse.read() as connection:
@@ -181,6 +183,7 @@ def test_contacts_are_read_and_written_only_when_asked(installation: Installatio
     assert "personal data" in done.output
 
 
+@pytest.mark.slow
 def test_new_and_moved_tells_what_happened_since_then(installation: Installation) -> None:
     def told(*options: str) -> list[tuple[str, str]]:
         rows = [row for row in installation.rows(*options) if row["List"] == "New and moved"]

@@ -57,6 +57,7 @@ def test_each_command_explains_itself_and_its_options(name: str, flag: str) -> N
         assert option in shown.output
 
 
+@pytest.mark.slow
 def test_help_answers_without_loading_dagster_or_pandas() -> None:
     code = (
         "import sys; from partner_center_pipeline.cli import main; main(['--help'], standalone_mode=False); "

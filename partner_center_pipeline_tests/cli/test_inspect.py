@@ -259,6 +259,7 @@ class TestCard:
         ):
             assert re.search(expected, shown), expected
 
+    @pytest.mark.slow
     def test_in_turkish_no_word_of_the_card_stays_english(self, filled: Filled) -> None:
         for domain in (OZTURK, PENDING, EVIL):
             english, turkish = (filled.shown(domain, "--language", language) for language in ("en", "tr"))
@@ -520,6 +521,7 @@ def stored(warehouse: Warehouse) -> list[Any]:
         return [row_counts(connection), *map(str, rows)]
 
 
+@pytest.mark.slow
 def test_after_a_sync_the_best_lead_shows_the_reasons_of_its_score(project: Project) -> None:
     assert project.run(project.window(0)).success
     with project.warehouse.read() as connection:

@@ -38,6 +38,7 @@ def deciding(microsoft: Simulator, decide: Callable[[str], None]) -> Iterator[No
     thread.join()
 
 
+@pytest.mark.slow
 def test_the_code_is_shown_and_the_sign_in_is_kept(unsigned: Home, microsoft: Simulator) -> None:
     codes: list[str] = []
 
@@ -55,6 +56,7 @@ def test_the_code_is_shown_and_the_sign_in_is_kept(unsigned: Home, microsoft: Si
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
 
 
+@pytest.mark.slow
 def test_who_declines_is_not_signed_in(unsigned: Home, microsoft: Simulator) -> None:
     shown = log_in(unsigned, microsoft, microsoft.entra.deny)
     assert shown.exit_code == 1
@@ -62,6 +64,7 @@ def test_who_declines_is_not_signed_in(unsigned: Home, microsoft: Simulator) -> 
     assert "nobody is signed in" in unsigned.invoke("doctor").output
 
 
+@pytest.mark.slow
 def test_a_sign_in_that_fails_leaves_the_one_before(ready: Home, microsoft: Simulator) -> None:
     assert log_in(ready, microsoft, microsoft.entra.deny).exit_code == 1
     assert ready.invoke("doctor").exit_code == 0
@@ -119,6 +122,7 @@ def test_whoever_declines_in_the_browser_is_not_signed_in(unsigned: Home, micros
     assert json.loads(unsigned.invoke("token", "status", "--json").stdout)["signed_in"] is False
 
 
+@pytest.mark.slow
 def test_where_device_code_is_blocked_the_other_way_in_is_named(unsigned: Home, microsoft: Simulator) -> None:
     microsoft.faults.device_code_blocked = True
     shown = log_in(unsigned, microsoft, microsoft.approve)
@@ -126,6 +130,7 @@ def test_where_device_code_is_blocked_the_other_way_in_is_named(unsigned: Home, 
     assert "Run `partner-center login --browser`" in shown.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_a_sign_in_in_the_database_leaves_nothing_on_the_machine(
     unsigned: Home, microsoft: Simulator, postgres: PostgresServer

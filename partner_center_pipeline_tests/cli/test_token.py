@@ -81,6 +81,7 @@ def test_a_key_file_is_replaced_and_the_sign_in_still_works(ready: Home) -> None
     assert ready.invoke("doctor").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_key_in_the_settings_is_changed_in_three_steps_each_of_which_says_the_next(
     unsigned: Home, microsoft: Simulator
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_key_in_the_settings_is_changed_in_three_steps_each_of_which_says_the_
         assert key not in first.output + second.output
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_a_sign_in_in_the_database_has_its_status_and_its_rotation_too(
     unsigned: Home, microsoft: Simulator, postgres: PostgresServer

@@ -70,6 +70,7 @@ def described(home: Path, **variables: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_chain_the_report_the_jobs_their_schedules_and_a_sensor_are_defined(tmp_path: Path) -> None:
     found = described(tmp_path, HUNTER_SYNC_START="2026-01-01T00:00:00Z")
     assert found == {

@@ -60,6 +60,7 @@ def test_after_a_run_every_open_lead_is_in_one_list_with_what_the_rules_say_of_i
     assert all((row.deal_value_reported is None) == (row.currency is None) for row in valued)
 
 
+@pytest.mark.slow
 def test_a_second_run_of_a_window_changes_nothing(project: Project) -> None:
     project.run(project.window(0))
     before = _contents(project)
@@ -69,6 +70,7 @@ def test_a_second_run_of_a_window_changes_nothing(project: Project) -> None:
     assert _contents(project) == before
 
 
+@pytest.mark.slow
 def test_a_range_is_one_run_with_figures_for_each_window(project: Project, microsoft: Simulator) -> None:
     # The first window of a range also reads the overlap before it, whose rows are known already then.
     assert project.run(project.window(0)).success
@@ -124,6 +126,7 @@ def test_a_domain_whose_dns_does_not_answer_is_pending_not_skipped(project: Proj
     assert scores == {None}
 
 
+@pytest.mark.slow
 def test_many_referrals_of_one_company_are_one_scan_and_none_while_it_is_fresh(
     project: Project, microsoft: Simulator
 ) -> None:
@@ -206,6 +209,7 @@ def test_a_token_that_is_refused_is_renewed_once(project: Project, microsoft: Si
     assert project.run(project.window(0), assets=RAW).success
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -228,6 +232,7 @@ def test_an_account_that_may_not_read_fails_the_run_with_what_it_needs(
     assert [state for state, _ in project.attempts(project.window(0))] == ["failed", "complete"]
 
 
+@pytest.mark.slow
 def test_a_throttled_run_waits_as_long_as_requested_and_shows_it(project: Project, microsoft: Simulator) -> None:
     microsoft.faults.plan(HttpFault.THROTTLED, retry_after=1)
     outcome = project.run(project.window(0), assets=RAW)
@@ -290,6 +295,7 @@ def test_a_later_asset_names_the_variable_of_a_bad_edit_too(project: Project) ->
     assert outcome.failure.startswith("HUNTER_PARTNER_CENTER_PAGE_SIZE:")
 
 
+@pytest.mark.slow
 def test_rules_of_the_operators_own_score_and_broken_ones_name_their_line(project: Project, home: Path) -> None:
     assert project.run(project.window(0)).success
     delivered = DEFAULT_RULES.read_text(encoding="utf-8")

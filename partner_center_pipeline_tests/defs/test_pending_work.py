@@ -46,6 +46,7 @@ def is_done(project: Project) -> bool:
 class TestWindowsUnderOthers:
     """A window whose chain stopped after raw_referrals, under an interval that other windows have done."""
 
+    @pytest.mark.slow
     def test_of_another_width(self, project: Project, microsoft: Simulator) -> None:
         assert project.run(project.window(0), project.window(17)).success
         late = create(microsoft, project.window(7).start + TICKS_PER_SECOND)
@@ -58,6 +59,7 @@ class TestWindowsUnderOthers:
         assert has_lead(project, late)
         assert is_done(project)
 
+    @pytest.mark.slow
     def test_before_a_start_that_was_moved_back_and_forth(self, project: Project, microsoft: Simulator) -> None:
         assert project.run(project.window(0)).success
         project.mark_done((project.window(1), project.last_due()))
@@ -71,6 +73,7 @@ class TestWindowsUnderOthers:
         assert project.follow_sensor() == 1
         assert has_lead(project, late)
 
+    @pytest.mark.slow
     def test_before_a_start_that_was_moved_forward(self, project: Project, microsoft: Simulator) -> None:
         assert project.run(project.window(0)).success
         one = create(microsoft, project.window(1).start + TICKS_PER_SECOND)
@@ -84,6 +87,7 @@ class TestWindowsUnderOthers:
 
 
 class TestReplay:
+    @pytest.mark.slow
     def test_rows_without_a_change_are_not_derived_again(
         self, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -142,6 +146,7 @@ class TestReplay:
 class TestDefects:
     """A row at which the code fails: the others go on, and the row is named."""
 
+    @pytest.mark.slow
     def test_one_row_does_not_stop_the_others(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
         odd = _odd_one(project)
         _fail_for(monkeypatch, odd)

@@ -84,6 +84,7 @@ def slow_event_writing(monkeypatch: pytest.MonkeyPatch, seconds: float, kind: dg
     monkeypatch.setattr(dg.DagsterInstance, "handle_new_event", handle_slowly)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("kind", [dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.RUN_SUCCESS])
 def test_a_run_is_alive_while_dagster_takes_long_to_write_events_between_and_after_steps(
@@ -132,6 +133,7 @@ def locked_by_another_process(file: Path, seconds: float) -> Iterator[None]:
         process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_run_is_alive_and_keeps_its_lease_while_another_program_locks_the_database(
     project: Project, microsoft: Simulator, monkeypatch: pytest.MonkeyPatch
@@ -155,6 +157,7 @@ def test_a_run_is_alive_and_keeps_its_lease_while_another_program_locks_the_data
     assert project.attempts(project.window(0)) == [("complete", None)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_killed_run_is_ended_in_the_time_that_it_takes_to_doubt_it(project: Project) -> None:
     code = (

@@ -20,6 +20,7 @@ def hurried(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drip", ["drip_bytes_per_second", "drip_headers_per_second", "drip_sign_in_bytes_per_second"])
 def test_a_run_ends_at_about_its_deadline_and_says_what_it_waited_for(
     hurried: Project, microsoft: Simulator, drip: str

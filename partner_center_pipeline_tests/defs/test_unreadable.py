@@ -36,6 +36,7 @@ def rows_in(project: Project, microsoft: Simulator, window: int, count: int) -> 
     return [create(microsoft, start + number * TICKS_PER_SECOND) for number in range(1, count + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 500])
 def test_its_window_closes_with_it_in_quarantine_and_later_it_leaves_by_itself(
     status: int, project: Project, microsoft: Simulator
@@ -58,6 +59,7 @@ def test_its_window_closes_with_it_in_quarantine_and_later_it_leaves_by_itself(
     assert [row.resolution for row in held(project, resolved=True)] == ["clean"]
 
 
+@pytest.mark.slow
 def test_what_a_failed_range_has_stored_becomes_leads_while_it_keeps_failing(
     project: Project, microsoft: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

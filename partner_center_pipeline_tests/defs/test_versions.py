@@ -16,6 +16,7 @@ ETAGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("etag", list(ETAGS.values()), ids=list(ETAGS))
 def test_content_that_changes_at_the_same_instant_becomes_the_lead(
     etag: str | None, project: Project, microsoft: Simulator

@@ -111,11 +111,13 @@ def test_what_a_partner_invited_is_a_co_sell(kind: str, qualification: str, invi
     assert _found(payload) == INVITED
 
 
+@pytest.mark.slow
 @given(st.sampled_from(["Shared", "shared", " SHARED "]), payloads)
 def test_any_shared_referral_is_a_co_sell(kind: str, payload: dict[str, Any]) -> None:
     assert categorize({**payload, "type": kind}).category is ReferralCategory.CO_SELL
 
 
+@pytest.mark.slow
 @given(payloads)
 def test_any_payload_has_a_category_and_only_unknown_comes_from_no_rule(payload: dict[str, Any]) -> None:
     category, rule = _found(payload)

@@ -230,6 +230,7 @@ def test_anything_but_text_is_no_domain(value: object) -> None:
     assert normalize_domain(value) is None  # type: ignore[arg-type]  # a caller's mistake is what is tested
 
 
+@pytest.mark.slow
 @given(texts)
 def test_normalising_never_raises_and_is_idempotent(text: str) -> None:
     once = normalize_domain(text)
@@ -237,6 +238,7 @@ def test_normalising_never_raises_and_is_idempotent(text: str) -> None:
         assert normalize_domain(once) == once
 
 
+@pytest.mark.slow
 @given(texts)
 def test_a_domain_is_written_as_dns_writes_it(text: str) -> None:
     domain = normalize_domain(text)
@@ -246,12 +248,14 @@ def test_a_domain_is_written_as_dns_writes_it(text: str) -> None:
         assert "." in domain
 
 
+@pytest.mark.slow
 @given(texts)
 def test_the_host_ends_with_its_domain(text: str) -> None:
     for host in find_hosts(text):
         assert host.name == host.domain or host.name.endswith(f".{host.domain}")
 
 
+@pytest.mark.slow
 @given(texts)
 def test_unicode_and_punycode_name_the_same_domain(text: str) -> None:
     domain = normalize_domain(text)
@@ -259,12 +263,14 @@ def test_unicode_and_punycode_name_the_same_domain(text: str) -> None:
         assert normalize_domain(unicode_domain(domain)) == domain
 
 
+@pytest.mark.slow
 @given(texts, st.randoms(use_true_random=False))
 def test_the_case_of_ascii_letters_does_not_matter(text: str, chance: Random) -> None:
     mixed = "".join(letter.swapcase() if letter.isascii() and chance.random() < 0.5 else letter for letter in text)
     assert normalize_domain(mixed) == normalize_domain(text)
 
 
+@pytest.mark.slow
 @given(texts)
 def test_the_case_of_a_dotted_i_does_not_matter(text: str) -> None:
     assert normalize_domain(text.replace("İ", "i")) == normalize_domain(text)
@@ -287,6 +293,7 @@ def test_turkish_labels_are_written_as_idna_writes_them(label: str) -> None:
     assert normalize_domain(f"{label}.com.tr") == expected
 
 
+@pytest.mark.slow
 @given(texts)
 def test_the_alternate_key_is_ascii(text: str) -> None:
     domain = normalize_domain(text)

@@ -210,6 +210,7 @@ def test_the_shapes_of_ids_and_team_do_not_matter(ids: object, team: object) -> 
     assert (lead.company_name, lead.domain_reason) == ("Firma", DomainReason.NO_EMAIL)
 
 
+@pytest.mark.slow
 @given(payloads)
 def test_no_json_stops_a_lead_from_being_read(payload: dict[str, Any]) -> None:
     lead = read_lead(payload, frozenset({"firma.com.tr"}))
@@ -221,6 +222,7 @@ def test_no_json_stops_a_lead_from_being_read(payload: dict[str, Any]) -> None:
     assert lead.deal_value is None or abs(lead.deal_value) < LARGEST_DEAL
 
 
+@pytest.mark.slow
 @given(payloads)
 def test_every_lead_says_which_field_gave_its_domain_or_why_none_did(payload: dict[str, Any]) -> None:
     lead = read_lead(payload, NOBODY)
@@ -232,6 +234,7 @@ def test_every_lead_says_which_field_gave_its_domain_or_why_none_did(payload: di
         assert (lead.host, lead.domain) in {(host.name, host.domain) for host in find_hosts(field)}
 
 
+@pytest.mark.slow
 @given(st.sampled_from([name for name, _ in _samples()]), st.data())
 def test_a_wrong_type_anywhere_in_a_real_referral_reads_as_missing(name: str, data: st.DataObject) -> None:
     payload = json.loads(json.dumps(dict(_samples())[name]))

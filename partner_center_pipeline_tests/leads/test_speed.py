@@ -10,6 +10,7 @@ from partner_center_pipeline.leads.domains import find_hosts
 from partner_center_pipeline_tests.benchmarks.domains import main, mixed_texts
 
 
+@pytest.mark.slow
 def test_the_benchmark_ends_with_its_figures_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     main(2000)
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -187,12 +187,14 @@ def test_names_of_different_countries_do_not_match() -> None:
     assert found("TR", "TR") == found("TR", None) == found(None, "DE") == found(None, None) == 1
 
 
+@pytest.mark.slow
 def test_no_two_companies_of_the_simulated_world_are_similar() -> None:
     everyone = _world()
     assert len(everyone) > 4000
     assert suggest(everyone, everyone) == []
 
 
+@pytest.mark.slow
 def test_nineteen_of_twenty_names_with_a_typing_error_are_found_in_their_block() -> None:
     chance = Random(7)  # noqa: S311  no secret hangs on it
     tried = found = 0
@@ -296,11 +298,13 @@ def _candidates(draw: st.DrawFn) -> Candidate:
 _sides = st.lists(_candidates(), max_size=8)
 
 
+@pytest.mark.slow
 @given(_sides, _sides)
 def test_the_sides_may_be_exchanged(subjects: list[Candidate], others: list[Candidate]) -> None:
     assert suggest(subjects, others) == suggest(others, subjects)
 
 
+@pytest.mark.slow
 @given(_sides, _sides, st.randoms(use_true_random=False))
 def test_the_order_of_candidates_does_not_matter(
     subjects: list[Candidate], others: list[Candidate], chance: Random
@@ -309,6 +313,7 @@ def test_the_order_of_candidates_does_not_matter(
     assert suggest(mixed, others_mixed) == suggest(subjects, others)
 
 
+@pytest.mark.slow
 @given(_sides, _sides)
 def test_every_suggestion_keeps_the_rules(subjects: list[Candidate], others: list[Candidate]) -> None:
     found = suggest(subjects, others)
@@ -325,6 +330,7 @@ def test_every_suggestion_keeps_the_rules(subjects: list[Candidate], others: lis
         assert each.reason is not MatchReason.ASCII_KEY or each.kind is COMPANY
 
 
+@pytest.mark.slow
 @given(_sides, _sides)
 def test_comparing_many_finds_what_comparing_two_finds(subjects: list[Candidate], others: list[Candidate]) -> None:
     pairs = {suggestion for one in subjects for other in others for suggestion in suggest([one], [other])}

@@ -248,6 +248,7 @@ def seconds_for(names: int, rate: float, *servers: DnsServer | HostileServer) ->
     return time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_each_resolver_gets_its_own_number_of_questions_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{RESOLVER}.is_loopback", lambda host: False)
     # 60 questions at 50 a second, the first five of each resolver at once.
@@ -269,6 +270,7 @@ def test_a_resolver_on_loopback_is_asked_as_fast_as_it_answers(server: DnsServer
     assert seconds_for(200, 20, server) < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "messages"),
     [(lambda question: Reply(), 1), (over_tcp(lambda question: b"", hangs=True), 2)],

@@ -172,6 +172,7 @@ SCANS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(SCANS, SCANS)
 def test_keeping_is_idempotent_and_never_loses_a_fact_or_a_tenant(first: MailSignals, second: MailSignals) -> None:
     kept = keep_facts(first, second)
@@ -183,6 +184,7 @@ def test_keeping_is_idempotent_and_never_loses_a_fact_or_a_tenant(first: MailSig
         assert kept.tenant
 
 
+@pytest.mark.slow
 @given(SCANS)
 def test_a_row_is_plain_json_and_comes_back_as_the_same_signals(signals: MailSignals) -> None:
     row = json.loads(json.dumps(signals.to_row()))

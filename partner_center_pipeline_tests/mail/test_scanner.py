@@ -238,6 +238,7 @@ def test_a_name_that_dns_cannot_hold_does_not_exist(server: DnsServer) -> None:
     assert [each.no_mx_reason for each in found.values()] == ["nxdomain", "nxdomain"]
 
 
+@pytest.mark.slow
 def test_a_domain_has_a_deadline_and_the_others_go_on(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("partner_center_pipeline.mail.scanner.DOMAIN_SECONDS", 4.0)
     found = scanned(server, "timeout.com.tr", "eski.com.tr")

@@ -44,6 +44,7 @@ def discovery(microsoft: Simulator, clock: PatientClock, authority: str | None =
     return TenantDiscovery(client, authority or microsoft.authority, clock=clock, sleep=clock.sleep)
 
 
+@pytest.mark.slow
 def test_the_tenants_id_stands_in_the_issuer(microsoft: Simulator) -> None:
     found = discovery(microsoft, PatientClock()).look_up("ornekpartner.com.tr")
     assert (found.outcome, found.records, found.answered_at) == (Outcome.FOUND, (microsoft.tenant_id,), START)

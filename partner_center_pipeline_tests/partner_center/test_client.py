@@ -290,6 +290,7 @@ def test_a_next_link_to_another_host_is_refused_before_the_token_is_sent(
     assert sent == []
 
 
+@pytest.mark.slow
 def test_no_message_holds_the_token(sim: Simulator, http: httpx.Client) -> None:
     token = sim.entra.issue()
     said = []

@@ -61,6 +61,7 @@ def test_a_list_page_without_etags_is_read_and_versions_differ_by_content() -> N
         assert read.version == read.content_hash[:32]
 
 
+@pytest.mark.slow
 @given(rows)
 def test_no_json_value_makes_it_raise(item: Any) -> None:
     read = read_referral(item)
@@ -75,6 +76,7 @@ def test_no_json_value_makes_it_raise(item: Any) -> None:
         assert read.fingerprint == rejected(item).fingerprint
 
 
+@pytest.mark.slow
 @given(rows)
 def test_a_row_reads_the_same_whichever_decoder_its_page_needed(item: Any) -> None:
     alone = json.dumps({"value": [item]}).encode()

@@ -116,6 +116,7 @@ def test_msals_calls_end_when_the_trouble_lasts(sim: Simulator, http: httpx.Clie
 DRIPS = ["drip_bytes_per_second", "drip_headers_per_second"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drip", DRIPS)
 def test_an_answer_that_drips_ends_after_its_whole_time(
     sim: Simulator, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, drip: str
@@ -133,6 +134,7 @@ def test_an_answer_that_drips_ends_after_its_whole_time(
     assert slow.value.transient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drip", DRIPS)
 def test_an_answer_ends_with_the_runs_deadline_however_much_time_it_had(
     sim: Simulator, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, drip: str
@@ -151,6 +153,7 @@ def test_after_the_deadline_a_call_that_succeeds_at_once_is_made(sim: Simulator,
     assert len(client.get_page(PageQuery(3)).items) == 3
 
 
+@pytest.mark.slow
 def test_a_sign_in_answer_that_drips_ends_too(
     sim: Simulator, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def read(
     return list(scan(client, start=start, end=start + HOUR, not_before=NOW))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     offsets=st.lists(st.integers(0, 6), min_size=1, max_size=14),
@@ -145,6 +146,7 @@ def test_a_server_that_refuses_everything_is_no_rows_fault(sim: Simulator, http:
     assert clock.monotonic() > 250, "it was tried until the deadline"
 
 
+@pytest.mark.slow
 def test_too_many_unreadable_rows_are_no_single_rows_fault(sim: Simulator, http: httpx.Client) -> None:
     start = next(_hours)
     ids = [f"{start}-{number}" for number in range(MOST_IN_A_SCAN + 5)]

@@ -106,6 +106,7 @@ def test_bounds_are_exact_to_the_tick(sim: Simulator, http: httpx.Client) -> Non
     assert delivered(pages) == [f"{start}-first", f"{start}-last"]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     offsets=st.lists(st.integers(0, 6), max_size=14),
@@ -490,6 +491,7 @@ def test_a_server_that_sends_short_pages_without_a_link_is_read_on_by_skip(
     check_promises(scanned(server), times, server.there, ORIGIN, END)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     times=ticks_of_rows,
@@ -765,6 +767,7 @@ class ById(OffsetServer):
         return 0
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     mostly=st.integers(0, 30),

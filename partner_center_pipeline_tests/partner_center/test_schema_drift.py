@@ -50,6 +50,7 @@ def test_nothing_in_microsofts_published_samples_is_news() -> None:
     assert [drift_of(payload) for payload in samples()] == [()] * 5
 
 
+@pytest.mark.slow
 def test_of_the_simulated_past_only_the_qualification_that_no_document_names_is_news() -> None:
     world = World(7, datetime(2026, 3, 1, tzinfo=UTC), 2000)
     found = {item for payload in world.all() for item in drift_of(payload)}
@@ -124,6 +125,7 @@ JSON = st.recursive(
 NAMES = st.sampled_from(["status", "team", "details", "requirements", "solutions", "ids", "customerProfile", "type"])
 
 
+@pytest.mark.slow
 @given(st.dictionaries(NAMES, st.dictionaries(NAMES, JSON) | st.lists(st.dictionaries(NAMES, JSON)) | JSON))
 def test_no_payload_breaks_it_and_every_row_fits_an_index(payload: dict[str, Any]) -> None:
     for item in drift_of(payload):
@@ -151,6 +153,7 @@ EMPTY_NAME_IN_OBJECT_THEN_IN_LIST = [
 SAME_NAME_IN_OBJECT_THEN_IN_LIST = [[changed(team={"nickname": "a"})], [changed(team=[{"nickname": "a"}])]]
 
 
+@pytest.mark.slow
 @example(EMPTY_NAME_IN_OBJECT_THEN_IN_LIST)
 @example(SAME_NAME_IN_OBJECT_THEN_IN_LIST)
 @given(st.lists(PAYLOADS, max_size=3))

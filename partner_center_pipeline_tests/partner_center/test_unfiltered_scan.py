@@ -115,6 +115,7 @@ _ticks = st.lists(st.integers(-3, 12).map(lambda number: LOW + number * 10 * TIC
 """Instants around the interval, with ties."""
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(
     ticks=_ticks,

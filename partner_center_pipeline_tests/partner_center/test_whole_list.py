@@ -159,6 +159,7 @@ def test_what_a_filter_by_direction_and_status_shows_is_delivered_although_the_l
     assert found == {f"r{number}" for number in range(20)}
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     count=st.integers(0, 14),
@@ -184,6 +185,7 @@ def test_a_clock_that_is_not_past_the_end_and_the_lag_stops_it() -> None:
         list(WholeList(ListServer(3), end=NOW - LAG + 31 * TICKS_PER_SECOND, lag=LAG).pages())
 
 
+@pytest.mark.slow
 def test_memory_stays_below_a_hundred_bytes_a_referral() -> None:
     count = 20_000
 
@@ -225,6 +227,7 @@ def test_memory_stays_below_a_hundred_bytes_a_referral() -> None:
 # Against the local Microsoft
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "switches",
     [

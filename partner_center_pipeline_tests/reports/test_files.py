@@ -97,6 +97,7 @@ def test_each_list_has_a_frozen_heading_filters_and_colours_by_segment(tmp_path:
         assert all(sheet.column_dimensions[letter].width > 6 for letter in "ABC")
 
 
+@pytest.mark.slow
 def test_a_referral_links_to_partner_center_and_many_rows_stay_within_excels_limit(tmp_path: Path) -> None:
     book = opened(tmp_path, leads=[lead(number) for number in range(1, LINKS_MOST + 3)])
     sheet = book["Leads"]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -145,6 +146,7 @@ def test_rules_edited_without_a_new_version_are_noticed() -> None:
     assert preview(COMPANIES, same_name, ScorePolicy(cosell_bonus=20)).unversioned == 0  # the settings say why
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.lists(companies(), max_size=8), policies, st.integers(0, 8), st.integers(0, 4))
 def test_pages_add_up_to_the_whole(inputs: list[ScoreInput], policy: ScorePolicy, cut: int, top: int) -> None:

@@ -140,6 +140,7 @@ _segment_rows = st.lists(st.tuples(st.sampled_from(["Existing", "Migration", "Co
 _without = st.sampled_from(["", "commercial_segments", "technical_heats", "commercial_heats", "categories"])
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(rows=_segment_rows, ends_open=st.booleans(), without=_without, which=st.integers(0, 7))
 def test_a_file_is_accepted_exactly_when_nothing_falls_through_its_tables(

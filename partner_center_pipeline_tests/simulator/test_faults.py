@@ -302,6 +302,7 @@ def test_a_row_without_a_date_is_on_no_page_of_a_filter_that_compares_dates(api:
     assert len(api.get(**ASKED).json()["value"]) == len(filtered) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["drip_bytes_per_second", "drip_sign_in_bytes_per_second"])
 def test_a_body_drips_at_its_rate_on_its_own_service(api: Api, switch: str) -> None:
     setattr(api.sim.faults, switch, 500.0)

@@ -57,6 +57,7 @@ def test_places_in_the_order_lose_nothing_when_rows_leave_the_filter(moving: Api
     assert len(ids(moving, **WINDOW)) == len(before) - (len(before) - 1) // 10
 
 
+@pytest.mark.slow
 def test_a_touched_row_comes_again_when_nothing_bounds_the_scan_and_the_scan_ends(moving: Api) -> None:
     moving.sim.faults.touch_between_pages = True
     rows = ids(moving, orderby="updatedDateTime asc", top="1")
@@ -231,6 +232,7 @@ def test_a_filter_compares_instants_as_the_switch_says(
     assert {row["updatedDateTime"].removeprefix("2001-01-01T00:00:00") for row in rows} == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compares", list(DateComparison)[1:])
 @pytest.mark.parametrize("direction", ["asc", "desc"])
 def test_rows_come_in_the_order_of_the_coarse_comparison_and_none_is_lost(

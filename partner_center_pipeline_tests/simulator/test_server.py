@@ -54,6 +54,7 @@ def test_a_restart_in_the_same_folder_keeps_the_authority_and_the_key_private(tm
             assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_stopping_ends_every_thread_even_with_a_client_that_stays(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     sim = Simulator(anchor=ANCHOR, referrals=5)

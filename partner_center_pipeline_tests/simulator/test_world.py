@@ -312,6 +312,7 @@ def test_any_history_leaves_each_referral_once_and_in_order(history: list[tuple[
 # Time
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5))
 def test_a_live_world_depends_on_the_moment_not_on_how_it_was_reached(minutes: list[int]) -> None:

@@ -75,6 +75,7 @@ def histories(draw: st.DrawFn) -> list[Version]:
 
 
 class TestOrder:
+    @pytest.mark.slow
     @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
     @given(history=histories(), data=st.data())
     def test_any_order_with_any_repetition_leaves_the_newest_version(
@@ -99,6 +100,7 @@ class TestOrder:
         for row in found:
             assert set(row["former_domains"]) == was[row["referral_id"]] - {None, row["domain"]}
 
+    @pytest.mark.slow
     @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
     @given(history=histories(), data=st.data())
     def test_the_newest_version_of_raw_referrals_is_the_one_that_leads_take(

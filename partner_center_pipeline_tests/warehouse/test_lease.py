@@ -187,6 +187,7 @@ def test_a_lease_that_is_held_is_told_with_its_holder_and_since_when(warehouse: 
         assert lease.held(connection, utc) is None
 
 
+@pytest.mark.slow
 def test_a_long_wait_renews_the_lease_by_itself(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
     held = held_by(warehouse, "first")

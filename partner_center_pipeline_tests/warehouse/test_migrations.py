@@ -46,6 +46,7 @@ def test_a_difference_would_be_found(databases: Databases) -> None:
     warehouse.close()
 
 
+@pytest.mark.slow
 def test_down_to_nothing_and_up_again(databases: Databases) -> None:
     warehouse = Warehouse(databases.migrated())
     warehouse.migrate("base")

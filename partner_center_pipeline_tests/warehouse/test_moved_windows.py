@@ -173,6 +173,7 @@ shown = st.lists(st.tuples(st.sampled_from([f"r{number}" for number in range(8)]
 """Referrals that the server shows from some moment on, at whichever instant they were updated: late ones, too."""
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     past=st.lists(st.tuples(shown, grids, st.lists(st.sampled_from(Stop), max_size=3), st.booleans()), max_size=4),

@@ -71,6 +71,7 @@ def test_what_is_written_is_read_and_replaces_what_was_there(place: SharedSignIn
         assert place.read() == sealed
 
 
+@pytest.mark.slow
 def test_one_machine_at_a_time_renews_and_the_other_is_told_when_it_takes_too_long(
     place: SharedSignIn, url: str
 ) -> None:

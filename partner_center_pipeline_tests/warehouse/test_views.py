@@ -196,6 +196,7 @@ def _histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(history=_histories())
 def test_every_open_lead_is_in_one_list_and_a_vanished_one_in_none(
