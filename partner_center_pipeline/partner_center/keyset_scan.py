@@ -296,13 +296,36 @@ class KeysetScan:
         if self._keeps_order:
             return
         low, high = max(self._start, self._asked_from), _second_before(walk.highest)
-        before = self._reader.fetch_if_taken(replace(walk.query, updated_before=high + SLACK))
-        for key, row in rows_of(before).items() if before is not None else ():
-            known = self._delivered.get(key)
-            if isinstance(row, RejectedRow) or not low <= row.updated_ticks < high:
-                continue
-            if known is None or known.walk != walk.number:
+        for row in self._rows_before(walk, high + SLACK):
+            known = self._delivered.get(key_of(row))
+            if low <= row.updated_ticks < high and (known is None or known.walk != walk.number):
                 raise OrderIgnoredError("the order is passed over: rows before the last one did not come before it")
+
+    def _rows_before(self, walk: _Walk, before: int) -> Iterator[ReferralVersion]:
+        """Yield what the walk's query brings when it ends earlier, at `before` (ticks), up to the walk's last row.
+
+        In order these are fewer rows than the walk had. Raises OrderIgnoredError where they are twice as many, where
+        the server refuses the question, and where nothing leads past a page as large as the walk's.
+        """
+        query = replace(walk.query, updated_before=before)
+        page = self._reader.fetch_if_taken(query)
+        first = rows_of(page).keys() if page is not None else frozenset()
+        count = 0
+        while page is not None:
+            yield from (row for row in rows_of(page).values() if isinstance(row, ReferralVersion))
+            count += max(1, len(page.items))  # links of empty pages end too
+            if count >= 2 * walk.row_count:
+                break
+            if page.next_link is not None:
+                page = self._reader.follow(page.next_link, query, count, first)
+            elif len(page.items) < min(walk.row_count, SMALLEST_LIMIT):
+                return
+            else:
+                is_whole = len(page.items) < walk.row_count
+                page = self._reader.fetch_skipping(query, count, first)
+                if is_whole if page is None else not page.items:
+                    return
+        raise OrderIgnoredError("the order is passed over: more rows are said to come before the last one than came")
 
     def _check_boundary(self, walk: _Walk, *, whole: bool) -> None:
         """Raise NotKeptError when the last row of the query before did not come again, and did not move either.

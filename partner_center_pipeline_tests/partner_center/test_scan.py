@@ -771,12 +771,17 @@ class ById(OffsetServer):
 @settings(max_examples=300)
 @given(
     mostly=st.integers(0, 30),
-    moved=st.dictionaries(st.integers(0, 29), st.integers(0, 90), max_size=3),
+    moved=st.one_of(
+        st.dictionaries(st.integers(0, 29), st.integers(0, 90), max_size=3),
+        st.dictionaries(st.integers(11, 29), st.integers(78, 81), min_size=8),
+    ),
     page_size=st.integers(10, 14),
     skips=st.booleans(),
 )
 @example(mostly=30, moved={11: 80}, page_size=12, skips=False)
 @example(mostly=30, moved={11: 80}, page_size=12, skips=True)
+@example(mostly=30, moved={11: 80} | dict.fromkeys(range(12, 29), 79), page_size=12, skips=False)
+@example(mostly=30, moved={11: 80} | dict.fromkeys(range(12, 29), 79), page_size=12, skips=True)
 def test_a_server_that_sorts_by_something_else_hides_no_row_behind_a_page_that_seems_in_order(
     mostly: int, moved: dict[int, int], page_size: int, skips: bool
 ) -> None:
