@@ -107,8 +107,8 @@ def powerbi(output: Path | None, server: str | None, as_json: bool) -> None:
     if url.get_backend_name() == "sqlite":
         stop(
             f"Power BI reads no SQLite file by itself, so there is nothing to write for {url.database}. Let it read "
-            f"the folder {home() / 'reports' / 'csv'} (Get data, Folder): the asset lead_report replaces the lists "
-            "there each morning, with the same columns. Or move the warehouse to PostgreSQL (HUNTER_DATABASE_URL). "
+            f"the lists in {home() / 'reports' / 'csv'} (Get data, Text/CSV): the asset lead_report replaces them "
+            "each morning, with the same columns. Or move the warehouse to PostgreSQL (HUNTER_DATABASE_URL). "
             'docs/powerbi.md, "SQLite", says more'
         )
     place = _place(url, server)
