@@ -1,6 +1,7 @@
 """`partner-center connect reader`, on the real PostgreSQL of the tests: what the login may do, and what it may not."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,11 +147,18 @@ def passwords_count(installation: Installation) -> Iterator[None]:
     """The server asks the reader for its password, which it does of nobody else in the tests."""
     file = Path(installation.value("SHOW hba_file"))
     before = file.read_text()
-    file.write_text(f"local all {READER} scram-sha-256\n{before}")
-    installation.run("SELECT pg_reload_conf()")
+
+    def write(content: str) -> None:
+        loaded = installation.value("SELECT pg_conf_load_time()")
+        file.write_text(content)
+        installation.run("SELECT pg_reload_conf()")
+        until = time.monotonic() + 30
+        while installation.value("SELECT pg_conf_load_time()") == loaded and time.monotonic() < until:
+            time.sleep(0.01)
+
+    write(f"local all {READER} scram-sha-256\n{before}")
     yield
-    file.write_text(before)
-    installation.run("SELECT pg_reload_conf()")
+    write(before)
 
 
 def can_log_in(installation: Installation, password: str) -> bool:
@@ -198,6 +206,7 @@ def test_neither_the_servers_log_nor_the_home_folder_holds_the_password(installa
         assert file.is_dir() or password.encode() not in file.read_bytes()
 
 
+@pytest.mark.slow
 def test_run_again_it_has_the_rights_that_it_should_have(installation: Installation) -> None:
     installation.reader()
     for statement in (
@@ -241,6 +250,7 @@ def test_views_that_a_migration_makes_again_keep_the_rights(installation: Instal
     assert "=r/postgres" in installation.value("SELECT relacl::text FROM pg_class WHERE oid = 'sync_health'::regclass")
 
 
+@pytest.mark.slow
 def test_the_rights_on_a_view_outlive_the_migrations_from_an_earlier_version(installation: Installation) -> None:
     installation.use(installation.server.empty())
     warehouse = Warehouse(installation.url)
@@ -252,6 +262,7 @@ def test_the_rights_on_a_view_outlive_the_migrations_from_an_earlier_version(ins
     assert installation.readable("a_group") == {"leads_ready"}
 
 
+@pytest.mark.slow
 def test_revoked_it_is_gone_once_no_other_database_needs_it(installation: Installation) -> None:
     first = installation.url
     installation.reader()
@@ -303,6 +314,7 @@ def test_no_login_is_made_where_everyone_may_do_more(grant: str, remedy: str, in
     assert f"{remedy}, {READER}" in installation.refused()
 
 
+@pytest.mark.slow
 def test_a_user_who_may_not_give_rights_is_told_who_can_help(installation: Installation) -> None:
     installation.run(f"CREATE ROLE {OWNER} LOGIN")
     installation.use(installation.server.empty())
