@@ -1,7 +1,8 @@
 """Runs the migrations in one transaction, on the database of HUNTER_DATABASE_URL or of the caller's `url` attribute.
 
 Foreign keys are off on SQLite meanwhile: a batch operation drops the old table, and ON DELETE CASCADE would delete the
-rows that refer to it (measured: dagster.md, "SQLite warehouse").
+rows that refer to it (measured: dagster.md, "SQLite warehouse"). On PostgreSQL, views that a migration makes again keep
+the rights that were given on them.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy import event
 from alembic import context
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import begin_writing, build_engine
+from partner_center_pipeline.warehouse.readers import keeping_view_rights
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 
 
@@ -34,6 +36,6 @@ else:
     engine = build_engine(_url())
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _forget_foreign_keys)
-    with begin_writing(engine) as connection:
+    with begin_writing(engine) as connection, keeping_view_rights(connection):
         _configure(connection=connection, render_as_batch=True)
     engine.dispose()

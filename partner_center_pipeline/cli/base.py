@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "rescore": "rescore:rescore",
     "inspect": "inspect_domain:inspect",
     "export": "export:export",
+    "connect": "connect:connect",
     "migrate": "migrate:migrate",
     "simulate": "simulate:simulate",
 }
@@ -81,6 +82,7 @@ def main() -> None:
     \b
     What is known, and why:
       partner-center export --output monday.xlsx       the sales team's lists; or .html, .csv
+      partner-center connect powerbi                   the lists in Power BI; or excel
       partner-center inspect example.com.tr            one company's card, from DNS answer to reason
       partner-center rescan                            ask DNS again where the answer is too old
       partner-center rescore --dry-run --rules FILE    what rules of your own would change

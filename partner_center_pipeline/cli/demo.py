@@ -1,6 +1,5 @@
 """`partner-center demo`: the whole pipeline against the local Microsoft."""
 
-import webbrowser
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, notes, report_errors, stop
+from partner_center_pipeline.cli.browser import open_in_browser
 from partner_center_pipeline.cli.options import json_option, language_option
 from partner_center_pipeline.settings import Settings, home
 from partner_center_pipeline.vocabulary import Language
@@ -106,16 +106,10 @@ def _open(report: Sequence[Path], opens: bool) -> None:
     if not opens:
         return
     page = report[-1]
-    try:
-        browser = webbrowser.get()
-    except webbrowser.Error:
-        browser = None
-    # Without a desktop Python offers browsers of the terminal only, which are of this very class.
-    is_of_desktop = browser is not None and type(browser) is not webbrowser.GenericBrowser
-    if is_of_desktop and webbrowser.open(page.as_uri()):
+    if open_in_browser(page.as_uri()):
         notes.print(f"Opened {page} in the browser.", markup=False)
     else:
-        notes.print(f"There is no desktop here to open a browser on; open {page} yourself.", markup=False)
+        notes.print(f"There is no desktop here with a browser that opens it; open {page} yourself.", markup=False)
 
 
 def _table(leads: Sequence[Mapping[str, Any]], language: str) -> Table:

@@ -80,7 +80,7 @@ class _Since(click.ParamType[datetime]):
     type=click.Choice([*map(str, Language)]),
     default="en",
     show_default=True,
-    help="Of everything in the file.",
+    help="Of everything in the file; the command speaks English.",
 )
 @click.option(
     "--segment", "segments", type=click.Choice([*map(str, Segment)]), multiple=True, help="Only this segment."
@@ -170,8 +170,9 @@ def export(
             }
         )
         return
+    english = Words(words.rules, Language.EN)  # commands speak English; the language is the file's
     for name, rows in written.rows.items():
-        console.print(f"  {words.text(f'list.{name}'):<24}{rows:>9,} rows", markup=False)
+        console.print(f"  {english.text(f'list.{name}'):<24}{rows:>9,} rows", markup=False)
     console.print(f"Wrote {path} ({path.stat().st_size / 1024:,.0f} kB).", markup=False)
     if with_contacts:
         console.print("It holds contacts (personal data): pass it on only to those who may see them.")

@@ -1,16 +1,13 @@
 """`partner-center login`: one sign-in by device code or browser. Later renewals need no person."""
 
-import webbrowser
-from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 import click
 
 from partner_center_pipeline.cli.base import console, notes, report_errors
+from partner_center_pipeline.cli.browser import open_in_browser
 from partner_center_pipeline.partner_center import DeviceCode, SignIn, connect_sign_in
 from partner_center_pipeline.settings import Settings
-
-_TEXT_BROWSERS: Final = ("www-browser", "links", "elinks", "lynx", "w3m")
 
 
 def show_code(code: DeviceCode) -> None:
@@ -24,17 +21,7 @@ def show_address(address: str) -> None:
     notes.print("Open this address in a browser on this machine:")
     notes.print(address, markup=False, style="bold")
     notes.print(f"(From another machine: ssh -L {port}:127.0.0.1:{port} brings its browser back here.)", style="dim")
-    _open(address)
-
-
-def _open(address: str) -> None:
-    """Open the address in the default browser unless that runs in the terminal, which this command needs."""
-    try:
-        browser = webbrowser.get()
-    except webbrowser.Error:
-        return
-    if getattr(browser, "name", None) not in _TEXT_BROWSERS:
-        browser.open(address)
+    open_in_browser(address)
 
 
 @click.command()

@@ -70,7 +70,7 @@ def write_report(
         for listing in read_listings(connection, about)
         if only in (None, listing.name)
     ]
-    with _replacing(path) as part:
+    with replacing(path) as part:
         match form:
             case Format.XLSX:
                 write_workbook(part, listings, about, words, figures)
@@ -103,12 +103,28 @@ def write_folder(db: Warehouse, folder: Path, about: About, words: Words) -> dic
     return written
 
 
-def refuse_place(path: Path) -> None:
+def refuse_place(path: Path, example: str = "leads.xlsx") -> None:
     """Raise ReportError where no file can be at `path`: its folder does not exist, or it is a folder itself."""
     if path.is_dir():
-        raise ReportError(f"{path} is a folder; name a file in it, e.g. {path / 'leads.xlsx'}")
+        raise ReportError(f"{path} is a folder; name a file in it, e.g. {path / example}")
     if not path.parent.is_dir():
         raise ReportError(f"the folder {path.parent} does not exist; make it first, or name another place")
+
+
+@contextmanager
+def replacing(path: Path, example: str = "leads.xlsx") -> Iterator[Path]:
+    """Give a path in the same folder to write to, and rename it to `path` when the block ends without an error."""
+    refuse_place(path, example)
+    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise ReportError(
+            f"{path} cannot be written: {error.strerror or error}; close it where it is open, or name another place"
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _watched(listing: Listing, rows: dict[ListName, int], watch: Watch | None) -> Iterator[LeadRow | ChangeRow]:
@@ -120,19 +136,3 @@ def _watched(listing: Listing, rows: dict[ListName, int], watch: Watch | None) -
         rows[listing.name] = count
     if watch is not None:
         watch(listing.name, count)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a path in the same folder to write to, and rename it to `path` when the block ends without an error."""
-    refuse_place(path)
-    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-    try:
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise ReportError(
-            f"{path} cannot be written: {error.strerror or error}; close it where it is open, or name another place"
-        ) from None
-    finally:
-        part.unlink(missing_ok=True)

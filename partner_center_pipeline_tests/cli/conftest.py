@@ -29,9 +29,9 @@ class Home:
         text = "".join(f"{name}='{value}'\n" for name, value in self.variables.items())
         (self.path / ".env").write_text(text, encoding="utf-8")
 
-    def invoke(self, *arguments: str) -> Result:
-        """Run a command that does not start Dagster."""
-        return CliRunner().invoke(main, arguments)
+    def invoke(self, *arguments: str, stdin: str | None = None) -> Result:
+        """Run a command that does not start Dagster; `stdin` is what it reads from standard input."""
+        return CliRunner().invoke(main, arguments, input=stdin)
 
 
 @pytest.fixture

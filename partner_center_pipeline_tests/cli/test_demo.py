@@ -11,6 +11,7 @@ from sqlalchemy import insert
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.cli.commands import run
+from partner_center_pipeline_tests.cli.test_browser import browser_program
 
 pytestmark = pytest.mark.slow
 
@@ -48,11 +49,15 @@ def test_the_demo_shows_scored_leads_and_a_second_run_adds_nothing(home: Path) -
     assert all(lead["reasons"] and lead["segment"] for lead in shown["leads"])
 
 
-def test_the_demo_takes_the_database_it_is_given_and_shows_reasons_in_turkish(home: Path, tmp_path: Path) -> None:
+def test_the_demo_takes_the_database_it_is_given_and_opens_its_page_in_turkish(home: Path, tmp_path: Path) -> None:
     database = tmp_path / "elsewhere" / "demo.db"
-    done = run(home, "demo", "--language", "tr", HUNTER_DATABASE_URL=f"sqlite:///{database}")
+    browser, opened = browser_program(tmp_path)
+    variables = {"HUNTER_DATABASE_URL": f"sqlite:///{database}", "BROWSER": str(browser)}
+    done = run(home, "demo", "--language", "tr", "--open", **variables)
     assert done.returncode == 0, done.stderr
     assert "SPF kaydı" in done.stdout
+    assert opened.read_text() == (home / "reports" / "demo.html").as_uri()
+    assert f"Opened {home / 'reports' / 'demo.html'} in the browser." in done.stderr
     assert '<html lang="tr">' in (home / "reports" / "demo.html").read_text(encoding="utf-8")
     assert database.is_file()
     assert not (home / ".hunter" / "hunter.db").exists()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -143,6 +144,15 @@ def test_each_format_is_written_and_the_ending_of_the_file_chooses_it(form: str,
         book = load_workbook(path)
         assert book.sheetnames[0] == "Önce bunlar"
         assert "Yüksek Potansiyelli Yeni Müşteri" in [cell.value for cell in book["Potansiyel müşteriler"]["F"]]
+
+
+def test_the_command_speaks_english_whatever_the_language_of_the_file(installation: Installation) -> None:
+    turkish, english = (
+        installation.invoke("export", "--output", "a.html", "--language", language) for language in ("tr", "en")
+    )
+    assert re.sub(r"\d+ kB", "", turkish.stdout) == re.sub(r"\d+ kB", "", english.stdout)
+    assert re.search(r"^  Due first +4 rows$", turkish.stdout, re.MULTILINE)
+    assert '<html lang="en">' in (installation.path / "a.html").read_text(encoding="utf-8")
 
 
 def test_the_lists_come_in_their_order_with_their_companies(installation: Installation) -> None:

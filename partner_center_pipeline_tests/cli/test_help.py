@@ -35,6 +35,7 @@ OPTIONS = {
         "--since",
         "--json",
     ],
+    "connect": ["powerbi", "excel", "reader"],
     "migrate": [],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }
@@ -55,6 +56,21 @@ def test_each_command_explains_itself_and_its_options(name: str, flag: str) -> N
     assert shown.exit_code == 0
     for option in OPTIONS[name]:
         assert option in shown.output
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("powerbi", ["--output", "--server", "--json", "Examples:"]),
+        ("excel", ["--output", "--view", "--with-contacts", "--server", "--driver", "--json", "Examples:"]),
+        ("reader", ["--password-stdin", "--new-password", "--revoke", "--json", "Examples:", "personal data"]),
+    ],
+)
+def test_each_connection_explains_itself_and_its_options(name: str, options: list[str]) -> None:
+    shown = CliRunner().invoke(main, ["connect", name, "--help"])
+    assert shown.exit_code == 0
+    for option in options:
+        assert option in " ".join(shown.output.split())
 
 
 @pytest.mark.slow

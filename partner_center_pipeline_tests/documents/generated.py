@@ -1,14 +1,16 @@
 """Makes `.env.example`, docs/settings.md and docs/tables.md from the settings and the warehouse's schema.
 
+And the columns in docs/powerbi.md, whose other parts are written by hand.
+
 Not here: docs/faults.md, which takes minutes, as each fault is brought about (`faults.document`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill, wrap
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Table
+from sqlalchemy import Column, Table
 
 from partner_center_pipeline.settings import PROJECT_ROOT, DocumentedSetting, documented_settings
 from partner_center_pipeline.warehouse.schema import comment_of, metadata
@@ -16,6 +18,7 @@ from partner_center_pipeline.warehouse.views import VIEWS
 
 COMMAND: Final = "python -m partner_center_pipeline_tests.documents"
 WIDTH: Final = 118
+POWERBI_PAGE: Final = PROJECT_ROOT / "docs/powerbi.md"
 
 GROUPS: Final[Mapping[str, str]] = {
     "HUNTER_PARTNER_CENTER_ENABLED": "Partner Center",
@@ -62,9 +65,21 @@ The warehouse's tables and their columns. This page is written by `{COMMAND}` fr
 * For Excel and Power BI: the views at the end of this page. Each open lead is either in a company of `leads_ready` or
   in `leads_without_company`; `due_first` has those whose response deadline is still to come. A sales list of companies
   takes the rows with `open_referrals > 0`. A lead that Partner Center shows no more is in none of them.
+  [powerbi.md](powerbi.md) says how to connect, with a login that reads the views only.
 * Deadlines are compared with the database's clock when a view is read. `company_card` and `sync_health` are for
   drill-through and for the person who looks after the sync.
 """
+
+
+_POWERBI_TYPES: Final[Mapping[str, str]] = {
+    "text": "text",
+    "integer": "whole number",
+    "float": "decimal number",
+    "money": "decimal number",
+    "boolean": "true or false",
+    "time": "date and time",
+    "json": "text (JSON)",
+}
 
 
 def pages() -> dict[Path, str]:
@@ -73,6 +88,7 @@ def pages() -> dict[Path, str]:
         PROJECT_ROOT / ".env.example": env_example(),
         PROJECT_ROOT / "docs/settings.md": settings_page(),
         PROJECT_ROOT / "docs/tables.md": tables_page(),
+        POWERBI_PAGE: powerbi_page(POWERBI_PAGE.read_text(encoding="utf-8")),
     }
 
 
@@ -110,6 +126,32 @@ def settings_page() -> str:
 def tables_page() -> str:
     """Return docs/tables.md: each table with what it holds, its key and its columns; then the views."""
     return _TABLES_HEAD + "".join(map(_table_section, [*metadata.tables.values(), *VIEWS]))
+
+
+def powerbi_page(page: str) -> str:
+    """Return docs/powerbi.md with the columns of the views between its two marks, each column once."""
+    head, mark, rest = page.partition(f"<!-- The rest of this section is written by `{COMMAND}`. -->\n")
+    _, end, tail = rest.partition("<!-- end -->\n")
+    if not mark or not end:
+        raise ValueError("docs/powerbi.md has lost the marks between which the columns are written")
+    groups: dict[tuple[str, ...], list[Column[Any]]] = {}
+    columns = {column.name: column for view in VIEWS for column in view.columns}
+    for column in columns.values():
+        groups.setdefault(tuple(view.name for view in VIEWS if column.name in view.columns), []).append(column)
+    tables = [
+        f"\nIn {_listed([f'`{name}`' for name in views])}:\n\n| column | in Power BI | what it is |\n|---|---|---|\n"
+        + "".join(f"| `{each.name}` | {_powerbi_type(each.type)} | {_cell(comment_of(each))} |\n" for each in group)
+        for views, group in groups.items()
+    ]
+    return head + mark + "".join(tables) + "\n" + end + tail
+
+
+def _powerbi_type(column_type: object) -> str:
+    return _POWERBI_TYPES[_type(column_type)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _table_section(table: Table) -> str:
