@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "rescore": "rescore:rescore",
     "inspect": "inspect_domain:inspect",
     "export": "export:export",
+    "alerts": "alerts:alerts",
     "migrate": "migrate:migrate",
     "simulate": "simulate:simulate",
 }

@@ -20,6 +20,7 @@ WIDTH: Final = 118
 GROUPS: Final[Mapping[str, str]] = {
     "HUNTER_PARTNER_CENTER_ENABLED": "Partner Center",
     "HUNTER_PARTNER_CENTER_COSELL_BONUS": "Scoring",
+    "HUNTER_REPORT_LANGUAGE": "Report and alerts",
     "HUNTER_DATABASE_URL": "Warehouse and windows",
     "HUNTER_DNS_RESOLVERS": "Mail signals",
 }
