@@ -211,11 +211,8 @@ def summary(connection: Connection, now: datetime) -> Summary:
     """Return what is wrong, or nothing. An event that was given up counts for a week."""
     lately = and_(outbox.c.state == OutboxState.GIVEN_UP, outbox.c.ended_at > now - timedelta(days=7))
     is_waiting = outbox.c.state == OutboxState.WAITING
-    counts: dict[str, int] = dict(
-        connection.execute(
-            select(outbox.c.state, func.count()).where(or_(is_waiting, lately)).group_by(outbox.c.state)
-        ).tuples()
-    )
+    query = select(outbox.c.state, func.count().label("number")).where(or_(is_waiting, lately)).group_by(outbox.c.state)
+    counts = {row.state: row.number for row in connection.execute(query)}
     reason = connection.execute(
         select(outbox.c.reason)
         .where(or_(is_waiting, lately), outbox.c.reason.is_not(None))

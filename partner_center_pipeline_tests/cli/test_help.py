@@ -35,6 +35,7 @@ OPTIONS = {
         "--since",
         "--json",
     ],
+    "alerts": ["send", "list", "test", "HUNTER_TEAMS_WEBHOOK_URL"],
     "migrate": [],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }
