@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,8 @@ from sqlalchemy import Connection, select, update
 from partner_center_pipeline.alerts.delivery import Delivered, deliver
 from partner_center_pipeline.leads.company import company_of
 from partner_center_pipeline.scoring import ScorePolicy, load_rules
+from partner_center_pipeline.scoring.model import CommercialSegment
+from partner_center_pipeline.scoring.rules import DEFAULT_RULES
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import companies, leads, outbox, published, scores
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -105,6 +108,17 @@ def wait_for(done: Any, seconds: float = 20.0) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def rules_of_p1(folder: Path) -> Path:
+    """Rules that put each scored company into P1, as a file."""
+    text = DEFAULT_RULES.read_text(encoding="utf-8")
+    first = 'commercial_segment = ["GREENFIELD"]\nact ='
+    assert text.count(first) == 1
+    every = ", ".join(f'"{one}"' for one in CommercialSegment)
+    file = folder / "rules.toml"
+    file.write_text(text.replace(first, f"commercial_segment = [{every}]\nact ="), encoding="utf-8")
+    return file
 
 
 def domains(count: int) -> Sequence[str]:

@@ -11,9 +11,8 @@ from click.testing import CliRunner
 from sqlalchemy import select
 
 from partner_center_pipeline.cli import main
-from partner_center_pipeline.scoring.model import CommercialSegment
-from partner_center_pipeline.scoring.rules import DEFAULT_RULES
 from partner_center_pipeline.warehouse import schema
+from partner_center_pipeline_tests.alerts.companies import rules_of_p1
 from partner_center_pipeline_tests.alerts.receiver import PATH, SECRET, Answer, Receiver, running
 from partner_center_pipeline_tests.cli.commands import free_port
 from partner_center_pipeline_tests.defs.project import Project
@@ -43,13 +42,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 def everyone_is_p1(project: Project) -> None:
     """Let rules put each company into P1: how many of the local Microsoft's are good depends on the hour."""
-    text = DEFAULT_RULES.read_text(encoding="utf-8")
-    first = 'commercial_segment = ["GREENFIELD"]\nact ='
-    assert text.count(first) == 1
-    every = ", ".join(f'"{one}"' for one in CommercialSegment)
-    file = project.home / "rules.toml"
-    file.write_text(text.replace(first, f"commercial_segment = [{every}]\nact ="), encoding="utf-8")
-    project.edit_env(HUNTER_SCORING_RULES=str(file))
+    project.edit_env(HUNTER_SCORING_RULES=str(rules_of_p1(project.home)))
 
 
 def tick(project: Project) -> dg.RunRequest | str:
