@@ -142,8 +142,10 @@ class _Delivery:
     def all(self, ignore_pause: bool) -> Delivered:
         done = Delivered()
         begun = self.clock()
+        with self.db.read() as connection:  # takes a second in a large warehouse, which no writer is to wait for
+            near = _near_deadlines(connection, begun)
         with self.db.write() as connection:
-            self._prepare(connection, begun, done)
+            self._prepare(connection, near, begun, done)
             done.paused_until = None if ignore_pause else outbox.paused_until(connection, begun)
         if done.paused_until is None:
             self._send_all(begun, done)
@@ -151,8 +153,8 @@ class _Delivery:
             done.waiting = len(outbox.waiting(connection))
         return done
 
-    def _prepare(self, connection: Connection, now: datetime, done: Delivered) -> None:
-        """Note what is new, and end what is not to be told any more."""
+    def _prepare(self, connection: Connection, near: Sequence[outbox.Event], now: datetime, done: Delivered) -> None:
+        """Note deadlines that came near, and end what is not to be told any more."""
         self.lease.confirm(connection)
         outbox.prune(connection, now)
         if demo.load(connection) is not None and not is_loopback(self.webhook.host):
@@ -160,7 +162,7 @@ class _Delivery:
             outbox.end(connection, refused, OutboxState.OUTDATED, OF_THE_DEMO, now)
             done.outdated += len(refused)
             return
-        outbox.add(connection, _near_deadlines(connection, now))
+        outbox.add(connection, near)
         too_old: defaultdict[str, list[str]] = defaultdict(list)
         for row in outbox.waiting(connection):
             if row.happened_at < now - GIVE_UP_AFTER:

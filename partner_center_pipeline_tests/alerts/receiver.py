@@ -50,7 +50,8 @@ class Receiver:
     ca: Path
     received: list[Received] = field(default_factory=list)
     planned: "deque[Answer]" = field(default_factory=deque)
-    stopping: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+    """Set to end the waiting of answers that take their time."""
 
     @property
     def url(self) -> str:
@@ -77,8 +78,8 @@ class Receiver:
 
     def forget(self) -> None:
         """Begin anew."""
-        self.stopping.set()
-        self.stopping = threading.Event()
+        self.released.set()
+        self.released = threading.Event()
         self.received.clear()
         self.planned.clear()
 
@@ -102,9 +103,8 @@ def running(folder: Path) -> Iterator[Receiver]:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
             receiver.received.append(Received(self.path, self.headers["Idempotency-Key"], json.loads(raw), len(raw)))
             answer = receiver.planned.popleft() if receiver.planned else Answer()
-            if answer.seconds and receiver.stopping.wait(answer.seconds):
-                self.close_connection = True
-                return
+            if answer.seconds:
+                receiver.released.wait(answer.seconds)
             self.send_response(answer.status)
             for name, value in (*answer.headers, ("Content-Length", "0")):
                 self.send_header(name, value)
@@ -126,6 +126,6 @@ def running(folder: Path) -> Iterator[Receiver]:
         try:
             yield receiver
         finally:
-            receiver.stopping.set()
+            receiver.released.set()
             server.shutdown()
             thread.join()
