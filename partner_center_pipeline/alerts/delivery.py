@@ -85,8 +85,11 @@ def reason_to_wait(connection: Connection, settings: Settings, now: datetime) ->
     """Return why there is nothing to do at `now` (UTC), None when there is."""
     if (reason := reason_not_to_send(settings)) is not None:
         return reason
+    waits = bool(outbox.waiting(connection))
+    if not waits and _is_the_demos(connection, Webhook.host_of(settings)):
+        return OF_THE_DEMO
     has_new = bool(_near_deadlines(connection, now))
-    if not has_new and not outbox.waiting(connection):
+    if not has_new and not waits:
         return "there is nothing to tell"
     until = outbox.paused_until(connection, now)
     if until is not None and not has_new:
@@ -157,7 +160,7 @@ class _Delivery:
         """Note deadlines that came near, and end what is not to be told any more."""
         self.lease.confirm(connection)
         outbox.prune(connection, now)
-        if demo.load(connection) is not None and not is_loopback(self.webhook.host):
+        if _is_the_demos(connection, self.webhook.host):
             refused = [row.id for row in outbox.waiting(connection)]
             outbox.end(connection, refused, OutboxState.OUTDATED, OF_THE_DEMO, now)
             done.outdated += len(refused)
@@ -225,6 +228,11 @@ class _Delivery:
         else:
             done.failed = failed.reason
         return failed
+
+
+def _is_the_demos(connection: Connection, host: str) -> bool:
+    """Say whether what is in the warehouse must not be told to a receiver on this host."""
+    return demo.load(connection) is not None and not is_loopback(host)
 
 
 def pause_after(attempts: int, asked: float | None) -> timedelta:

@@ -51,10 +51,16 @@ class Webhook:
         if settings.teams_webhook_url is None:
             raise SettingsError(VARIABLE, "is not set, so nothing is sent to Teams (docs/alerts.md)")
         self._url: Final = settings.teams_webhook_url.get_secret_value()
-        self.host: Final = urlsplit(self._url).hostname or ""
+        self.host: Final = self.host_of(settings)
         self._http: Final = build_http(settings)
         # httpx writes the whole address of each request to its log, and this one is a secret.
         logging.getLogger("httpx").setLevel(logging.WARNING)
+
+    @staticmethod
+    def host_of(settings: Settings) -> str:
+        """Return the receiver's host, the only part of the address that people may see; "" without an address."""
+        address = settings.teams_webhook_url
+        return "" if address is None else urlsplit(address.get_secret_value()).hostname or ""
 
     def close(self) -> None:
         """Close the connections."""

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 import click
 from rich.table import Table
 
+from partner_center_pipeline.alerts.teams import Webhook
 from partner_center_pipeline.cli.base import console, emit, report_errors
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.partner_center import (
@@ -208,8 +208,7 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
             found = outbox.summary(connection, datetime.now(UTC))
     except WarehouseError:
         return
-    host = urlsplit(settings.teams_webhook_url.get_secret_value()).hostname
-    said = f"cards go to {host}"
+    said = f"cards go to {Webhook.host_of(settings)}"
     if found.given_up:
         said += f"; {found.given_up} were given up in the last 7 days"
     if found.waiting:

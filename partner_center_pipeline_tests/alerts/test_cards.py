@@ -60,7 +60,7 @@ def test_a_turkish_card_is_turkish_with_dates_and_amounts_as_people_write_them()
     ]
     assert card["lang"] == "tr"
     assert card["actions"] == [
-        {"type": "Action.OpenUrl", "title": "Partner Center'da Referanslar'ı aç", "url": REFERRALS_PAGE}
+        {"type": "Action.OpenUrl", "title": "Partner Center'da Referanslar sayfasını aç", "url": REFERRALS_PAGE}
     ]
 
 

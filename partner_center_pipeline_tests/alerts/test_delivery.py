@@ -8,7 +8,7 @@ import pytest
 
 from partner_center_pipeline.alerts import delivery, teams
 from partner_center_pipeline.alerts.cards import LARGEST
-from partner_center_pipeline.alerts.delivery import SenderBusyError, pause_after
+from partner_center_pipeline.alerts.delivery import SenderBusyError, pause_after, reason_to_wait
 from partner_center_pipeline.alerts.teams import Webhook
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse import demo, outbox, scores
@@ -191,6 +191,9 @@ def test_the_demos_companies_are_told_to_no_real_channel(
     done = send(warehouse, real)
     assert (done.outdated, done.waiting, done.failed) == (1, 0, None)
     assert [(row.state, row.reason) for row in rows(warehouse)] == [("outdated", delivery.OF_THE_DEMO)]
+    with warehouse.read() as connection:
+        assert reason_to_wait(connection, real, utc()) == delivery.OF_THE_DEMO
+        assert reason_to_wait(connection, settings, utc()) is None  # a receiver on this machine
 
 
 # What the receiver answers --------------------------------------------------------------------------------------------

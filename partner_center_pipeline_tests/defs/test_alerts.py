@@ -1,6 +1,5 @@
 """The job that sends alerts beside the chain: what syncs tell, off by default, and a receiver that is dead."""
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from sqlalchemy import select
 from partner_center_pipeline.cli import main
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline_tests.alerts.companies import rules_of_p1
-from partner_center_pipeline_tests.alerts.receiver import PATH, SECRET, Answer, Receiver, running
+from partner_center_pipeline_tests.alerts.receiver import PATH, SECRET, Receiver, running
 from partner_center_pipeline_tests.cli.commands import free_port
 from partner_center_pipeline_tests.defs.project import Project
 
@@ -99,6 +98,7 @@ def test_the_first_sync_of_a_tenant_is_told_in_one_card_and_then_there_is_nothin
     everyone_is_p1(project)
     assert project.run(project.window(0)).success
     assert len(outbox(project)) == good_companies(project) > 5
+    assert receiver.received == []  # a sync asks no receiver, so none can delay it
     assert isinstance(tick(project), dg.RunRequest)
     shown = deliver(project)
     assert (shown["messages"], shown["waiting"]) == (1, 0)
@@ -121,19 +121,11 @@ def test_a_rescore_tells_too_and_a_dry_one_does_not(project: Project, receiver: 
     assert len(outbox(project)) >= good_companies(project) - before > 5
 
 
-@pytest.mark.parametrize("dead", ["closed port", "no answer"])
-def test_a_dead_receiver_neither_fails_nor_delays_a_sync(dead: str, project: Project, receiver: Receiver) -> None:
-    url = receiver.url if dead == "no answer" else f"https://localhost:{free_port()}{PATH}?{SECRET}"
-    receiver.plan(Answer(seconds=60))
-    project.edit_env(HUNTER_TEAMS_WEBHOOK_URL=url)
+def test_a_dead_receiver_fails_neither_a_sync_nor_the_job_that_sends(project: Project, receiver: Receiver) -> None:
+    project.edit_env(HUNTER_TEAMS_WEBHOOK_URL=f"https://localhost:{free_port()}{PATH}?{SECRET}")
     everyone_is_p1(project)
-    started = time.monotonic()
     outcome = project.run(project.window(0))
     assert outcome.success
-    assert receiver.received == []  # a sync does not even ask the receiver
-    assert time.monotonic() - started < 60
-    if dead == "no answer":
-        return
     shown = deliver(project)
     assert shown["waiting"] == outbox(project).count("waiting") > 5
     assert "localhost cannot be reached" in str(shown["failed"])
