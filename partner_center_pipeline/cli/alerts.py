@@ -89,8 +89,9 @@ def list_(everything: bool, as_json: bool) -> None:
 
 
 @alerts.command()
+@json_option("Print the message's id and the receiver's host as JSON.")
 @report_errors
-def test() -> None:
+def test(as_json: bool) -> None:
     """Send a card that says that cards arrive. Nothing is kept of it."""
     from partner_center_pipeline.alerts import cards
     from partner_center_pipeline.alerts.teams import Webhook
@@ -107,6 +108,9 @@ def test() -> None:
         webhook.close()
     if failed is not None:
         stop(failed.reason)
+    if as_json:
+        emit({"message_id": message_id, "host": webhook.host})
+        return
     console.print(
         f"{webhook.host} took the message {message_id}. If no card appears in the channel within a minute, look at the "
         "workflow's run history in Teams.",

@@ -38,6 +38,8 @@ def test_a_test_card_is_sent_at_once_and_nothing_is_kept(told: Home, receiver: R
     (message,) = receiver.received
     assert message.texts[0] == "A test of the alerts"
     assert f"localhost took the message {message.id}" in shown.output
+    again = json.loads(told.invoke("alerts", "test", "--json").stdout)
+    assert again == {"message_id": receiver.ids[-1], "host": "localhost"}
     assert "There is no alert." in told.invoke("alerts", "list", "--all").output
 
 
