@@ -217,7 +217,15 @@ class Settings(BaseSettings):
     report_language: Language = Field(
         Language.EN,
         examples=["tr"],
-        description="The language of the report that the asset `lead_report` writes each day: en or tr.",
+        description="The language of the report that the asset `lead_report` writes each day, and of the cards in "
+        "Teams: en or tr.",
+    )
+    teams_webhook_url: SecretStr | None = Field(
+        None,
+        examples=["https://example.invalid/workflows/00000000?sig=secret"],
+        description="The address of a Teams Workflows webhook, which is a secret. A card is sent there when a company "
+        "enters P1 or P2, and when a good lead has to be answered within 72 hours (docs/alerts.md). Empty: nothing is "
+        "sent and nothing is kept for sending.",
     )
     database_url: SecretStr = Field(
         SecretStr(DEFAULT_DATABASE),
@@ -305,6 +313,23 @@ class Settings(BaseSettings):
         if parts.port == 0:  # urlsplit itself raises for a port that is no number
             raise ValueError("port 0 is no port")
         return value.rstrip("/")
+
+    @field_validator("teams_webhook_url")
+    @classmethod
+    def _webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        # Not quoted: whoever knows the address can write into the channel.
+        try:
+            parts = urlsplit(value.get_secret_value().strip())
+            has_port = parts.port != 0
+        except ValueError:
+            raise ValueError("is no address") from None
+        if parts.scheme != "https" or not parts.hostname or not has_port or " " in parts.geturl():
+            raise ValueError("must be an https:// address: copy it whole from the workflow in Teams")
+        if parts.username or parts.fragment:
+            raise ValueError("must be an address without user and fragment")
+        return SecretStr(parts.geturl())
 
     @field_validator("sync_start", mode="before")
     @classmethod

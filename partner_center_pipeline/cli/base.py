@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "inspect": "inspect_domain:inspect",
     "export": "export:export",
     "connect": "connect:connect",
+    "alerts": "alerts:alerts",
     "migrate": "migrate:migrate",
     "simulate": "simulate:simulate",
 }

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import click
 from rich.table import Table
 
+from partner_center_pipeline.alerts.teams import Webhook
 from partner_center_pipeline.cli.base import console, emit, report_errors
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.partner_center import (
@@ -20,7 +22,7 @@ from partner_center_pipeline.partner_center import (
 from partner_center_pipeline.partner_center.probe import probe
 from partner_center_pipeline.partner_center.probed import Probed, Verdict
 from partner_center_pipeline.settings import Settings, SettingsError
-from partner_center_pipeline.warehouse import accounts, breaker, quarantine
+from partner_center_pipeline.warehouse import accounts, breaker, outbox, quarantine
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
 
@@ -117,6 +119,7 @@ def _findings() -> Iterator[Finding]:
     yield from _configured(settings)
     yield _check("warehouse", lambda: _warehouse(settings))
     yield from _quarantine(settings)
+    yield from _alerts(settings)
     if not settings.partner_center_client_id or not settings.partner_center_tenant_id:
         return
     sign_in = _check(_SIGN_IN, lambda: _sign_in(settings))
@@ -190,6 +193,29 @@ def _quarantine(settings: Settings) -> Iterator[Finding]:
     except WarehouseError:
         return
     yield Finding("quarantine", "note" if held else "ok", held or "empty: every row was taken in")
+
+
+def _alerts(settings: Settings) -> Iterator[Finding]:
+    """Yield whether cards are sent, and what waits or was given up; nothing while the warehouse cannot be read."""
+    if settings.teams_webhook_url is None:
+        yield Finding("alerts", "ok", "off: HUNTER_TEAMS_WEBHOOK_URL is not set")
+        return
+    try:
+        warehouse = Warehouse.of(settings)
+        if not warehouse.is_current():
+            return
+        with warehouse.read() as connection:
+            found = outbox.summary(connection, datetime.now(UTC))
+    except WarehouseError:
+        return
+    said = f"cards go to {Webhook.host_of(settings)}"
+    if found.given_up:
+        said += f"; {found.given_up} were given up in the last 7 days"
+    if found.waiting:
+        said += f"; {found.waiting} wait to be sent"
+    if found.reason is not None:
+        said += f". {found.reason} Then run `partner-center alerts send --now`"
+    yield Finding("alerts", "note" if found.given_up or found.reason else "ok", said)
 
 
 def _sign_in(settings: Settings) -> tuple[str, str]:

@@ -68,7 +68,8 @@ def rescore(file: Path | None, dry_run: bool, top: int, as_json: bool) -> None:
     file = file or settings.scoring_rules
     rules = load_rules(file)
     with _open_warehouse(settings, dry_run) as warehouse:
-        outcome = _rescore(warehouse, rules, ScorePolicy.of(settings), dry_run, top)
+        tell = settings.teams_webhook_url is not None
+        outcome = _rescore(warehouse, rules, ScorePolicy.of(settings), dry_run, top, tell=tell)
         if not dry_run:
             _publish(warehouse, rules, ScorePolicy.of(settings))
     if as_json:
@@ -105,7 +106,9 @@ def _publish(warehouse: Warehouse, rules: Rules, policy: ScorePolicy) -> None:
         last = domains[-1]
 
 
-def _rescore(warehouse: Warehouse, rules: Rules, policy: ScorePolicy, dry_run: bool, top: int) -> Outcome:
+def _rescore(
+    warehouse: Warehouse, rules: Rules, policy: ScorePolicy, dry_run: bool, top: int, *, tell: bool
+) -> Outcome:
     """Read, score and, unless `dry_run`, write one page after the other.
 
     A page is read and written in one transaction, so that no score is lost that a sync writes at the same time.
@@ -120,7 +123,7 @@ def _rescore(warehouse: Warehouse, rules: Rules, policy: ScorePolicy, dry_run: b
                 rows = scores.page(connection, last, PAGE)
                 if not rows:
                     return outcome
-                page = _rescore_page(rows, rules, policy, top, None if dry_run else connection)
+                page = _rescore_page(rows, rules, policy, top, None if dry_run else connection, tell=tell)
             outcome = Outcome(
                 preview=outcome.preview.joined(page.preview, top),
                 lacking=outcome.lacking + page.lacking,
@@ -133,7 +136,13 @@ def _rescore(warehouse: Warehouse, rules: Rules, policy: ScorePolicy, dry_run: b
 
 
 def _rescore_page(
-    rows: Sequence[Mapping[str, Any]], rules: Rules, policy: ScorePolicy, top: int, writer: Connection | None
+    rows: Sequence[Mapping[str, Any]],
+    rules: Rules,
+    policy: ScorePolicy,
+    top: int,
+    writer: Connection | None,
+    *,
+    tell: bool,
 ) -> Outcome:
     complete = [row for row in rows if row["inputs"].keys() >= FACTS]
     scored = score_frame(inputs_frame([row["inputs"] for row in complete]), rules, policy)
@@ -145,7 +154,7 @@ def _rescore_page(
         {**row, **columns, "inputs": {**row["inputs"], **settings}, "scored_at": now, "derived_with": digest}
         for row, columns in zip(complete, frame_columns(scored, rules), strict=True)
     ]
-    done = scores.rewrite(writer, {row["domain"]: row for row in complete}, new)
+    done = scores.rewrite(writer, {row["domain"]: row for row in complete}, new, tell=tell)
     return Outcome(preview, lacking, done.written, done.causes)
 
 

@@ -6,6 +6,7 @@ when the settings describe another grid by now.
 
 import dagster as dg
 
+from partner_center_pipeline.defs.alerts import ALERTS
 from partner_center_pipeline.defs.assets.companies import companies
 from partner_center_pipeline.defs.assets.domain_signals import domain_signals
 from partner_center_pipeline.defs.assets.lead_report import REPORT_JOB, lead_report, report_schedule
@@ -31,13 +32,14 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
             for build in (raw_referrals, normalized_leads, companies, domain_signals, scored_segments, lead_report)
         ],
         asset_checks=[nothing_is_lost],
-        jobs=[SYNC_JOB, REPORT_JOB, RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job],
+        jobs=[SYNC_JOB, REPORT_JOB, RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job, ALERTS.job],
         schedules=[
             sync_schedule(grid),
             report_schedule(grid),
             RECONCILE.schedule,
             RECONCILE_RECENT.schedule,
             RESCAN.schedule,
+            ALERTS.schedule,
         ],
         sensors=[flag_sensor(grid)],
         resources={

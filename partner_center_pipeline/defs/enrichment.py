@@ -45,6 +45,7 @@ class Scoring:
         self._rules = load_rules(settings.scoring_rules)
         self._policy = ScorePolicy.of(settings)
         self._now = now
+        self._tell = settings.teams_webhook_url is not None
         self.digest: Final = score_digest(self._rules, self._policy)
         """Of the rules, the settings and the code."""
 
@@ -57,7 +58,7 @@ class Scoring:
         stored = signals.load(connection, domains)
         found = companies.load(connection, domains)
         rows = [self._row(company, stored.get(domain)) for domain, company in found.items()]
-        return rows, scores.write(connection, rows)
+        return rows, scores.write(connection, rows, tell=self._tell)
 
     def _row(self, company: Row, stored: Row | None) -> Row:
         # A domain that was never asked has signals too: none that is a fact.

@@ -1,6 +1,6 @@
 """Why a score changed: the rules, the signals, a referral or the settings (scoring.md, section 8).
 
-Not here: scoring (`evaluate`), storing (`warehouse`).
+Also, which change of the category people are told at once. Not here: scoring (`evaluate`), storing (`warehouse`).
 """
 
 from collections.abc import Mapping
@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from partner_center_pipeline.scoring.model import EVIDENCE_ONLY
+from partner_center_pipeline.scoring.model import EVIDENCE_ONLY, Category
 from partner_center_pipeline.vocabulary import TenantSource
+
+TOLD_CATEGORIES: Final = frozenset({Category.P1, Category.P2})
+"""The categories that people are told of at once when a company enters them."""
 
 _OF_REFERRALS: Final = frozenset({"open_cosell", "domain_valid"})
 _OF_SETTINGS: Final = frozenset({"cosell_bonus", "azure_tenant_score", "tenant_discovery_enabled"})
@@ -59,6 +62,14 @@ def change_between(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -
         return Change(Cause.RULES, detail)
     causes = {_cause_of(name, old, new) for name in detail.keys() - EVIDENCE_ONLY}
     return Change(next((cause for cause in Cause if cause in causes), Cause.RULES), detail)
+
+
+def enters_told_category(before: str | None, after: str | None) -> bool:
+    """Say whether a company that was in category `before` (None: in none, or not scored) rises to P1 or P2.
+
+    From P2 to P1 it does; from P1 to P2 it falls, which is no news that hurries.
+    """
+    return after in TOLD_CATEGORIES and (before is None or before > str(after))
 
 
 def _cause_of(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Cause:

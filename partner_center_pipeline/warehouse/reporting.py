@@ -3,13 +3,13 @@
 Not here: what is done with it (`reports`), the lists themselves (`views`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
-from partner_center_pipeline.warehouse.bulk import chunks
+from partner_center_pipeline.warehouse.bulk import CHUNK, chunks
 from partner_center_pipeline.warehouse.schema import (
     companies,
     company_scores,
@@ -19,6 +19,7 @@ from partner_center_pipeline.warehouse.schema import (
     score_changes,
     signal_changes,
 )
+from partner_center_pipeline.warehouse.views import due_first
 from partner_center_pipeline.windows import ticks_of
 
 Row = Mapping[str, Any]
@@ -45,6 +46,25 @@ def list_rows(connection: Connection, view: Table, *, with_contacts: bool) -> It
     """Yield the rows of a list in its order, some thousand in memory at a time; contacts are read only if wanted."""
     columns = [column for column in view.columns if with_contacts or column.name not in CONTACTS]
     yield from _streamed(connection, select(*columns).order_by(view.c.rank))
+
+
+def rows_of(connection: Connection, view: Table, key: str, values: Collection[str]) -> Iterator[Row]:
+    """Yield the rows of a list in which column `key` has one of these values, without contacts."""
+    if not values:
+        return
+    columns = [column for column in view.columns if column.name not in CONTACTS]
+    query = select(*columns)
+    if len(values) <= CHUNK:
+        yield from _streamed(connection, query.where(view.c[key].in_(values)))
+        return
+    # A list is computed as a whole whatever part of it is asked for, so it is read once.
+    yield from (row for row in _streamed(connection, query) if row[key] in values)
+
+
+def due_rows(connection: Connection) -> Iterator[Row]:
+    """Yield of each lead whose deadline is to come what says whether it is urgent."""
+    names = ("rank", "referral_id", "category", "referral_category", "qualification", "response_due", "hours_left")
+    yield from _streamed(connection, select(*(due_first.c[name] for name in names)))
 
 
 def new_leads(connection: Connection, since: datetime) -> Iterator[Row]:

@@ -134,6 +134,16 @@ class Resolution(StrEnum):
     DISCARDED = "discarded"
 
 
+class OutboxState(StrEnum):
+    """What became of an event that people are to be told (alerts.md, "What becomes of an event")."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    OUTDATED = "outdated"
+    """No longer so when its turn came, so nobody was told."""
+    GIVEN_UP = "given_up"
+
+
 class AttemptState(StrEnum):
     """The state of an attempt at a window (windows.md, "The ledger")."""
 
@@ -556,6 +566,25 @@ reconciliations: Final = Table(
     Column("marked", Integer, nullable=False, server_default="0", comment="those marked as vanished: all or none"),
     Column("returned", Integer, nullable=False, server_default="0", comment="marked leads that are shown again"),
     comment="comparisons of the warehouse with Partner Center",
+)
+
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    Column("id", Text, primary_key=True, comment="UUIDv5 of kind, subject and what caused the event"),
+    Column("kind", Text, nullable=False, comment="category (a company entered it) or deadline (of a good lead)"),
+    Column("subject", _Ordered, nullable=False, comment="the company's domain, or the referral's id"),
+    Column("detail", Text, nullable=False, comment="the category that was entered, or the deadline"),
+    Column("happened_at", UtcDateTime, nullable=False, comment="when the event was noted"),
+    Column("state", Text, nullable=False, comment="waiting, sent, outdated or given_up"),
+    Column("message_id", Text, comment="the message that tells it, from before it is first sent; the same in repeats"),
+    Column("attempts", Integer, nullable=False, comment="how often the message was sent, or that was tried"),
+    Column("next_try_at", UtcDateTime, nullable=False, comment="before then nothing is sent"),
+    Column("reason", Text, comment="why the last try failed, or why nobody was told"),
+    Column("ended_at", UtcDateTime, comment="when it was sent, found outdated or given up; empty while it waits"),
+    Index(None, "kind", "subject"),
+    Index(None, "state"),
+    comment="events that people are to be told, each until it was told",
 )
 
 connected_account: Final = Table(

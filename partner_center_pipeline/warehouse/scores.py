@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, or_, select
 
-from partner_center_pipeline.scoring.history import change_between
+from partner_center_pipeline.scoring.history import change_between, enters_told_category
+from partner_center_pipeline.warehouse import outbox
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.leads import Written, named_by, same_content
 from partner_center_pipeline.warehouse.schema import companies, company_scores, leads, row_dict, score_changes
@@ -66,24 +67,27 @@ def outdated(start: int, end: int, derived_with: str | None) -> Select[str]:
     return query.where(or_(company_scores.c.domain.is_(None), company_scores.c.derived_with != derived_with))
 
 
-def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> ScoresWritten:
+def write(connection: Connection, rows: Sequence[Mapping[str, Any]], *, tell: bool = False) -> ScoresWritten:
     """Write the scores that differ from the stored ones, with a history row for each changed score or segment.
 
     A different `scored_at` alone does not count: it says when the stored score was made. Where only `derived_with`
-    differs, that alone is written.
+    differs, that alone is written. With `tell`, each company that enters P1 or P2 gets a row in the outbox.
     """
-    return rewrite(connection, load(connection, [row["domain"] for row in rows]), rows)
+    return rewrite(connection, load(connection, [row["domain"] for row in rows]), rows, tell=tell)
 
 
 def rewrite(
     connection: Connection,
     stored: Mapping[str, Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
+    *,
+    tell: bool = False,
 ) -> ScoresWritten:
     """Do the same as `write`, with the `stored` scores by domain, which this transaction has read already."""
     to_write: list[Mapping[str, Any]] = []
     changed: list[Mapping[str, Any]] = []
     history: list[dict[str, Any]] = []
+    entered: list[outbox.Event] = []
     for row in rows:
         before = stored.get(row["domain"])
         if before is not None and same_content({**before, "scored_at": row["scored_at"]}, row):
@@ -92,6 +96,8 @@ def rewrite(
             continue
         to_write.append(row)
         changed.append(row)
+        if enters_told_category(None if before is None else before["category"], row["category"]):
+            entered.append(outbox.entered(row["domain"], row["category"], row["scored_at"]))
         change = change_between(before, row)
         if change is not None:
             history.append(
@@ -109,6 +115,8 @@ def rewrite(
     upsert(connection, company_scores, to_write)
     if history:
         connection.execute(score_changes.insert(), history)
+    if tell:
+        outbox.add_entered(connection, entered)
     new = sum(row["domain"] not in stored for row in changed)
     return ScoresWritten(
         Written(new, len(changed) - new, len(rows) - len(changed)), Counter(row["cause"] for row in history)

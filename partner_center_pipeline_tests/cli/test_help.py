@@ -36,6 +36,7 @@ OPTIONS = {
         "--json",
     ],
     "connect": ["powerbi", "excel", "reader"],
+    "alerts": ["send", "list", "test", "HUNTER_TEAMS_WEBHOOK_URL"],
     "migrate": [],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }

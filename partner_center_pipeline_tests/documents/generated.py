@@ -23,6 +23,7 @@ POWERBI_PAGE: Final = PROJECT_ROOT / "docs/powerbi.md"
 GROUPS: Final[Mapping[str, str]] = {
     "HUNTER_PARTNER_CENTER_ENABLED": "Partner Center",
     "HUNTER_PARTNER_CENTER_COSELL_BONUS": "Scoring",
+    "HUNTER_REPORT_LANGUAGE": "Report and alerts",
     "HUNTER_DATABASE_URL": "Warehouse and windows",
     "HUNTER_DNS_RESOLVERS": "Mail signals",
 }

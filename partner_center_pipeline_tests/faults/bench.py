@@ -168,6 +168,14 @@ class Bench:
         parts += [f"Check {check.check_name}: {check.description}" for check in red]
         return " ".join(parts)
 
+    def alert(self) -> str:
+        """Send what waits to Teams, as the schedule does, and say what the run shows."""
+        job = self.project.definitions.resolve_job_def("partner_center_alerts")
+        result = job.execute_in_process(instance=self.project.instance, run_config=_QUIET)
+        (shown,) = [event.step_output_data.metadata for event in result.all_events if event.is_successful_output]
+        assert shown["waiting"].value
+        return str(shown["failed"].value)
+
     @contextmanager
     def created(self, updated: str | None) -> Iterator[None]:
         """Let a referral be there that has this `updatedDateTime`; afterwards it has a right one."""

@@ -29,6 +29,7 @@ from partner_center_pipeline.warehouse import breaker, database, lease, quaranti
 from partner_center_pipeline.warehouse.lease import FETCH
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import REFUSALS_BEFORE_HALVING, parse_ticks, render_ticks
+from partner_center_pipeline_tests.alerts.companies import rules_of_p1
 from partner_center_pipeline_tests.faults.bench import PAGE_SIZE, Bench
 from partner_center_simulator import CorruptRow, DnsFault, HttpFault, TokenFault
 from partner_center_simulator.faults import DateHeader, IdsShape
@@ -618,6 +619,20 @@ _COARSE: Final = {
 _UNDATED: Final = (CorruptRow.NO_DATE, CorruptRow.BAD_DATE)
 """No scan of a window receives these: its filter compares dates."""
 
+
+def _teams_away(bench: Bench) -> str:
+    """A sync, and then the job that sends alerts."""
+    rules = rules_of_p1(bench.home)
+    bench.project.edit_env(
+        HUNTER_TEAMS_WEBHOOK_URL="https://localhost:9/workflows/x?sig=geheim", HUNTER_SCORING_RULES=str(rules)
+    )
+    of_run = bench.run()
+    of_job = bench.alert()
+    bench.project.variables.clear()
+    bench.project.edit_env(**bench.variables)
+    return f"{of_run} The job of the alerts ends well: {of_job}"
+
+
 FAULTS: Final = (
     # The Referrals API's answers
     Fault("api: 401, token refused", "401, for the renewed token too", _http(HttpFault.UNAUTHORIZED, times=2)),
@@ -848,6 +863,8 @@ FAULTS: Final = (
     Fault("run: refused repeatedly", "a stretch of four windows was refused three times", _refused_repeatedly),
     Fault("run: window in the future", "a window that has not ended is asked for", _future),
     Fault("run: range reversed", "a range that runs backwards is asked for", _reversed),
+    # Alerts
+    Fault("alerts: Teams does not answer", "nothing listens at HUNTER_TEAMS_WEBHOOK_URL", _teams_away),
     # Settings
     Fault("settings: flag off", "HUNTER_PARTNER_CENTER_ENABLED=false",
           _with_env(HUNTER_PARTNER_CENTER_ENABLED="false")),
