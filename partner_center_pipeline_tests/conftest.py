@@ -63,8 +63,8 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` means: two workers more than processors, as many tests wait for servers, not processors."""
-    return (os.cpu_count() or 1) + 2
+    """What `-n auto` means: four workers more than processors, as many tests wait for servers, not processors."""
+    return (os.cpu_count() or 1) + 4
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
