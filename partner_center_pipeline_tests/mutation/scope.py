@@ -17,7 +17,17 @@ _TESTS: Final = "partner_center_pipeline_tests"
 TESTS: Final = {
     "windows.py": ("test_windows.py", "warehouse/test_moved_windows.py", "warehouse/test_window_ingest.py"),
     "partner_center": ("partner_center", "cli/test_doctor.py", "cli/test_login.py", "cli/test_token.py"),
-    "warehouse": ("warehouse", "cli/test_inspect.py", "cli/test_rescore.py", "cli/test_quarantine.py", "defs"),
+    "warehouse": (
+        "warehouse",
+        "alerts",
+        "reports",
+        "cli/test_connect_reader.py",
+        "cli/test_export.py",
+        "cli/test_inspect.py",
+        "cli/test_quarantine.py",
+        "cli/test_rescore.py",
+        "defs",
+    ),
     "defs": ("defs", "cli/test_sync.py", "cli/test_reconcile.py", "cli/test_rescan.py", "cli/test_rescore.py"),
 }
 """By module or package the tests that are asked about its mutants: its mirror, and who else attacks it. Of these, only
