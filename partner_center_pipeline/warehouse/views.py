@@ -1,9 +1,9 @@
 """The lists for people, Excel and Power BI, as views: what they hold, and their SQL for both databases.
 
 `leads_ready` has a row per company, `leads_without_company` one per open lead that no company holds, `due_first` one
-per open lead with a deadline to come. `company_card` adds evidence and history to `leads_ready`; `sync_health` says how
-the copy of Partner Center stands. Deadlines are compared with the database's clock, so a list is true whenever it is
-read.
+per open lead with a deadline to come. What a person set aside ranks last in each. `company_card` adds evidence and
+history to `leads_ready`; `sync_health` says how the copy of Partner Center stands. Deadlines are compared with the
+database's clock, so a list is true whenever it is read.
 
 A change of a view needs a migration; a test compares the two. Not here: how a score is made (`scoring`), what the views
 read of the rules (`published`).
@@ -101,14 +101,19 @@ def view_sql(dialect: str) -> dict[str, str]:
 def _leads(q: Dialect, where: str, place: bool) -> str:
     """Select the leads that are still shown, with what depends on the clock.
 
-    `due_ticks` is the deadline of an open lead. `place` numbers the leads of a company: the open ones first; of those
-    the one with the next deadline, else the one with the last deadline that passed, else the newest.
+    `due_ticks` is the deadline of an open lead, `is_set_aside` says that a person put it aside for now. `place` numbers
+    the leads of a company: the open ones first, of those the ones that nobody set aside; of those the one with the next
+    deadline, else the one with the last deadline that passed, else the newest.
     """
     live = f"leads.is_open AND leads.expires_ticks > {q.now}"
+    aside = (
+        "coalesce(leads.is_open AND (k.choice = 'not_interested' "
+        f"OR (k.choice = 'snoozed' AND k.until_ticks > {q.now})), FALSE)"
+    )
     numbered = f"""
         row_number() OVER (
             PARTITION BY leads.domain
-            ORDER BY leads.is_open DESC, CASE WHEN {live} THEN leads.expires_ticks END ASC NULLS LAST,
+            ORDER BY leads.is_open DESC, {aside}, CASE WHEN {live} THEN leads.expires_ticks END ASC NULLS LAST,
                 CASE WHEN leads.is_open THEN leads.expires_ticks END DESC NULLS LAST,
                 leads.updated_ticks DESC, leads.version DESC, leads.referral_id
         ) AS place,"""
@@ -124,8 +129,17 @@ def _leads(q: Dialect, where: str, place: bool) -> str:
             CASE lower(leads.qualification)
                 WHEN 'salesqualified' THEN 'sales_qualified' WHEN 'marketingqualified' THEN 'marketing_qualified'
             END
-        END AS qualified_code
-    FROM leads WHERE leads.vanished_at IS NULL AND {where}"""
+        END AS qualified_code,
+        {aside} AS is_set_aside, k.choice AS mark, k.until_ticks, k.decided_at, k.decided_by
+    FROM leads LEFT JOIN ({_MARKS}
+    ) AS k ON k.subject = leads.referral_id
+    WHERE leads.vanished_at IS NULL AND {where}"""
+
+
+_MARKS: Final = """
+        SELECT subject, choice, until_ticks, decided_at, decided_by FROM decisions
+        WHERE id IN (SELECT max(id) FROM decisions WHERE kind = 'mark' GROUP BY subject)"""
+"""The newest mark of each lead."""
 
 
 SHARED: Final = (
@@ -136,20 +150,23 @@ SHARED: Final = (
     "updated_at", "created_at", "response_due", "is_due_live", "due_note", "deal_value", "currency",
     "deal_value_reported", "reported_currency", "rate_note", "contact_name", "contact_email", "contact_phone", "tenant",
     "tenant_source", "suggested_domain", "suggested_name", "suggested_similarity", "domain_reason", "rules_version",
+    "suggested_group", "suggested_count", "decision", "decision_until", "decided_at", "decided_by", "is_set_aside",
 )  # fmt: skip
 """The columns that the three lists share, but for `rank`."""
 
 _MATCHES_OF_COMPANIES: Final = """
-    SELECT p.domain, p.other, p.similarity,
-        row_number() OVER (PARTITION BY p.domain ORDER BY p.similarity DESC, p.other) AS place
+    SELECT p.domain, p.other, p.similarity, p.group_id,
+        row_number() OVER (PARTITION BY p.domain ORDER BY p.similarity DESC, p.other) AS place,
+        count(*) OVER (PARTITION BY p.domain) AS others
     FROM (
-        SELECT domain, subject AS other, similarity FROM suggested_matches WHERE kind = 'company'
+        SELECT domain, subject AS other, similarity, group_id FROM suggested_matches WHERE kind = 'company'
         UNION ALL
-        SELECT subject AS domain, domain AS other, similarity FROM suggested_matches WHERE kind = 'company'
+        SELECT subject AS domain, domain AS other, similarity, group_id FROM suggested_matches WHERE kind = 'company'
     ) AS p"""
 _MATCHES_OF_LEADS: Final = """
-    SELECT subject, domain AS other, similarity,
-        row_number() OVER (PARTITION BY subject ORDER BY similarity DESC, domain) AS place
+    SELECT subject, domain AS other, similarity, group_id,
+        row_number() OVER (PARTITION BY subject ORDER BY similarity DESC, domain) AS place,
+        count(*) OVER (PARTITION BY subject) AS others
     FROM suggested_matches WHERE kind = 'lead'"""
 
 _OF_COMPANY: Final = (
@@ -225,7 +242,10 @@ def _shared(q: Dialect, *, company: bool, deal: str) -> str:
     {named["tenant"]}, {named["tenant_source"]},
     m.other AS suggested_domain, o.name AS suggested_name, m.similarity AS suggested_similarity,
     {named["domain_reason"]},
-    s.rules_version"""
+    s.rules_version,
+    m.group_id AS suggested_group, CAST(m.others AS integer) AS suggested_count,
+    l.mark AS decision, {q.instant.format("l.until_ticks")} AS decision_until, l.decided_at, l.decided_by,
+    coalesce(l.is_set_aside, FALSE) AS is_set_aside"""
 
 
 def _texts(deal: str) -> str:
@@ -256,7 +276,7 @@ def _leads_ready(q: Dialect) -> str:
 CREATE VIEW leads_ready AS
 SELECT
     row_number() OVER (
-        ORDER BY s.category ASC NULLS LAST, s.score DESC NULLS LAST,
+        ORDER BY coalesce(l.is_set_aside, FALSE), s.category ASC NULLS LAST, s.score DESC NULLS LAST,
             {_URGENCY},
             c.deal_value * r.rate DESC NULLS LAST, c.domain
     ) AS rank,{_shared(q, company=True, deal="c")},
@@ -277,7 +297,7 @@ def _leads_without_company(q: Dialect) -> str:
 CREATE VIEW leads_without_company AS
 SELECT
     row_number() OVER (
-        ORDER BY s.category ASC NULLS LAST, s.score DESC NULLS LAST,
+        ORDER BY coalesce(l.is_set_aside, FALSE), s.category ASC NULLS LAST, s.score DESC NULLS LAST,
             {_URGENCY},
             l.deal_value * r.rate DESC NULLS LAST, l.referral_id
     ) AS rank,{_shared(q, company=False, deal="l")}
@@ -295,7 +315,7 @@ def _due_first(q: Dialect) -> str:
 CREATE VIEW due_first AS
 SELECT
     row_number() OVER (
-        ORDER BY u.due_ticks, u.category ASC NULLS LAST, u.score DESC NULLS LAST, u.referral_id
+        ORDER BY u.is_set_aside, u.due_ticks, u.category ASC NULLS LAST, u.score DESC NULLS LAST, u.referral_id
     ) AS rank,
     u.kind, {", ".join(f"u.{name}" for name in SHARED)},
     CAST(round((u.due_ticks - {q.now}) / 3600000000 / 10.0, 1) AS double precision) AS hours_left
@@ -347,7 +367,7 @@ def _company_card(q: Dialect) -> str:
     )  # fmt: skip
     matches = _json_list(
         q,
-        {name: f"x.{name}" for name in ("kind", "subject", "domain", "reason", "similarity")},
+        {name: f"x.{name}" for name in ("kind", "subject", "domain", "reason", "similarity", "group_id")},
         "SELECT * FROM suggested_matches AS m "
         "WHERE m.domain = c.domain OR (m.kind = 'company' AND m.subject = c.domain) "
         "ORDER BY m.similarity DESC, m.kind, m.subject, m.domain",
@@ -481,6 +501,17 @@ def _shared_columns() -> list[Column[Any]]:
         Column("suggested_similarity", Integer, comment="0 to 100: how alike the names or domains are"),
         Column("domain_reason", Text, comment="why the lead has no company; company_not_made: the next run makes it"),
         Column("rules_version", Text, comment="version of the scoring rules"),
+        Column("suggested_group", Text, comment="the group of the likeliest match (`partner-center matches list`)"),
+        Column("suggested_count", Integer, comment="how many companies or leads are suggested"),
+        Column("decision", Text, comment="the referral's newest mark: contacted, not_interested, snoozed or reopened"),
+        Column("decision_until", UtcDateTime, comment="until when it is snoozed"),
+        Column("decided_at", UtcDateTime, comment="when it was marked"),
+        Column("decided_by", Text, comment="who marked it"),
+        Column(
+            "is_set_aside",
+            Boolean,
+            comment="marked as not_interested, or snoozed until a time to come by the database's clock; it ranks last",
+        ),
     ]
 
 
@@ -502,7 +533,8 @@ leads_ready: Final = Table(
     *_shared_columns(),
     *_of_companies(),
     comment="the sales list: one row per company that a referral names. The referral is the open one with the next "
-    "deadline, else the one with the last deadline that passed, else the newest; the deal is the largest open one",
+    "deadline, else the one with the last deadline that passed, else the newest; one that is set aside only where all "
+    "open ones are. The deal is the largest open one",
 )
 
 leads_without_company: Final = Table(
@@ -518,7 +550,8 @@ due_first: Final = Table(
     *_shared_columns(),
     Column("kind", Text, comment="company, or no_company"),
     Column("hours_left", Float, comment="hours to the deadline, by the database's clock"),
-    comment="every open lead, with a company or without, whose response deadline is still to come, the soonest first",
+    comment="every open lead, with a company or without, whose response deadline is still to come, the soonest first; "
+    "those that are set aside last",
 )
 
 company_card: Final = Table(
