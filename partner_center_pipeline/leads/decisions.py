@@ -6,8 +6,9 @@ sends later undoes it. Not here: where decisions are kept (`warehouse.decisions`
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from partner_center_pipeline.leads.customer_domain import DomainReason, read_domain
 from partner_center_pipeline.leads.lead import LeadFacts
@@ -53,6 +54,47 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
     UNDONE = "undone"
     """Neither: it may be suggested again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A decision to be kept. `until_ticks` is of a snooze only, `group_id` of a match.
+
+    `domain` is the one that is set; of a match the company that the subject counts as.
+    """
+
+    kind: DecisionKind
+    subject: str
+    choice: DomainChoice | Mark | Verdict
+    domain: str | None = None
+    until_ticks: int | None = None
+    group_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who decided, when (UTC) and why."""
+
+    by: str
+    at: datetime
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeadState:
+    """A lead as people decide about it: its row of `leads`, its newest mark, and the newest decision about its domain.
+
+    `mark` and `domain` are rows of `decisions`, None before the first.
+    """
+
+    lead: Mapping[str, Any]
+    mark: Mapping[str, Any] | None
+    domain: Mapping[str, Any] | None
+
+    @property
+    def by_hand(self) -> Mapping[str, Any] | None:
+        """The decision that gives the lead its domain, or refuses the one that was found; None where none does."""
+        return None if self.domain is None or self.domain["choice"] == DomainChoice.CLEARED else self.domain
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,18 @@ The newest row about the same thing counts. What follows from a new row is added
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, insert, select
 
 from partner_center_pipeline.leads.decisions import (
+    Author,
+    Decision,
     DecisionKind,
     DomainChoice,
     DomainDecisions,
-    Mark,
+    LeadState,
     Verdict,
     counts_as,
 )
@@ -29,27 +30,6 @@ Row = Mapping[str, Any]
 _TABLE: Final = decisions
 MATCH_KINDS: Final = {DecisionKind.LEAD_MATCH: MatchKind.LEAD, DecisionKind.COMPANY_MATCH: MatchKind.COMPANY}
 """The kinds of decisions about matches, and what `suggested_matches` calls them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """A row to be appended; columns of the table. `until_ticks` is of a snooze only, `group_id` of a match."""
-
-    kind: DecisionKind
-    subject: str
-    choice: DomainChoice | Mark | Verdict
-    domain: str | None = None
-    until_ticks: int | None = None
-    group_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who decided, when (UTC) and why."""
-
-    by: str
-    at: datetime
-    note: str | None = None
 
 
 def append(connection: Connection, made: Sequence[Decision], author: Author) -> None:
@@ -156,20 +136,6 @@ def history(connection: Connection, referral_id: str) -> list[Row]:
     return [row_dict(row) for row in connection.execute(select(_TABLE).where(about_lead).order_by(_TABLE.c.id.desc()))]
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """A lead as people decide about it: its row of `leads`, its newest mark, and the decision about its domain."""
-
-    lead: Row
-    mark: Row | None
-    domain: Row | None
-
-    @property
-    def by_hand(self) -> Row | None:
-        """The decision that gives the lead its domain, or refuses the one that was found; None where none does."""
-        return None if self.domain is None or self.domain["choice"] == DomainChoice.CLEARED else self.domain
-
-
 STATE_COLUMNS: Final = (
     "referral_id", "company_name", "name", "category", "status", "is_open", "domain", "domain_source", "domain_reason",
     "country", "expires_ticks", "vanished_at",
@@ -177,7 +143,7 @@ STATE_COLUMNS: Final = (
 """The columns of `leads` that are read: no contact and no notes."""
 
 
-def states(connection: Connection, where: ColumnElement[bool], limit: int | None = None) -> list[State]:
+def states(connection: Connection, where: ColumnElement[bool], limit: int | None = None) -> list[LeadState]:
     """Return the leads for which `where` holds (a condition on table `leads`), by company's name."""
     columns = [leads.c[name] for name in STATE_COLUMNS]
     query = select(*columns).where(where).order_by(leads.c.company_name, leads.c.referral_id).limit(limit)
@@ -188,7 +154,7 @@ def states(connection: Connection, where: ColumnElement[bool], limit: int | None
             for row in connection.execute(_newest(_TABLE.c.kind == kind, _TABLE.c.subject.in_(some))):
                 newest[kind, row.subject] = row_dict(row)
     return [
-        State(
+        LeadState(
             row,
             newest.get((DecisionKind.MARK, row["referral_id"])),
             newest.get((DecisionKind.DOMAIN, row["referral_id"])),
