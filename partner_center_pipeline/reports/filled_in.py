@@ -56,7 +56,7 @@ class FilledRow:
     referral_id: str
     of_company: bool
     cells: Mapping[str, Cell]
-    was: tuple[str | None, str | None, str | None] | None
+    was: "Was | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,11 @@ def read_workbook(path: Path) -> Filled:
 
 
 def _rows_of(sheet: Any, name: ListName) -> Iterator[FilledRow]:
+    from openpyxl.utils import get_column_letter
+
     headings = {_text(f"heading.{key}", language): key for key in _KEYS for language in Language}
     places: dict[str, int] | None = None
-    for row in sheet.iter_rows():
+    for number, row in enumerate(sheet.iter_rows(), 1):
         if places is None:
             places = {headings[cell.value]: at for at, cell in enumerate(row) if cell.value in headings}
             missing = {"decision", "referral_id"} - places.keys()
@@ -109,10 +111,9 @@ def _rows_of(sheet: Any, name: ListName) -> Iterator[FilledRow]:
                 named = ", ".join(_text(f"heading.{key}", Language.EN) for key in sorted(missing))
                 raise ReportError(f"the sheet {sheet.title!r} has no column {named} in its first row; export it anew")
             continue
-        cells = {
-            key: Cell(sheet.title, row[at].coordinate, row[at].value)
+        cells = {  # a cell without any content knows no place, and is left out at the end of a row
+            key: Cell(sheet.title, f"{get_column_letter(at + 1)}{number}", row[at].value if at < len(row) else None)
             for key, at in places.items()
-            if at < len(row) and hasattr(row[at], "coordinate")  # an empty cell at the end of a row has no place
         }
         was = _was(cells["exported"].value) if "exported" in cells else None
         referral = cells.get("referral_id")
@@ -166,6 +167,9 @@ class Plan:
     same: int = 0
 
 
+Was = tuple[str | None, str | None, str | None]
+"""Mark, day and domain as they were exported."""
+
 Wish = tuple[DecisionKind, Mark | DomainChoice, str | None, int | None]
 
 
@@ -205,7 +209,7 @@ class Planner:
                     plan.faults.append(Fault(cell, "unknown_lead", {"referral": row.referral_id}))
                     continue
                 for referral_id in self._meant(row, state):
-                    fault = self._add(referral_id, wish, cell, filled.exported_at, plan)
+                    fault = self._add(referral_id, wish, cell, row.was, filled.exported_at, plan)
                     if fault is not None:
                         plan.faults.append(fault)
         return plan
@@ -216,7 +220,9 @@ class Planner:
             return self._of_company.get(state.lead["domain"]) or [row.referral_id]
         return [row.referral_id]
 
-    def _add(self, referral_id: str, wish: Wish, cell: Cell, exported_at: datetime | None, plan: Plan) -> Fault | None:
+    def _add(
+        self, referral_id: str, wish: Wish, cell: Cell, was: Was | None, exported_at: datetime | None, plan: Plan
+    ) -> Fault | None:
         kind, choice, domain, until = wish
         other = self._wished.setdefault((referral_id, kind), (wish, cell))
         if other[1] is not cell:
@@ -225,15 +231,13 @@ class Planner:
             return Fault(cell, "two_wishes", {"sheet": other[1].sheet, "place": other[1].place})
         state = self._states.get(referral_id)
         newest = None if state is None else state.mark if kind is DecisionKind.MARK else state.domain
-        if newest is not None and (newest["choice"], newest["domain"], newest["until_ticks"]) == (
-            choice,
-            domain,
-            until,
-        ):
-            plan.same += 1
-            return None
-        if newest is not None and exported_at is not None and newest["decided_at"] > exported_at:
-            return Fault(cell, "decided_since", {"by": newest["decided_by"], "what": self._word(newest["choice"])})
+        if newest is not None:
+            if (newest["choice"], newest["domain"], newest["until_ticks"]) == (choice, domain, until):
+                plan.same += 1
+                return None
+            is_newer = exported_at is not None and newest["decided_at"] > exported_at
+            if is_newer and not (was is not None and _is_exported(newest, was)):
+                return Fault(cell, "decided_since", {"by": newest["decided_by"], "what": self._word(newest["choice"])})
         decision = Decision(kind=kind, subject=referral_id, choice=choice, domain=domain, until_ticks=until)
         plan.decisions.append((decision, cell))
         return None
@@ -304,6 +308,13 @@ class Planner:
             why = Texts(self._language).word("domain_reason", domain)
             return Fault(cell, "no_domain", {"given": _shown(given), "why": why})
         return None if domain == was else ((DecisionKind.DOMAIN, DomainChoice.SET, domain, None), cell)
+
+
+def _is_exported(decision: Mapping[str, Any], was: Was) -> bool:
+    """Return whether a decision is what was exported: the file's instant is kept in whole seconds only."""
+    if decision["kind"] == DecisionKind.DOMAIN:
+        return bool(decision["domain"] == was[2])
+    return bool(decision["choice"] == was[0])
 
 
 def _text(key: str, language: Language) -> str:

@@ -120,6 +120,8 @@ def _write_list(
     for at, column in enumerate(columns):
         look = formats.filled_in if column.key in FILLED_IN and decided else formats.heading
         sheet.write_string(0, at, words.text(f"heading.{column.key}"), look)
+    if decided:
+        sheet.write_string(0, len(columns), words.text("heading.exported"), formats.heading)
     rows = count = 0
     for count, row in enumerate(listing.rows, 1):
         figures.count(listing.name, row)
@@ -174,7 +176,6 @@ def _take_decisions(sheet: Worksheet, columns: Sequence[Column], last: int, word
             sheet.data_validation(1, at, last, at, {"validate": "list", "source": offered})
         elif column.kind is Kind.DAY:
             sheet.set_column(at, at, column.width, formats.day)
-    sheet.write_string(0, len(columns), words.text("heading.exported"), formats.heading)
     sheet.set_column(len(columns), len(columns), 20, None, {"hidden": True})
 
 
