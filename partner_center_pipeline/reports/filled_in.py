@@ -153,9 +153,8 @@ class Fault:
 
     def told(self, language: Language) -> str:
         """Return where the cell is and what is wrong with it."""
-        return _text("fault.at", language).format(sheet=self.cell.sheet, place=self.cell.place) + _text(
-            f"fault.{self.code}", language
-        ).format(**self.values)
+        why = _text(f"fault.{self.code}", language).format(**self.values)
+        return f"{self.cell.sheet}!{self.cell.place}: {why}"
 
 
 @dataclass(slots=True)

@@ -35,6 +35,9 @@ OPTIONS = {
         "--since",
         "--json",
     ],
+    "lead": ["list", "show", "set-domain", "clear-domain", "mark"],
+    "matches": ["list", "accept", "reject", "undo"],
+    "decisions": ["import"],
     "migrate": [],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }

@@ -179,3 +179,18 @@ def test_decisions_are_kept_for_the_next_run_where_much_else_is_pending(
     monkeypatch.undo()
     decided.store({"dddd-3": ("Cam Ltd", "cam.com", 9)}, version=3)  # what a run does
     assert decided.domain("dddd-1") == ("other.com", None)
+
+
+def test_the_card_and_the_page_of_a_company_show_its_mark_in_both_languages(decided: Decided) -> None:
+    decided.run("lead", "mark", "cam.com", "snoozed", "--until", f"{TOMORROW}", "--by", "Ali", "--note", "0555")
+    turkish = decided.invoke("inspect", "cam.com", "--language", "tr").output
+    assert f"Ertelendi → {TOMORROW:%d.%m.%Y}, Ali" in turkish
+    assert "kenara ayrıldı" in turkish
+    said = decided.run("inspect", "cam.com")
+    assert [(row["choice"], row["decided_by"]) for row in said["decisions"]] == [("snoozed", "Ali")]
+    assert "0555" not in str(said)
+    for language, word, day in (("en", "Snoozed", f"{TOMORROW}"), ("tr", "Ertelendi", f"{TOMORROW:%d.%m.%Y}")):
+        decided.run("export", "--output", "a.html", "--language", language)
+        page = (decided.path / "a.html").read_text(encoding="utf-8")
+        assert f"{word}<br><small>→ {day}</small>" in page
+        assert f'"{day}"' in page  # the card's
