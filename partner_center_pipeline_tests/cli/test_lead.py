@@ -16,7 +16,7 @@ from partner_center_pipeline.warehouse import schema, views
 from partner_center_pipeline.windows import ticks_of
 from partner_center_pipeline_tests.cli.commands import COMMAND, clean_environment
 from partner_center_pipeline_tests.cli.deciding import LEADS, NOW, Decided
-from partner_center_pipeline_tests.conftest import Databases
+from partner_center_pipeline_tests.conftest import Databases, SqliteFiles
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +26,14 @@ TOMORROW = (NOW + timedelta(days=1)).date()
 @pytest.fixture
 def decided(home: Path, databases: Databases) -> Iterator[Decided]:
     made = Decided(home, databases.emptied())
+    yield made
+    made.warehouse.close()
+
+
+@pytest.fixture
+def on_sqlite(home: Path, sqlite: SqliteFiles) -> Iterator[Decided]:
+    """The same where it does not matter what holds the rows."""
+    made = Decided(home, sqlite.emptied())
     yield made
     made.warehouse.close()
 
@@ -62,22 +70,22 @@ def test_a_lead_without_a_company_gets_one_and_a_found_domain_may_be_refused(dec
     assert decided.open_leads() == sorted(LEADS)
 
 
-def test_what_can_be_nobodys_domain_is_refused_with_the_reason(decided: Decided) -> None:
+def test_what_can_be_nobodys_domain_is_refused_with_the_reason(on_sqlite: Decided) -> None:
     for domain, why in {
         "partner.com.tr": "the partner's own",
         "someone@gmail.com": "consumer mail",
         "facebook.com/firma": "social network",
         "firma": "no valid domain",
     }.items():
-        assert why in decided.refused("lead", "set-domain", "dddd-1", domain)
-    assert decided.decisions() == []
+        assert why in on_sqlite.refused("lead", "set-domain", "dddd-1", domain)
+    assert on_sqlite.decisions() == []
 
 
-def test_a_domain_that_becomes_the_partners_own_is_no_customers_whoever_set_it(decided: Decided) -> None:
-    decided.run("lead", "set-domain", "dddd-1", "later.example.com")
-    decided.edit_env(HUNTER_OWN_DOMAINS="example.com")
-    decided.store({"dddd-1": ("Cam Ltd", "cam.com", 5)}, version=2)
-    assert decided.domain("dddd-1") == (None, "own_domain")
+def test_a_domain_that_becomes_the_partners_own_is_no_customers_whoever_set_it(on_sqlite: Decided) -> None:
+    on_sqlite.run("lead", "set-domain", "dddd-1", "later.example.com")
+    on_sqlite.edit_env(HUNTER_OWN_DOMAINS="example.com")
+    on_sqlite.store({"dddd-1": ("Cam Ltd", "cam.com", 5)}, version=2)
+    assert on_sqlite.domain("dddd-1") == (None, "own_domain")
 
 
 def test_marks_show_in_the_lists_and_what_is_set_aside_stands_last_in_them(decided: Decided) -> None:
@@ -118,7 +126,7 @@ def test_a_new_lead_of_a_company_that_was_set_aside_brings_it_back(decided: Deci
     assert decided.rows(views.leads_ready)["dddd-2"]["is_set_aside"] is False
 
 
-def test_what_is_not_meant_clearly_is_refused_with_the_next_step(decided: Decided) -> None:
+def test_what_is_not_meant_clearly_is_refused_with_the_next_step(on_sqlite: Decided) -> None:
     for arguments, said in {
         ("mark", "dddd-1", "snoozed"): "needs --until DATE",
         ("mark", "dddd-1", "contacted", "--until", "2999-01-01"): "no other mark has one",
@@ -129,8 +137,8 @@ def test_what_is_not_meant_clearly_is_refused_with_the_next_step(decided: Decide
         ("mark", "zzzz", "contacted"): "`partner-center lead list` shows the ids",
         ("set-domain", "dddd-1"): "give the DOMAIN, or --none",
     }.items():
-        assert said in decided.refused("lead", *arguments)
-    assert decided.decisions() == []
+        assert said in on_sqlite.refused("lead", *arguments)
+    assert on_sqlite.decisions() == []
 
 
 def test_list_and_show_tell_the_decisions_in_both_languages_without_a_contact(decided: Decided) -> None:
@@ -147,7 +155,7 @@ def test_list_and_show_tell_the_decisions_in_both_languages_without_a_contact(de
     assert "@" not in str(listed)
 
 
-def test_a_shell_is_offered_the_ids_of_leads_by_a_part_of_the_company_name(decided: Decided) -> None:
+def test_a_shell_is_offered_the_ids_of_leads_by_a_part_of_the_company_name(on_sqlite: Decided) -> None:
     def offered(words: str, at: int) -> str:
         environment = {"_PARTNER_CENTER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(at)}
         return CliRunner().invoke(main, [], prog_name="partner-center", env=environment).output
@@ -170,27 +178,27 @@ def test_a_shell_is_offered_nothing_and_told_nothing_without_a_warehouse(home: P
 
 
 def test_decisions_are_kept_for_the_next_run_where_much_else_is_pending(
-    decided: Decided, monkeypatch: pytest.MonkeyPatch
+    on_sqlite: Decided, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(derivation, "APPLIED_AT_ONCE", 0)
-    done = decided.invoke("lead", "set-domain", "dddd-1", "other.com")
+    done = on_sqlite.invoke("lead", "set-domain", "dddd-1", "other.com")
     assert (done.exit_code, "after the next run" in done.output) == (0, True)
-    assert decided.domain("dddd-1") == ("cam.com", None)
+    assert on_sqlite.domain("dddd-1") == ("cam.com", None)
     monkeypatch.undo()
-    decided.store({"dddd-3": ("Cam Ltd", "cam.com", 9)}, version=3)  # what a run does
-    assert decided.domain("dddd-1") == ("other.com", None)
+    on_sqlite.store({"dddd-3": ("Cam Ltd", "cam.com", 9)}, version=3)  # what a run does
+    assert on_sqlite.domain("dddd-1") == ("other.com", None)
 
 
-def test_the_card_and_the_page_of_a_company_show_its_mark_in_both_languages(decided: Decided) -> None:
-    decided.run("lead", "mark", "cam.com", "snoozed", "--until", f"{TOMORROW}", "--by", "Ali", "--note", "0555")
-    turkish = decided.invoke("inspect", "cam.com", "--language", "tr").output
+def test_the_card_and_the_page_of_a_company_show_its_mark_in_both_languages(on_sqlite: Decided) -> None:
+    on_sqlite.run("lead", "mark", "cam.com", "snoozed", "--until", f"{TOMORROW}", "--by", "Ali", "--note", "0555")
+    turkish = on_sqlite.invoke("inspect", "cam.com", "--language", "tr").output
     assert f"Ertelendi → {TOMORROW:%d.%m.%Y}, Ali" in turkish
     assert "kenara ayrıldı" in turkish
-    said = decided.run("inspect", "cam.com")
+    said = on_sqlite.run("inspect", "cam.com")
     assert [(row["choice"], row["decided_by"]) for row in said["decisions"]] == [("snoozed", "Ali")]
     assert "0555" not in str(said)
     for language, word, day in (("en", "Snoozed", f"{TOMORROW}"), ("tr", "Ertelendi", f"{TOMORROW:%d.%m.%Y}")):
-        decided.run("export", "--output", "a.html", "--language", language)
-        page = (decided.path / "a.html").read_text(encoding="utf-8")
+        on_sqlite.run("export", "--output", "a.html", "--language", language)
+        page = (on_sqlite.path / "a.html").read_text(encoding="utf-8")
         assert f"{word}<br><small>→ {day}</small>" in page
         assert f'"{day}"' in page  # the card's
