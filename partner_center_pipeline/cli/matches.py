@@ -1,6 +1,6 @@
 """`partner-center matches`: companies that may be one, in groups: list, accept, reject, and undo either."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -125,8 +125,8 @@ def list_(decided: bool, as_json: bool, language: str) -> None:
         table.add_row(
             Text(group.id),
             f"{say.word('match_reason', group.reason)} ({group.similarity})",
-            Text("\n".join(f"{one.name or ''} ({one.id})" for one in group.companies)),
-            Text("\n".join(f"{one.name or ''} ({one.id})" for one in group.leads)),
+            Text("; ".join(f"{one.name or ''} ({one.id})" for one in group.companies)),
+            Text("; ".join(f"{count} × {name}" for name, count in Counter(one.name for one in group.leads).items())),
         )
     console.print(table)
     console.print(say("matches.total", groups=len(groups), pairs=sum(len(group.pairs) for group in groups)))

@@ -46,6 +46,9 @@ def append(connection: Connection, made: Sequence[Decision], author: Author) -> 
         for one in made
     ]  # fmt: skip
     connection.execute(insert(_TABLE), rows)
+    if connection.dialect.name == "postgresql":
+        # Autovacuum comes a minute later; meanwhile the lists of 5,000 companies took 9 s instead of 0.5 s.
+        connection.exec_driver_sql("ANALYZE decisions")
     _derive_again(connection, made, (before, merged(connection)), author.at)
 
 
