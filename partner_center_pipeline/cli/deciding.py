@@ -111,7 +111,7 @@ def leads_meant(connection: Connection, text: str) -> "list[LeadState]":
     return [one for one in of_company if one.lead["is_open"]] or of_company
 
 
-def refused_domain(domain: str, settings: Settings) -> str:
+def domain_meant(domain: str, settings: Settings) -> str:
     """Return the registrable domain that a person names. Ends the command, with the reason, for one of nobody's."""
     from partner_center_pipeline.leads.customer_domain import DomainReason, read_domain
     from partner_center_pipeline.texts import Texts

@@ -15,9 +15,9 @@ from partner_center_pipeline.cli.deciding import (
     author_of,
     complete_lead,
     decision_options,
+    domain_meant,
     keep,
     leads_meant,
-    refused_domain,
 )
 from partner_center_pipeline.cli.options import json_option, language_option
 from partner_center_pipeline.settings import Settings
@@ -130,7 +130,7 @@ def set_domain(lead_id: str, domain: str | None, refuse: bool, note: str | None,
     if refuse == bool(domain):
         raise click.UsageError("give the DOMAIN, or --none")
     settings = Settings.load()
-    to = refused_domain(domain, settings) if domain else None
+    to = domain_meant(domain, settings) if domain else None
     choice = DomainChoice.SET if to else DomainChoice.REFUSED
     _decide(
         settings,
