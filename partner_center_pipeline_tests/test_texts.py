@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from partner_center_pipeline import texts
 from partner_center_pipeline.leads.category import CategoryRule, ReferralCategory
 from partner_center_pipeline.leads.customer_domain import DomainReason
+from partner_center_pipeline.leads.decisions import DomainChoice, Mark, Verdict
 from partner_center_pipeline.leads.suggestions import MatchKind, MatchReason
 from partner_center_pipeline.mail import classification, mx
 from partner_center_pipeline.mail.providers import Kind, Place
@@ -91,6 +92,7 @@ _ENUMS = tomllib.loads(SHAPE.read_text(encoding="utf-8"))["values"]
         ("type", _ENUMS["type"]),
         ("referral_category", ReferralCategory),
         ("category_rule", CategoryRule),
+        ("decision", [*Mark, *DomainChoice, *Verdict]),
         ("domain_reason", [*DomainReason, "company_not_made"]),
         ("due_note", ["was_due", "due_despite_category"]),
         ("rate_note", ["unknown_currency"]),

@@ -3,6 +3,7 @@
 Commands import large libraries where they use them, so that `--help` answers at once.
 """
 
+import getpass
 import json
 import os
 import sys
@@ -44,6 +45,9 @@ COMMANDS: Final = {
     "export": "export:export",
     "connect": "connect:connect",
     "alerts": "alerts:alerts",
+    "lead": "lead:lead",
+    "matches": "matches:matches",
+    "decisions": "decisions:decisions",
     "migrate": "migrate:migrate",
     "simulate": "simulate:simulate",
 }
@@ -87,6 +91,12 @@ def main() -> None:
       partner-center inspect example.com.tr            one company's card, from DNS answer to reason
       partner-center rescan                            ask DNS again where the answer is too old
       partner-center rescore --dry-run --rules FILE    what rules of your own would change
+    \b
+    What you decide (docs/decisions.md):
+      partner-center lead mark ID contacted            also: not-interested, snoozed, reopened
+      partner-center lead set-domain ID DOMAIN         the customer's domain, where none or a wrong one was found
+      partner-center matches list                      companies that may be one: accept, reject
+      partner-center decisions import monday.xlsx      what the sales team filled in
 
     Settings are HUNTER_* variables in .env; .env.example explains each.
     """
@@ -116,6 +126,14 @@ def stop(message: str) -> NoReturn:
     notes.print("[bold red]error[/] ", end="")
     notes.print(message, markup=False)
     sys.exit(1)
+
+
+def os_user() -> str:
+    """Return the name of the operating system's user; containers may have none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"user {os.getuid()}"
 
 
 def emit(value: object) -> None:

@@ -27,6 +27,7 @@ _COMPANY: Final = (
 )  # fmt: skip
 _LISTED: Final = (
     "response_due", "is_due_live", "due_note", "deal_value_reported", "reported_currency", "rate_note",
+    "decision", "decision_until", "decided_at", "decided_by", "is_set_aside",
 )  # fmt: skip
 _BOOKKEEPING: Final = ("next_scan_at", "failures")
 
@@ -120,6 +121,7 @@ def _document(card: Card, signals: Mapping[str, Any] | None, language: str, expl
         "mail": signals and card.signals and {**signals, **{name: card.signals[name] for name in _BOOKKEEPING}},
         "referrals": [_referral(row) for row in card.referrals],
         "suggested_matches": card.matches,
+        "decisions": [_decision(row) for row in card.decisions],
         "score_changes": [_without(row, "id", "domain") for row in card.score_changes],
         "signal_changes": [_without(row, "id", "domain") for row in card.signal_changes],
         "waiting": [{"window": _window(item.window_start), "asset": item.asset} for item in card.waiting],
@@ -148,6 +150,12 @@ def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def _window(start: int) -> str:
     return datetime_of(start).strftime(KEY_FORMAT)
+
+
+def _decision(row: Mapping[str, Any]) -> dict[str, Any]:
+    until = row["until_ticks"]
+    shown = {name: value for name, value in row.items() if name != "until_ticks"}
+    return {**shown, "until": None if until is None else render_ticks(until)}
 
 
 def _plain(value: Any) -> Any:

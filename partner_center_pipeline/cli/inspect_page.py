@@ -79,6 +79,7 @@ class _Page:
             "asked_and_answered": self.lookups(signals) if signals else None,
             "referrals": self.referrals(),
             "matches": self.matches() if card.matches else None,
+            "decisions": self.decisions() if card.decisions else None,
             "score_changes": self.score_changes() if card.score_changes else None,
             "signal_changes": self.signal_changes() if card.signal_changes else None,
         }
@@ -100,6 +101,7 @@ class _Page:
             ("referrals_line", count if company["referrals"] else say("card.no_referrals")),
             ("cosell_line", say("card.cosell_open", referral=cosell) if company["open_cosell"] else None),
             ("due_line", self.due()),
+            ("decision_line", self.decision()),
             ("deal_line", self.largest_deal()),
             ("tenant_line", self.tenant(company["tenant"], company["tenant_source"])),
         )
@@ -119,6 +121,19 @@ class _Page:
         ]
         if listed["due_note"] == "due_despite_category":
             lines.append(self.say("due_note.due_despite_category"))
+        return lines
+
+    def decision(self) -> list[str]:
+        """Return the mark of the referral that the list shows, until when it holds, and who made it when."""
+        listed = self.card.listed
+        if listed is None or listed["decision"] is None:
+            return []
+        until = listed["decision_until"]
+        word = self.say.word("decision", listed["decision"])
+        marked = word if until is None else f"{word} → {self.say.day(until)}"
+        lines = [f"{marked}, {listed['decided_by']}, {self.when(listed['decided_at'])}"]
+        if listed["is_set_aside"]:
+            lines.append(self.say("card.set_aside"))
         return lines
 
     def largest_deal(self) -> list[str]:
@@ -323,6 +338,19 @@ class _Page:
             reason = self.say.word("match_reason", row["reason"])
             likeness = self.say("card.similarity", reason=reason, similarity=row["similarity"])
             table.add_row(_text(who), _text(row["name"] or ""), _text(likeness))
+        return table
+
+    def decisions(self) -> Table:
+        table = _grid("left", "left", "left")
+        for row in self.card.decisions:
+            until = row["until_ticks"]
+            what = (
+                self.say.word("decision", row["choice"]),
+                row["domain"],
+                None if until is None else f"→ {self.say.day(datetime_of(until))}",
+            )
+            told = f"{row['decided_by']}: {' '.join(filter(None, what))}"
+            table.add_row(_text(self.say.instant(row["decided_at"])), _text(row["subject"]), _text(told))
         return table
 
     # History ----------------------------------------------------------------------------------------------------------

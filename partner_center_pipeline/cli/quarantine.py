@@ -1,8 +1,6 @@
 """`partner-center quarantine`: list, show, replay and discard the rows that break the payload contract."""
 
-import getpass
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +11,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from partner_center_pipeline.cli.base import console, emit, report_errors, stop
+from partner_center_pipeline.cli.base import console, emit, os_user, report_errors, stop
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.referral import ReferralVersion
 from partner_center_pipeline.settings import Settings
@@ -137,16 +135,8 @@ def discard(fingerprints: tuple[str, ...], reason: str) -> None:
     with open_warehouse(Settings.load()) as warehouse:
         names = list(dict.fromkeys(_one(warehouse, prefix).fingerprint for prefix in fingerprints))
         with warehouse.write() as connection:
-            stored_rows.discard(connection, names, _user(), because, datetime.now(UTC))
+            stored_rows.discard(connection, names, os_user(), because, datetime.now(UTC))
     console.print(f"{len(names)} discarded. `partner-center quarantine list --resolved` shows them.")
-
-
-def _user() -> str:
-    """Return the name of the operating system's user; containers may have none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return f"user {os.getuid()}"
 
 
 def _open_table(rows: Sequence[stored_rows.Kept]) -> Table:

@@ -19,10 +19,11 @@ from partner_center_pipeline.defs.enrichment import Scan, Scoring, ask, keep
 from partner_center_pipeline.defs.match_suggestions import suggest_for_companies, suggest_for_leads
 from partner_center_pipeline.leads import read_lead
 from partner_center_pipeline.leads.company import company_of
+from partner_center_pipeline.leads.decisions import decided
 from partner_center_pipeline.scoring import load_rules
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Task
-from partner_center_pipeline.warehouse import companies, leads, pending, referrals, scores, signals
+from partner_center_pipeline.warehouse import companies, decisions, leads, pending, referrals, scores, signals
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.leads import Written
 
@@ -58,14 +59,19 @@ class LeadsMade:
 def make_leads(db: Warehouse, span: Span, own_domains: frozenset[str], now: datetime) -> LeadsMade:
     """Make the lead of each referral with a new version, and of those in the span that other code or settings made.
 
-    A domain of the partner's own (`own_domains`, normalized) is never taken for a customer's.
+    A domain of the partner's own (`own_domains`, normalized) is never taken for a customer's. What people decided about
+    a lead's domain goes before what its referral names.
     """
     digest = digest_of(_LEADS_PACKAGE, *map(version, _LIBRARIES), *sorted(own_domains))
     made = LeadsMade()
 
     def derive(connection: Connection, referral_ids: Sequence[str]) -> None:
         newest = referrals.newest(connection, referral_ids)
-        rows = [leads.row_of(one, read_lead(one.payload, own_domains), digest) for one in newest]
+        known = decisions.of_leads(connection, referral_ids)
+        rows = [
+            leads.row_of(one, decided(one.referral_id, read_lead(one.payload, own_domains), known, own_domains), digest)
+            for one in newest
+        ]
         written = leads.write(connection, rows)
         pending.add(connection, Task.COMPANIES, leads.domains_of(connection, written.keys), now)
         pending.add(connection, Task.LEAD_MATCHES, written.keys, now)
@@ -178,6 +184,26 @@ def make_scores(db: Warehouse, span: Span, settings: Settings, now: datetime) ->
     _add(db, Task.SCORES, scores.outdated(span.start, span.end, span.digest(scoring.digest)), now)
     pending.work_off(db, Task.SCORES, derive)
     return scored
+
+
+APPLIED_AT_ONCE: Final = 20_000
+"""Pending rows up to which a command applies its decisions itself, in some seconds. More are the next run's work."""
+
+
+def apply_decisions(db: Warehouse, settings: Settings, now: datetime) -> bool:
+    """Make leads, companies and scores of what is pending, as the assets do, without waiting for a run.
+
+    DNS is not asked: a company that is new is Pending until the next run. Returns False, with nothing done, where more
+    is pending than a command should do. Raises RulesError as `make_companies` does.
+    """
+    with db.read() as connection:
+        if pending.count(connection) > APPLIED_AT_ONCE:
+            return False
+    nothing = Span(0, 0)
+    make_leads(db, nothing, frozenset(settings.own_domains), now)
+    make_companies(db, nothing, settings, now)
+    make_scores(db, nothing, settings, now)
+    return True
 
 
 def _add(db: Warehouse, task: Task, items: Select[str], now: datetime) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from partner_center_pipeline.leads.suggestions import Candidate, MatchKind, Suggestion, name_block, suggest
-from partner_center_pipeline.warehouse import matches
+from partner_center_pipeline.warehouse import decisions, matches
 
 Row = Mapping[str, Any]
 
@@ -23,7 +23,7 @@ def suggest_for_companies(connection: Connection, domains: Sequence[str], now: d
     """
     subjects = [_of_company(row) for row in matches.companies_of(connection, domains)]
     found = suggest(subjects, _near(connection, subjects))
-    return matches.replace_of_companies(connection, domains, _rows(found), now)
+    return matches.replace_of_companies(connection, domains, _rows(connection, found), now)
 
 
 def suggest_for_leads(connection: Connection, referral_ids: Sequence[str], now: datetime) -> int:
@@ -31,7 +31,7 @@ def suggest_for_leads(connection: Connection, referral_ids: Sequence[str], now: 
     rows = matches.leads_of(connection, referral_ids)
     subjects = [_of_lead(row) for row in rows if row["domain"] is None]
     found = suggest(subjects, _near(connection, subjects))
-    return matches.replace_of_leads(connection, referral_ids, _rows(found), now)
+    return matches.replace_of_leads(connection, referral_ids, _rows(connection, found), now)
 
 
 def _near(connection: Connection, subjects: Sequence[Candidate]) -> list[Candidate]:
@@ -50,5 +50,10 @@ def _of_lead(row: Row) -> Candidate:
     return Candidate(MatchKind.LEAD, row["referral_id"], None, row["company_name_key"], row["country"])
 
 
-def _rows(found: Sequence[Suggestion]) -> list[Row]:
-    return [{**asdict(one), "kind": str(one.kind), "reason": str(one.reason)} for one in found]
+def _rows(connection: Connection, found: Sequence[Suggestion]) -> list[Row]:
+    """Return the suggestions as rows, without those that a person rejected."""
+    if not found:
+        return []
+    rejected = decisions.rejected(connection)
+    rows = [{**asdict(one), "kind": str(one.kind), "reason": str(one.reason)} for one in found]
+    return [row for row in rows if (f"{row['kind']}_match", row["subject"], row["domain"]) not in rejected]

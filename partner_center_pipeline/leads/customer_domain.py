@@ -50,6 +50,8 @@ class DomainReason(StrEnum):
     DISPOSABLE_ONLY = "disposable_only"
     INVALID = "invalid"
     NO_EMAIL = "no_email"
+    REFUSED_BY_HAND = "refused_by_hand"
+    """A person said that what the referral names is not the customer's; no rule gives this reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,20 @@ def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> D
             reasons.add(reason)
     first = min(reasons, key=_REASON_ORDER.index)
     return DomainFinding(None, None, None, first, tenant, tenant_source)
+
+
+def read_domain(value: str, own_domains: frozenset[str]) -> str | DomainReason:
+    """Return the registrable domain that a person names, or why it cannot be a customer's.
+
+    `own_domains` are the partner's own, in any spelling.
+    """
+    own, reasons = _own_names(own_domains), {DomainReason.INVALID}
+    for host in find_hosts(value):
+        reason = _refusal(host, own)
+        if reason is None:
+            return host.domain
+        reasons.add(reason)
+    return min(reasons, key=_REASON_ORDER.index)
 
 
 def is_placeholder(value: str) -> bool:

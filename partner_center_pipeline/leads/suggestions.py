@@ -7,8 +7,9 @@ candidates are compared and where suggestions are stored (`warehouse`).
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -39,6 +40,9 @@ is suggested, and 96 % of the names mistyped once within their block are.
 
 ALIKE_WORDS: Final = 75
 """Of 100: how alike two words have to be to count as one word mistyped. One error in four letters."""
+
+GROUP_LETTERS: Final = 8
+"""Characters of a group's id: short enough to type. Two of 10,000 groups have the same by a chance of 1 %."""
 
 _CERTAIN: Final = 100
 _SAME_WORDS: Final = 99
@@ -90,7 +94,8 @@ class Suggestion:
     """`subject` may be, or belong to, the company `domain`. Of two companies the smaller domain is the subject.
 
     `subject` is a domain or a referral's id, as `kind` says. `similarity` is 100 for one key of domain or name, and
-    `ALIKE_NAMES` to 99 for similar names: 99 where no letter is mistyped.
+    `ALIKE_NAMES` to 99 for similar names: 99 where no letter is mistyped. The suggestions of one `group_id` say the
+    same of the same two names, so that a person decides about them at once.
     """
 
     kind: MatchKind
@@ -98,6 +103,15 @@ class Suggestion:
     domain: str
     reason: MatchReason
     similarity: int
+    group_id: str = field(default="", compare=False)
+
+
+def group_of(reason: str, *sides: str) -> str:
+    """Return the group of a suggestion: the same for each pair of these two names (or domains, where one has no name).
+
+    `sides` are comparison keys of names (`CompanyName.key`), in any order.
+    """
+    return sha256("\n".join((reason, *sorted(sides))).encode()).hexdigest()[:GROUP_LETTERS]
 
 
 class _Name(NamedTuple):
@@ -162,11 +176,12 @@ def _by_name(ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> Iterator
 
 def _suggestion(one: Candidate, other: Candidate, reason: MatchReason, similarity: int) -> Iterator[Suggestion]:
     """Yield the suggestion about a pair; none for a candidate and itself, and for two leads."""
+    group = group_of(reason, *(side.name_key or side.id for side in (one, other)))
     if one.kind is other.kind is MatchKind.COMPANY and one.id != other.id:
-        yield Suggestion(MatchKind.COMPANY, min(one.id, other.id), max(one.id, other.id), reason, similarity)
+        yield Suggestion(MatchKind.COMPANY, min(one.id, other.id), max(one.id, other.id), reason, similarity, group)
     elif one.kind is not other.kind:
         lead, company = (one, other) if one.kind is MatchKind.LEAD else (other, one)
-        yield Suggestion(MatchKind.LEAD, lead.id, company.id, reason, similarity)
+        yield Suggestion(MatchKind.LEAD, lead.id, company.id, reason, similarity, group)
 
 
 def _may_share_country(one: Candidate, other: Candidate) -> bool:

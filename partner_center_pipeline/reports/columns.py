@@ -25,6 +25,10 @@ class Kind(Enum):
     INSTANT = auto()
     SEGMENT = auto()
     """The segment's word, coloured by segment."""
+    DECISION = auto()
+    """A person's mark: a cell to be filled in, with a list to choose from."""
+    DAY = auto()
+    """A day to be filled in."""
     LINK = auto()
     """A referral's id, a link to Partner Center."""
 
@@ -55,6 +59,11 @@ _LABEL: Final = Column("label", Kind.TEXT, 24, lambda row, words: words.label(ro
 _ACT: Final = Column("act", Kind.TEXT, 20, lambda row, words: words.act(row))
 _WHY: Final = Column("why", Kind.LONG_TEXT, 80, lambda row, words: words.why(row))
 _NOTE: Final = Column("note", Kind.TEXT, 24, lambda row, words: words.note(row))
+_DECISION: Final = (
+    Column("decision", Kind.DECISION, 18, lambda row, words: words.known("decision", row.decision)),
+    _plain("decision_until", Kind.DAY, 14),
+)
+_DECIDED: Final = (_plain("decided_by", Kind.TEXT, 16), _plain("decided_at", Kind.INSTANT, 18))
 _PROVIDER: Final = Column("provider", Kind.TEXT, 22, lambda row, words: words.provider(row))
 _SOURCE: Final = Column(
     "source", Kind.TEXT, 20, lambda row, words: words.sentence("referral_category", row.referral_category)
@@ -81,9 +90,17 @@ _QUALIFICATION: Final = Column(
     "qualification", Kind.TEXT, 22, lambda row, words: words.known("qualification", row.qualification)
 )
 
+_SUGGESTED: Final = (
+    _plain("suggested_name", Kind.TEXT, 30),
+    _plain("suggested_domain", Kind.TEXT, 26),
+    _plain("suggested_similarity", Kind.WHOLE, 10),
+    _plain("suggested_count", Kind.WHOLE, 12),
+    _plain("suggested_group", Kind.TEXT, 12),
+)
+
 _LEADS: Final = (
     _plain("rank", Kind.WHOLE, 7),
-    _NAME, _DOMAIN, _SEGMENT, _CATEGORY, _LABEL, _ACT,
+    _NAME, _DOMAIN, _SEGMENT, _CATEGORY, _LABEL, _ACT, *_DECISION,
     _plain("score", Kind.WHOLE, 8),
     _DUE, _NOTE, _WHY, _PROVIDER,
     _plain("gateway", Kind.TEXT, 16),
@@ -93,29 +110,27 @@ _LEADS: Final = (
     _SOURCE, _QUALIFICATION, _STATUS, *_PLACE, *_CONTACT,
     _plain("readiness", Kind.WHOLE, 10),
     _plain("tenant", Kind.TEXT, 26),
-    *_DATES, _REFERRAL,
+    *_SUGGESTED, *_DECIDED, *_DATES, _REFERRAL,
 )  # fmt: skip
 
 _DUE_FIRST: Final = (
     _plain("hours_left", Kind.HOURS, 10),
-    _DUE, _NAME, _DOMAIN, _SEGMENT, _CATEGORY, _ACT,
+    _DUE, _NAME, _DOMAIN, _SEGMENT, _CATEGORY, _ACT, *_DECISION,
     _plain("score", Kind.WHOLE, 8),
-    _NOTE, _WHY, _PROVIDER, *_DEAL, _SOURCE, _QUALIFICATION, _STATUS, *_PLACE, *_CONTACT, _REFERRAL,
+    _NOTE, _WHY, _PROVIDER, *_DEAL, _SOURCE, _QUALIFICATION, _STATUS, *_PLACE, *_CONTACT, *_DECIDED, _REFERRAL,
 )  # fmt: skip
 
 _WITHOUT_COMPANY: Final = (
     _plain("rank", Kind.WHOLE, 7),
-    _NAME, _DUE, _NOTE,
+    _NAME, _DOMAIN, *_DECISION, _DUE, _NOTE,
     Column("domain_reason", Kind.TEXT, 34, lambda row, words: words.domain_reason(row)),
-    _plain("suggested_name", Kind.TEXT, 30),
-    _plain("suggested_domain", Kind.TEXT, 26),
-    _plain("suggested_similarity", Kind.WHOLE, 10),
+    *_SUGGESTED,
     _SEGMENT,
     _plain("score", Kind.WHOLE, 8),
     _WHY,
     *_DEAL, _SOURCE, _QUALIFICATION, _STATUS, *_PLACE,
     _plain("tenant", Kind.TEXT, 26),
-    *_CONTACT, *_DATES, _REFERRAL,
+    *_CONTACT, *_DECIDED, *_DATES, _REFERRAL,
 )  # fmt: skip
 
 

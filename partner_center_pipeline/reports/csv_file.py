@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from partner_center_pipeline.reports.cells import harmless
-from partner_center_pipeline.reports.columns import Column, Listing, Value, columns_of
+from partner_center_pipeline.reports.columns import Column, Kind, Listing, Value, columns_of
 from partner_center_pipeline.reports.model import About, Figures
 from partner_center_pipeline.reports.words import Words
 from partner_center_pipeline.vocabulary import Language
@@ -36,15 +36,15 @@ def write_csv(path: Path, listings: Sequence[Listing], about: About, words: Word
             name = words.text(f"list.{listing.name}")
             for row in listing.rows:
                 figures.count(listing.name, row)
-                cells = ("" if one is None else _cell(one.value(row, words), words) for one in ordered)
+                cells = ("" if one is None else _cell(one.value(row, words), words, one.kind) for one in ordered)
                 writer.writerow([name, *cells, *last])
 
 
-def _cell(value: Value, words: Words) -> str:
+def _cell(value: Value, words: Words, kind: Kind = Kind.TEXT) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return words.instant(value)
+        return words.say.day(value) if kind is Kind.DAY else words.instant(value)
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float | Decimal):

@@ -27,7 +27,8 @@ def guide(about: About, words: Words, written: Mapping[ListName, int], limits: I
             for sentence in (
                 made, words.contacts(about), rows, words.text("guide.order"), words.text("guide.without_company"),
                 words.text("guide.since", since=words.instant(about.since)), words.text("guide.score"),
-                words.text("guide.money"), words.text("guide.links"), *limits,
+                words.text("guide.money"), words.text("guide.set_aside"), words.text("guide.fill_in"),
+                words.text("guide.links"), *limits,
             )
         ),
     )  # fmt: skip

@@ -115,6 +115,13 @@ class LeadRow:
     suggested_name: str | None = None
     suggested_similarity: int | None = None
     domain_reason: str | None = None
+    suggested_group: str | None = None
+    suggested_count: int | None = None
+    decision: str | None = None
+    decision_until: datetime | None = None
+    decided_at: datetime | None = None
+    decided_by: str | None = None
+    is_set_aside: bool | None = None
     hours_left: float | None = None
     kind: str | None = None
 

@@ -48,13 +48,15 @@ _TEXT_MOST: Final = 2_000
 
 _COLUMNS: Final = {
     ListName.DUE_FIRST: (
-        "hours_left", "response_due", "company_name", "segment", "category", "act", "score", "why", "value",
+        "hours_left", "response_due", "company_name", "decision", "segment", "category", "act", "score", "why", "value",
     ),
     ListName.LEADS: (
-        "rank", "company_name", "segment", "category", "act", "score", "response_due", "why", "provider", "value",
+        "rank", "company_name", "decision", "segment", "category", "act", "score", "response_due", "why", "provider",
+        "value",
     ),
     ListName.WITHOUT_COMPANY: (
-        "rank", "company_name", "response_due", "domain_reason", "suggested_name", "source", "value", "country",
+        "rank", "company_name", "decision", "response_due", "domain_reason", "suggested_name", "source", "value",
+        "country",
     ),
     ListName.NEW_AND_MOVED: (
         "change", "changed_at", "company_name", "segment_before", "segment_after", "score_before", "score_after",
@@ -64,10 +66,11 @@ _COLUMNS: Final = {
 """The columns of each list in the page, fewer than in the workbook; the cards have the rest."""
 
 _FACTS: Final = (
-    "domain", "segment", "category", "act", "score", "readiness", "response_due", "note", "provider", "gateway",
-    "deal_value", "deal_value_reported", "open_referrals", "open_cosell", "source", "qualification", "status",
-    "country", "city", "tenant", "domain_reason", "suggested_name", "suggested_domain", "contact_name",
-    "contact_email", "contact_phone", "created_at", "updated_at", "referral_id",
+    "domain", "decision", "decision_until", "decided_by", "decided_at", "segment", "category", "act", "score",
+    "readiness", "response_due", "note", "provider", "gateway", "deal_value", "deal_value_reported", "open_referrals",
+    "open_cosell", "source", "qualification", "status", "country", "city", "tenant", "domain_reason", "suggested_name",
+    "suggested_domain", "suggested_count", "suggested_group", "contact_name", "contact_email", "contact_phone",
+    "created_at", "updated_at", "referral_id",
 )  # fmt: skip
 """What a card tells, in this order, as far as it is known."""
 
@@ -322,6 +325,8 @@ def _cell(key: str, places: Mapping[str, Column], row: LeadRow | ChangeRow, word
             return _value(row, words)
         if key == "why":
             return _Cell(f'<div class="clamp">{_safe(_why(row, words))}</div>', "why")
+        if key == "decision":
+            return _decision(row, words)
         if key == "category":
             label = f"<small>{_safe(words.label(row))}</small>" if words.label(row) else ""
             return _Cell(f"<b>{_safe(_text(row.category))}</b> {label}" if row.category else "")
@@ -350,6 +355,15 @@ def _company(row: LeadRow | ChangeRow, words: Words) -> _Cell:
     small = f'<small class="clamp">{_safe(domain)}</small>' if domain and domain != name else ""
     button = f'<button type="button" class="card clamp" data-key="{escape(_key(row))}">{_safe(name)}</button>{small}'
     return _Cell(button, "company", name)
+
+
+def _decision(row: LeadRow, words: Words) -> _Cell:
+    """Return the mark, and the day until which the lead is snoozed, or on which it was marked."""
+    if row.decision is None:
+        return _Cell("")
+    day = row.decision_until or row.decided_at
+    small = "" if day is None else f"<br><small>{'→ ' if row.decision_until else ''}{words.say.day(day)}</small>"
+    return _Cell(f"{_safe(words.known('decision', row.decision))}{small}")
 
 
 def _value(row: LeadRow, words: Words) -> _Cell:
@@ -434,7 +448,7 @@ class _Cards:
                 continue
             heading = words.text(f"heading.{column.key}")
             if isinstance(value, datetime):
-                yield [heading, words.instant(value)]
+                yield [heading, words.say.day(value) if column.kind is Kind.DAY else words.instant(value)]
             elif isinstance(value, str):
                 label = words.label(row) if column.key == "category" else ""
                 yield [heading, _text(f"{value} {label}".strip())]

@@ -10,10 +10,12 @@ from xlsxwriter import Workbook
 from xlsxwriter.format import Format as CellFormat
 from xlsxwriter.worksheet import Worksheet
 
+from partner_center_pipeline.leads.decisions import Mark
 from partner_center_pipeline.reports.cells import fitting, is_formula
 from partner_center_pipeline.reports.columns import Column, Kind, Listing, Value, columns_of
+from partner_center_pipeline.reports.filled_in import FILLED_IN, exported
 from partner_center_pipeline.reports.guide import guide
-from partner_center_pipeline.reports.model import REFERRALS_PAGE, SOON_HOURS, About, Figures, ListName
+from partner_center_pipeline.reports.model import REFERRALS_PAGE, SOON_HOURS, About, Figures, LeadRow, ListName
 from partner_center_pipeline.reports.words import Words
 from partner_center_pipeline.scoring import Segment
 from partner_center_pipeline.vocabulary import Language
@@ -47,6 +49,7 @@ _GUIDE_WIDTH: Final = 120
 """Characters of a line of the guide."""
 
 _DATE_FORMATS: Final = {Language.EN: "yyyy-mm-dd hh:mm", Language.TR: "dd.mm.yyyy hh:mm"}
+_DAY_FORMATS: Final = {Language.EN: "yyyy-mm-dd", Language.TR: "dd.mm.yyyy"}
 _NUMBER_FORMATS: Final = {Kind.WHOLE: "0", Kind.HOURS: "0.0", Kind.MONEY: "#,##0.00"}
 
 
@@ -92,6 +95,8 @@ class _Formats:
         self.link = add(font_color="#0563C1", underline=1)
         self.numbers = {kind: add(num_format=text, align="right", indent=1) for kind, text in _NUMBER_FORMATS.items()}
         self.date = add(num_format=_DATE_FORMATS[language], align="center")
+        self.day = add(num_format=_DAY_FORMATS[language], align="center")
+        self.filled_in = add(font_color="#FFFFFF", bg_color="#7F6000", bold=True, text_wrap=True, valign="vcenter")
         self.segments = {
             segment: book.add_format({"bg_color": back, "font_color": fore, "bold": True})
             for segment, (back, fore) in SEGMENT_COLOURS.items()
@@ -106,13 +111,17 @@ def _write_list(
 ) -> int:
     """Write a list to its sheet and return how many rows it has; those after ROWS_MOST are left out."""
     columns = columns_of(listing.name, about)
+    decided = any(column.kind is Kind.DECISION for column in columns)
     for at, column in enumerate(columns):
         sheet.set_column(at, at, column.width)
     sheet.set_row(0, _HEADING_HEIGHT)
     if any(column.kind is Kind.LONG_TEXT for column in columns):
         sheet.set_default_row(_TALL_ROW)  # not each row by itself, which would be kept in memory
     for at, column in enumerate(columns):
-        sheet.write_string(0, at, words.text(f"heading.{column.key}"), formats.heading)
+        look = formats.filled_in if column.key in FILLED_IN and decided else formats.heading
+        sheet.write_string(0, at, words.text(f"heading.{column.key}"), look)
+    if decided:
+        sheet.write_string(0, len(columns), words.text("heading.exported"), formats.heading)
     rows = count = 0
     for count, row in enumerate(listing.rows, 1):
         figures.count(listing.name, row)
@@ -120,8 +129,12 @@ def _write_list(
             rows = count
             for at, column in enumerate(columns):
                 _write_cell(sheet, rows, at, column, column.value(row, words), formats)
+            if decided and isinstance(row, LeadRow):
+                sheet.write_string(rows, len(columns), exported(row))
+    if decided:
+        _take_decisions(sheet, columns, max(rows, 1), words, formats)
     sheet.freeze_panes(1, next(at for at, column in enumerate(columns) if column.key == "company_name") + 1)
-    sheet.autofilter(0, 0, max(rows, 1), len(columns) - 1)
+    sheet.autofilter(0, 0, max(rows, 1), len(columns) - (not decided))
     _colour(sheet, columns, max(rows, 1), words, formats)
     printed = [at for at, column in enumerate(columns) if column.kind is Kind.LONG_TEXT]
     sheet.print_area(0, 0, max(rows, 1), printed[0] if printed else len(columns) - 1)
@@ -138,7 +151,7 @@ def _write_cell(sheet: Worksheet, row: int, at: int, column: Column, value: Valu
         return
     if isinstance(value, datetime):
         if value.year >= _FIRST_YEAR:
-            sheet.write_datetime(row, at, value, formats.date)
+            sheet.write_datetime(row, at, value, formats.day if column.kind is Kind.DAY else formats.date)
             return
         value = value.isoformat(sep=" ", timespec="minutes")
     if isinstance(value, int | float | Decimal):
@@ -149,6 +162,21 @@ def _write_cell(sheet: Worksheet, row: int, at: int, column: Column, value: Valu
         sheet.write_url(row, at, REFERRALS_PAGE, formats.link, text)
     else:
         sheet.write_string(row, at, text, formats.quoted if is_formula(text) else formats.text)
+
+
+def _take_decisions(sheet: Worksheet, columns: Sequence[Column], last: int, words: Words, formats: _Formats) -> None:
+    """Let decisions be chosen from a list and days be days, and hide what was exported beside the last column.
+
+    The hidden column lets `filled_in` tell what somebody wrote from what has changed in the warehouse since. It is in
+    the filter's range, so that it stays with its row when the rows are sorted.
+    """
+    for at, column in enumerate(columns):
+        if column.kind is Kind.DECISION:
+            offered = [words.known("decision", mark) for mark in Mark]
+            sheet.data_validation(1, at, last, at, {"validate": "list", "source": offered})
+        elif column.kind is Kind.DAY:
+            sheet.set_column(at, at, column.width, formats.day)
+    sheet.set_column(len(columns), len(columns), 20, None, {"hidden": True})
 
 
 def _colour(sheet: Worksheet, columns: Sequence[Column], last: int, words: Words, formats: _Formats) -> None:

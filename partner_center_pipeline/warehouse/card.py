@@ -14,6 +14,7 @@ from partner_center_pipeline.vocabulary import ASSET_OF_TASK, Asset, Task
 from partner_center_pipeline.warehouse.schema import (
     companies,
     company_scores,
+    decisions,
     domain_signals,
     leads,
     pending_work,
@@ -39,9 +40,13 @@ REFERRAL_COLUMNS: Final = (
 
 LISTED_COLUMNS: Final = (
     "rank", "referral_id", "reasons", "response_due", "is_due_live", "due_note", "deal_value_reported",
-    "reported_currency", "rate_note",
+    "reported_currency", "rate_note", "decision", "decision_until", "decided_at", "decided_by", "is_set_aside",
 )  # fmt: skip
 """The columns of `leads_ready` that are read: what the list adds to the tables, without a contact."""
+
+
+DECISION_COLUMNS: Final = ("kind", "subject", "choice", "domain", "until_ticks", "decided_at", "decided_by")
+"""The columns of `decisions` that are read: without the note, a free text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class Card:
     score_changes   rows of `score_changes`, the newest first
     signal_changes  rows of `signal_changes`, the newest first
     waiting         the windows that are not done, the oldest first
+    decisions       DECISION_COLUMNS of what people decided about its leads and matches, the newest first
     """
 
     company: Row
@@ -80,6 +86,7 @@ class Card:
     score_changes: tuple[Row, ...]
     signal_changes: tuple[Row, ...]
     waiting: tuple[Waiting, ...]
+    decisions: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,7 @@ def look_up(connection: Connection, domain: str, ascii_key: str) -> Card | Absen
         score_changes=_history(connection, score_changes, domain),
         signal_changes=_history(connection, signal_changes, domain),
         waiting=_waiting(connection, domain),
+        decisions=_decisions(connection, domain),
     )
 
 
@@ -169,6 +177,16 @@ def _matches(connection: Connection, domain: str) -> tuple[Row, ...]:
         .outerjoin(leads, and_(table.c.kind == "lead", leads.c.referral_id == table.c.subject))
         .where(or_(table.c.domain == domain, and_(of_companies, table.c.subject == domain)))
         .order_by(table.c.similarity.desc(), table.c.kind, other),
+    )
+
+
+def _decisions(connection: Connection, domain: str) -> tuple[Row, ...]:
+    table = decisions
+    of_leads = table.c.subject.in_(select(leads.c.referral_id).where(leads.c.domain == domain))
+    query = select(*(table.c[name] for name in DECISION_COLUMNS))
+    return _rows(
+        connection,
+        query.where(or_(of_leads, table.c.subject == domain, table.c.domain == domain)).order_by(table.c.id.desc()),
     )
 
 

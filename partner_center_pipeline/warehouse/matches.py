@@ -100,7 +100,7 @@ def _replace(connection: Connection, concerned: ColumnElement[bool], found: Sequ
     changed = [
         {**row, "suggested_at": stored[key]["suggested_at"] if key in stored else now}
         for key, row in sorted(wanted.items())
-        if key not in stored or any(stored[key][name] != row[name] for name in ("reason", "similarity"))
+        if key not in stored or any(stored[key][name] != row[name] for name in ("reason", "similarity", "group_id"))
     ]
     upsert(connection, suggested_matches, changed)
     return len(wanted.keys() - stored.keys())

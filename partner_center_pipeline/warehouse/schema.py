@@ -356,9 +356,38 @@ suggested_matches: Final = Table(
     Column("reason", Text, nullable=False, comment="ascii_key, same_name or similar_name"),
     Column("similarity", Integer, nullable=False, comment="0 to 100"),
     Column("suggested_at", UtcDateTime, nullable=False, info={"comment": "when it was first suggested"}),
+    Column(
+        "group_id",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="the same for all pairs of the same two names, which a person decides about at once",
+    ),
     PrimaryKeyConstraint("kind", "subject", "domain"),
     Index(None, "domain"),
     comment="companies that may be one, and leads that may be a company's, for a person to decide",
+)
+
+decisions: Final = Table(
+    "decisions",
+    metadata,
+    Column("id", _RowNumber, primary_key=True, autoincrement=True, comment="row number; the newest one counts"),
+    Column("kind", Text, nullable=False, comment="domain, mark, lead_match or company_match"),
+    Column("subject", Text, nullable=False, comment="a referral's id; of a company_match a company's domain"),
+    Column(
+        "choice",
+        Text,
+        nullable=False,
+        comment="set, refused, cleared; contacted, not_interested, snoozed, reopened; accepted, rejected, undone",
+    ),
+    Column("domain", Text, comment="the domain that was set; of a match the company that the subject counts as"),
+    Column("until_ticks", BigInteger, comment="until when a lead is snoozed, in 100 ns since 1970"),
+    Column("group_id", Text, comment="the group of suggested_matches that it decided about"),
+    Column("decided_at", UtcDateTime, nullable=False, comment="when it was decided"),
+    Column("decided_by", Text, nullable=False, comment="who decided: the name given, or the user of the system"),
+    Column("note", Text, comment="why; free text that may hold personal data"),
+    Index(None, "kind", "subject"),
+    comment="what people decided, append-only; nothing that is synced or derived changes or deletes a row",
 )
 
 domain_signals: Final = Table(

@@ -1,9 +1,9 @@
 """The lists for people, Excel and Power BI, as views: what they hold, and their SQL for both databases.
 
 `leads_ready` has a row per company, `leads_without_company` one per open lead that no company holds, `due_first` one
-per open lead with a deadline to come. `company_card` adds evidence and history to `leads_ready`; `sync_health` says how
-the copy of Partner Center stands. Deadlines are compared with the database's clock, so a list is true whenever it is
-read.
+per open lead with a deadline to come. What a person set aside ranks last in each. `company_card` adds evidence and
+history to `leads_ready`; `sync_health` says how the copy of Partner Center stands. Deadlines are compared with the
+database's clock, so a list is true whenever it is read.
 
 A change of a view needs a migration; a test compares the two. Not here: how a score is made (`scoring`), what the views
 read of the rules (`published`).
@@ -31,6 +31,7 @@ class Dialect:
     filled      the reasons {0} with {2} in the place of the evidence {1}
     object, list, nested, flag: what makes a JSON object, a JSON list, and JSON of a JSON column and of a boolean
     iso_time    a stored instant as text, like `iso`
+    mark        the join of a lead {0} with its newest mark, k; the other's way is many times as slow
     """
 
     now: str
@@ -46,6 +47,7 @@ class Dialect:
     nested: str
     flag: str
     iso_time: str
+    mark: str
 
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
@@ -63,6 +65,8 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
         nested="json({0})",
         flag="json(CASE WHEN {0} THEN 'true' ELSE 'false' END)",
         iso_time="strftime('%Y-%m-%dT%H:%M:%SZ', {0})",
+        mark="LEFT JOIN decisions AS k ON k.id = "
+        "(SELECT max(n.id) FROM decisions AS n WHERE n.kind = 'mark' AND n.subject = {0}.referral_id)",
     ),
     "postgresql": Dialect(
         now="CAST(extract(epoch FROM now()) * 10000000 AS bigint)",
@@ -78,6 +82,9 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
         nested="{0}",
         flag="{0}",
         iso_time="""to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')""",
+        mark="LEFT JOIN (SELECT d.* FROM (SELECT n.*, row_number() OVER (PARTITION BY n.subject ORDER BY n.id DESC) "
+        "AS place FROM decisions AS n WHERE n.kind = 'mark') AS d WHERE d.place = 1) AS k "
+        "ON k.subject = {0}.referral_id",
     ),
 }
 
@@ -98,22 +105,14 @@ def view_sql(dialect: str) -> dict[str, str]:
     }
 
 
-def _leads(q: Dialect, where: str, place: bool) -> str:
-    """Select the leads that are still shown, with what depends on the clock.
+def _leads(q: Dialect, where: str) -> str:
+    """Select the leads that are still shown, with what depends on the clock; `due_ticks` is an open one's deadline.
 
-    `due_ticks` is the deadline of an open lead. `place` numbers the leads of a company: the open ones first; of those
-    the one with the next deadline, else the one with the last deadline that passed, else the newest.
+    It reads one table only, so that SQLite looks a lead up by its id instead of making a copy of all.
     """
     live = f"leads.is_open AND leads.expires_ticks > {q.now}"
-    numbered = f"""
-        row_number() OVER (
-            PARTITION BY leads.domain
-            ORDER BY leads.is_open DESC, CASE WHEN {live} THEN leads.expires_ticks END ASC NULLS LAST,
-                CASE WHEN leads.is_open THEN leads.expires_ticks END DESC NULLS LAST,
-                leads.updated_ticks DESC, leads.version DESC, leads.referral_id
-        ) AS place,"""
     return f"""
-    SELECT{numbered if place else ""}
+    SELECT
         leads.*,
         coalesce({live}, FALSE) AS is_due_live,
         CASE WHEN leads.is_open THEN leads.expires_ticks END AS due_ticks,
@@ -125,7 +124,38 @@ def _leads(q: Dialect, where: str, place: bool) -> str:
                 WHEN 'salesqualified' THEN 'sales_qualified' WHEN 'marketingqualified' THEN 'marketing_qualified'
             END
         END AS qualified_code
-    FROM leads WHERE leads.vanished_at IS NULL AND {where}"""
+    FROM leads WHERE leads.vanished_at IS NULL AND {where}"""  # noqa: S608  constants
+
+
+def _placed(q: Dialect) -> str:
+    """Select of each company's leads the few columns that rank; `place` numbers them.
+
+    The open ones come first, of those the ones that nobody set aside; of those the one with the next deadline, else the
+    one with the last deadline that passed, else the newest.
+    """
+    live = f"leads.is_open AND leads.expires_ticks > {q.now}"
+    aside = _is_set_aside(q, "leads")
+    return f"""
+    SELECT leads.referral_id, leads.domain, {aside} AS is_set_aside,
+        coalesce({live}, FALSE) AS is_due_live,
+        CASE WHEN leads.is_open THEN leads.expires_ticks END AS due_ticks,
+        row_number() OVER (
+            PARTITION BY leads.domain
+            ORDER BY leads.is_open DESC, {aside}, CASE WHEN {live} THEN leads.expires_ticks END ASC NULLS LAST,
+                CASE WHEN leads.is_open THEN leads.expires_ticks END DESC NULLS LAST,
+                leads.updated_ticks DESC, leads.version DESC, leads.referral_id
+        ) AS place
+    FROM leads
+    {q.mark.format("leads")}
+    WHERE leads.vanished_at IS NULL AND leads.domain IS NOT NULL"""  # noqa: S608  constants
+
+
+def _is_set_aside(q: Dialect, lead: str) -> str:
+    """Return whether a person put an open lead aside for now, by its newest mark (k)."""
+    return (
+        f"coalesce({lead}.is_open AND (k.choice = 'not_interested' "
+        f"OR (k.choice = 'snoozed' AND k.until_ticks > {q.now})), FALSE)"
+    )
 
 
 SHARED: Final = (
@@ -136,21 +166,25 @@ SHARED: Final = (
     "updated_at", "created_at", "response_due", "is_due_live", "due_note", "deal_value", "currency",
     "deal_value_reported", "reported_currency", "rate_note", "contact_name", "contact_email", "contact_phone", "tenant",
     "tenant_source", "suggested_domain", "suggested_name", "suggested_similarity", "domain_reason", "rules_version",
+    "suggested_group", "suggested_count", "decision", "decision_until", "decided_at", "decided_by", "is_set_aside",
 )  # fmt: skip
 """The columns that the three lists share, but for `rank`."""
 
+# A kind is asked for by what it is not: SQLite expects few rows of one kind, and would read them all for each company.
 _MATCHES_OF_COMPANIES: Final = """
-    SELECT p.domain, p.other, p.similarity,
-        row_number() OVER (PARTITION BY p.domain ORDER BY p.similarity DESC, p.other) AS place
+    SELECT p.domain, p.other, p.similarity, p.group_id,
+        row_number() OVER (PARTITION BY p.domain ORDER BY p.similarity DESC, p.other) AS place,
+        count(*) OVER (PARTITION BY p.domain) AS others
     FROM (
-        SELECT domain, subject AS other, similarity FROM suggested_matches WHERE kind = 'company'
+        SELECT domain, subject AS other, similarity, group_id FROM suggested_matches WHERE kind <> 'lead'
         UNION ALL
-        SELECT subject AS domain, domain AS other, similarity FROM suggested_matches WHERE kind = 'company'
+        SELECT subject AS domain, domain AS other, similarity, group_id FROM suggested_matches WHERE kind <> 'lead'
     ) AS p"""
 _MATCHES_OF_LEADS: Final = """
-    SELECT subject, domain AS other, similarity,
-        row_number() OVER (PARTITION BY subject ORDER BY similarity DESC, domain) AS place
-    FROM suggested_matches WHERE kind = 'lead'"""
+    SELECT subject, domain AS other, similarity, group_id,
+        row_number() OVER (PARTITION BY subject ORDER BY similarity DESC, domain) AS place,
+        count(*) OVER (PARTITION BY subject) AS others
+    FROM suggested_matches WHERE kind <> 'company'"""
 
 _OF_COMPANY: Final = (
     "EXISTS (SELECT 1 FROM companies WHERE companies.domain = leads.domain AND companies.referrals > 0)"
@@ -225,12 +259,16 @@ def _shared(q: Dialect, *, company: bool, deal: str) -> str:
     {named["tenant"]}, {named["tenant_source"]},
     m.other AS suggested_domain, o.name AS suggested_name, m.similarity AS suggested_similarity,
     {named["domain_reason"]},
-    s.rules_version"""
+    s.rules_version,
+    m.group_id AS suggested_group, CAST(m.others AS integer) AS suggested_count,
+    k.choice AS decision, {q.instant.format("k.until_ticks")} AS decision_until, k.decided_at, k.decided_by,
+    {_is_set_aside(q, "l")} AS is_set_aside"""
 
 
-def _texts(deal: str) -> str:
-    """Return the joins with what is published of the rules, and with the company that is suggested."""
+def _texts(q: Dialect, deal: str) -> str:
+    """Return the joins with the mark, with what is published of the rules, and with the company that is suggested."""
     return f"""
+{q.mark.format("l")}
 LEFT JOIN currency_rates AS r ON r.currency = {deal}.currency
 LEFT JOIN rule_texts AS qualified_text ON qualified_text.code = l.qualified_code
 LEFT JOIN rule_texts AS due_text ON due_text.code = l.due_code
@@ -252,23 +290,32 @@ _URGENCY: Final = (
 
 
 def _leads_ready(q: Dialect) -> str:
+    """Rank narrow rows, then look up the rest: sorting whole rows took twice as long."""
     return f"""
 CREATE VIEW leads_ready AS
 SELECT
-    row_number() OVER (
-        ORDER BY s.category ASC NULLS LAST, s.score DESC NULLS LAST,
+    p.rank,{_shared(q, company=True, deal="c")},
+    c.referrals, c.engagements, s.signals_at, s.scored_at
+FROM (
+    SELECT c.domain, l.referral_id, row_number() OVER (
+        ORDER BY coalesce(l.is_set_aside, FALSE), s.category ASC NULLS LAST, s.score DESC NULLS LAST,
             {_URGENCY},
             c.deal_value * r.rate DESC NULLS LAST, c.domain
-    ) AS rank,{_shared(q, company=True, deal="c")},
-    c.referrals, c.engagements, s.signals_at, s.scored_at
-FROM companies AS c
+    ) AS rank
+    FROM companies AS c
+    LEFT JOIN company_scores AS s ON s.domain = c.domain
+    LEFT JOIN ({_placed(q)}
+    ) AS l ON l.domain = c.domain AND l.place = 1
+    LEFT JOIN currency_rates AS r ON r.currency = c.currency
+    WHERE c.referrals > 0
+) AS p
+JOIN companies AS c ON c.domain = p.domain
 LEFT JOIN company_scores AS s ON s.domain = c.domain
 LEFT JOIN domain_signals AS d ON d.domain = c.domain
-LEFT JOIN ({_leads(q, "leads.domain IS NOT NULL", place=True)}
-) AS l ON l.domain = c.domain AND l.place = 1
+LEFT JOIN ({_leads(q, "leads.domain IS NOT NULL")}
+) AS l ON l.referral_id = p.referral_id
 LEFT JOIN ({_MATCHES_OF_COMPANIES}
-) AS m ON m.domain = c.domain AND m.place = 1{_texts("c")}
-WHERE c.referrals > 0
+) AS m ON m.domain = c.domain AND m.place = 1{_texts(q, "c")}
 """  # noqa: S608  constants
 
 
@@ -277,15 +324,15 @@ def _leads_without_company(q: Dialect) -> str:
 CREATE VIEW leads_without_company AS
 SELECT
     row_number() OVER (
-        ORDER BY s.category ASC NULLS LAST, s.score DESC NULLS LAST,
+        ORDER BY {_is_set_aside(q, "l")}, s.category ASC NULLS LAST, s.score DESC NULLS LAST,
             {_URGENCY},
             l.deal_value * r.rate DESC NULLS LAST, l.referral_id
     ) AS rank,{_shared(q, company=False, deal="l")}
-FROM ({_leads(q, f"leads.is_open AND NOT {_OF_COMPANY}", place=False)}
+FROM ({_leads(q, f"leads.is_open AND NOT {_OF_COMPANY}")}
 ) AS l
 LEFT JOIN {_SCORE_OF_LEAD}
 LEFT JOIN ({_MATCHES_OF_LEADS}
-) AS m ON m.subject = l.referral_id AND m.place = 1{_texts("l")}
+) AS m ON m.subject = l.referral_id AND m.place = 1{_texts(q, "l")}
 """  # noqa: S608  constants
 
 
@@ -295,26 +342,26 @@ def _due_first(q: Dialect) -> str:
 CREATE VIEW due_first AS
 SELECT
     row_number() OVER (
-        ORDER BY u.due_ticks, u.category ASC NULLS LAST, u.score DESC NULLS LAST, u.referral_id
+        ORDER BY u.is_set_aside, u.due_ticks, u.category ASC NULLS LAST, u.score DESC NULLS LAST, u.referral_id
     ) AS rank,
     u.kind, {", ".join(f"u.{name}" for name in SHARED)},
     CAST(round((u.due_ticks - {q.now}) / 3600000000 / 10.0, 1) AS double precision) AS hours_left
 FROM (
 SELECT 'company' AS kind, l.due_ticks,{_shared(q, company=True, deal="l")}
-FROM ({_leads(q, f"{due} AND {_OF_COMPANY}", place=False)}
+FROM ({_leads(q, f"{due} AND {_OF_COMPANY}")}
 ) AS l
 JOIN companies AS c ON c.domain = l.domain
 LEFT JOIN company_scores AS s ON s.domain = c.domain
 LEFT JOIN domain_signals AS d ON d.domain = c.domain
 LEFT JOIN ({_MATCHES_OF_COMPANIES}
-) AS m ON m.domain = c.domain AND m.place = 1{_texts("l")}
+) AS m ON m.domain = c.domain AND m.place = 1{_texts(q, "l")}
 UNION ALL
 SELECT 'no_company' AS kind, l.due_ticks,{_shared(q, company=False, deal="l")}
-FROM ({_leads(q, f"{due} AND NOT {_OF_COMPANY}", place=False)}
+FROM ({_leads(q, f"{due} AND NOT {_OF_COMPANY}")}
 ) AS l
 LEFT JOIN {_SCORE_OF_LEAD}
 LEFT JOIN ({_MATCHES_OF_LEADS}
-) AS m ON m.subject = l.referral_id AND m.place = 1{_texts("l")}
+) AS m ON m.subject = l.referral_id AND m.place = 1{_texts(q, "l")}
 ) AS u
 """  # noqa: S608  constants
 
@@ -347,7 +394,7 @@ def _company_card(q: Dialect) -> str:
     )  # fmt: skip
     matches = _json_list(
         q,
-        {name: f"x.{name}" for name in ("kind", "subject", "domain", "reason", "similarity")},
+        {name: f"x.{name}" for name in ("kind", "subject", "domain", "reason", "similarity", "group_id")},
         "SELECT * FROM suggested_matches AS m "
         "WHERE m.domain = c.domain OR (m.kind = 'company' AND m.subject = c.domain) "
         "ORDER BY m.similarity DESC, m.kind, m.subject, m.domain",
@@ -481,6 +528,17 @@ def _shared_columns() -> list[Column[Any]]:
         Column("suggested_similarity", Integer, comment="0 to 100: how alike the names or domains are"),
         Column("domain_reason", Text, comment="why the lead has no company; company_not_made: the next run makes it"),
         Column("rules_version", Text, comment="version of the scoring rules"),
+        Column("suggested_group", Text, comment="the group of the likeliest match (`partner-center matches list`)"),
+        Column("suggested_count", Integer, comment="how many companies or leads are suggested"),
+        Column("decision", Text, comment="the referral's newest mark: contacted, not_interested, snoozed or reopened"),
+        Column("decision_until", UtcDateTime, comment="until when it is snoozed"),
+        Column("decided_at", UtcDateTime, comment="when it was marked"),
+        Column("decided_by", Text, comment="who marked it"),
+        Column(
+            "is_set_aside",
+            Boolean,
+            comment="marked as not_interested, or snoozed until a time to come by the database's clock; it ranks last",
+        ),
     ]
 
 
@@ -502,7 +560,8 @@ leads_ready: Final = Table(
     *_shared_columns(),
     *_of_companies(),
     comment="the sales list: one row per company that a referral names. The referral is the open one with the next "
-    "deadline, else the one with the last deadline that passed, else the newest; the deal is the largest open one",
+    "deadline, else the one with the last deadline that passed, else the newest; one that is set aside only where all "
+    "open ones are. The deal is the largest open one",
 )
 
 leads_without_company: Final = Table(
@@ -518,7 +577,8 @@ due_first: Final = Table(
     *_shared_columns(),
     Column("kind", Text, comment="company, or no_company"),
     Column("hours_left", Float, comment="hours to the deadline, by the database's clock"),
-    comment="every open lead, with a company or without, whose response deadline is still to come, the soonest first",
+    comment="every open lead, with a company or without, whose response deadline is still to come, the soonest first; "
+    "those that are set aside last",
 )
 
 company_card: Final = Table(

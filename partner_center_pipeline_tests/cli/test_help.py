@@ -37,6 +37,9 @@ OPTIONS = {
     ],
     "connect": ["powerbi", "excel", "reader"],
     "alerts": ["send", "list", "test", "HUNTER_TEAMS_WEBHOOK_URL"],
+    "lead": ["list", "show", "set-domain", "clear-domain", "mark"],
+    "matches": ["list", "accept", "reject", "undo"],
+    "decisions": ["import"],
     "migrate": [],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }

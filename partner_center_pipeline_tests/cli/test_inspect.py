@@ -458,7 +458,7 @@ class TestDocument:
         document = filled.document("https://öztürk.com.tr/", "--language", "tr")
         assert list(document) == [
             "domain", "domain_unicode", "language", "company", "sales", "score", "mail", "referrals",
-            "suggested_matches", "score_changes", "signal_changes", "waiting",
+            "suggested_matches", "decisions", "score_changes", "signal_changes", "waiting",
         ]  # fmt: skip
         assert (document["domain"], document["domain_unicode"]) == (OZTURK, "öztürk.com.tr")
         company, score, mail = document["company"], document["score"], document["mail"]

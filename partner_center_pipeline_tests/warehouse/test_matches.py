@@ -17,7 +17,14 @@ LATER = NOW + timedelta(days=1)
 
 
 def match(kind: str, subject: str, domain: str, similarity: int = 95) -> dict[str, Any]:
-    return {"kind": kind, "subject": subject, "domain": domain, "reason": "similar_name", "similarity": similarity}
+    return {
+        "kind": kind,
+        "subject": subject,
+        "domain": domain,
+        "reason": "similar_name",
+        "similarity": similarity,
+        "group_id": "g",
+    }
 
 
 def stored(connection: Connection) -> dict[tuple[str, str, str], tuple[int, datetime]]:

@@ -12,9 +12,11 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
 from alembic import command
+from partner_center_pipeline.leads.decisions import Author, Decision, DecisionKind, Mark
+from partner_center_pipeline.leads.suggestions import group_of
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline.vocabulary import Task
-from partner_center_pipeline.warehouse import companies, pending, signals
+from partner_center_pipeline.warehouse import companies, decisions, pending, signals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.leads import SOURCE
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, company_scores, leads, raw_referrals
@@ -262,4 +264,36 @@ def test_a_file_that_is_something_else_is_refused_and_left_alone(tmp_path: Path)
 def test_the_folder_of_a_new_file_is_its_owners_only(tmp_path: Path) -> None:
     warehouse = Warehouse.open(f"sqlite:///{tmp_path / 'new' / 'hunter.db'}")
     assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+    warehouse.close()
+
+
+def test_stored_suggestions_get_the_groups_that_new_ones_have_and_decisions_stay(database_url: str) -> None:
+    """Revision 0007: suggestions had no group."""
+    warehouse = Warehouse(database_url)
+    warehouse.migrate("0007")
+    with warehouse.write() as connection:
+        companies.write(
+            connection, [company("a.com", name_key="celik"), company("b.com", name_key="celik"), company("c.com")]
+        )
+        connection.execute(
+            text(
+                "INSERT INTO suggested_matches (kind, subject, domain, reason, similarity, suggested_at) VALUES "
+                "('company', 'a.com', 'b.com', 'same_name', 100, '2026-03-01 00:00:00'), "
+                "('company', 'a.com', 'c.com', 'ascii_key', 100, '2026-03-01 00:00:00'), "
+                "('lead', 'r1', 'b.com', 'same_name', 100, '2026-03-01 00:00:00')"
+            )
+        )
+    warehouse.migrate("0008")
+    decision = Decision(kind=DecisionKind.MARK, subject="r1", choice=Mark.CONTACTED)
+    with warehouse.write() as connection:
+        decisions.append(connection, [decision], Author("Ali", NOW))
+    warehouse.migrate()
+    with warehouse.read() as connection:
+        rows = connection.execute(text("SELECT subject, domain, group_id FROM suggested_matches")).all()
+        assert [row["choice"] for row in decisions.history(connection, "r1")] == ["contacted"]
+    assert {(subject, domain): group for subject, domain, group in rows} == {
+        ("a.com", "b.com"): group_of("same_name", "celik", "celik"),
+        ("a.com", "c.com"): group_of("ascii_key", "celik", "c.com"),
+        ("r1", "b.com"): group_of("same_name", "r1", "celik"),
+    }
     warehouse.close()
