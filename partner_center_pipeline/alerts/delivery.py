@@ -44,6 +44,7 @@ _TRIES_IN_A_ROW: Final = 4
 
 NO_LONGER_IN_CATEGORY: Final = "the company is no longer in the category"
 NO_OPEN_REFERRAL: Final = "no referral of the company is open"
+SET_ASIDE: Final = "a person set it aside"
 NO_LONGER_DUE: Final = "the lead is no longer due: it was closed, has another deadline, or the deadline passed"
 OF_THE_DEMO: Final = "the warehouse holds the demo's invented referrals, which are told to a local receiver only"
 NOT_TRIED: Final = "it was not tried to be sent for 48 hours"
@@ -274,7 +275,8 @@ def _near_deadlines(connection: Connection, now: datetime) -> list[outbox.Event]
     events = [
         outbox.came_near(row.referral_id, row.response_due, now)
         for row in near
-        if is_near(row) and is_good(row) and row.referral_id is not None and row.response_due is not None
+        if is_near(row) and is_good(row) and not row.is_set_aside
+        if row.referral_id is not None and row.response_due is not None
     ]
     return outbox.unknown(connection, events)
 
@@ -295,6 +297,8 @@ def _known(connection: Connection, rows: Sequence[outbox.Row]) -> dict[tuple[str
 def _news(row: outbox.Row, known: Mapping[tuple[str, str], LeadRow]) -> News | str:
     """Return an event with what is known now, or why it is not to be told any more."""
     found = known.get((row.kind, row.subject))
+    if found is not None and found.is_set_aside:
+        return SET_ASIDE
     if row.kind == Kind.CATEGORY:
         if found is None or found.category != row.detail:
             return NO_LONGER_IN_CATEGORY

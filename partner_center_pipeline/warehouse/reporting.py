@@ -63,7 +63,10 @@ def rows_of(connection: Connection, view: Table, key: str, values: Collection[st
 
 def due_rows(connection: Connection) -> Iterator[Row]:
     """Yield of each lead whose deadline is to come what says whether it is urgent."""
-    names = ("rank", "referral_id", "category", "referral_category", "qualification", "response_due", "hours_left")
+    names = (
+        "rank", "referral_id", "category", "referral_category", "qualification", "response_due", "hours_left",
+        "is_set_aside",
+    )  # fmt: skip
     yield from _streamed(connection, select(*(due_first.c[name] for name in names)))
 
 

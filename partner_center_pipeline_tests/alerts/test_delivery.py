@@ -10,8 +10,9 @@ from partner_center_pipeline.alerts import delivery, teams
 from partner_center_pipeline.alerts.cards import LARGEST
 from partner_center_pipeline.alerts.delivery import SenderBusyError, pause_after, reason_to_wait
 from partner_center_pipeline.alerts.teams import Webhook
+from partner_center_pipeline.leads.decisions import Author, Decision, DecisionKind, Mark
 from partner_center_pipeline.settings import Settings, SettingsError
-from partner_center_pipeline.warehouse import demo, outbox, scores
+from partner_center_pipeline.warehouse import decisions, demo, outbox, scores
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.alerts.companies import (
     PERSON,
@@ -145,6 +146,28 @@ def test_a_lead_that_was_closed_before_its_turn_is_not_told(
     send(warehouse, settings, ignore_pause=True)
     assert len(receiver.received) == 1
     assert [(row.state, row.reason) for row in rows(warehouse)] == [("outdated", delivery.NO_LONGER_DUE)]
+
+
+def test_what_a_person_set_aside_is_not_told_until_it_is_reopened(
+    warehouse: Warehouse, settings: Settings, receiver: Receiver
+) -> None:
+    def mark(choice: Mark, *referral_ids: str) -> None:
+        with warehouse.write() as connection:
+            made = [Decision(kind=DecisionKind.MARK, subject=one, choice=choice) for one in referral_ids]
+            decisions.append(connection, made, Author("Ali", utc()))
+
+    with warehouse.write() as connection:
+        known(connection, "due.com.tr", expirationDateTime=in_hours(5))
+        known(connection, "enters.com.tr")
+        scores.write(connection, scored("P2", "due.com.tr"))
+        scores.write(connection, scored("P1", "enters.com.tr"), tell=True)
+    mark(Mark.NOT_INTERESTED, "r-due.com.tr", "r-enters.com.tr")
+    done = send(warehouse, settings)
+    assert (done.messages, done.outdated) == (0, 1)
+    assert [(row.state, row.reason) for row in rows(warehouse)] == [("outdated", delivery.SET_ASIDE)]
+    mark(Mark.REOPENED, "r-due.com.tr", "r-enters.com.tr")
+    send(warehouse, settings)
+    assert [message.texts[0].split(": ")[1] for message in receiver.received] == ["Firma due.com.tr"]
 
 
 @pytest.mark.slow
