@@ -4,7 +4,7 @@ See identity.md, "Where a domain can come from" and "Not a company's domain"; sc
 here: what a domain is (`domains`), the lists (`known_domains`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -22,9 +22,9 @@ from partner_center_pipeline.leads.known_domains import (
     MICROSOFT_MAIL,
     PLACEHOLDERS,
     RELAY_MAIL,
-    TENANT_SUFFIXES,
 )
 from partner_center_pipeline.leads.payload import at, items, mapping, text
+from partner_center_pipeline.leads.tenants import shown_as_drift, tenant_names, tenant_of
 from partner_center_pipeline.vocabulary import TenantSource
 
 _PARENTS: Final[tuple[tuple[str, ...], ...]] = ((), ("customerProfile",), ("details",))
@@ -113,6 +113,15 @@ def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> D
     return DomainFinding(None, None, None, first, tenant, tenant_source)
 
 
+def values_without_tenant(payload: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return the tenant fields that hold something else than a customer's tenant: path, and what may be shown of it."""
+    return [
+        (path, shown_as_drift(value))
+        for path, value in _tenant_fields(payload)
+        if not isinstance(value, str) or tenant_of(value, frozenset()) is None
+    ]
+
+
 def is_placeholder(value: str) -> bool:
     """Say whether a text is one of those that people write for "nothing"."""
     return value.strip().lower() in PLACEHOLDERS
@@ -169,22 +178,20 @@ def _own_names(own_domains: frozenset[str]) -> frozenset[str]:
 
 def _find_tenant(payload: Mapping[str, object], own: frozenset[str]) -> tuple[str | None, TenantSource | None]:
     """Return the customer's tenant and its source: from an undocumented field, else from a contact's address."""
-    for path in _TENANT_PATHS:
-        value = text(at(payload, *path))
-        if value is not None and not is_placeholder(value):
-            return value.lower(), TenantSource.PAYLOAD
+    for _, value in _tenant_fields(payload):
+        if isinstance(value, str) and (tenant := tenant_of(value, own)) is not None:
+            return tenant, TenantSource.PAYLOAD
     emails = (value for _, value in _contact_emails(payload) if isinstance(value, str))
-    name = next(_tenant_names(emails, own), None)
+    name = next((name for email in emails for name in tenant_names(email, own)), None)
     return (name, TenantSource.EMAIL_DOMAIN) if name else (None, None)
 
 
-def _tenant_names(emails: Iterable[str], own: frozenset[str]) -> Iterator[str]:
-    """Yield `firma.onmicrosoft.com` for addresses there and at firma.mail.onmicrosoft.com (Exchange hybrid)."""
-    for email in emails:
-        for host in find_hosts(email):
-            if host.platform is not Platform.TENANT or _refusal(host, own) is DomainReason.OWN_DOMAIN:
-                continue
-            suffix = next(name for name in parents(host.name) if name in TENANT_SUFFIXES)
-            label = host.name.removesuffix(suffix).rstrip(".").removesuffix(".mail").rpartition(".")[2]
-            if label:
-                yield f"{label}.{suffix}"
+def _tenant_fields(payload: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield the paths and values of the fields that may name a tenant, without those that say nothing."""
+    for path in _TENANT_PATHS:
+        value = at(payload, *path)
+        if isinstance(value, str):
+            if value.strip() and not is_placeholder(value):
+                yield ".".join(path), value
+        elif value is not None:
+            yield ".".join(path), value

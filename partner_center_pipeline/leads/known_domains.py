@@ -42,6 +42,27 @@ TENANT_SUFFIXES: Final = frozenset({
 })  # fmt: skip
 """Suffixes of the first names of Entra ID tenants: the world, the US government, the closed German cloud, China."""
 
+MICROSOFT_TENANTS: Final = frozenset({
+    "9188040d-6c67-4c5b-b112-36a304b66dad",  # every consumer account; learn.microsoft.com, "ID token claims reference"
+    # Microsoft's own; learn.microsoft.com, "Verify first-party Microsoft applications in sign-in reports"
+    "72f988bf-86f1-41af-91ab-2d7cd011db47", "f8cdef31-a31e-4b4a-93e4-5f571e91255a",
+})  # fmt: skip
+"""Ids of tenants that are no customer's, lower-case."""
+
+MICROSOFT_EXAMPLES: Final = frozenset({
+    "contoso.com", "contoso.net", "contososuites.com", "fabrikam.com", "adatum.com", "adventure-works.com",
+    "alpineskihouse.com", "bellowscollege.com", "blueyonderairlines.com", "cohovineyard.com", "cohowinery.com",
+    "cpandl.com", "fourthcoffee.com", "graphicdesigninstitute.com", "humongousinsurance.com", "litwareinc.com",
+    "lucernepublishing.com", "margiestravel.com", "northwindtraders.com", "proseware.com", "relecloud.com",
+    "southridgevideo.com", "tailspintoys.com", "thephone-company.com", "treyresearch.net", "vanarsdelltd.com",
+    "wideworldimporters.com", "wingtiptoys.com", "woodgrovebank.com",
+})  # fmt: skip
+"""Companies of Microsoft's samples, whose domains Microsoft holds.
+
+Sources: Wikipedia, "List of fictional Microsoft companies"; learn.microsoft.com, TechNet Magazine, "The Sample Data
+List" (hh360987).
+"""
+
 KEP_SUFFIX: Final = "kep.tr"
 """Registered e-mail (kayıtlı elektronik posta): a domain below it is the mail provider's, never the mailbox owner's."""
 
