@@ -4,6 +4,7 @@ See identity.md, "Where a domain can come from" and "Not a company's domain"; sc
 here: what a domain is (`domains`), the lists (`known_domains`).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,7 @@ from partner_center_pipeline.leads.domains import (
     Platform,
     find_hosts,
     parents,
+    unicode_domain,
 )
 from partner_center_pipeline.leads.known_domains import (
     CONSUMER_MAIL,
@@ -27,6 +29,7 @@ from partner_center_pipeline.leads.payload import at, items, mapping, text
 from partner_center_pipeline.leads.tenants import shown_as_drift, tenant_names, tenant_of
 from partner_center_pipeline.vocabulary import TenantSource
 
+_WWW: Final = re.compile(r"(?:^|[^\w.])www\d{0,3}\.", re.IGNORECASE)
 _PARENTS: Final[tuple[tuple[str, ...], ...]] = ((), ("customerProfile",), ("details",))
 _WEBSITE_PATHS: Final = tuple((*parent, name) for parent in _PARENTS for name in ("website", "companyWebsite"))
 _TENANT_PATHS: Final = tuple(
@@ -58,7 +61,7 @@ class DomainFinding:
 
     `domain` is the registrable one in punycode, `host` what the field named with its sub-domain (punycode), `source`
     the field's path, e.g. `customerProfile.team[0].email`; all None without a domain, and then `reason` says why.
-    `tenant` is an id or a name such as `firma.onmicrosoft.com`.
+    `tenant` is an id or a name such as `firma.onmicrosoft.com`. `note` is for people: what else the field names.
     """
 
     domain: str | None
@@ -67,6 +70,7 @@ class DomainFinding:
     reason: DomainReason | None
     tenant: str | None
     tenant_source: TenantSource | None
+    note: str | None = None
 
 
 _REASON_OF_PLATFORM: Final = {
@@ -97,18 +101,20 @@ def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> D
         hosts = list(find_hosts(value))
         if not hosts:
             reasons.add(DomainReason.INVALID)
-        for host in hosts:
-            reason = _refusal(host, own)
-            if reason is None:
-                return DomainFinding(
-                    domain=host.domain,
-                    host=host.name,
-                    source=source,
-                    reason=None,
-                    tenant=tenant,
-                    tenant_source=tenant_source,
-                )
-            reasons.add(reason)
+        refusals = [_refusal(host, own) for host in hosts]
+        usable = [host for host, refusal in zip(hosts, refusals, strict=True) if refusal is None]
+        if usable:
+            second = next((host.domain for host in usable if host.domain != usable[0].domain), None)
+            return DomainFinding(
+                domain=usable[0].domain,
+                host=usable[0].name,
+                source=source,
+                reason=None,
+                tenant=tenant,
+                tenant_source=tenant_source,
+                note=f"{source} also names {unicode_domain(second)}" if second else None,
+            )
+        reasons.update(filter(None, refusals))
     first = min(reasons, key=_REASON_ORDER.index)
     return DomainFinding(None, None, None, first, tenant, tenant_source)
 
@@ -155,7 +161,7 @@ def _contact_emails(payload: Mapping[str, object]) -> Iterator[tuple[str, object
 
 def _is_address(value: str) -> bool:
     """Say whether an id is a URL or an e-mail address; a customer number such as `CRM.NET` is not."""
-    return "@" in value or "://" in value or value.strip().lower().startswith("www.")
+    return "@" in value or "://" in value or _WWW.search(value) is not None
 
 
 def _refusal(host: Host, own: frozenset[str]) -> DomainReason | None:

@@ -33,11 +33,44 @@ _TO_ASCII: Final[dict[int, str | None]] = {
 }  # fmt: skip
 _JOINERS: Final[dict[int, None]] = dict.fromkeys((0x200C, 0x200D))
 
-_PLAIN: Final = re.compile(r"""\s*(?:[^\s@:/\\?#,;|<>]*@)?([^\s@:/\\?#,;|<>'"`()\[\]{}*]+)\s*""")
+_PLAIN: Final = re.compile(
+    r"""\s*(?:[^\s@:/\\?#%,;|<>]*@)?(?!-)([^\s@:/\\?#=%,;|<>'"`()\[\]{}*!“”„‟«»‹›‘’‚‛…•·–—]+)\s*"""
+)
 """A lone host or e-mail address: most texts are one."""
 
-_SEPARATOR: Final = re.compile(r"[,;|<>\r\n\t]|\s(?:ve|veya|[/&–-])(?=\s)", re.IGNORECASE)
-_WRAPPING: Final = " '\"`()[]{}*"
+_SEPARATOR: Final = re.compile(
+    r"[,;|<>\r\n\t•]|\s(?:ve|veya|and|or|[/&–—-])(?=\s)"
+    r"|:(?=\s)"  # `Web: firma.com.tr`
+    r"|(?:^|(?<=\s))[(\[{]|[)\]}](?=\s|\Z)",  # a remark in brackets
+    re.IGNORECASE,
+)
+_WRAPPING: Final = " '\"`()[]{}*“”„‟«»‹›‘’‚‛…•·–—"
+AROUND_ADDRESSES: Final = _WRAPPING + ".!?"
+"""Marks that stand before or behind an address and are no part of it."""
+
+_PROOF: Final = re.compile(r".@|[/\\]{2}|(?:^|[^\w.])www\d{0,3}\.", re.IGNORECASE)
+"""What proves that a word among others is an address: an @ inside, a scheme, or www."""
+
+_LABEL: Final = re.compile(r"[^./\\@]*?(?:(?=https?:[/\\])|[^\w./\\@](?=www\d{0,3}\.))", re.IGNORECASE)
+"""What stands before the address in one word: `Web:www.firma.com.tr`, `-https://firma.com.tr`."""
+
+_NAMED: Final = re.compile(r"[^\W\d][\w-]*:(?=.*\.)")
+_GUEST: Final = re.compile(
+    r"(?<![^\s,;|<>])([^\s,;|<>]{1,128})_([^\s,;|<>_@#%]{1,253})(?:#|%23)ext(?:#|%23)(?:@[^\s,;|<>]*)?",
+    re.IGNORECASE | re.ASCII,
+)
+"""The name that Entra ID gives to a guest from firma.com.tr: `ali_firma.com.tr#EXT#@ortak.onmicrosoft.com`.
+
+Source: learn.microsoft.com, "Properties of an Azure Active Directory B2B collaboration user".
+"""
+
+_CONSUMER_GUEST: Final = re.compile(r"\blive\.com#(?=[^\s@#]+@)", re.IGNORECASE)
+"""What Entra ID writes before the address of a guest with a consumer account: `live.com#ali@firma.com.tr`."""
+
+_WRITTEN_AT: Final = re.compile(r"(?<!\s)\s*[\[({]\s*(?:at|@)\s*[\])}]\s*", re.IGNORECASE)
+_WRITTEN_DOT: Final = re.compile(r"(?<=\w)\s*[\[({]\s*(?:dot|nokta|\.)\s*[\])}]\s*(?=\w)", re.IGNORECASE)
+_TORN_AT: Final = re.compile(r"(?<=[^\s@])(?:@\s+|\s+@\s+)(?=[^\s@.]+\.)")
+_TORN_WWW: Final = re.compile(r"(?<!\w)(www\d{0,3}\.)\s+(?=\w)", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"(?:[a-z][a-z0-9+-]*:[/\\]{2}|(?:https?|mailto):[/\\]*)+", re.IGNORECASE | re.ASCII)
 _QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
 _SLASH: Final = re.compile(r"[/\\]")
@@ -95,7 +128,19 @@ def find_hosts(text: str) -> Iterator[Host]:
     if not text.isascii():
         text = text.translate(_TO_ASCII)
     plain = _PLAIN.fullmatch(text)
-    return filter(None, map(_host, (plain[1],) if plain else _names(text)))
+    return filter(None, map(_host, (plain[1],) if plain else _names(mended(text))))
+
+
+def mended(text: str) -> str:
+    """Return a text with its addresses in one piece: `ali@ firma.com.tr`, `ali [at] firma.com.tr`.
+
+    In the place of the address that Entra ID gives to a guest stands the guest's own.
+    """
+    if "xt#" in (lower := text.lower()) or "xt%23" in lower:
+        text = _GUEST.sub(r"\1@\2", text)
+    text = _CONSUMER_GUEST.sub("", text)
+    text = _WRITTEN_DOT.sub(".", _WRITTEN_AT.sub("@", text))
+    return _TORN_WWW.sub(r"\1", _TORN_AT.sub("@", text))
 
 
 def unicode_domain(domain: str) -> str:
@@ -122,21 +167,23 @@ def parents(name: str) -> Iterator[str]:
 def _names(text: str) -> Iterator[str]:
     """Yield what is in the place of a host, for each value of a text."""
     for part in _SEPARATOR.split(text):
-        words = part.split()
-        # Values may be next to each other. Among other words a dot proves nothing (`firma .com`, `a b.com`), an @ does.
+        words = [word for word in part.split() if any(map(str.isalnum, word))]  # `- firma.com.tr`
+        # Values may be next to each other. Among other words a dot proves nothing (`firma .com`, `a b.com`).
         if len(words) > 1 and not all("." in word[1:-1] for word in words):
-            words = [word for word in words if "@" in word[1:-1]]
+            words = [word for word in words if _PROOF.search(word[:-1])]
         yield from map(_name_in, words)
 
 
 def _name_in(value: str) -> str:
     """Return what is in the place of a host in one value: a host, a URL or an e-mail address."""
-    value = value.strip(_WRAPPING)
+    value = value.strip(_WRAPPING).rstrip(AROUND_ADDRESSES)
+    if label := _LABEL.match(value):
+        value = value[label.end() :]
     scheme = _SCHEME.match(value)
     pieces = _SLASH.split(_QUERY.sub("", value[scheme.end() :] if scheme else value))
     # A host comes before its path. Without a scheme, a text without a dot is no host: `n/a`, `yok/firma.com`.
     authority = pieces[0] if scheme else next((piece for piece in pieces if "." in piece), "")
-    return _PORT.sub("", authority.rpartition("@")[2])
+    return _PORT.sub("", _NAMED.sub("", authority.rpartition("@")[2], count=1))
 
 
 def _host(name: str) -> Host | None:

@@ -13,6 +13,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from partner_center_pipeline.leads.category import CategoryRule, ReferralCategory, categorize
 from partner_center_pipeline.leads.customer_domain import DomainReason, find_domain
+from partner_center_pipeline.leads.domains import AROUND_ADDRESSES, mended
 from partner_center_pipeline.leads.folding import INVISIBLE
 from partner_center_pipeline.leads.names import company_name, repair_line, repair_text
 from partner_center_pipeline.leads.payload import at, items, mapping, text
@@ -128,7 +129,7 @@ def read_lead(payload: Mapping[str, object], own_domains: frozenset[str]) -> Lea
         deal_value=deal_value(details.get("dealValue")),
         currency=_code(details.get("currency")),
         products=_product_ids(details),
-        notes=_paragraphs(details.get("notes")),
+        notes=_with_note(_paragraphs(details.get("notes")), finding.note),
     )
 
 
@@ -174,8 +175,8 @@ def _email_address(value: object) -> str | None:
     """Return the first e-mail address in a text, as written there: it may be in a link or behind a name."""
     if not isinstance(value, str):
         return None
-    for word in _BETWEEN_ADDRESSES.split(value.translate(INVISIBLE)):
-        address = word.removeprefix("mailto:")
+    for word in _BETWEEN_ADDRESSES.split(mended(value.translate(INVISIBLE))):
+        address = word.strip(AROUND_ADDRESSES).removeprefix("mailto:")
         if "@" not in address:
             continue
         try:
@@ -197,6 +198,11 @@ def _line(value: object) -> str | None:
 
 def _paragraphs(value: object) -> str | None:
     return repair_text(value) if isinstance(value, str) else None
+
+
+def _with_note(notes: str | None, ours: str | None) -> str | None:
+    """Return the deal's notes, and below them, in square brackets, what the rules have to say to people."""
+    return "\n".join(filter(None, (notes, ours and f"[{ours}]"))) or None
 
 
 def _code(value: object) -> str | None:
