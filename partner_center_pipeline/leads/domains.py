@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 import idna
 
 from partner_center_pipeline.leads.folding import INVISIBLE, fold_letters
-from partner_center_pipeline.leads.known_domains import KEP_SUFFIX, SOCIAL_HOSTS, TENANT_SUFFIXES
+from partner_center_pipeline.leads.known_domains import KEP_SUFFIX, TENANT_SUFFIXES
+from partner_center_pipeline.leads.platforms import has_own_people, is_page, redirects, target_of
 from partner_center_pipeline.leads.suffixes import registrable
 
 MAX_DOMAIN: Final = 253
@@ -34,7 +35,7 @@ _TO_ASCII: Final[dict[int, str | None]] = {
 _JOINERS: Final[dict[int, None]] = dict.fromkeys((0x200C, 0x200D))
 
 _PLAIN: Final = re.compile(
-    r"""\s*(?:[^\s@:/\\?#%,;|<>]*@)?(?!-)([^\s@:/\\?#=%,;|<>'"`()\[\]{}*!“”„‟«»‹›‘’‚‛…•·–—]+)\s*"""
+    r"""\s*([^\s@:/\\?#%,;|<>]*@)?(?!-)([^\s@:/\\?#=%,;|<>'"`()\[\]{}*!“”„‟«»‹›‘’‚‛…•·–—]+)\s*"""
 )
 """A lone host or e-mail address: most texts are one."""
 
@@ -67,6 +68,9 @@ Source: learn.microsoft.com, "Properties of an Azure Active Directory B2B collab
 _CONSUMER_GUEST: Final = re.compile(r"\blive\.com#(?=[^\s@#]+@)", re.IGNORECASE)
 """What Entra ID writes before the address of a guest with a consumer account: `live.com#ali@firma.com.tr`."""
 
+_RECIPIENT: Final = re.compile(r"(?<=safelinks\.protection\.)(outlook\.com/[^\s?]*\?[^\s]*?&)data=[^\s&]*")
+"""What a safe link says of the person who received it."""
+
 _WRITTEN_AT: Final = re.compile(r"(?<!\s)\s*[\[({]\s*(?:at|@)\s*[\])}]\s*", re.IGNORECASE)
 _WRITTEN_DOT: Final = re.compile(r"(?<=\w)\s*[\[({]\s*(?:dot|nokta|\.)\s*[\])}]\s*(?=\w)", re.IGNORECASE)
 _TORN_AT: Final = re.compile(r"(?<=[^\s@])(?:@\s+|\s+@\s+)(?=[^\s@.]+\.)")
@@ -79,6 +83,9 @@ _LDH: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?
 _TURKISH: Final = re.compile("[a-z0-9çğıöşü.-]+")
 _HYPHEN_FAULT: Final = re.compile(r"^-|-$|^..--")
 _DOTTED_I: Final = re.compile("i\u0307+")
+_MAX_REDIRECTS: Final = 8
+"""Addresses within addresses: a safe link to a result of Google to an archived page."""
+
 _CONFUSABLE_SCRIPTS: Final = frozenset({"LATIN", "GREEK", "CYRILLIC"})
 
 
@@ -94,7 +101,6 @@ class Platform(StrEnum):
 
 
 _PLATFORMS: Final = {
-    **dict.fromkeys(SOCIAL_HOSTS, Platform.SOCIAL),
     **dict.fromkeys(TENANT_SUFFIXES, Platform.TENANT),
     KEP_SUFFIX: Platform.KEP,
 }
@@ -128,7 +134,8 @@ def find_hosts(text: str) -> Iterator[Host]:
     if not text.isascii():
         text = text.translate(_TO_ASCII)
     plain = _PLAIN.fullmatch(text)
-    return filter(None, map(_host, (plain[1],) if plain else _names(mended(text))))
+    places = [_Place(plain[2], plain[1] is not None)] if plain else _places(mended(text))
+    return filter(None, map(_host, places))
 
 
 def mended(text: str) -> str:
@@ -138,7 +145,7 @@ def mended(text: str) -> str:
     """
     if "xt#" in (lower := text.lower()) or "xt%23" in lower:
         text = _GUEST.sub(r"\1@\2", text)
-    text = _CONSUMER_GUEST.sub("", text)
+    text = _RECIPIENT.sub(r"\1", _CONSUMER_GUEST.sub("", text).replace("&amp;", "&"))
     text = _WRITTEN_DOT.sub(".", _WRITTEN_AT.sub("@", text))
     return _TORN_WWW.sub(r"\1", _TORN_AT.sub("@", text))
 
@@ -164,32 +171,69 @@ def parents(name: str) -> Iterator[str]:
         name = name.partition(".")[2]
 
 
-def _names(text: str) -> Iterator[str]:
+class _Place(NamedTuple):
+    """What is in the place of a host; `of_mail` where it is behind the @ of an e-mail address."""
+
+    name: str
+    of_mail: bool
+
+
+_UNREAD: Final = _Place("safelinks.protection.outlook.com", False)
+"""Stands for a redirect whose target cannot be read: a platform's page, whichever."""
+
+
+def _places(text: str) -> Iterator[_Place]:
     """Yield what is in the place of a host, for each value of a text."""
     for part in _SEPARATOR.split(text):
         words = [word for word in part.split() if any(map(str.isalnum, word))]  # `- firma.com.tr`
         # Values may be next to each other. Among other words a dot proves nothing (`firma .com`, `a b.com`).
         if len(words) > 1 and not all("." in word[1:-1] for word in words):
             words = [word for word in words if _PROOF.search(word[:-1])]
-        yield from map(_name_in, words)
+        yield from map(_place_in, words)
 
 
-def _name_in(value: str) -> str:
-    """Return what is in the place of a host in one value: a host, a URL or an e-mail address."""
+def _place_in(value: str) -> _Place:
+    """Return what is in the place of a host in one value: a host, a URL or an e-mail address.
+
+    For a URL that leads to another page, the place in that page's URL.
+    """
+    for _ in range(_MAX_REDIRECTS):
+        scheme, address = _without_scheme(value)
+        pieces = _SLASH.split(_QUERY.sub("", address))
+        # A host comes before its path. Without a scheme, a text without a dot is no host: `n/a`, `yok/firma.com`.
+        authority = pieces[0] if scheme else next((piece for piece in pieces if "." in piece), "")
+        _, at, name = authority.rpartition("@")
+        place = _Place(_PORT.sub("", _NAMED.sub("", name, count=1)), bool(at) and scheme.lower() in ("", "mailto:"))
+        rest = address.partition(authority)[2].replace("\\", "/") if authority and not at else ""
+        host = _host(place) if rest else None
+        if host is None or not redirects(host.name, host.domain):
+            return place
+        target = target_of(host.name, host.domain, rest)
+        if target is None:
+            return place
+        if not target:
+            return _UNREAD
+        value = target
+    return _UNREAD
+
+
+def _without_scheme(value: str) -> tuple[str, str]:
+    """Return the scheme of a value and what follows it, without the marks and labels around."""
     value = value.strip(_WRAPPING).rstrip(AROUND_ADDRESSES)
     if label := _LABEL.match(value):
         value = value[label.end() :]
     scheme = _SCHEME.match(value)
-    pieces = _SLASH.split(_QUERY.sub("", value[scheme.end() :] if scheme else value))
-    # A host comes before its path. Without a scheme, a text without a dot is no host: `n/a`, `yok/firma.com`.
-    authority = pieces[0] if scheme else next((piece for piece in pieces if "." in piece), "")
-    return _PORT.sub("", _NAMED.sub("", authority.rpartition("@")[2], count=1))
+    return (scheme[0], value[scheme.end() :]) if scheme else ("", value)
 
 
-def _host(name: str) -> Host | None:
+def _host(place: _Place) -> Host | None:
+    name = place.name
     if len(name) > _MAX_UNMAPPED:
         return None
-    return _read_host(name.rstrip(".").lower() if name.isascii() else name)
+    host = _read_host(name.rstrip(".").lower() if name.isascii() else name)
+    if host is not None and place.of_mail and host.platform is Platform.SOCIAL:
+        return host._replace(platform=None) if has_own_people(host.name, host.domain) else host
+    return host
 
 
 @lru_cache(maxsize=CACHED_HOSTS)
@@ -208,7 +252,7 @@ def _read_host(name: str) -> Host | None:
     for above in parents(name):
         if above in _PLATFORMS:
             return Host(name, found.domain, _PLATFORMS[above])
-    return Host(name, found.domain, Platform.SOCIAL if found.hosted else None)
+    return Host(name, found.domain, Platform.SOCIAL if found.hosted or is_page(name, found.domain) else None)
 
 
 def _encode(name: str) -> str | None:

@@ -66,25 +66,6 @@ List" (hh360987).
 KEP_SUFFIX: Final = "kep.tr"
 """Registered e-mail (kayıtlı elektronik posta): a domain below it is the mail provider's, never the mailbox owner's."""
 
-SOCIAL_HOSTS: Final = frozenset({
-    # networks, messengers, video
-    "facebook.com", "fb.com", "fb.me", "messenger.com", "instagram.com", "linkedin.com", "lnkd.in",
-    "twitter.com", "x.com", "t.co", "threads.net", "threads.com", "youtube.com", "youtu.be", "tiktok.com",
-    "pinterest.com", "snapchat.com", "vk.com", "ok.ru", "whatsapp.com", "wa.me", "t.me", "telegram.me",
-    "vimeo.com", "behance.net", "dribbble.com", "medium.com", "reddit.com", "xing.com", "tumblr.com",
-    # business cards and short links
-    "linktr.ee", "bio.link", "beacons.ai", "about.me", "carrd.co", "bit.ly", "goo.gl", "g.page", "g.co",
-    "tinyurl.com", "sites.google.com", "business.google.com", "maps.google.com", "docs.google.com",
-    "drive.google.com", "forms.gle",
-    # site builders and blogs; those in the Public Suffix List's private part are found there
-    "business.site", "wix.com", "wixsite.com", "weebly.com", "wordpress.com", "blogger.com", "blogspot.com",
-    "squarespace.com", "jimdo.com", "jimdosite.com", "webnode.com", "webnode.com.tr", "webnode.page",
-    "myshopify.com", "godaddysites.com", "strikingly.com", "site123.me", "webflow.io", "yolasite.com",
-    "ueniweb.com", "business.facebook.com", "github.com", "github.io", "gitlab.io", "azurewebsites.net",
-    "sharepoint.com", "firebaseapp.com", "herokuapp.com", "netlify.app", "vercel.app",
-})  # fmt: skip
-"""Hosts where others have a page: the host is not the company's."""
-
 SOLD_PRIVATE_SUFFIXES: Final = frozenset({
     "ae.org", "br.com", "cn.com", "com.de", "com.se", "de.com", "eu.com", "gb.net", "hu.net", "jp.net",
     "jpn.com", "mex.com", "ru.com", "sa.com", "se.net", "uk.com", "uk.net", "us.com", "za.bz", "za.com",

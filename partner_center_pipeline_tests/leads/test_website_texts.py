@@ -91,8 +91,6 @@ def test_a_www_within_an_external_id_is_an_address(value: str) -> None:
 
 
 @pytest.mark.timeout(5)
-@pytest.mark.parametrize(
-    "text", [" " * 200_000, "a_" * 100_000 + "xt#", "(at" * 100_000, "www. " * 50_000, "@ " * 100_000]
-)
-def test_a_text_of_any_length_is_read_quickly(text: str) -> None:
-    assert normalize_domain(f"x {text}") is None
+@pytest.mark.parametrize("piece", [" ", "a_", "(at", "www. ", "@ ", "x.com/", "a@", "http://"])
+def test_a_text_of_any_length_is_read_quickly(piece: str) -> None:
+    normalize_domain(f"x {piece * 50_000}xt#")
