@@ -98,7 +98,8 @@ LEGAL_FORMS: Final = frozenset({
     "limited", "limited sirketi", "limited sirket", "sti", "sirketi", "koll", "koll sti", "kollektif sirketi",
     "kolektif sirketi", "kom", "kom sti", "komandit sirketi", "koop", "kooperatifi", "san", "sanayi",
     "sanayii", "tic", "ticaret", "paz", "pazarlama", "dis tic", "dis ticaret", "ith", "ithalat", "ihr",
-    "ihracat", "ins", "insaat", "taah", "taahhut", "holding", "grup", "grubu",
+    "ihracat", "ins", "insaat", "taah", "taahhut", "holding", "grup", "grubu", "ic dis tic", "ic dis ticaret",
+    "ic tic", "ic ticaret", "ic dis paz", "ic dis pazarlama",
     # elsewhere
     "gmbh", "ag", "kg", "ohg", "ug", "inc", "incorporated", "corp", "corporation", "co", "company", "llc",
     "l l c", "llp", "plc", "pty", "sarl", "s a r l", "sas", "sa", "s a", "bv", "b v", "nv", "n v", "srl",
@@ -106,8 +107,32 @@ LEGAL_FORMS: Final = frozenset({
 })  # fmt: skip
 """Legal forms and the trades used like them, as `fold_key` writes them."""
 
-LEADING_LEGAL_FORMS: Final = frozenset({"sarl", "s a r l", "s s"})
-"""Legal forms before the name: SARL in France, S.S. (sınırlı sorumlu) of Turkish co-operatives."""
+ABBREVIATED_TRADES: Final = frozenset({
+    "mak", "muh", "tur", "nak", "nakl", "oto", "otom", "loj", "hiz", "hizm", "aks", "amb", "bil", "bilg", "bilis",
+    "dag", "dan", "danis", "dek", "den", "egt", "egit", "elek", "elk", "elektr", "elekt", "en", "ener", "gid",
+    "guv", "hay", "hayv", "hav", "ilet", "kim", "kimy", "kozm", "kuy", "mad", "madenc", "mat", "matb", "med",
+    "medk", "mim", "mob", "mobil", "mus", "orm", "org", "organ", "pet", "plas", "plast", "rek", "sag", "sig", "tar",
+    "tas", "tasim", "tek", "tekn", "tekno", "teks", "tekst", "tel", "tem", "turz", "uret", "urt", "yat", "yay",
+    "yaz", "yazil",
+})  # fmt: skip
+"""Trades as the end of a Turkish company's name abbreviates them (Mak. San. ve Tic. Ltd. Şti.), as `fold_key` writes
+them. Without a dot or a form behind it such a word may be the name's own: Jolly Tur."""
+
+LEADING_LEGAL_FORMS: Final = frozenset({"sarl", "s a r l", "s s", "t c", "tc", "ozel", "the"})
+"""What stands before a name and says little: SARL in France, S.S. (sınırlı sorumlu) of Turkish co-operatives, T.C.
+(Türkiye Cumhuriyeti) of authorities, Özel (private) of schools and hospitals, the English article."""
+
+TURKISH_PROVINCES: Final = frozenset({
+    "adana", "adiyaman", "afyonkarahisar", "agri", "aksaray", "amasya", "ankara", "antalya", "ardahan", "artvin",
+    "aydin", "balikesir", "bartin", "batman", "bayburt", "bilecik", "bingol", "bitlis", "bolu", "burdur", "bursa",
+    "canakkale", "cankiri", "corum", "denizli", "diyarbakir", "duzce", "edirne", "elazig", "erzincan", "erzurum",
+    "eskisehir", "gaziantep", "giresun", "gumushane", "hakkari", "hatay", "igdir", "isparta", "istanbul", "izmir",
+    "kahramanmaras", "karabuk", "karaman", "kars", "kastamonu", "kayseri", "kilis", "kirikkale", "kirklareli",
+    "kirsehir", "kocaeli", "konya", "kutahya", "malatya", "manisa", "mardin", "mersin", "mugla", "mus", "nevsehir",
+    "nigde", "ordu", "osmaniye", "rize", "sakarya", "samsun", "sanliurfa", "siirt", "sinop", "sirnak", "sivas",
+    "tekirdag", "tokat", "trabzon", "tunceli", "usak", "van", "yalova", "yozgat", "zonguldak",
+})  # fmt: skip
+"""The 81 provinces of Turkey (ISO 3166-2:TR), as `fold_key` writes them."""
 
 ONE_WORD: Final = {
     "makine": "makina", "hastanesi": "hastane", "hastahanesi": "hastane", "hastahane": "hastane",
