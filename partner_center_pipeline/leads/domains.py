@@ -55,6 +55,9 @@ _PROOF: Final = re.compile(r".@|[/\\]{2}|(?:^|[^\w.])www\d{0,3}\.", re.IGNORECAS
 _LABEL: Final = re.compile(r"[^./\\@]*?(?:(?=https?:[/\\])|[^\w./\\@](?=www\d{0,3}\.))", re.IGNORECASE)
 """What stands before the address in one word: `Web:www.firma.com.tr`, `-https://firma.com.tr`."""
 
+_REMARK: Final = re.compile(f"[{re.escape(_WRAPPING.strip())}!].*", re.DOTALL)
+"""What stands behind a host in one word: `firma.com.tr'de`, `firma.com.tr(yeni)`."""
+
 _NAMED: Final = re.compile(r"[^\W\d][\w-]*:(?=.*\.)")
 _GUEST: Final = re.compile(
     r"(?<![^\s,;|<>])([^\s,;|<>]{1,128})_([^\s,;|<>_@#%]{1,253})(?:#|%23)ext(?:#|%23)(?:@[^\s,;|<>]*)?",
@@ -201,9 +204,12 @@ def _place_in(value: str) -> _Place:
         scheme, address = _without_scheme(value)
         pieces = _SLASH.split(_QUERY.sub("", address))
         # A host comes before its path. Without a scheme, a text without a dot is no host: `n/a`, `yok/firma.com`.
-        authority = pieces[0] if scheme else next((piece for piece in pieces if "." in piece), "")
+        authority = pieces[0] if scheme else next((piece for piece in pieces if "." in piece.strip(".")), "")
         _, at, name = authority.rpartition("@")
-        place = _Place(_PORT.sub("", _NAMED.sub("", name, count=1)), bool(at) and scheme.lower() in ("", "mailto:"))
+        place = _Place(
+            _PORT.sub("", _NAMED.sub("", _REMARK.sub("", name).lstrip(":"), count=1)),
+            bool(at) and scheme.lower() in ("", "mailto:"),
+        )
         rest = address.partition(authority)[2].replace("\\", "/") if authority and not at else ""
         host = _host(place) if rest else None
         if host is None or not redirects(host.name, host.domain):

@@ -27,21 +27,29 @@ _ELSEWHERE: Final = re.compile(
 _SIGN: Final = re.compile(
     r"[ğĞışŞİçÇüÜ]"  # letters of Turkish that the languages above do not have
     r"|\bÝ"  # no word of theirs begins so
+    r"|\bA\.?\s?Þ\b"  # A.Ş.
     r"|\B[Þþ]"  # stands at the beginning in Icelandic
     r"|[ÝýÞþÐð][^\W\d_]*[ÝýÞþÐð]"  # two in one word
 )
 _TURKISH_WORDS: Final = LEGAL_FORMS | ABBREVIATED_TRADES | TRADE_WORDS | FILLER_WORDS | TURKISH_PROVINCES | {"ltd sti"}
 
 
-def read_as_turkish(text: str) -> str:
+_PIECES: Final = re.compile("Å[žŸ]|Ä[±°Ÿž]")
+"""The UTF-8 of Ş, ş, ı, İ, ğ and Ğ read as windows-1252; alone in a text they are too little for ftfy."""
+
+
+def read_as_turkish(text: str, *, of_turkey: bool = False) -> str:
     """Return the text with the six letters as they were meant, where it is Turkish; otherwise unchanged.
+
+    `of_turkey`: it is known to be about a company in Turkey, so no other sign is needed.
 
     It is Turkish by a letter, by where such a letter stands, or by a word that companies' names in Turkey have. Names
     in the languages that have these letters themselves (`Þórsmörk ehf.`, `Nový Bor s.r.o.`) stay as they are.
     """
+    text = _PIECES.sub(lambda found: found[0].encode("cp1252").decode(), text)
     if not _MISREAD.search(text) or _ELSEWHERE.search(text):
         return text
     meant = text.translate(_LETTERS)
-    if _SIGN.search(text) or not _TURKISH_WORDS.isdisjoint(fold_key(meant).split()):
+    if of_turkey or _SIGN.search(text) or not _TURKISH_WORDS.isdisjoint(fold_key(meant).split()):
         return meant
     return text

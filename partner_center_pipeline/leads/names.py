@@ -33,11 +33,14 @@ class CompanyName:
     key: str | None
 
 
-def company_name(text: object) -> CompanyName:
-    """Read the name in `customerProfile.name`. Never raises; anything but text counts as no name."""
+def company_name(text: object, *, of_turkey: bool = False) -> CompanyName:
+    """Read the name in `customerProfile.name`. Never raises; anything but text counts as no name.
+
+    `of_turkey`: the company's address is in Turkey (`latin5.read_as_turkish`).
+    """
     if not isinstance(text, str):
         return CompanyName(None, None, None)
-    name = repair_line(text)
+    name = repair_line(text, of_turkey=of_turkey)
     return CompanyName(name, text, company_key(name) if name else None)
 
 
@@ -62,18 +65,18 @@ def company_key(name: str) -> str | None:
     return _INITIALS.sub("", " ".join(words)) or fold_key(name) or None
 
 
-def repair_text(text: str) -> str | None:
+def repair_text(text: str, *, of_turkey: bool = False) -> str | None:
     """Undo wrong encodings and HTML escapes in a text of several lines; return None when nothing is left."""
     if text.isascii() and text.isprintable() and "&" not in text:  # nothing to repair, and ftfy is slow
         return text.strip() or None
     if is_bad(text):  # all of it, else word by word: where only some words are broken, ftfy would repair half of one
         text = " ".join(map(ftfy.fix_encoding, ftfy.fix_encoding(text, _WHOLE).split(" ")))
-    return read_as_turkish(ftfy.fix_text(text, _REPAIRS)).translate(INVISIBLE).strip() or None
+    return read_as_turkish(ftfy.fix_text(text, _REPAIRS), of_turkey=of_turkey).translate(INVISIBLE).strip() or None
 
 
-def repair_line(text: str) -> str | None:
+def repair_line(text: str, *, of_turkey: bool = False) -> str | None:
     """Do as `repair_text`, on one line with single blanks."""
-    return " ".join((repair_text(text) or "").split()) or None
+    return " ".join((repair_text(text, of_turkey=of_turkey) or "").split()) or None
 
 
 def _form_length(words: list[str], forms: frozenset[str], *, at_end: bool) -> int:

@@ -3,6 +3,7 @@
 Read from platforms.toml, which has a source for each. Not here: reading a text (`domains`), tenant names, KEP and mail.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
 _ANY_SUFFIX: Final = ".*"
+_URL: Final = re.compile(r"https?:[/\\]+[^&]+", re.IGNORECASE)
 _PROOFPOINT_V2: Final = "/v2/url"
 
 
@@ -115,3 +117,5 @@ def _targets(redirect: _Redirect, rest: str) -> Iterator[str]:
     if redirect.in_path:
         pieces = unquote(path).split("/")
         yield next((piece.strip("_") for piece in pieces if "." in piece.strip("_.")), "")
+    if written_out := _URL.search(unquote(rest)):
+        yield written_out[0]

@@ -52,6 +52,7 @@ REDIRECTS = [
     "https://protect-eu.mimecast.com/s/abcDEF?domain=firma.com.tr",
     "https://eu-west-1.protection.sophos.com/?d=firma.com.tr&u=aHR0&i=x",
     "https://secure-web.cisco.com/1abcDEF/https%3A%2F%2Fwww.firma.com.tr%2Fa",
+    "https://href.li/?https://firma.com.tr", "https://www.google.com/url?other=1&x=https%3A%2F%2Ffirma.com.tr&y=2",
     "HTTPS://WWW.GOOGLE.COM/url?q=HTTPS://WWW.FIRMA.COM.TR", "Web: https://www.google.com/url?q=https://firma.com.tr",
     f"https://eur02.safelinks.protection.outlook.com/?url={quote(f'https://www.google.com/url?q={TARGET}', safe='')}",
 ]  # fmt: skip

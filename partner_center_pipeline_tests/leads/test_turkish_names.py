@@ -15,7 +15,7 @@ NAMES = [
     "İSTANBUL YAPI SAN. VE TİC. LTD. ŞTİ.", "Yıldız Yapı", "Işık Tekstil A.Ş.", "Kılıç Holding", "Şahin Ltd. Şti.",
     "Bağcılar Gıda Sanayi ve Ticaret Limited Şirketi", "İzmir", "ESKİŞEHİR", "AYDIN", "Diyarbakır", "Muğla", "Beşiktaş",
     "İş Bankası", "Doğuş Otomotiv", "Güneş Işığı Çiçekçilik", "Öz Yağmur İnşaat", "ŞİŞLİ", "Eczacıbaşı", "Ağrı",
-    "Uşak", "İSMAİL", "SAİT DAİRESİ", "İADE",
+    "Uşak", "İSMAİL", "SAİT DAİRESİ", "İADE", "Şirin A.Ş.", "Doğan AŞ",
 ]  # fmt: skip
 
 ELSEWHERE = [
@@ -79,6 +79,30 @@ def test_every_text_of_a_lead_is_repaired() -> None:
     lead = read_lead({"customerProfile": profile, "details": {"notes": "Ýlk görüþme yapýldý.\nÝkinci"}}, frozenset())
     assert (lead.company_name, lead.city, lead.contact_name) == ("Şahin Yapı", "İSTANBUL", "Işık İnce")
     assert lead.notes == "İlk görüşme yapıldı.\nİkinci"
+
+
+@pytest.mark.parametrize("name", ["Doğan", "Tuğba", "YAĞMUR", "Sarı", "Yılmaz", "Şok Marketler"])
+def test_a_single_letter_is_repaired_where_the_company_is_in_turkey(name: str) -> None:
+    received = name.translate(MISREAD)
+    profile = {"name": received, "address": {"country": "tr", "city": received}, "team": [{"lastName": received}]}
+    lead = read_lead({"name": received, "customerProfile": profile, "details": {"notes": received}}, frozenset())
+    assert {lead.company_name, lead.city, lead.contact_name, lead.name, lead.notes} == {name}
+    assert company_name(received).name == received
+
+
+@pytest.mark.parametrize(
+    ("received", "name"),
+    [
+        ("Åžahin", "Şahin"),
+        ("BaÅŸak", "Başak"),
+        ("ÄŸ", "ğ"),
+        ("Ä°pek", "İpek"),
+        ("SarÄ±", "Sarı"),
+        ("YAÄžMUR", "YAĞMUR"),
+    ],
+)
+def test_one_letter_of_utf_8_that_was_misread_is_repaired(received: str, name: str) -> None:
+    assert company_name(received).name == name
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)

@@ -19,7 +19,8 @@ BESIDE_AN_ADDRESS = [
     "Sitemiz: https://firma.com.tr/tr/.", "www.firma.com.tr, yeni", "Bkz. http://firma.com.tr/a?b=c",
     "Web:https://www.firma.com.tr", "-https://firma.com.tr", "web=www.firma.com.tr", "www. firma.com.tr",
     "WWW.FIRMA.COM.TR (NEW)", "http: //firma.com.tr", "url firma değil www2.firma.com.tr",
-    "site adresi https://firma.com.tr",
+    "site adresi https://firma.com.tr", "www.firma.com.tr'de", "www.firma.com.tr’ye bakınız", "firma.com.tr(yeni)",
+    "http.//www.firma.com.tr", "https;//firma.com.tr", "htp:/www.firma.com.tr", "http//:www.firma.com.tr",
 ]  # fmt: skip
 
 ADDRESSES = [
