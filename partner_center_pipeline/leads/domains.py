@@ -14,7 +14,7 @@ import idna
 
 from partner_center_pipeline.leads.folding import INVISIBLE, fold_letters
 from partner_center_pipeline.leads.known_domains import KEP_SUFFIX, TENANT_SUFFIXES
-from partner_center_pipeline.leads.platforms import has_own_people, is_page, redirects, target_of
+from partner_center_pipeline.leads.platforms import PAGES, has_own_people, may_redirect, target_of
 from partner_center_pipeline.leads.suffixes import registrable
 
 MAX_DOMAIN: Final = 253
@@ -58,7 +58,9 @@ _LABEL: Final = re.compile(r"[^./\\@]*?(?:(?=https?:[/\\])|[^\w./\\@](?=www\d{0,
 _REMARK: Final = re.compile(f"[{re.escape(_WRAPPING.strip())}!].*", re.DOTALL)
 """What stands behind a host in one word: `firma.com.tr'de`, `firma.com.tr(yeni)`."""
 
+_BARE: Final = re.compile(r"[\w.-]+")
 _NAMED: Final = re.compile(r"[^\W\d][\w-]*:(?=.*\.)")
+_MENDABLE: Final = re.compile(r"@\s|www\d{0,3}\.\s|[\[({]|xt(?:#|%23)|live\.com#|&amp;|safelinks", re.IGNORECASE)
 _GUEST: Final = re.compile(
     r"(?<![^\s,;|<>])([^\s,;|<>]{1,128})_([^\s,;|<>_@#%]{1,253})(?:#|%23)ext(?:#|%23)(?:@[^\s,;|<>]*)?",
     re.IGNORECASE | re.ASCII,
@@ -104,9 +106,13 @@ class Platform(StrEnum):
 
 
 _PLATFORMS: Final = {
+    **dict.fromkeys(PAGES.names, Platform.SOCIAL),
     **dict.fromkeys(TENANT_SUFFIXES, Platform.TENANT),
     KEP_SUFFIX: Platform.KEP,
 }
+
+
+_PAGE_LABELS: Final = PAGES.labels
 
 
 class Host(NamedTuple):
@@ -137,8 +143,10 @@ def find_hosts(text: str) -> Iterator[Host]:
     if not text.isascii():
         text = text.translate(_TO_ASCII)
     plain = _PLAIN.fullmatch(text)
-    places = [_Place(plain[2], plain[1] is not None)] if plain else _places(mended(text))
-    return filter(None, map(_host, places))
+    if plain is None:
+        return filter(None, map(_host, _places(mended(text))))
+    host = _host(_Place(plain[2], plain[1] is not None))
+    return iter(() if host is None else (host,))
 
 
 def mended(text: str) -> str:
@@ -146,6 +154,8 @@ def mended(text: str) -> str:
 
     In the place of the address that Entra ID gives to a guest stands the guest's own.
     """
+    if not _MENDABLE.search(text):
+        return text
     if "xt#" in (lower := text.lower()) or "xt%23" in lower:
         text = _GUEST.sub(r"\1@\2", text)
     text = _RECIPIENT.sub(r"\1", _CONSUMER_GUEST.sub("", text).replace("&amp;", "&"))
@@ -188,7 +198,9 @@ _UNREAD: Final = _Place("safelinks.protection.outlook.com", False)
 def _places(text: str) -> Iterator[_Place]:
     """Yield what is in the place of a host, for each value of a text."""
     for part in _SEPARATOR.split(text):
-        words = [word for word in part.split() if any(map(str.isalnum, word))]  # `- firma.com.tr`
+        words = part.split()
+        if len(words) > 1:
+            words = [word for word in words if any(map(str.isalnum, word))]  # `- firma.com.tr`
         # Values may be next to each other. Among other words a dot proves nothing (`firma .com`, `a b.com`).
         if len(words) > 1 and not all("." in word[1:-1] for word in words):
             words = [word for word in words if _PROOF.search(word[:-1])]
@@ -202,17 +214,18 @@ def _place_in(value: str) -> _Place:
     """
     for _ in range(_MAX_REDIRECTS):
         scheme, address = _without_scheme(value)
-        pieces = _SLASH.split(_QUERY.sub("", address))
+        pieces = _SLASH.split(_QUERY.sub("", address) if "?" in address or "#" in address else address)
         # A host comes before its path. Without a scheme, a text without a dot is no host: `n/a`, `yok/firma.com`.
         authority = pieces[0] if scheme else next((piece for piece in pieces if "." in piece.strip(".")), "")
         _, at, name = authority.rpartition("@")
-        place = _Place(
-            _PORT.sub("", _NAMED.sub("", _REMARK.sub("", name).lstrip(":"), count=1)),
-            bool(at) and scheme.lower() in ("", "mailto:"),
-        )
-        rest = address.partition(authority)[2].replace("\\", "/") if authority and not at else ""
-        host = _host(place) if rest else None
-        if host is None or not redirects(host.name, host.domain):
+        if not _BARE.fullmatch(name):
+            name = _PORT.sub("", _NAMED.sub("", _REMARK.sub("", name).lstrip(":"), count=1))
+        place = _Place(name, bool(at) and scheme.lower() in ("", "mailto:"))
+        if at or not may_redirect(name):
+            return place
+        rest = address.partition(authority)[2].replace("\\", "/")
+        host = _host(place) if len(rest) > 1 else None
+        if host is None:
             return place
         target = target_of(host.name, host.domain, rest)
         if target is None:
@@ -233,12 +246,12 @@ def _without_scheme(value: str) -> tuple[str, str]:
 
 
 def _host(place: _Place) -> Host | None:
-    name = place.name
+    name, of_mail = place
     if len(name) > _MAX_UNMAPPED:
         return None
     host = _read_host(name.rstrip(".").lower() if name.isascii() else name)
-    if host is not None and place.of_mail and host.platform is Platform.SOCIAL:
-        return host._replace(platform=None) if has_own_people(host.name, host.domain) else host
+    if of_mail and host is not None and host.platform is Platform.SOCIAL and has_own_people(host.name, host.domain):
+        return host._replace(platform=None)
     return host
 
 
@@ -258,7 +271,8 @@ def _read_host(name: str) -> Host | None:
     for above in parents(name):
         if above in _PLATFORMS:
             return Host(name, found.domain, _PLATFORMS[above])
-    return Host(name, found.domain, Platform.SOCIAL if found.hosted or is_page(name, found.domain) else None)
+    hosted = found.hosted or found.domain.partition(".")[0] in _PAGE_LABELS
+    return Host(name, found.domain, Platform.SOCIAL if hosted else None)
 
 
 def _encode(name: str) -> str | None:

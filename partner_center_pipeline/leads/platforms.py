@@ -7,7 +7,6 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
@@ -18,14 +17,15 @@ _PROOFPOINT_V2: Final = "/v2/url"
 
 
 @dataclass(frozen=True, slots=True)
-class _Hosts:
+class Hosts:
     """Hosts that cover their sub-domains; of `labels`, that name under every public suffix."""
 
     names: frozenset[str]
     labels: frozenset[str]
 
     @classmethod
-    def of(cls, hosts: list[str]) -> "_Hosts":
+    def of(cls, hosts: list[str]) -> "Hosts":
+        """Make them of entries as platforms.toml writes them."""
         return cls(
             frozenset(host for host in hosts if not host.endswith(_ANY_SUFFIX)),
             frozenset(host.removesuffix(_ANY_SUFFIX) for host in hosts if host.endswith(_ANY_SUFFIX)),
@@ -44,50 +44,39 @@ class _Hosts:
 
 @dataclass(frozen=True, slots=True)
 class _Redirect:
-    hosts: _Hosts
+    hosts: Hosts
     paths: tuple[str, ...]
     parameters: tuple[str, ...]
     in_path: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Platforms:
-    pages: _Hosts
-    with_people: _Hosts
-    redirects: tuple[_Redirect, ...]
-    redirecting: _Hosts
+_LISTED: Final[dict[str, list[dict[str, Any]]]] = tomllib.loads(
+    files("partner_center_pipeline.leads").joinpath("platforms.toml").read_text(encoding="utf-8")
+)
+_REDIRECTS: Final = tuple(
+    _Redirect(Hosts.of(each["hosts"]), tuple(each["paths"]), tuple(each["parameters"]), each["in_path"])
+    for each in _LISTED["redirect"]
+)
+_REDIRECTING_LABELS: Final = frozenset(
+    label for each in _LISTED["redirect"] for host in each["hosts"] for label in host.split(".")
+) - {"*", "com", "net", "org", "us", "is", "ru", "io", "to", "ph", "today"}
+_WITH_PEOPLE: Final = Hosts.of([host for group in _LISTED["group"] if group["people"] for host in group["hosts"]])
 
-
-@cache
-def _platforms() -> _Platforms:
-    text = files("partner_center_pipeline.leads").joinpath("platforms.toml").read_text(encoding="utf-8")
-    listed: dict[str, list[dict[str, Any]]] = tomllib.loads(text)
-    groups, redirects = listed["group"], listed["redirect"]
-    nothing_else = [host for each in redirects if not each["paths"] for host in each["hosts"]]
-    return _Platforms(
-        pages=_Hosts.of([host for group in groups for host in group["hosts"]] + nothing_else),
-        with_people=_Hosts.of([host for group in groups if group["people"] for host in group["hosts"]]),
-        redirects=tuple(
-            _Redirect(_Hosts.of(each["hosts"]), tuple(each["paths"]), tuple(each["parameters"]), each["in_path"])
-            for each in redirects
-        ),
-        redirecting=_Hosts.of([host for each in redirects for host in each["hosts"]]),
-    )
-
-
-def is_page(name: str, domain: str) -> bool:
-    """Say whether a host (lower-case punycode, with its registrable domain) is a platform's."""
-    return _platforms().pages.cover(name, domain)
+PAGES: Final = Hosts.of(
+    [host for group in _LISTED["group"] for host in group["hosts"]]
+    + [host for each in _LISTED["redirect"] if not each["paths"] for host in each["hosts"]]
+)
+"""The hosts that are platforms'."""
 
 
 def has_own_people(name: str, domain: str) -> bool:
     """Say whether e-mail addresses at a platform's host are those of the platform's own people."""
-    return name == domain and _platforms().with_people.cover(name, domain)
+    return name == domain and _WITH_PEOPLE.cover(name, domain)
 
 
-def redirects(name: str, domain: str) -> bool:
-    """Say whether addresses at a host may lead to a page of somebody else."""
-    return _platforms().redirecting.cover(name, domain)
+def may_redirect(name: str) -> bool:
+    """Say whether a host, as it is written, has a label that a redirecting one has. Most have none, which is quick."""
+    return not _REDIRECTING_LABELS.isdisjoint(name.lower().split("."))
 
 
 def target_of(name: str, domain: str, rest: str) -> str | None:
@@ -97,7 +86,7 @@ def target_of(name: str, domain: str, rest: str) -> str | None:
     cannot be read.
     """
     found = False
-    for redirect in _platforms().redirects:
+    for redirect in _REDIRECTS:
         if redirect.hosts.cover(name, domain) and (not redirect.paths or rest.startswith(redirect.paths)):
             found = True
             target = next(filter(None, _targets(redirect, rest)), None)
