@@ -52,6 +52,19 @@ def meant_service(domain: str) -> str | None:
     return None
 
 
+def meant_by(name: str) -> str | None:
+    """Return the consumer mail service that is meant by a name without a known suffix: gmail.con, hotmailcom, gmail."""
+    label, dot, suffix = name.rstrip(".").partition(".")
+    if not dot:
+        label = label.removesuffix("com")
+    elif all(OSA.distance(suffix, right) > 1 for right in ("com", "com.tr")):
+        return None
+    for service in _OFTEN_MISSPELT:
+        if label == service or (dot and _is_misspelt(label, service)):
+            return f"{service}.com"
+    return None
+
+
 def is_consumer(domain: str) -> bool:
     """Say whether a registrable domain is a consumer mail service by its name alone, or a misspelling of one."""
     return domain.partition(".")[0] in CONSUMER_FAMILIES or meant_service(domain) is not None

@@ -11,10 +11,11 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-from partner_center_pipeline.leads.consumer_mail import is_consumer, meant_service
+from partner_center_pipeline.leads.consumer_mail import is_consumer, meant_by, meant_service
 from partner_center_pipeline.leads.domains import (
     Host,
     Platform,
+    behind_at,
     find_hosts,
     parents,
     unicode_domain,
@@ -106,7 +107,9 @@ def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> D
     for source, value in _candidates(payload):
         hosts = list(find_hosts(value))
         if not hosts:
-            reasons.add(DomainReason.INVALID)
+            meant = next(((name, service) for name in behind_at(value) if (service := meant_by(name))), None)
+            reasons.add(DomainReason.CONSUMER_ONLY if meant else DomainReason.INVALID)
+            hint = hint or _hint(source, meant)
         refusals = [_refusal(host, own) for host in hosts]
         usable = [host for host, refusal in zip(hosts, refusals, strict=True) if refusal is None]
         if usable:
@@ -122,9 +125,14 @@ def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> D
             )
         reasons.update(filter(None, refusals))
         meant = next(((host.domain, name) for host in hosts if (name := meant_service(host.domain))), None)
-        hint = hint or (meant and f"{source}: {meant[0]} is probably {meant[1]}")
+        hint = hint or _hint(source, meant)
     first = min(reasons, key=_REASON_ORDER.index)
     return DomainFinding(None, None, None, first, tenant, tenant_source, hint)
+
+
+def _hint(source: str, meant: tuple[str, str] | None) -> str | None:
+    """Return the note about a misspelt name and the service that is meant by it."""
+    return f"{source}: {meant[0]} is probably {meant[1]}" if meant else None
 
 
 def values_without_tenant(payload: Mapping[str, object]) -> list[tuple[str, str]]:

@@ -154,6 +154,13 @@ def find_hosts(text: str) -> Iterator[Host]:
     return iter(() if host is None else (host,))
 
 
+def behind_at(text: str) -> Iterator[str]:
+    """Yield what stands behind the @ of each address in a text, in lower case, whether it is a host or not."""
+    for word in _SEPARATOR.sub(" ", mended(text.translate(_TO_ASCII))).split():
+        if "@" in word:
+            yield word.rpartition("@")[2].strip(AROUND_ADDRESSES).lower()
+
+
 def mended(text: str) -> str:
     """Return a text with its addresses in one piece: `ali@ firma.com.tr`, `ali [at] firma.com.tr`.
 

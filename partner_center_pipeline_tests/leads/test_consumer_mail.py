@@ -74,6 +74,23 @@ def test_a_misspelt_consumer_service_is_consumer_mail_with_a_hint(domain: str, m
     assert found.domain is None
 
 
+@pytest.mark.parametrize(
+    ("domain", "meant"),
+    [("gmail.con", "gmail.com"), ("gmail.comm", "gmail.com"), ("gmail.cmo", "gmail.com"),
+     ("hotmail.com.r", "hotmail.com"), ("gnail.con", "gmail.com"), ("hotmailcom", "hotmail.com"),
+     ("gmail", "gmail.com"), ("yahoo.vom", "yahoo.com")],
+)  # fmt: skip
+def test_a_consumer_service_with_a_misspelt_suffix_is_consumer_mail_with_a_hint(domain: str, meant: str) -> None:
+    found = _at(domain)
+    note = f"customerProfile.team[0].email: {domain} is probably {meant}"
+    assert (found.domain, found.reason, found.note) == (None, DomainReason.CONSUMER_ONLY, note)
+
+
+@pytest.mark.parametrize("domain", ["firma.con", "firma", "gmail.local", "gmailfirma", "com", "gmail.x", "localhost"])
+def test_any_other_name_without_a_suffix_is_invalid_without_a_hint(domain: str) -> None:
+    assert (_at(domain).reason, _at(domain).note) == (DomainReason.INVALID, None)
+
+
 @pytest.mark.parametrize("domain", COMPANIES)
 def test_a_companys_name_that_only_resembles_a_service_stays_a_company(domain: str) -> None:
     assert _at(domain).domain == domain
