@@ -3,7 +3,6 @@
 Not here: the lists (`known_domains`), and what follows for a referral (`customer_domain`).
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -11,7 +10,9 @@ from rapidfuzz.distance import OSA
 
 from partner_center_pipeline.leads.known_domains import CONSUMER_FAMILIES, CONSUMER_MAIL
 
-_OFTEN_MISSPELT: Final = ("gmail", "googlemail", "hotmail", "icloud", "outlook", "windowslive", "yahoo", "yandex")
+_OFTEN_MISSPELT: Final = (
+    "gmail", "googlemail", "hotmail", "icloud", "outlook", "protonmail", "windowslive", "yahoo", "yandex",
+)  # fmt: skip
 """The largest services in Turkey and the world whose name is long enough that one wrong letter still shows it.
 
 live, msn, aol, mail and mynet are not here: other companies' names are one letter away from them.
@@ -23,12 +24,13 @@ _SUFFIXES: Final = frozenset({"com", "com.tr", "tr", "co", "cm", "net"})
 _WRONG_SUFFIXES: Final = frozenset({"tr", "co", "cm", "net"})
 """Suffixes that people write for com and com.tr. Under others a service may be its own: yandex.kz, hotmail.gr."""
 
-_COMPANIES: Final = frozenset({"gail", "iloud", "ourlook", "yadex"})
-"""Names one letter away that other companies have: GAIL (India), iLoud (IK Multimedia), OurLook, Yadex."""
+_COMPANIES: Final = frozenset({"gail", "iccloud", "idcloud", "iloud", "iocloud", "ourlook", "yadex"})
+"""Names one letter away that other companies have or may well have: GAIL (India), iLoud (IK Multimedia), OurLook."""
 
 _LONG: Final = 7
 """Letters from which a stray key beside a letter still shows the name; in shorter ones it makes other names."""
 
+_VOWELS: Final = frozenset("aeiou")
 _ROWS: Final = ("1234567890", "qwertyuiop", "asdfghjkl", "zxcvbnm")
 _LOOK_ALIKE: Final = frozenset({frozenset("1l"), frozenset("1i"), frozenset("0o")})
 
@@ -46,7 +48,7 @@ def meant_service(domain: str) -> str | None:
     for service in _OFTEN_MISSPELT:
         if _is_misspelt(label, service):
             own = f"{service}.{suffix}"
-            if own in CONSUMER_MAIL:
+            if own in CONSUMER_MAIL and suffix not in _WRONG_SUFFIXES:
                 return own
             return f"{service}.com" if suffix in _SUFFIXES else None
     return None
@@ -72,32 +74,31 @@ def is_consumer(domain: str) -> bool:
 
 @lru_cache(maxsize=65_536)
 def _is_misspelt(label: str, service: str) -> bool:
-    """Say whether a label is a service's name with one typing error behind its first letter.
+    """Say whether a label is a service's name with one typing error.
 
-    An error is a letter left out, doubled, or exchanged with the next; a neighbouring key in its place; or, in a long
-    name, such a key beside it. Any other letter makes another word.
+    An error is a letter left out, or exchanged with the next; one too many, which occurs in the name; or in the place
+    of a letter a neighbouring key, and of a vowel another one. The first letter is right, but may be left out or be
+    another vowel in a long name. Any other letter makes another word.
     """
-    if label[:1] != service[:1] or label in _COMPANIES or OSA.distance(label, service, score_cutoff=1) != 1:
+    if label in _COMPANIES or OSA.distance(label, service, score_cutoff=1) != 1:
         return False
-    if len(label) == len(service):
-        wrong = [place for place, pair in enumerate(zip(label, service, strict=True)) if pair[0] != pair[1]]
-        return len(wrong) == 2 or _is_slip(label[wrong[0]], service[wrong[0]])
+    if label[:1] != service[:1] and (
+        len(service) < _LONG or (label != service[1:] and not {label[0], service[0]} <= _VOWELS)
+    ):
+        return False
     if len(label) < len(service):
         return True
-    return any(
-        label[:place] + label[place + 1 :] == service
-        and any(
-            label[place] == near or (len(service) >= _LONG and _is_slip(label[place], near))
-            for near in _beside(label, place)
-        )
-        for place in range(1, len(label))
-    )
+    if len(label) == len(service):
+        wrong = [pair for pair in zip(label, service, strict=True) if pair[0] != pair[1]]
+        return len(wrong) == 2 or _is_slip(*wrong[0]) or {*wrong[0]} <= _VOWELS
+    added = [place for place in range(1, len(label)) if label[:place] + label[place + 1 :] == service]
+    return any(label[place] in service or _is_slip_beside(label, place, service) for place in added)
 
 
-def _beside(label: str, place: int) -> Iterator[str]:
-    yield label[place - 1]
-    if place + 1 < len(label):
-        yield label[place + 1]
+def _is_slip_beside(label: str, place: int, service: str) -> bool:
+    """Say whether a letter too many is the key beside the one before or behind it, in a long name."""
+    beside = (label[place - 1], label[place + 1 : place + 2])
+    return len(service) >= _LONG and any(_is_slip(label[place], near) for near in beside if near)
 
 
 def _is_slip(typed: str, meant: str) -> bool:

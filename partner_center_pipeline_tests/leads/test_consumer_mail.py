@@ -40,7 +40,9 @@ MISSPELT = {
     "hotmial.fr": "hotmail.fr", "hormail.com.tr": "hotmail.com.tr", "yaho.com": "yahoo.com", "yahooo.com": "yahoo.com",
     "yhaoo.com": "yahoo.com", "yaho.com.tr": "yahoo.com.tr", "iclod.com": "icloud.com", "icloud.co": "icloud.com",
     "yandx.com": "yandex.com", "yandexx.com": "yandex.com", "windowlive.com": "windowslive.com",
-    "googlmail.com": "googlemail.com",
+    "googlmail.com": "googlemail.com", "gmeil.com": "gmail.com", "gimail.com": "gmail.com", "otmail.com": "hotmail.com",
+    "hotmeil.com": "hotmail.com", "autlook.com": "outlook.com", "iclould.com": "icloud.com",
+    "protonmial.com": "protonmail.com", "hotmaill.co": "hotmail.com", "yahoho.com": "yahoo.com",
 }  # fmt: skip
 
 COMPANIES = [
