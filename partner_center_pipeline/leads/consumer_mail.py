@@ -8,6 +8,7 @@ from typing import Final
 
 from rapidfuzz.distance import OSA
 
+from partner_center_pipeline.leads.domains import CACHED_HOSTS
 from partner_center_pipeline.leads.known_domains import CONSUMER_FAMILIES, CONSUMER_MAIL
 
 _OFTEN_MISSPELT: Final = (
@@ -35,6 +36,7 @@ _ROWS: Final = ("1234567890", "qwertyuiop", "asdfghjkl", "zxcvbnm")
 _LOOK_ALIKE: Final = frozenset({frozenset("1l"), frozenset("1i"), frozenset("0o")})
 
 
+@lru_cache(maxsize=CACHED_HOSTS)
 def meant_service(domain: str) -> str | None:
     """Return the consumer mail service that a registrable domain is a misspelling of, such as gmail.com for gnail.com.
 
@@ -72,7 +74,6 @@ def is_consumer(domain: str) -> bool:
     return domain.partition(".")[0] in CONSUMER_FAMILIES or meant_service(domain) is not None
 
 
-@lru_cache(maxsize=65_536)
 def _is_misspelt(label: str, service: str) -> bool:
     """Say whether a label is a service's name with one typing error.
 
@@ -80,7 +81,9 @@ def _is_misspelt(label: str, service: str) -> bool:
     of a letter a neighbouring key, and of a vowel another one. The first letter is right, but may be left out or be
     another vowel in a long name. Any other letter makes another word.
     """
-    if label in _COMPANIES or OSA.distance(label, service, score_cutoff=1) != 1:
+    if abs(len(label) - len(service)) > 1 or label in _COMPANIES:
+        return False
+    if OSA.distance(label, service, score_cutoff=1) != 1:
         return False
     if label[:1] != service[:1] and (
         len(service) < _LONG or (label != service[1:] and not {label[0], service[0]} <= _VOWELS)
