@@ -20,3 +20,11 @@ def test_every_module_of_the_four_packages_is_mutated_and_asked_tests_exist() ->
     }  # fmt: skip
     for test in scope.tests_of(paths):
         assert (PROJECT_ROOT / test).exists(), test
+
+
+def test_every_module_of_the_rules_is_in_a_scope_of_its_own() -> None:
+    paths = scope.modules(scope.Scope.RULES)
+    assert {path.split("/")[1] for path in paths} == {"leads", "mail", "scoring"}
+    assert not {*paths} & {*scope.modules()}
+    for test in scope.tests_of(paths):
+        assert (PROJECT_ROOT / test).exists(), test

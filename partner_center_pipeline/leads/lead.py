@@ -13,6 +13,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from partner_center_pipeline.leads.category import CategoryRule, ReferralCategory, categorize
 from partner_center_pipeline.leads.customer_domain import DomainReason, find_domain
+from partner_center_pipeline.leads.domains import AROUND_ADDRESSES, mended
 from partner_center_pipeline.leads.folding import INVISIBLE
 from partner_center_pipeline.leads.names import company_name, repair_line, repair_text
 from partner_center_pipeline.leads.payload import at, items, mapping, text
@@ -25,6 +26,7 @@ LARGEST_DEAL: Final = Decimal(10) ** 13
 SQLite keeps amounts as REAL, where cents are exact up to 2**46 (7.04e13); this is the power of ten below.
 """
 
+_TURKEY: Final = "TR"
 _CENTS: Final = Decimal("0.0001")
 _NUMBER: Final = re.compile(r"[+-]?\d{1,40}(?:\.\d{0,40})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _BETWEEN_ADDRESSES: Final = re.compile(r"[\s,;<>]+")
@@ -91,13 +93,15 @@ def read_lead(payload: Mapping[str, object], own_domains: frozenset[str]) -> Lea
     details = mapping(payload.get("details"))
     category = categorize(payload)
     finding = find_domain(payload, own_domains)
-    company = company_name(profile.get("name"))
-    contact = _first_contact(profile)
+    country = _code(at(profile, "address", "country"))
+    of_turkey = country == _TURKEY
+    company = company_name(profile.get("name"), of_turkey=of_turkey)
+    contact = _first_contact(profile, of_turkey=of_turkey)
     status = text(payload.get("status"))
     return LeadFacts(
         engagement_id=text(payload.get("engagementId")),
         organization_id=text(payload.get("organizationId")),
-        name=_line(payload.get("name")),
+        name=_line(payload.get("name"), of_turkey=of_turkey),
         category=category.category,
         category_rule=category.rule,
         type=text(payload.get("type")),
@@ -119,8 +123,8 @@ def read_lead(payload: Mapping[str, object], own_domains: frozenset[str]) -> Lea
         contact_name=contact.name,
         contact_email=contact.email,
         contact_phone=contact.phone,
-        country=_code(at(profile, "address", "country")),
-        city=_line(at(profile, "address", "city")),
+        country=country,
+        city=_line(at(profile, "address", "city"), of_turkey=of_turkey),
         company_size=text(profile.get("size")),
         created_text=text(payload.get("createdDateTime")),
         expires_text=text(payload.get("expirationDateTime")),
@@ -128,7 +132,7 @@ def read_lead(payload: Mapping[str, object], own_domains: frozenset[str]) -> Lea
         deal_value=deal_value(details.get("dealValue")),
         currency=_code(details.get("currency")),
         products=_product_ids(details),
-        notes=_paragraphs(details.get("notes")),
+        notes=_with_note(_paragraphs(details.get("notes"), of_turkey=of_turkey), finding.note),
     )
 
 
@@ -152,21 +156,23 @@ def deal_value(value: object) -> Decimal | None:
     return number.quantize(_CENTS) if isinstance(exponent, int) and exponent < -4 else number
 
 
-def _first_contact(profile: Mapping[str, object]) -> _Contact:
+def _first_contact(profile: Mapping[str, object], *, of_turkey: bool) -> _Contact:
     """Return the first customer contact with an e-mail address; else with a telephone; else with a name."""
     members = [mapping(member) for member in items(profile.get("team"))]
     for member in members:
         email = _email_address(member.get("email"))
         if email is not None:
-            return _Contact(_full_name(member), email, _line(member.get("phoneNumber")))
-    others = [_Contact(_full_name(member), None, _line(member.get("phoneNumber"))) for member in members]
+            return _Contact(_full_name(member, of_turkey=of_turkey), email, _line(member.get("phoneNumber")))
+    others = [
+        _Contact(_full_name(member, of_turkey=of_turkey), None, _line(member.get("phoneNumber"))) for member in members
+    ]
     with_phone = (contact for contact in others if contact.phone is not None)
     with_name = (contact for contact in others if contact.name is not None)
     return next(with_phone, None) or next(with_name, _Contact(None, None, None))
 
 
-def _full_name(member: Mapping[str, object]) -> str | None:
-    names = (_line(member.get("firstName")), _line(member.get("lastName")))
+def _full_name(member: Mapping[str, object], *, of_turkey: bool) -> str | None:
+    names = (_line(member.get(name), of_turkey=of_turkey) for name in ("firstName", "lastName"))
     return " ".join(filter(None, names)) or None
 
 
@@ -174,8 +180,8 @@ def _email_address(value: object) -> str | None:
     """Return the first e-mail address in a text, as written there: it may be in a link or behind a name."""
     if not isinstance(value, str):
         return None
-    for word in _BETWEEN_ADDRESSES.split(value.translate(INVISIBLE)):
-        address = word.removeprefix("mailto:")
+    for word in _BETWEEN_ADDRESSES.split(mended(value.translate(INVISIBLE))):
+        address = word.strip(AROUND_ADDRESSES).removeprefix("mailto:")
         if "@" not in address:
             continue
         try:
@@ -191,12 +197,17 @@ def _product_ids(details: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found for found in ids if found is not None))
 
 
-def _line(value: object) -> str | None:
-    return repair_line(value) if isinstance(value, str) else None
+def _line(value: object, *, of_turkey: bool = False) -> str | None:
+    return repair_line(value, of_turkey=of_turkey) if isinstance(value, str) else None
 
 
-def _paragraphs(value: object) -> str | None:
-    return repair_text(value) if isinstance(value, str) else None
+def _paragraphs(value: object, *, of_turkey: bool) -> str | None:
+    return repair_text(value, of_turkey=of_turkey) if isinstance(value, str) else None
+
+
+def _with_note(notes: str | None, ours: str | None) -> str | None:
+    """Return the deal's notes, and below them, in square brackets, what the rules have to say to people."""
+    return "\n".join(filter(None, (notes, ours and f"[{ours}]"))) or None
 
 
 def _code(value: object) -> str | None:

@@ -11,7 +11,8 @@ import ftfy
 from ftfy.badness import is_bad
 
 from partner_center_pipeline.leads.folding import INVISIBLE, fold_key
-from partner_center_pipeline.leads.known_domains import LEADING_LEGAL_FORMS, LEGAL_FORMS
+from partner_center_pipeline.leads.known_domains import ABBREVIATED_TRADES, LEADING_LEGAL_FORMS, LEGAL_FORMS
+from partner_center_pipeline.leads.latin5 import read_as_turkish
 
 # Quotes stay as typed; `unescape_html` is on even for a text with a "<".
 _REPAIRS: Final = ftfy.TextFixerConfig(unescape_html=True, uncurl_quotes=False, explain=False)
@@ -19,6 +20,7 @@ _WHOLE: Final = ftfy.TextFixerConfig(decode_inconsistent_utf8=False, explain=Fal
 
 _AND: Final = frozenset({"ve", "and"})
 _LONGEST_FORM: Final = max(len(form.split()) for form in LEGAL_FORMS | LEADING_LEGAL_FORMS)
+_WITH_DOT: Final = re.compile(r"(\w+)\.")
 _INITIALS: Final = re.compile(r"(?<=\b\w) (?=\w\b)")
 
 
@@ -31,40 +33,50 @@ class CompanyName:
     key: str | None
 
 
-def company_name(text: object) -> CompanyName:
-    """Read the name in `customerProfile.name`. Never raises; anything but text counts as no name."""
+def company_name(text: object, *, of_turkey: bool = False) -> CompanyName:
+    """Read the name in `customerProfile.name`. Never raises; anything but text counts as no name.
+
+    `of_turkey`: the company's address is in Turkey (`latin5.read_as_turkish`).
+    """
     if not isinstance(text, str):
         return CompanyName(None, None, None)
-    name = repair_line(text)
+    name = repair_line(text, of_turkey=of_turkey)
     return CompanyName(name, text, company_key(name) if name else None)
 
 
 def company_key(name: str) -> str | None:
     """Return the comparison key of a name: folded, without its legal form; None without any letter or digit.
 
-    Only forms at the end (and a few at the start) are dropped, so `Ankara Ticaret Odası` keeps its Ticaret. At least
-    one word stays.
+    Only forms at the end (and a few at the start) are dropped, so `Ankara Ticaret Odası` keeps its Ticaret. So are
+    abbreviated trades there: `Mak.`, or `MAK` with a form behind it. At least one word stays.
     """
     words = [word for word in fold_key(name).split() if word not in _AND]
-    while drop := _form_length(words[1:], LEGAL_FORMS, at_end=True):
+    abbreviated = {fold_key(word) for word in _WITH_DOT.findall(name)}
+    behind = False
+    while len(words) > 1:
+        is_trade = words[-1] in ABBREVIATED_TRADES and (behind or words[-1] in abbreviated)
+        drop = 1 if is_trade else _form_length(words[1:], LEGAL_FORMS, at_end=True)
+        if not drop:
+            break
         del words[-drop:]
-    if drop := _form_length(words[:-1], LEADING_LEGAL_FORMS, at_end=False):
+        behind = True
+    while drop := _form_length(words[:-1], LEADING_LEGAL_FORMS, at_end=False):
         del words[:drop]
     return _INITIALS.sub("", " ".join(words)) or fold_key(name) or None
 
 
-def repair_text(text: str) -> str | None:
-    """Undo double encoding and HTML escapes in a text of several lines; return None when nothing is left."""
+def repair_text(text: str, *, of_turkey: bool = False) -> str | None:
+    """Undo wrong encodings and HTML escapes in a text of several lines; return None when nothing is left."""
     if text.isascii() and text.isprintable() and "&" not in text:  # nothing to repair, and ftfy is slow
         return text.strip() or None
     if is_bad(text):  # all of it, else word by word: where only some words are broken, ftfy would repair half of one
         text = " ".join(map(ftfy.fix_encoding, ftfy.fix_encoding(text, _WHOLE).split(" ")))
-    return ftfy.fix_text(text, _REPAIRS).translate(INVISIBLE).strip() or None
+    return read_as_turkish(ftfy.fix_text(text, _REPAIRS), of_turkey=of_turkey).translate(INVISIBLE).strip() or None
 
 
-def repair_line(text: str) -> str | None:
+def repair_line(text: str, *, of_turkey: bool = False) -> str | None:
     """Do as `repair_text`, on one line with single blanks."""
-    return " ".join((repair_text(text) or "").split()) or None
+    return " ".join((repair_text(text, of_turkey=of_turkey) or "").split()) or None
 
 
 def _form_length(words: list[str], forms: frozenset[str], *, at_end: bool) -> int:

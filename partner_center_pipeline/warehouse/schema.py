@@ -304,7 +304,11 @@ leads: Final = Table(
     Column("deal_value", Money, info={"comment": "the deal's value in its currency"}),
     Column("currency", Text, info={"comment": "ISO 4217 code of the deal's value"}),
     Column("products", JsonValue, nullable=False, info={"comment": "the API's product codes"}),
-    Column("notes", Text, info={"comment": "the deal's notes; free text that may hold personal data"}),
+    Column(
+        "notes",
+        Text,
+        info={"comment": "the deal's notes, free text that may hold personal data; in [brackets] a note of the rules"},
+    ),
     _derived_with(),
     Column("vanished_at", UtcDateTime, comment="when a full comparison found that Partner Center shows it no more"),
     Column("created_ticks", BigInteger, comment="createdDateTime in 100 ns since 1970"),

@@ -52,10 +52,10 @@ def test_a_documented_referral_is_read_in_full() -> None:
         company_name_original="Contoso Customer Inc",
         company_name_key="contoso customer",
         company_name_block="cont",
-        domain="contoso.com",
-        host="contoso.com",
-        domain_source="customerProfile.team[0].email",
-        domain_reason=None,
+        domain=None,
+        host=None,
+        domain_source=None,
+        domain_reason=DomainReason.MICROSOFT,  # the companies of Microsoft's samples are Microsoft's
         tenant=None,
         tenant_source=None,
         contact_name="Sue Smith",
@@ -78,20 +78,20 @@ def test_a_documented_referral_is_read_in_full() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "category", "is_open", "domain", "deal"),
+    ("name", "category", "is_open", "contact", "deal"),
     [
-        ("created_referral[0]", ReferralCategory.CO_SELL, True, "contoso.com", Decimal(50000)),
-        ("list_page[0]", ReferralCategory.MARKETPLACE, True, "fabrikam.com", None),
-        ("list_page[1]", ReferralCategory.SOLUTION_PROVIDER, True, "contoso.com", Decimal(50000)),
-        ("single_referral[0]", ReferralCategory.SOLUTION_PROVIDER, True, "contoso.com", Decimal(50000)),
-        ("updated_referral[0]", ReferralCategory.SOLUTION_PROVIDER, False, "contoso.com", Decimal(50000)),
+        ("created_referral[0]", ReferralCategory.CO_SELL, True, "sue.smith@contoso.com", Decimal(50000)),
+        ("list_page[0]", ReferralCategory.MARKETPLACE, True, "sue.smith@fabrikam.com", None),
+        ("list_page[1]", ReferralCategory.SOLUTION_PROVIDER, True, "sue.smith@contoso.com", Decimal(50000)),
+        ("single_referral[0]", ReferralCategory.SOLUTION_PROVIDER, True, "sue.smith@contoso.com", Decimal(50000)),
+        ("updated_referral[0]", ReferralCategory.SOLUTION_PROVIDER, False, "sue.smith@contoso.com", Decimal(50000)),
     ],
 )
 def test_every_documented_referral_becomes_a_lead(
-    name: str, category: ReferralCategory, is_open: bool, domain: str, deal: Decimal | None
+    name: str, category: ReferralCategory, is_open: bool, contact: str, deal: Decimal | None
 ) -> None:
     lead = _sample(name)
-    assert (lead.category, lead.is_open, lead.domain, lead.deal_value) == (category, is_open, domain, deal)
+    assert (lead.category, lead.is_open, lead.contact_email, lead.deal_value) == (category, is_open, contact, deal)
 
 
 def test_the_worst_documented_referral_becomes_a_lead_without_a_domain() -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline_tests.mutation.mutants import Mutant, sites_of
-from partner_center_pipeline_tests.mutation.scope import equivalents, modules, tests_of
+from partner_center_pipeline_tests.mutation.scope import Scope, equivalents, modules, tests_of
 from partner_center_pipeline_tests.mutation.trials import Coverage, Outcome, Worker, copy_of
 
 REQUIRED = 0.9
@@ -28,18 +28,25 @@ _ALIVE = (Outcome.SURVIVED, Outcome.UNTESTED)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--scope",
+    type=click.Choice([scope.value for scope in Scope]),
+    default=Scope.SYNC.value,
+    show_default=True,
+    help="sync: windows, partner_center, warehouse, defs. rules: leads, mail, scoring.",
+)
 @click.option("--module", "names", multiple=True, help="Only modules whose path contains this; may be repeated.")
 @click.option("--sample", type=int, help="Only so many mutants, drawn from all places alike.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Draws another sample.")
 @click.option("--jobs", type=int, default=2, show_default=True, help="Mutants tried side by side.")
-def main(names: tuple[str, ...], sample: int | None, seed: int, jobs: int) -> None:
+def main(scope: str, names: tuple[str, ...], sample: int | None, seed: int, jobs: int) -> None:
     """Change the code in many small ways, one at a time, and list the changes that no test notices.
 
     It works in copies of the project. Exit code 1 when fewer than 90 % are noticed.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end what was started, and remove the copies
     console = Console(highlight=False, soft_wrap=True)
-    paths = [path for path in modules() if not names or any(name in path for name in names)]
+    paths = [path for path in modules(Scope(scope)) if not names or any(name in path for name in names)]
     if not paths:
         raise click.UsageError("no module's path contains that")
     sources = {path: (PROJECT_ROOT / path).read_text(encoding="utf-8") for path in paths}

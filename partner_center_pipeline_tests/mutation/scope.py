@@ -6,6 +6,7 @@ Not here: the changes (`mutants`), running tests (`trials`). Nothing here needs 
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,25 @@ TESTS: Final = {
 """By module or package the tests that are asked about its mutants: its mirror, and who else attacks it. Of these, only
 such are run that run the changed line."""
 
+TESTS_OF_RULES: Final = {
+    "leads": ("leads", "defs/test_derivation.py"),
+    "mail": ("mail",),
+    "scoring": ("scoring", "defs/test_enrichment.py", "test_texts_agree.py"),
+}
+"""The same for the packages of rules."""
+
+
+class Scope(StrEnum):
+    """Which packages are mutated."""
+
+    SYNC = "sync"
+    """windows.py, partner_center, warehouse, defs: nothing is lost, nothing is doubled."""
+    RULES = "rules"
+    """leads, mail, scoring: the answers are right."""
+
+
+_TESTS_OF_SCOPE: Final = {Scope.SYNC: TESTS, Scope.RULES: TESTS_OF_RULES}
+
 EQUIVALENT: Final = Path(__file__).with_name("equivalent.toml")
 
 
@@ -56,10 +76,10 @@ def equivalents() -> list[Equivalent]:
     return [Equivalent(**one) for one in tomllib.loads(EQUIVALENT.read_text(encoding="utf-8")).get("mutant", [])]
 
 
-def modules() -> list[str]:
-    """Return the paths of the mutated modules, from the project's root."""
+def modules(scope: Scope = Scope.SYNC) -> list[str]:
+    """Return the paths of the mutated modules of a scope, from the project's root."""
     found: list[Path] = []
-    for name in TESTS:
+    for name in _TESTS_OF_SCOPE[scope]:
         place = PROJECT_ROOT / _PACKAGE / name
         found += [place] if place.is_file() else sorted(place.rglob("*.py"))
     return [str(path.relative_to(PROJECT_ROOT)) for path in found]
@@ -68,4 +88,5 @@ def modules() -> list[str]:
 def tests_of(paths: Iterable[str]) -> list[str]:
     """Return the tests that are asked about the modules of these paths, each once."""
     tops = {Path(path).parts[1] for path in paths}
-    return list(dict.fromkeys(f"{_TESTS}/{test}" for top, tests in TESTS.items() if top in tops for test in tests))
+    asked = {**TESTS, **TESTS_OF_RULES}
+    return list(dict.fromkeys(f"{_TESTS}/{test}" for top, tests in asked.items() if top in tops for test in tests))

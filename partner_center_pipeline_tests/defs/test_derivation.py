@@ -1,0 +1,77 @@
+"""What referrals become: leads, companies and drift, as the assets make them, on both databases."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select, update
+
+from partner_center_pipeline.defs.derivation import Span, make_companies, make_leads
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.warehouse import referrals, schema
+from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline_tests.warehouse.pages import make_version
+
+NOW = datetime(2026, 4, 1, 12, tzinfo=UTC)
+SPAN = Span(0, 10)
+TENANT = "0af7f1c5-1da0-4a0c-9a2b-0c1f6f6f0001"
+
+
+def payload(email: str = "ali@firma.com.tr", name: str = "Firma A.Ş.", **fields: Any) -> dict[str, Any]:
+    return {"status": "New", "customerProfile": {"name": name, "team": [{"email": email}]}, **fields}
+
+
+def bring(db: Warehouse, **payloads: dict[str, Any]) -> None:
+    """Store referrals in the window of SPAN, and make leads and companies of them."""
+    placed = [
+        referrals.Placed(make_version(name, number, payload=content), 0, late=False)
+        for number, (name, content) in enumerate(payloads.items())
+    ]
+    with db.write() as connection:
+        referrals.store(connection, placed, NOW)
+    derive(db)
+
+
+def derive(db: Warehouse) -> None:
+    make_leads(db, SPAN, frozenset(), NOW)
+    make_companies(db, SPAN, Settings(), NOW)
+
+
+def column(db: Warehouse, referral_id: str, name: str) -> Any:
+    with db.read() as connection:
+        return connection.execute(
+            select(schema.leads.c[name]).where(schema.leads.c.referral_id == referral_id)
+        ).scalar_one()
+
+
+def test_a_tenant_field_without_a_tenant_is_recorded_as_drift_once(warehouse: Warehouse) -> None:
+    bring(
+        warehouse,
+        a=payload(tenantId="TBD"),
+        b=payload(tenantId="TBD", azureTenantId=False),
+        c=payload(tenantId=TENANT, details={"tenantId": "Ali Veli ali@firma.com.tr"}),
+    )
+    assert sorted(
+        (row.kind, row.path, row.value, row.referral_id) for row in drift_of(warehouse)
+    ) == [
+        ("value", "azureTenantId", "(boolean)", "b"),
+        ("value", "details.tenantId", "(other)", "c"),
+        ("value", "tenantId", "TBD", "a"),
+    ]  # fmt: skip
+    assert [column(warehouse, name, "tenant") for name in "abc"] == [None, None, TENANT]
+
+
+def test_rows_that_older_rules_made_are_made_anew_when_their_window_runs_again(warehouse: Warehouse) -> None:
+    bring(warehouse, a=payload(tenantId="TBD"))
+    with warehouse.write() as connection:
+        older = {"derived_with": "older", "tenant": "tbd", "tenant_source": "payload"}
+        connection.execute(update(schema.leads).values(**older))
+        connection.execute(update(schema.companies).values(**older))
+    derive(warehouse)
+    assert column(warehouse, "a", "tenant") is None
+    with warehouse.read() as connection:
+        assert connection.execute(select(schema.companies.c.tenant)).scalars().all() == [None]
+
+
+def drift_of(db: Warehouse) -> list[Any]:
+    with db.read() as connection:
+        return list(connection.execute(select(schema.payload_drift)))
