@@ -32,7 +32,7 @@ def test_verdicts_that_count_against_us_are_listed_with_evidence_and_exit_code_1
         tmp_path,
         row("agreed.at", "microsoft", mx=["agreed-at.mail.protection.outlook.com"]),
         row("missed.at", "microsoft", mx=["mail.missed.at"], spf=SPF_M365, smtp=["SMTP banner matches ms365"]),
-        row("unbacked.at", "domestic", mx=GATEWAY, spf=SPF_M365),
+        row("unbacked.at", "domestic", mx=GATEWAY, autodiscover_cname=AUTODISCOVER_M365),
         row("backed.at", "domestic", mx=["relay.example.at"], dkim_cname=DKIM_M365, spf=SPF_M365),
         row("hidden.at", "domestic", mx=GATEWAY),
         row("missed.at", "domestic", mx=["mail.missed.at"]),
@@ -130,23 +130,33 @@ def test_names_are_read_as_dns_holds_them() -> None:
     assert [(each.domain, each.mx) for each in rows] == [("xn--zrich-kva.ch", ("",))]
 
 
-def test_every_form_of_a_hint_at_microsoft_365_is_found_behind_a_gateway() -> None:
+def test_every_form_of_a_strong_hint_at_microsoft_365_names_it_behind_a_gateway() -> None:
     hints: tuple[dict[str, Any], ...] = (
-        {"spf": SPF_M365},
-        {"spf": "v=spf1 +INCLUDE:spf.protection.outlook.com. ~all"},
-        {"spf": "v=spf1 redirect=spf.protection.outlook.com"},
-        {"spf": "v=spf1 include:nested.at -all"},
-        {"spf": "v=spf1 redirect=nested.at"},
-        {"spf": f"v=spf1 {'ip4:192.0.2.1 ' * 200}include:spf.protection.outlook.com -all"},
         {"dkim_cname": {"selector2": "selector2-a-at._domainkey.a.onmicrosoft.com"}},
         {"dkim_cname": {"selector1": "selector1-a-at._domainkey.a.n-v1.dkim.mail.microsoft"}},
         {"autodiscover_cname": "autodiscover.outlook.com"},
         {"autodiscover_cname": "autodiscover-s.outlook.com"},
     )
     rows = [Row(domain=f"h{number}.at", mx=tuple(GATEWAY), **hint) for number, hint in enumerate(hints)]
-    nested = Row(domain="nested.at", spf=SPF_M365)
-    found = [each.ours.provider for each in compare([*rows, nested]).verdicts[:-1]]
-    assert found == [Provider.M365] * len(hints)
+    assert [each.ours.provider for each in compare(rows).verdicts] == [Provider.M365] * len(hints)
+
+
+def test_every_form_of_an_spf_include_counts_where_the_tenant_look_up_confirms_it_and_only_there() -> None:
+    records = (
+        SPF_M365,
+        "v=spf1 +INCLUDE:spf.protection.outlook.com. ~all",
+        "v=spf1 redirect=spf.protection.outlook.com",
+        "v=spf1 include:nested.at -all",
+        "v=spf1 redirect=nested.at",
+        f"v=spf1 {'ip4:192.0.2.1 ' * 200}include:spf.protection.outlook.com -all",
+    )
+    fields = {"mx": tuple(GATEWAY), "tenant": "Managed"}
+    rows = [Row(domain=f"h{number}.at", spf=spf, **fields) for number, spf in enumerate(records)]
+    rows = [*rows, Row(domain="nested.at", spf=SPF_M365)]
+    with_tenants = compare(rows, tenants=True)
+    assert [each.ours.provider for each in with_tenants.verdicts[:-1]] == [Provider.M365] * len(records)
+    dns_only = compare(rows)
+    assert [each.ours.provider for each in dns_only.verdicts[:-1]] == [Provider.UNKNOWN] * len(records)
 
 
 @pytest.mark.slow

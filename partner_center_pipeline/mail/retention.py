@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Final
 
 from partner_center_pipeline.mail.classification import conclude
+from partner_center_pipeline.mail.providers import provider_table
 from partner_center_pipeline.mail.signals import (
     AUTODISCOVER,
+    AUTODISCOVER_SRV,
     DMARC,
     DMARC_ABOVE,
     MX,
@@ -21,6 +23,7 @@ from partner_center_pipeline.mail.signals import (
     TXT,
     Lookup,
     MailSignals,
+    dkim_lookup,
     selector_of,
 )
 from partner_center_pipeline.mail.spf import parse_spf
@@ -37,6 +40,8 @@ PROVIDER_KEPT: Final = "provider_kept"
 
 _PARENTS: Final[Mapping[str, tuple[str, ...]]] = {
     MX_HOSTS: (MX,),
+    AUTODISCOVER_SRV: (MX,),
+    **{dkim_lookup(selector): (MX,) for selector in provider_table().selectors},
     SPF_NESTED: (MX, TXT),
     DMARC_ABOVE: (DMARC,),
 }
@@ -46,7 +51,9 @@ _UNNAMED_PROVIDERS: Final = (Provider.LOCAL, Provider.UNKNOWN)
 
 
 def _can_name_provider(lookup: str) -> bool:
-    return lookup in (MX, MX_HOSTS, TXT, SPF_NESTED, AUTODISCOVER, NS) or selector_of(lookup) is not None
+    return (
+        lookup in (MX, MX_HOSTS, TXT, SPF_NESTED, AUTODISCOVER, AUTODISCOVER_SRV, NS) or selector_of(lookup) is not None
+    )
 
 
 def keep_facts(previous: MailSignals | None, scanned: MailSignals) -> MailSignals:

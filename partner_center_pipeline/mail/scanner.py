@@ -17,10 +17,11 @@ from partner_center_pipeline.mail import wire
 from partner_center_pipeline.mail.classification import conclude, mx_targets, needs_hints, parse_mx
 from partner_center_pipeline.mail.dmarc import ends_walk, select_dmarc, tree_walk
 from partner_center_pipeline.mail.mx import read_mx
-from partner_center_pipeline.mail.providers import Place, owner_of
+from partner_center_pipeline.mail.providers import Place, owner_of, owner_of_network, provider_table
 from partner_center_pipeline.mail.resolver import QUERIES_PER_SECOND, CachingResolver, Resolver, StubResolver
 from partner_center_pipeline.mail.signals import (
     AUTODISCOVER,
+    AUTODISCOVER_SRV,
     DMARC,
     DMARC_ABOVE,
     ENTERPRISE_REGISTRATION,
@@ -97,7 +98,21 @@ class Scanner:
             lookups[MX_HOSTS] = _UNANSWERED
             lookups[MX_HOSTS] = await self._follow_mx_hosts(deciding)
             reading = read_mx(pairs, mx_targets(lookups))
-        if needs_hints(reading) and txt.is_fact:
+        if needs_hints(reading):
+            await asyncio.gather(self._ask_for_hints(domain, lookups), self._ask_nested_spf(domain, txt, lookups))
+
+    async def _ask_for_hints(self, domain: str, lookups: dict[str, Lookup]) -> None:
+        """Ask what can name the mailbox behind an MX that leaves it open, and is not asked of every domain."""
+        selectors = [selector for selector in provider_table().selectors if selector not in self._selectors]
+        names = {dkim_lookup(selector): f"{selector}._domainkey.{domain}" for selector in selectors}
+        lookups |= dict.fromkeys((AUTODISCOVER_SRV, *names), _UNANSWERED)
+        await asyncio.gather(
+            self._ask(lookups, AUTODISCOVER_SRV, f"_autodiscover._tcp.{domain}", wire.SRV),
+            *(self._ask(lookups, key, name, wire.TXT) for key, name in names.items()),
+        )
+
+    async def _ask_nested_spf(self, domain: str, txt: Lookup, lookups: dict[str, Lookup]) -> None:
+        if txt.is_fact:
             lookups[SPF_NESTED] = _UNANSWERED
             lookups[SPF_NESTED] = await self._follow_spf(domain, parse_spf(txt.records))
 
@@ -118,7 +133,7 @@ class Scanner:
         return self._combine_steps(records, missed)
 
     async def _follow_spf(self, domain: str, spf: Spf) -> Lookup:
-        """Return the hosts that the records of SPF targets include, at any depth."""
+        """Return what the records of SPF targets let pass, at any depth: hosts, and ranges of known owners."""
         pending = deque(spf.targets)
         seen = {domain, *pending}
         records: list[str] = []
@@ -132,7 +147,10 @@ class Scanner:
             asked += 1
             answer = await self._resolver.query(host, wire.TXT)
             missed = missed if answer.outcome.is_fact else answer.outcome
-            for target in parse_spf(answer.records).targets:
+            nested = parse_spf(answer.records)
+            known = (term for term in nested.networks if owner_of_network(term) is not None)
+            records.extend(term for term in known if term not in records)
+            for target in nested.targets:
                 if target not in seen:
                     seen.add(target)
                     pending.append(target)

@@ -42,6 +42,7 @@ SPF_NESTED: Final = "spf_nested"
 DMARC: Final = "dmarc"
 DMARC_ABOVE: Final = "dmarc_above"
 AUTODISCOVER: Final = "autodiscover"
+AUTODISCOVER_SRV: Final = "autodiscover_srv"
 ENTERPRISE_REGISTRATION: Final = "enterpriseregistration"
 LYNCDISCOVER: Final = "lyncdiscover"
 NS: Final = "ns"
@@ -75,8 +76,10 @@ class Lookup:
     * `mx`: `10 mail.example.com`; a null MX is `0` and a space
     * `txt`, `dmarc`, `dkim:<selector>`: the joined pieces of a TXT record, bytes that are not UTF-8 as `\\xff`
     * `ns`, `autodiscover`, `enterpriseregistration`, `lyncdiscover`: a host
+    * `autodiscover_srv`: priority, weight, port and host, separated by spaces
     * `mx_hosts`: an MX host and its CNAME targets, separated by spaces
-    * `spf_nested`: a host that the SPF records of included hosts include, at any depth
+    * `spf_nested`: what the SPF records of included hosts let pass, at any depth: a host, or a range of addresses
+      (`ip4:...`, `ip6:...`) of an owner in the provider table
     * `dmarc_above`: a domain above, a space, its DMARC record
     * `tenant`: a tenant id (over HTTPS, not DNS)
     """
@@ -97,10 +100,11 @@ class Lookup:
 class Evidence:
     """One observation about who handles a domain's mail.
 
-    `kind` is `mx`, `mx_cname`, `dkim`, `spf`, `autodiscover`, `ns` (for the mailbox, strongest first), `gateway`,
-    `sender` (a service for mail from programs: never a hint) or `microsoft` (the domain uses Microsoft services, not
-    necessarily mail). `detail` is the host; for DKIM the selector is before it. `points_to` is the value of a Provider,
-    or the owner's name when the provider is Unknown.
+    `kind` is `mx`, `mx_cname`, `mx_other` (a mail service at another preference), `dkim`, `spf`, `autodiscover`,
+    `dkim_key` (a key at a selector that one provider uses), `ns` (for the mailbox), `gateway`, `sender` (a service for
+    mail from programs: never a hint) or `microsoft` and `tenant` (the domain uses Microsoft services, not necessarily
+    mail). `detail` is the host; for DKIM the selector is before it. `points_to` is the value of a Provider, or the
+    owner's name when the provider is Unknown.
     """
 
     kind: str
@@ -119,6 +123,7 @@ class MailSignals:
     gateway         name of the filtering service that the MX names, or None
     confidence      0 to 100 percent, how sure `provider` is; 0 when nothing names one
     evidence        the reasons for `provider`, `gateway` and `tenant`, strongest first, then other observations
+    decided_by      the evidence that named `provider`: the MX, or the strongest hint; None if nothing did
     notes           stable codes of what a person may want to know (`classification` lists them)
     mx              (preference, host) in the order of trying; empty without a record
     mx_outcome      outcome of the MX look-up
@@ -141,6 +146,7 @@ class MailSignals:
     gateway: str | None = None
     confidence: int = 0
     evidence: tuple[Evidence, ...] = ()
+    decided_by: Evidence | None = None
     notes: tuple[str, ...] = ()
     mx: tuple[tuple[int, str], ...] = ()
     mx_outcome: Outcome = Outcome.TIMEOUT

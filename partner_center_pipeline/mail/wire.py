@@ -13,7 +13,7 @@ from typing import Final
 import dns.exception
 import dns.name
 from dns.rdataclass import IN
-from dns.rdatatype import CNAME, DNAME, MX, NS, OPT, RRSIG, SOA, TXT, RdataType
+from dns.rdatatype import CNAME, DNAME, MX, NS, OPT, RRSIG, SOA, SRV, TXT, RdataType
 
 from partner_center_pipeline.mail.signals import Outcome
 
@@ -205,6 +205,9 @@ class _Reader:
         if rdtype == MX:
             preference = f"{struct.unpack_from('!H', self._message, self._offset)[0]} "
             self._offset += 2
+        if rdtype == SRV:
+            preference = "{} {} {} ".format(*struct.unpack_from("!HHH", self._message, self._offset))
+            self._offset += 6
         host = self._read_name()
         if self._offset != end:
             raise ValueError("a record's length is wrong")
@@ -310,6 +313,7 @@ __all__ = [
     "CNAME",
     "MX",
     "NS",
+    "SRV",
     "TXT",
     "Answer",
     "Question",

@@ -11,6 +11,7 @@ import dns.message
 import pytest
 
 from partner_center_pipeline.mail import MailSignals, scan
+from partner_center_pipeline.mail.providers import provider_table
 from partner_center_pipeline.mail.resolver import ResolverError
 from partner_center_pipeline.mail.retention import next_scan_after
 from partner_center_pipeline.mail.signals import Outcome
@@ -81,6 +82,7 @@ ZONE: Records = {
     **domain("icice.com.tr", GATEWAY, txt="v=spf1 include:spf.icice.com.tr -all"),
     "spf.icice.com.tr": {"TXT": ["v=spf1 include:spf2.icice.com.tr -all"]},
     "spf2.icice.com.tr": {"TXT": ["v=spf1 redirect=spf.protection.outlook.com"]},
+    **alias("lyncdiscover.icice.com.tr", "webdir.online.lync.com"),
     **domain("posta.com.tr", (10, "mx.relay.example"), txt=SPF_M365),
     **alias("autodiscover.posta.com.tr", "autodiscover.outlook.com"),
     # Long chains of includes.
@@ -324,7 +326,17 @@ def test_a_domain_is_asked_what_mail_signals_lists_and_nothing_else() -> None:
         list(scan(["firma.com.tr"], resolvers=[server.address], selectors=("default",), clock=lambda: NOW))
         asked = sorted(server.names)
     own = ("firma.com.tr", "firma.com.tr", "firma.com.tr", "mail.firma.com.tr")
-    below = ("_dmarc", "autodiscover", "default._domainkey", "enterpriseregistration", "lyncdiscover")
+    below = ["_dmarc", "autodiscover", "default._domainkey", "enterpriseregistration", "lyncdiscover"]
+    below += ["_autodiscover._tcp", *(f"{selector}._domainkey" for selector in provider_table().selectors)]
+    assert asked == sorted([*own, *(f"{label}.firma.com.tr" for label in below), "_dmarc.com.tr", "_dmarc.tr"])
+
+
+def test_a_providers_own_selectors_are_asked_for_only_where_the_mx_leaves_it_open() -> None:
+    with RecordingServer(Zone.from_records({"firma.com.tr": {"MX": [(0, "smtp.google.com")]}})) as server:
+        list(scan(["firma.com.tr"], resolvers=[server.address], selectors=("default",), clock=lambda: NOW))
+        asked = sorted(server.names)
+    below = ["_dmarc", "autodiscover", "default._domainkey", "enterpriseregistration", "lyncdiscover"]
+    own = ["firma.com.tr"] * 3
     assert asked == sorted([*own, *(f"{label}.firma.com.tr" for label in below), "_dmarc.com.tr", "_dmarc.tr"])
 
 
