@@ -7,11 +7,15 @@ The notes of `conclude`:
     mx_tie                   hosts of different owners share the deciding preference
     mx_mixed_providers       a host of another preference has a different owner
     mailbox_hint             there are hints at a mailbox provider, but too few or too weak ones to name it
+    mailbox_unanswered       answers that could name the mailbox have been missing for longer than is waited for them
     mailbox_elsewhere        the MX is a hoster's, and other records show the mailboxes at a mail service
     mailbox_conflict         hints at different mail services have equal weight: none is named
     spf_multiple_records     more than one SPF record: scored as none
     dmarc_multiple_records   more than one DMARC record: read as none
     dmarc_policy_missing, dmarc_policy_invalid     the record has no usable `p`: read as `p=none`
+    dmarc_testing            the record says `t=y`: the policy is applied one step weaker
+    implicit_mx              there is no MX record, and the domain has an address, which takes the mail
+    answers_cut              more was published than is stored
     dkim_revoked             all keys of a selector are revoked
     ms_txt                   a `MS=` TXT record; it stays after a trial of Microsoft 365 ends, so it is no hint
 """
@@ -23,10 +27,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from partner_center_pipeline.mail import dkim
-from partner_center_pipeline.mail.dmarc import Dmarc, choose, is_dmarc, parse_dmarc, select_dmarc
-from partner_center_pipeline.mail.mx import MxReading, classify_provider, host_key, read_mx, sort_mx
+from partner_center_pipeline.mail.dmarc import Dmarc, choose, inherited, is_dmarc, parse_dmarc, select_dmarc
+from partner_center_pipeline.mail.mx import MxReading, classify_provider, host_key, is_address, read_mx, sort_mx
 from partner_center_pipeline.mail.providers import Kind, Owner, Place, owner_of, owner_of_network, provider_table
 from partner_center_pipeline.mail.signals import (
+    ADDRESS,
     AUTODISCOVER,
     AUTODISCOVER_SRV,
     DMARC,
@@ -36,13 +41,16 @@ from partner_center_pipeline.mail.signals import (
     MX,
     MX_HOSTS,
     NS,
+    SPF_ERROR,
     SPF_NESTED,
     TENANT,
     TXT,
     Evidence,
+    LocalHost,
     Lookup,
     MailSignals,
     Outcome,
+    dkim_lookup,
     selector_of,
 )
 from partner_center_pipeline.mail.spf import Spf, parse_spf
@@ -87,6 +95,9 @@ _HINTS_BY_THEMSELVES: Final = frozenset({"mx_other", "dkim", "autodiscover", "sp
 _ALL_OF_A_MAILBOX: Final = frozenset({"dkim", "autodiscover", "spf"})
 """Together they show that a company writes, signs and reads its mail at one service."""
 
+WAIT_HOURS: Final = 72
+"""For so long a company has no score while an answer that could name its mailbox is missing: about nine retries."""
+
 TENANT_FACT_DAYS: Final = 30
 """For so long a public look-up confirms other hints (HUNTER_TENANT_DISCOVERY_ENABLED may be off by now)."""
 
@@ -95,6 +106,7 @@ _VERIFICATION: Final = re.compile(
     r"MS=|amazonses:|(?=[\w.-]{0,80}(?:verif|validation))[\w.-]{1,120}\s{0,4}[=:]", re.IGNORECASE
 )
 _MS_TXT: Final = re.compile(r"MS=ms\d+", re.IGNORECASE)
+_MICROSOFT_SELECTOR: Final = re.compile(r"dkim:selector[12]")
 _MICROSOFT: Final = ("enterpriseregistration.windows.net", "webdir.online.lync.com")
 
 _ABSENT: Final = Lookup(Outcome.TIMEOUT)
@@ -135,6 +147,17 @@ def parse_mx(records: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
     return sort_mx((int(preference), host) for preference, _, host in pairs)
 
 
+def mx_pairs(domain: str, lookups: Mapping[str, Lookup]) -> tuple[tuple[int, str], ...]:
+    """Return the (preference, host) pairs that senders try.
+
+    Without an MX record that is the domain itself, if it has an address: the implicit MX (RFC 5321, section 5.1).
+    """
+    mx = lookups.get(MX, _ABSENT)
+    if mx.outcome is Outcome.NODATA and lookups.get(ADDRESS, _ABSENT).records:
+        return ((0, domain),)
+    return parse_mx(mx.records)
+
+
 def mx_targets(lookups: Mapping[str, Lookup]) -> dict[str, tuple[str, ...]]:
     """Return the CNAME targets of MX hosts, by host."""
     hosts = (record.split() for record in lookups.get(MX_HOSTS, _ABSENT).records)
@@ -160,21 +183,26 @@ def conclude(
 
     hints, other_evidence = _find_hints(spf, lookups, targets, ns)
     weights = {owner: _confidence(kinds - {"ns"}) for owner, kinds in _kinds_by_owner(hints).items()}
-    reading = read_mx(mx, mx_targets(lookups), weights)
+    reading = read_mx(mx_pairs(domain, lookups), mx_targets(lookups), weights)
     if needs_hints(reading):
         hints = [*_other_mx_hints(reading), *hints, *_key_hints(keys, targets)]
     tenant_evidence = _tenant_evidence(lookups, scanned_at)
     confirming = {one.kind for one in (*other_evidence, *tenant_evidence)} & _CONFIRMING
-    mailbox = _classify_mailbox(reading, _kinds_by_owner(hints), confirming)
+    hint_kinds = _kinds_by_owner(hints)
+    mailbox = _classify_mailbox(reading, hint_kinds, confirming)
+    undecided, unanswered = _open_questions(reading, mailbox, hint_kinds, confirming, lookups, scanned_at)
     tenant_name = next((name for _, target in targets if (name := dkim.tenant_of(target))), None)
     if tenant_name:
         tenant = (tenant_name, TenantSource.DKIM_TARGET)
 
     notes = [*mailbox.notes]
     notes += ["mx_tie"] * reading.tie + ["mx_mixed_providers"] * reading.mixed
+    notes += ["mailbox_unanswered"] * bool(unanswered)
+    notes += ["implicit_mx"] * (mx_lookup.outcome is Outcome.NODATA and reading.host is not None)
     notes += ["spf_multiple_records"] * spf.multiple
     notes += dmarc_notes
     notes += ["dkim_revoked"] * revoked
+    notes += ["answers_cut"] * any(lookup.cut for lookup in lookups.values())
     notes += ["ms_txt"] * any(_MS_TXT.match(text) for text in texts)
     return MailSignals(
         domain=domain,
@@ -186,10 +214,14 @@ def conclude(
         evidence=(*_mx_evidence(reading), *(hint.evidence for hint in hints), *other_evidence, *tenant_evidence),
         decided_by=_decided_by(reading, mailbox, hints),
         notes=tuple(notes),
+        undecided=undecided,
+        unanswered=unanswered,
+        local_host=_local_host(domain, mx_lookup, reading) if mailbox.provider is Provider.LOCAL else None,
         mx=mx,
         mx_outcome=mx_lookup.outcome,
-        no_mx_reason=_no_mx_reason(mx_lookup, reading),
+        no_mx_reason=_no_mx_reason(lookups, reading),
         spf=spf,
+        spf_error=spf.error or next(iter(lookups.get(SPF_ERROR, _ABSENT).records), None),
         dmarc=dmarc,
         dkim_present=_dkim_present(lookups, keys),
         dkim_selectors=keys,
@@ -203,10 +235,87 @@ def conclude(
     )
 
 
-def _no_mx_reason(lookup: Lookup, reading: MxReading) -> str | None:
-    if not lookup.is_fact:
+def _no_mx_reason(lookups: Mapping[str, Lookup], reading: MxReading) -> str | None:
+    lookup = lookups.get(MX, _ABSENT)
+    # Without an MX record the domain's own address takes the mail, so an answer about it is needed too.
+    has_address = lookup.outcome is Outcome.NODATA and ADDRESS in lookups and reading.host is not None
+    is_open = lookup.outcome is Outcome.NODATA and ADDRESS in lookups and not lookups[ADDRESS].is_fact
+    if not lookup.is_fact or has_address or is_open:
         return None
     return lookup.outcome.value if lookup.outcome is not Outcome.FOUND else reading.no_mail
+
+
+def _local_host(domain: str, lookup: Lookup, reading: MxReading) -> LocalHost:
+    return LocalHost.IMPLICIT if lookup.outcome is Outcome.NODATA else local_host_of(domain, reading.host or domain)
+
+
+def local_host_of(domain: str, host: str) -> LocalHost:
+    """Return what a mail host is that is not in the table.
+
+    An address as an MX host is the company's own mistake, so it counts as its own host.
+    """
+    is_own = host == domain or host.endswith(f".{domain}") or is_address(host)
+    return LocalHost.OWN if is_own else LocalHost.UNLISTED
+
+
+def _open_questions(
+    reading: MxReading,
+    mailbox: _Mailbox,
+    hint_kinds: Mapping[Owner, set[str]],
+    confirming: set[str],
+    lookups: Mapping[str, Lookup],
+    now: datetime,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the look-ups without an answer that could still name the mailbox or a tenant.
+
+    The first are those that are waited for, so that the company has no score yet; the second those that were waited for
+    long enough (WAIT_HOURS), so that it has one, which says what is not known.
+    """
+    address = lookups.get(ADDRESS)
+    if address is not None and not address.is_fact:
+        missing = {ADDRESS: "mx"}
+    elif needs_hints(reading) and mailbox.by_hints is None:
+        missing = _missing_hints(lookups)
+    else:
+        missing = {}
+    if not missing or not _could_change(reading, missing, hint_kinds, confirming):
+        return (), ()
+    waited = [name for name in missing if _is_over(lookups[name], now)]
+    return (tuple(missing), ()) if len(waited) < len(missing) else ((), tuple(missing))
+
+
+def _missing_hints(lookups: Mapping[str, Lookup]) -> dict[str, str]:
+    """Return the kind of hint that each look-up without a fact could bring."""
+    kinds = {
+        MX_HOSTS: "mx", SPF_NESTED: "spf", AUTODISCOVER: "autodiscover", AUTODISCOVER_SRV: "autodiscover",
+        ENTERPRISE_REGISTRATION: "microsoft", LYNCDISCOVER: "microsoft", NS: "ns",
+    }  # fmt: skip
+    table = provider_table()
+    selectors = {s: lookup for name, lookup in lookups.items() if (s := selector_of(name)) is not None}
+    # A provider that gives out several selectors needs them all, so the answer at one tells of the others.
+    told = {table.owner_of_selector(selector) for selector, lookup in selectors.items() if lookup.is_fact}
+    for selector in selectors:
+        if (owner := table.owner_of_selector(selector)) is not None and owner not in told:
+            kinds[dkim_lookup(selector)] = "dkim"
+        elif table.owner_of_key(selector) is not None:
+            kinds[dkim_lookup(selector)] = "dkim_key"
+    return {name: kind for name, kind in kinds.items() if name in lookups and not lookups[name].is_fact}
+
+
+def _could_change(
+    reading: MxReading, missing: Mapping[str, str], hint_kinds: Mapping[Owner, set[str]], confirming: set[str]
+) -> bool:
+    """Say whether the missing answers, each at its best, would name a mailbox or a tenant."""
+    kinds = set(missing.values())
+    if "mx" in kinds or any(kind == "dkim" and _MICROSOFT_SELECTOR.fullmatch(name) for name, kind in missing.items()):
+        return True
+    behind_gateway = reading.owner is not None and reading.owner.kind is Kind.GATEWAY
+    known = [*(kinds_of_one | confirming for kinds_of_one in hint_kinds.values()), set(confirming)]
+    return any(are_enough(kinds_of_one | kinds, behind_gateway) for kinds_of_one in known)
+
+
+def _is_over(lookup: Lookup, now: datetime) -> bool:
+    return lookup.missed_since is not None and now - lookup.missed_since >= timedelta(hours=WAIT_HOURS)
 
 
 def _read_dmarc(domain: str, lookups: Mapping[str, Lookup]) -> tuple[Dmarc | None, list[str]]:
@@ -216,8 +325,12 @@ def _read_dmarc(domain: str, lookups: Mapping[str, Lookup]) -> tuple[Dmarc | Non
     if record is None:
         above = (text.partition(" ") for text in lookups.get(DMARC_ABOVE, _ABSENT).records)
         record = choose(parsed for name, _, text in above if (parsed := parse_dmarc(text, name)))
+        exists = lookups.get(MX, _ABSENT).outcome is not Outcome.NXDOMAIN
+        record = record and inherited(record, exists=exists)
     if record is not None and record.policy_note:
         notes.append(record.policy_note)
+    if record is not None and record.t == "y":
+        notes.append("dmarc_testing")
     return record, notes
 
 

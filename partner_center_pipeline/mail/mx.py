@@ -72,6 +72,15 @@ def _is_localhost(host: str) -> bool:
         return False
 
 
+def is_address(host: str) -> bool:
+    """Say whether a host is written as an IP address, which no MX record may (RFC 1035, section 3.3.9)."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _find_owner(host: str, targets: Iterable[str]) -> tuple[str, Owner | None]:
     for name in (host, *targets):
         owner = owner_of(name)

@@ -14,12 +14,13 @@ from itertools import islice
 from typing import Any, Final
 
 from partner_center_pipeline.mail import wire
-from partner_center_pipeline.mail.classification import conclude, mx_targets, needs_hints, parse_mx
+from partner_center_pipeline.mail.classification import conclude, mx_pairs, mx_targets, needs_hints
 from partner_center_pipeline.mail.dmarc import ends_walk, select_dmarc, tree_walk
 from partner_center_pipeline.mail.mx import read_mx
 from partner_center_pipeline.mail.providers import Place, owner_of, owner_of_network, provider_table
 from partner_center_pipeline.mail.resolver import QUERIES_PER_SECOND, CachingResolver, Resolver, StubResolver
 from partner_center_pipeline.mail.signals import (
+    ADDRESS,
     AUTODISCOVER,
     AUTODISCOVER_SRV,
     DMARC,
@@ -29,6 +30,7 @@ from partner_center_pipeline.mail.signals import (
     MX,
     MX_HOSTS,
     NS,
+    SPF_ERROR,
     SPF_NESTED,
     TXT,
     Lookup,
@@ -36,7 +38,7 @@ from partner_center_pipeline.mail.signals import (
     Outcome,
     dkim_lookup,
 )
-from partner_center_pipeline.mail.spf import LOOKUP_LIMIT, Spf, parse_spf
+from partner_center_pipeline.mail.spf import LOOKUP_LIMIT, VOID_LIMIT, Spf, is_spf, parse_spf
 
 DOMAIN_SECONDS: Final = 15.0
 """The time for one domain, retries included. What is not answered in this time counts as a timeout."""
@@ -46,6 +48,15 @@ CONCURRENCY: Final = 48
 
 MX_HOSTS_LIMIT: Final = 4
 """The largest number of MX hosts at the deciding preference to follow CNAMEs from."""
+
+RECORDS_KEPT: Final = 100
+"""The largest number of records of one look-up that are stored; chosen."""
+
+CHARACTERS_KEPT: Final = 16_384
+"""The largest number of characters of a domain's own TXT records that are stored; chosen."""
+
+CHARACTERS_KEPT_ELSEWHERE: Final = 4_096
+"""The same for every other look-up. A DKIM key of 4,096 bits has 736 characters."""
 
 _UNANSWERED: Final = Lookup(Outcome.TIMEOUT, missed=Outcome.TIMEOUT)
 
@@ -81,9 +92,10 @@ class Scanner:
     async def _ask(self, lookups: dict[str, Lookup], key: str, name: str, rdtype: wire.RdataType) -> Lookup:
         answer = await self._resolver.query(name, rdtype)
         if answer.outcome.is_fact:
-            lookup = Lookup(answer.outcome, answer.records, answer.cnames, answered_at=self._clock())
+            records, cut = keep_within_limits(key, answer.records)
+            lookup = Lookup(answer.outcome, records, answer.cnames, answered_at=self._clock(), cut=cut)
         else:
-            lookup = Lookup(answer.outcome, missed=answer.outcome)
+            lookup = Lookup(answer.outcome, missed=answer.outcome, missed_since=self._clock())
         lookups[key] = lookup
         return lookup
 
@@ -91,15 +103,30 @@ class Scanner:
         mx, txt = await asyncio.gather(
             self._ask(lookups, MX, domain, wire.MX), self._ask(lookups, TXT, domain, wire.TXT)
         )
-        pairs = parse_mx(mx.records)
+        if mx.outcome is Outcome.NODATA:
+            lookups[ADDRESS] = _UNANSWERED
+            lookups[ADDRESS] = await self._ask_address(domain)
+        pairs = mx_pairs(domain, lookups)
         reading = read_mx(pairs)
         if reading.owner is None and needs_hints(reading):
             deciding = [host for preference, host in pairs if preference == reading.preference and host]
             lookups[MX_HOSTS] = _UNANSWERED
             lookups[MX_HOSTS] = await self._follow_mx_hosts(deciding)
             reading = read_mx(pairs, mx_targets(lookups))
-        if needs_hints(reading):
-            await asyncio.gather(self._ask_for_hints(domain, lookups), self._ask_nested_spf(domain, txt, lookups))
+        is_open = needs_hints(reading)
+        spf = parse_spf(txt.records)
+        steps = [self._ask_for_hints(domain, lookups)] if is_open else []
+        if txt.is_fact and (is_open or any(owner_of(host, Place.SPF) is None for host in spf.followed)):
+            steps.append(self._follow_spf(domain, spf, lookups))
+        await asyncio.gather(*steps)
+
+    async def _ask_address(self, domain: str) -> Lookup:
+        """Return the addresses of a name: those of IPv4 or, without any, those of IPv6."""
+        for rdtype in (wire.A, wire.AAAA):
+            answer = await self._resolver.query(domain, rdtype)
+            if answer.records or not answer.outcome.is_fact:
+                break
+        return self._combine_steps(answer.records, None if answer.outcome.is_fact else answer.outcome)
 
     async def _ask_for_hints(self, domain: str, lookups: dict[str, Lookup]) -> None:
         """Ask what can name the mailbox behind an MX that leaves it open, and is not asked of every domain."""
@@ -110,11 +137,6 @@ class Scanner:
             self._ask(lookups, AUTODISCOVER_SRV, f"_autodiscover._tcp.{domain}", wire.SRV),
             *(self._ask(lookups, key, name, wire.TXT) for key, name in names.items()),
         )
-
-    async def _ask_nested_spf(self, domain: str, txt: Lookup, lookups: dict[str, Lookup]) -> None:
-        if txt.is_fact:
-            lookups[SPF_NESTED] = _UNANSWERED
-            lookups[SPF_NESTED] = await self._follow_spf(domain, parse_spf(txt.records))
 
     async def _follow_mx_hosts(self, hosts: Sequence[str]) -> Lookup:
         """Follow the CNAMEs of MX hosts until a host has an owner in the provider table."""
@@ -132,30 +154,48 @@ class Scanner:
                 records.append(" ".join(chain))
         return self._combine_steps(records, missed)
 
-    async def _follow_spf(self, domain: str, spf: Spf) -> Lookup:
-        """Return what the records of SPF targets let pass, at any depth: hosts, and ranges of known owners."""
-        pending = deque(spf.targets)
-        seen = {domain, *pending}
+    async def _follow_spf(self, domain: str, spf: Spf, lookups: dict[str, Lookup]) -> None:
+        """Read the records that an SPF record includes or redirects to, at any depth.
+
+        SPF_NESTED is what they let pass: hosts, and ranges of known owners. SPF_ERROR is what makes receivers give up.
+        """
+        lookups |= dict.fromkeys((SPF_NESTED, SPF_ERROR), _UNANSWERED)
+        pending = deque((host, host in spf.targets) for host in spf.followed)
+        seen = {domain, *spf.followed}
         records: list[str] = []
+        errors: list[str] = []
         missed: Outcome | None = None
-        asked = 0
+        asked, void, needed = 0, 0, spf.lookups
         while pending and asked < LOOKUP_LIMIT:
-            host = pending.popleft()
+            host, passes = pending.popleft()
             # The record of a host in the provider table says something about the owner, not about the domain.
             if owner_of(host, Place.SPF) is not None:
                 continue
             asked += 1
             answer = await self._resolver.query(host, wire.TXT)
-            missed = missed if answer.outcome.is_fact else answer.outcome
             nested = parse_spf(answer.records)
-            known = (term for term in nested.networks if owner_of_network(term) is not None)
-            records.extend(term for term in known if term not in records)
-            for target in nested.targets:
+            if not answer.outcome.is_fact:
+                missed = answer.outcome
+                continue
+            void += not answer.records
+            needed += nested.lookups
+            if nested.error is not None or not nested.present:
+                errors.append(f"{host}: {nested.error or 'SPF?'}")
+            if passes:
+                known = (term for term in nested.networks if owner_of_network(term) is not None)
+                records.extend(term for term in known if term not in records)
+            for target in nested.followed:
                 if target not in seen:
                     seen.add(target)
-                    pending.append(target)
-                    records.append(target)
-        return self._combine_steps(records, missed)
+                    counts = passes and target in nested.targets
+                    pending.append((target, counts))
+                    records.extend([target] if counts else [])
+        if needed > LOOKUP_LIMIT:
+            errors.append(f"DNS: {needed} > {LOOKUP_LIMIT}")
+        if void > VOID_LIMIT:
+            errors.append(f"void: {void} > {VOID_LIMIT}")
+        lookups[SPF_NESTED] = self._combine_steps(records, missed)
+        lookups[SPF_ERROR] = self._combine_steps(errors, missed)
 
     async def _ask_dmarc(self, domain: str, lookups: dict[str, Lookup]) -> None:
         own = await self._ask(lookups, DMARC, f"_dmarc.{domain}", wire.TXT)
@@ -176,10 +216,28 @@ class Scanner:
 
     def _combine_steps(self, records: Sequence[str], missed: Outcome | None) -> Lookup:
         """Return the look-up made of several steps. It is a fact only when every step is one."""
+        kept, cut = keep_within_limits("", records)
         if missed is not None:
-            return Lookup(missed, tuple(records), missed=missed)
+            return Lookup(missed, kept, missed=missed, missed_since=self._clock(), cut=cut)
         outcome = Outcome.FOUND if records else Outcome.NODATA
-        return Lookup(outcome, tuple(records), answered_at=self._clock())
+        return Lookup(outcome, kept, answered_at=self._clock(), cut=cut)
+
+
+def keep_within_limits(lookup: str, records: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """Return the records of a look-up that are stored, and how many are not: whole records only, the first ones first.
+
+    A domain can publish 64 KB under every name that is asked for. Of the domain's own TXT records those that a rule
+    reads come first, so that others cannot push them out.
+    """
+    limit = CHARACTERS_KEPT if lookup == TXT else CHARACTERS_KEPT_ELSEWHERE
+    if len(records) <= RECORDS_KEPT and sum(map(len, records)) <= limit:
+        return tuple(records), 0
+    kept: list[str] = []
+    for record in sorted(records, key=lambda record: not (is_spf(record) or record.startswith("MS="))):
+        if len(kept) < RECORDS_KEPT and len(record) <= limit:
+            kept.append(record)
+            limit -= len(record)
+    return tuple(kept), len(records) - len(kept)
 
 
 def _run_event_loop(session: Coroutine[Any, Any, None]) -> None:

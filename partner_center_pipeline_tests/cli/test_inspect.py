@@ -161,8 +161,8 @@ def referral(referral_id: str, email: str, *, ticks: int = 2, name: str = "Firma
 
 
 TERMS: Final = (
-    "autodiscover cname srv tcp dkim dmarc dns enterpriseregistration include lyncdiscover none nodata nxdomain referral "
-    "reject segment selector servfail spf txt utc"
+    "autodiscover cname srv tcp dkim dmarc dns enterpriseregistration include lyncdiscover none nodata nxdomain "
+    "referral reject segment selector servfail spf txt utc"
 )
 NAMES: Final = "firma google microsoft rescan stanbul sync try workspace"
 RECORDS_AND_IDS: Final = "abc all closed http red rsa verification"

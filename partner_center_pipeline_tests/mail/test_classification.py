@@ -389,3 +389,64 @@ def test_a_dmarc_record_of_a_domain_above_counts_when_the_domain_has_none() -> N
 def test_two_dmarc_records_count_as_none_and_are_noted() -> None:
     signals = judged(OWN, {"dmarc": found("v=DMARC1; p=reject", "v=DMARC1; p=none")})
     assert (signals.dmarc_policy, signals.notes) == (None, ("dmarc_multiple_records",))
+
+
+@pytest.mark.parametrize(
+    ("mx", "silent", "is_waited_for"),
+    [
+        (GATEWAY, {"autodiscover"}, True),
+        (GATEWAY, {"dkim:selector1"}, True),
+        (GATEWAY, {"ns"}, False),
+        (GATEWAY, {"dkim:default"}, False),
+        (GATEWAY, {"lyncdiscover"}, False),
+        (GATEWAY, {"spf_nested"}, False),
+        (GATEWAY, {"spf_nested", "lyncdiscover"}, True),
+        (OWN, {"autodiscover"}, False),
+        (OWN, {"autodiscover", "spf_nested"}, True),
+        (OWN, {"dkim:selector1"}, True),
+        (OWN, {"mx_hosts"}, True),
+        ("10 route1.mx.cloudflare.net", {"autodiscover", "spf_nested"}, True),
+        ("10 aspmx.l.google.com", {"autodiscover", "dkim:selector1", "ns"}, False),
+    ],
+)
+def test_only_an_answer_that_could_change_the_segment_is_waited_for(
+    mx: str, silent: set[str], is_waited_for: bool
+) -> None:
+    signals = judged(mx, dict.fromkeys(silent, SILENCE), txt="v=spf1 include:spf.firma.com.tr -all")
+    assert (set(signals.undecided), signals.is_complete) == (silent if is_waited_for else set(), not is_waited_for)
+
+
+def test_the_answer_at_one_of_microsofts_selectors_tells_of_the_other() -> None:
+    assert judged(GATEWAY, {"dkim:selector2": SILENCE}).undecided == ()
+    both = {"dkim:selector1": SILENCE, "dkim:selector2": SILENCE}
+    assert set(judged(GATEWAY, both).undecided) == {"dkim:selector1", "dkim:selector2"}
+
+
+@pytest.mark.parametrize(
+    ("mx", "kind"),
+    [
+        ("10 mail.firma.com.tr", "own"),
+        ("10 firma.com.tr", "own"),
+        ("10 192.0.2.1", "own"),
+        ("10 mx.veri-merkezi.example", "unlisted"),
+        ("10 mail.notfirma.com.tr", "unlisted"),
+    ],
+)
+def test_a_mail_host_is_the_companys_own_only_under_its_own_domain(mx: str, kind: str) -> None:
+    signals = judged(mx)
+    assert (signals.provider, signals.local_host) == (Provider.LOCAL, kind)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (found("192.0.2.1"), (Provider.LOCAL, "implicit", None, True)),
+        (NOTHING, (Provider.UNKNOWN, None, "nodata", True)),
+        (SILENCE, (Provider.UNKNOWN, None, None, False)),
+    ],
+)
+def test_without_an_mx_record_the_domains_own_address_takes_the_mail(
+    address: Lookup, expected: tuple[Provider, str | None, str | None, bool]
+) -> None:
+    signals = judged(Lookup(Outcome.NODATA, answered_at=NOW), {"address": address})
+    assert (signals.provider, signals.local_host, signals.no_mx_reason, signals.is_complete) == expected

@@ -1,6 +1,7 @@
 """Whole scans over real DNS on loopback: one domain for each mail set-up and each way DNS fails."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -378,3 +379,37 @@ def test_what_many_domains_share_is_asked_once(server: DnsServer) -> None:
         )
     )
     assert server.questions - before == 20 * 8 + 2
+
+
+HOSTILE_TEXTS = [("x" * 250,) * 4] * 55
+"""About as many TXT records as one answer can hold: 55,000 characters."""
+
+
+class HostileZone(Zone):
+    """Answers every TXT question below one domain with as much as fits."""
+
+    def _find(self, name: str) -> Any:
+        found = super()._find(name)
+        if found is None and name.endswith(".dolu.example"):
+            return super()._find("dolu.example")
+        return found
+
+
+def test_one_hostile_domain_stores_a_bounded_row_and_what_was_cut_is_said() -> None:
+    records = {
+        "dolu.example": {
+            "MX": [(number, f"mx{number}.{'a' * 60}.{'b' * 60}.example") for number in range(400)],
+            "TXT": [*HOSTILE_TEXTS, "v=spf1 include:spf.protection.outlook.com -all", "MS=ms12345678"],
+            "NS": [f"ns{number}.{'c' * 60}.example" for number in range(500)],
+        }
+    }
+    with DnsServer(HostileZone.from_records(records)) as server:
+        (signals,) = scan(["dolu.example"], resolvers=[server.address], selectors=SELECTORS, clock=lambda: NOW)
+    row = json.dumps(signals.to_row())
+    assert len(row) < 256 * 1024
+    assert "answers_cut" in signals.notes
+    assert {name: signals.lookups[name].cut > 0 for name in ("mx", "txt", "ns")} == dict.fromkeys(
+        ("mx", "txt", "ns"), True
+    )
+    assert (signals.spf.present, "ms_txt" in signals.notes) == (True, True)
+    assert len(signals.lookups["txt"].records) + signals.lookups["txt"].cut == len(HOSTILE_TEXTS) + 2
