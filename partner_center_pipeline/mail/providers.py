@@ -226,3 +226,8 @@ def owner_of(host: str, place: Place = Place.MX) -> Owner | None:
 def owner_of_network(term: str) -> Owner | None:
     """Return the owner of the addresses that an SPF term (`ip4:...` or `ip6:...`) names, or None."""
     return provider_table().owner_of_network(term) if term.startswith(("ip4:", "ip6:")) else None
+
+
+def suffix_of(host: str) -> str:
+    """Return the registrable domain of a mail host, which its owner's entry in the table would name; else the host."""
+    return _public_suffix_list()(host).top_domain_under_public_suffix or host

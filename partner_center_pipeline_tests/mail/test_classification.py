@@ -383,7 +383,9 @@ def test_two_spf_records_are_noted() -> None:
 def test_a_dmarc_record_of_a_domain_above_counts_when_the_domain_has_none() -> None:
     signals = judged(OWN, {"dmarc_above": found("com.tr v=DMARC1; p=reject; sp=none; psd=y")})
     assert signals.dmarc is not None
-    assert (signals.dmarc_policy, signals.dmarc.sp, signals.dmarc.found_at) == ("reject", "none", "com.tr")
+    assert (signals.dmarc_policy, signals.dmarc.sp, signals.dmarc.found_at) == ("none", "none", "com.tr")
+    organisational = judged(OWN, {"dmarc_above": found("kurum.gov.tr v=DMARC1; p=reject; sp=none")})
+    assert organisational.dmarc_policy == "reject"
 
 
 def test_two_dmarc_records_count_as_none_and_are_noted() -> None:
