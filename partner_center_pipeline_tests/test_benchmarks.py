@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.vocabulary import Provider
+from partner_center_pipeline_tests.benchmarks import stability
 from partner_center_pipeline_tests.benchmarks.__main__ import main
 from partner_center_pipeline_tests.benchmarks.providers import Row, ZoneFileError, compare, read_rows
 
@@ -188,3 +190,63 @@ def test_the_benchmark_of_reports_measures_each_format() -> None:
     for form in ("xlsx", "html", "csv"):
         assert all(figures[f"{form}_{name}"] > 0 for name in ("seconds", "peak", "size"))
     assert figures["xlsx_growth"] < 1.5
+
+
+GOOGLE = {"mx": ["aspmx.l.google.com"], "spf": "v=spf1 include:_spf.google.com ~all"}
+HOSTER = {"mx": ["mx1.turhost.com"], "spf": "v=spf1 include:_spf.turhost.com ~all"}
+BOTH_SPF = "v=spf1 include:_spf.google.com include:spf.protection.outlook.com ~all"
+MICROSOFT = {"spf": SPF_M365, "dkim_cname": DKIM_M365, "autodiscover_cname": AUTODISCOVER_M365}
+MOVES: dict[str, list[dict[str, Any]]] = {
+    # Google to Microsoft in steps: first the SPF record, then DKIM and autodiscover, at last the MX.
+    "steps.at": [
+        GOOGLE,
+        {**GOOGLE, "spf": BOTH_SPF},
+        {**GOOGLE, **MICROSOFT, "spf": BOTH_SPF},
+        {**MICROSOFT, "mx": ["steps-at.mail.protection.outlook.com"]},
+    ],
+    # A hoster's customer gets a filter in front, behind which nothing shows.
+    "filter.at": [HOSTER, HOSTER, {**HOSTER, "mx": GATEWAY}, {**HOSTER, "mx": GATEWAY}],
+    # Behind a filter all the while; one day no server answers.
+    "outage.at": [
+        {"mx": GATEWAY, **MICROSOFT},
+        {"mx": GATEWAY, **MICROSOFT},
+        {"fault": "servfail"},
+        {"mx": GATEWAY, **MICROSOFT},
+    ],
+    # Changes that decide nothing.
+    "quiet.at": [{**GOOGLE, "spf": f"v=spf1 ip4:192.0.2.{day} include:_spf.google.com ~all"} for day in range(4)],
+}
+
+
+def replayed(tmp_path: Path, moves: dict[str, list[dict[str, Any]]]) -> Result:
+    for day in range(max(map(len, moves.values()))):
+        lines = [json.dumps({"domain": domain, **rows[day]}) for domain, rows in moves.items()]
+        (tmp_path / f"at-2026-04-{7 * day + 1:02}.jsonl").write_text("\n".join(lines))
+    return CliRunner().invoke(main, ["stability", "--zones", str(tmp_path)])
+
+
+def test_a_provider_changes_only_where_a_record_that_decides_it_changed(tmp_path: Path) -> None:
+    result = replayed(tmp_path, MOVES)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == "changed: 2, unexplained: 0"
+    for domain in ("steps.at", "filter.at"):
+        assert domain in result.stdout
+    for domain in ("outage.at", "quiet.at"):
+        assert domain not in result.stdout
+
+
+def test_a_change_without_a_changed_record_is_unexplained_and_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(_previous: MailSignals | None, scanned: MailSignals) -> MailSignals:
+        return scanned
+
+    monkeypatch.setattr(stability, "keep_facts", forgetful)
+    result = replayed(tmp_path, MOVES)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "changed: 4, unexplained: 2")
+
+
+def test_zones_without_dates_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "at.jsonl").write_text("{}")
+    result = CliRunner().invoke(main, ["stability", "--zones", str(tmp_path)])
+    assert (result.exit_code, "at-2026-04-01.jsonl" in result.output) == (1, True)

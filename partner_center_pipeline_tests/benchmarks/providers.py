@@ -27,6 +27,7 @@ from partner_center_pipeline.mail.signals import Outcome
 from partner_center_pipeline.settings import DEFAULT_DKIM_SELECTORS
 from partner_center_pipeline.vocabulary import Provider
 from partner_center_simulator.dns import DnsServer
+from partner_center_simulator.faults import DnsFault
 from partner_center_simulator.zone import Zone
 
 SURE: Final = 80
@@ -80,7 +81,8 @@ class Row(BaseModel):
     `mx` are hosts; the peer has lost their preferences, so they count as equals. `dkim_cname` maps a selector to its
     CNAME target. `peer_confidence` is in percent. `tenant` is what Microsoft's public look-up said of the domain: a
     value where it has a tenant, null where it has none. `txt_verification` and `smtp` are evidence of the peer's that
-    is not in the DNS of a zone; they are shown as they stand.
+    is not in the DNS of a zone; they are shown as they stand. `fault` is what the domain's servers do instead of an
+    answer, for `stability`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -95,6 +97,7 @@ class Row(BaseModel):
     smtp: Any = None
     peer_provider: str | None = None
     peer_confidence: float | None = None
+    fault: DnsFault | None = None
 
 
 @dataclass(frozen=True)
