@@ -39,6 +39,7 @@ from partner_center_pipeline.mail.signals import (
     ENTERPRISE_REGISTRATION,
     LYNCDISCOVER,
     MX,
+    MX_ADDRESSES,
     MX_HOSTS,
     NS,
     SPF_ERROR,
@@ -72,7 +73,8 @@ LOCAL_HINT_CONFIDENCE: Final = 40
 """The MX host has no owner in the table, and hints at mailbox providers are too few or contradict each other."""
 
 HINT_WEIGHTS: Final[Mapping[str, int]] = {
-    "mx_other": 70, "dkim": 70, "autodiscover": 50, "spf": 50, "dkim_key": 30, "microsoft": 20, "tenant": 20, "ns": 20,
+    "mx_other": 70, "dkim": 70, "autodiscover": 50, "spf": 50, "ptr": 40, "dkim_key": 30, "microsoft": 20, "tenant": 20,
+    "ns": 20,
 }  # fmt: skip
 """The confidence from one hint alone, in percent. Hints of different kinds count as independent: together they give
 the probability that not all of them are wrong (75 for SPF and autodiscover)."""
@@ -83,14 +85,14 @@ HINTS_NEEDED: Final = 2
 ELSEWHERE_CONFIDENCE: Final = 70
 """The MX and the other records name different services."""
 
-_STRONG: Final = frozenset({"mx_other", "dkim", "autodiscover"})
+_STRONG: Final = frozenset({"mx_other", "dkim", "autodiscover", "ptr"})
 """Kinds of hints that only a customer of the provider has: it gives out the name, or must be told the domain first."""
 
 _CONFIRMING: Final = frozenset({"dkim_key", "microsoft", "tenant"})
 """Kinds that show a relation with the owner and no mailbox: they make an SPF include at the same owner enough behind a
 known gateway, where that alone may be a leftover."""
 
-_HINTS_BY_THEMSELVES: Final = frozenset({"mx_other", "dkim", "autodiscover", "spf", "dkim_key", "ns"})
+_HINTS_BY_THEMSELVES: Final = frozenset({"mx_other", "dkim", "autodiscover", "spf", "ptr", "dkim_key", "ns"})
 
 _ALL_OF_A_MAILBOX: Final = frozenset({"dkim", "autodiscover", "spf"})
 """Together they show that a company writes, signs and reads its mail at one service."""
@@ -185,7 +187,7 @@ def conclude(
     weights = {owner: _confidence(kinds - {"ns"}) for owner, kinds in _kinds_by_owner(hints).items()}
     reading = read_mx(mx_pairs(domain, lookups), mx_targets(lookups), weights)
     if needs_hints(reading):
-        hints = [*_other_mx_hints(reading), *hints, *_key_hints(keys, targets)]
+        hints = [*_other_mx_hints(reading), *hints, *_key_hints(keys, targets), *_address_hints(lookups)]
     tenant_evidence = _tenant_evidence(lookups, scanned_at)
     confirming = {one.kind for one in (*other_evidence, *tenant_evidence)} & _CONFIRMING
     hint_kinds = _kinds_by_owner(hints)
@@ -287,7 +289,8 @@ def _open_questions(
 def _missing_hints(lookups: Mapping[str, Lookup]) -> dict[str, str]:
     """Return the kind of hint that each look-up without a fact could bring."""
     kinds = {
-        MX_HOSTS: "mx", SPF_NESTED: "spf", AUTODISCOVER: "autodiscover", AUTODISCOVER_SRV: "autodiscover",
+        MX_HOSTS: "mx", MX_ADDRESSES: "ptr", SPF_NESTED: "spf",
+        AUTODISCOVER: "autodiscover", AUTODISCOVER_SRV: "autodiscover",
         ENTERPRISE_REGISTRATION: "microsoft", LYNCDISCOVER: "microsoft", NS: "ns",
     }  # fmt: skip
     table = provider_table()
@@ -422,6 +425,17 @@ def _key_hints(keys: tuple[str, ...], dkim_targets: tuple[tuple[str, str], ...])
     alone = [selector for selector in keys if selector not in dict(dkim_targets)]
     owners = ((selector, provider_table().owner_of_key(selector)) for selector in alone)
     return [_Hint(owner, Evidence("dkim_key", selector, _points_to(owner))) for selector, owner in owners if owner]
+
+
+def _address_hints(lookups: Mapping[str, Lookup]) -> list[_Hint]:
+    """Return the hosters that have named the addresses of the MX hosts as hosts of their own."""
+    names = {record.rpartition(" ")[2]: record for record in lookups.get(MX_ADDRESSES, _ABSENT).records}
+    owners = ((owner_of(name), record) for name, record in names.items())
+    return [
+        _Hint(owner, Evidence("ptr", record, _points_to(owner)))
+        for owner, record in owners
+        if owner is not None and owner.provider is Provider.HOSTING
+    ]
 
 
 def _other_mx_hints(reading: MxReading) -> list[_Hint]:

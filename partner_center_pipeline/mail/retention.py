@@ -17,6 +17,7 @@ from partner_center_pipeline.mail.signals import (
     DMARC,
     DMARC_ABOVE,
     MX,
+    MX_ADDRESSES,
     MX_HOSTS,
     NEEDED,
     NS,
@@ -44,6 +45,7 @@ LONGEST_KEPT_DAYS: Final = 30
 _PARENTS: Final[Mapping[str, tuple[str, ...]]] = {
     ADDRESS: (MX,),
     MX_HOSTS: (MX,),
+    MX_ADDRESSES: (MX,),
     AUTODISCOVER_SRV: (MX,),
     **{dkim_lookup(selector): (MX,) for selector in provider_table().selectors},
     SPF_NESTED: (MX, TXT),
@@ -56,9 +58,8 @@ _UNNAMED_PROVIDERS: Final = (Provider.LOCAL, Provider.UNKNOWN)
 
 
 def _can_name_provider(lookup: str) -> bool:
-    return (
-        lookup in (MX, MX_HOSTS, TXT, SPF_NESTED, AUTODISCOVER, AUTODISCOVER_SRV, NS) or selector_of(lookup) is not None
-    )
+    named = (MX, ADDRESS, MX_HOSTS, MX_ADDRESSES, TXT, SPF_NESTED, AUTODISCOVER, AUTODISCOVER_SRV, NS)
+    return lookup in named or selector_of(lookup) is not None
 
 
 def keep_facts(previous: MailSignals | None, scanned: MailSignals) -> MailSignals:
@@ -149,7 +150,7 @@ def next_scan_after(signals: MailSignals, failures: int, ttl_hours: int) -> int:
 def retry_is_due(signals: MailSignals) -> bool:
     """Say whether the last scan failed: it missed an answer that could change the score."""
     missed = signals.missed
-    if any(name in missed for name in (*NEEDED, DMARC_ABOVE)):
+    if signals.undecided or any(name in missed for name in (*NEEDED, DMARC_ABOVE)):
         return True
     if signals.dkim_present is None and any(selector_of(name) is not None for name in missed):
         return True

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime
+from ipaddress import ip_address
 from itertools import islice
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from partner_center_pipeline.mail.signals import (
     ENTERPRISE_REGISTRATION,
     LYNCDISCOVER,
     MX,
+    MX_ADDRESSES,
     MX_HOSTS,
     NS,
     SPF_ERROR,
@@ -64,10 +66,18 @@ _UNANSWERED: Final = Lookup(Outcome.TIMEOUT, missed=Outcome.TIMEOUT)
 class Scanner:
     """Asks all questions about a domain. Many calls may run at the same time."""
 
-    def __init__(self, resolver: Resolver, selectors: Sequence[str], clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        selectors: Sequence[str],
+        clock: Callable[[], datetime],
+        *,
+        mail_host_addresses: bool = False,
+    ) -> None:
         self._resolver = resolver
         self._selectors = tuple(dict.fromkeys(selectors))
         self._clock = clock
+        self._mail_host_addresses = mail_host_addresses
 
     async def scan(self, domain: str) -> MailSignals:
         """Scan one domain (ASCII). Takes at most DOMAIN_SECONDS and never raises for what DNS does."""
@@ -113,6 +123,9 @@ class Scanner:
             lookups[MX_HOSTS] = _UNANSWERED
             lookups[MX_HOSTS] = await self._follow_mx_hosts(deciding)
             reading = read_mx(pairs, mx_targets(lookups))
+            if self._mail_host_addresses and reading.owner is None:
+                lookups[MX_ADDRESSES] = _UNANSWERED
+                lookups[MX_ADDRESSES] = await self._name_mx_addresses(deciding)
         is_open = needs_hints(reading)
         spf = parse_spf(txt.records)
         steps = [self._ask_for_hints(domain, lookups)] if is_open else []
@@ -152,6 +165,19 @@ class Scanner:
                 chain.append(answer.records[0])
             if len(chain) > 1:
                 records.append(" ".join(chain))
+        return self._combine_steps(records, missed)
+
+    async def _name_mx_addresses(self, hosts: Sequence[str]) -> Lookup:
+        """Ask for the addresses of MX hosts, and for the names that their hoster has given to these (PTR)."""
+        records: list[str] = []
+        missed: Outcome | None = None
+        for host in hosts[:MX_HOSTS_LIMIT]:
+            addresses = await self._resolver.query(host, wire.A)
+            missed = missed if addresses.outcome.is_fact else addresses.outcome
+            for address in addresses.records[:MX_HOSTS_LIMIT]:
+                names = await self._resolver.query(ip_address(address).reverse_pointer, wire.PTR)
+                missed = missed if names.outcome.is_fact else names.outcome
+                records.extend(f"{host} {address} {name}" for name in names.records[:MX_HOSTS_LIMIT])
         return self._combine_steps(records, missed)
 
     async def _follow_spf(self, domain: str, spf: Spf, lookups: dict[str, Lookup]) -> None:
@@ -252,6 +278,7 @@ def _scanner_thread(
     selectors: Sequence[str],
     clock: Callable[[], datetime],
     queries_per_second: float,
+    mail_host_addresses: bool,
 ) -> Iterator[Callable[[str], Future[MailSignals]]]:
     """Run a scanner on an event loop in its own thread, and yield a function that starts the scan of one domain."""
     ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Scanner]] = Future()
@@ -259,7 +286,8 @@ def _scanner_thread(
     async def session() -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         async with StubResolver(resolvers, queries_per_second) as stub:
-            scanner = Scanner(CachingResolver(stub, loop.time), selectors, clock)
+            cached = CachingResolver(stub, loop.time)
+            scanner = Scanner(cached, selectors, clock, mail_host_addresses=mail_host_addresses)
             ready.set_result((loop, stop, scanner))
             await stop.wait()
 
@@ -286,6 +314,7 @@ def scan(
     progress: Callable[[int], None] | None = None,
     concurrency: int = CONCURRENCY,
     queries_per_second: float = QUERIES_PER_SECOND,
+    mail_host_addresses: bool = False,
 ) -> Generator[MailSignals, None, None]:
     """Scan many domains at once and yield the signals of each when its scan ends, in any order.
 
@@ -295,6 +324,7 @@ def scan(
     progress            called after each domain with the number of domains done
     concurrency         the largest number of scans at one time; `domains` is not read further ahead than that
     queries_per_second  to each resolver; no limit for a resolver on loopback
+    mail_host_addresses ask for addresses of unknown mail hosts and their names (HUNTER_MAIL_HOST_ADDRESSES_ENABLED)
 
     The look-ups run on an event loop in their own thread, so the caller's thread may have one too. Closing the iterator
     stops them. Raises ResolverError, at the first result, when no resolver can be used.
@@ -303,7 +333,7 @@ def scan(
     # A domain asks about twenty questions at once. With more domains than the rate allows, questions would time out.
     limit = max(1, min(concurrency, int(queries_per_second * DOMAIN_SECONDS / 100)))
     done = 0
-    with _scanner_thread(resolvers, selectors, clock, queries_per_second) as start:
+    with _scanner_thread(resolvers, selectors, clock, queries_per_second, mail_host_addresses) as start:
         remaining = iter(domains)
         running = 0
         while True:

@@ -48,6 +48,7 @@ _FACTS: Final = frozenset({Outcome.FOUND, Outcome.NODATA, Outcome.NXDOMAIN})
 
 MX: Final = "mx"
 MX_HOSTS: Final = "mx_hosts"
+MX_ADDRESSES: Final = "mx_addresses"
 ADDRESS: Final = "address"
 TXT: Final = "txt"
 SPF_NESTED: Final = "spf_nested"
@@ -90,6 +91,7 @@ class Lookup:
 
     * `mx`: `10 mail.example.com`; a null MX is `0` and a space
     * `txt`, `dmarc`, `dkim:<selector>`: the joined pieces of a TXT record, bytes that are not UTF-8 as `\\xff`
+    * `mx_addresses`: an MX host, an address of it and a name of that address (PTR), separated by spaces
     * `address`: an IPv4 or IPv6 address of the domain itself, asked for where it has no MX record
     * `ns`, `autodiscover`, `enterpriseregistration`, `lyncdiscover`: a host
     * `autodiscover_srv`: priority, weight, port and host, separated by spaces
@@ -120,11 +122,11 @@ class Lookup:
 class Evidence:
     """One observation about who handles a domain's mail.
 
-    `kind` is `mx`, `mx_cname`, `mx_other` (a mail service at another preference), `dkim`, `spf`, `autodiscover`,
-    `dkim_key` (a key at a selector that one provider uses), `ns` (for the mailbox), `gateway`, `sender` (a service for
-    mail from programs: never a hint) or `microsoft` and `tenant` (the domain uses Microsoft services, not necessarily
-    mail). `detail` is the host; for DKIM the selector is before it. `points_to` is the value of a Provider, or the
-    owner's name when the provider is Unknown.
+    `kind` is `mx`, `mx_cname`, `mx_other` (a mail service at another preference), `dkim`, `spf`, `autodiscover`, `ptr`
+    (the name of an MX host's address), `dkim_key` (a key at a selector that one provider uses), `ns` (for the mailbox),
+    `gateway`, `sender` (a service for mail from programs: never a hint) or `microsoft` and `tenant` (the domain uses
+    Microsoft services, not necessarily mail). `detail` is the host; for DKIM the selector is before it. `points_to` is
+    the value of a Provider, or the owner's name when the provider is Unknown.
     """
 
     kind: str

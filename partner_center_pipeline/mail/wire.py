@@ -14,7 +14,7 @@ from typing import Final
 import dns.exception
 import dns.name
 from dns.rdataclass import IN
-from dns.rdatatype import AAAA, CNAME, DNAME, MX, NS, OPT, RRSIG, SOA, SRV, TXT, A, RdataType
+from dns.rdatatype import AAAA, CNAME, DNAME, MX, NS, OPT, PTR, RRSIG, SOA, SRV, TXT, A, RdataType
 
 from partner_center_pipeline.mail.signals import Outcome
 
@@ -319,6 +319,7 @@ __all__ = [
     "CNAME",
     "MX",
     "NS",
+    "PTR",
     "SRV",
     "TXT",
     "A",

@@ -243,3 +243,20 @@ def test_a_row_is_plain_json_and_comes_back_as_the_same_signals(signals: MailSig
     row = json.loads(json.dumps(signals.to_row()))
     assert MailSignals.from_row(row) == signals
     assert (row["no_mx"], row["is_complete"], row["domain"]) == (signals.no_mx, signals.is_complete, "firma.com.tr")
+
+
+def test_a_missing_answer_about_the_domains_own_address_is_asked_for_again_soon() -> None:
+    no_mx = Lookup(Outcome.NODATA, answered_at=THEN)
+    waiting = scanned(mx=no_mx, address=missed(Outcome.SERVFAIL))
+    assert (waiting.no_mx, waiting.is_complete, waiting.undecided) == (False, False, ("address",))
+    assert next_scan_after(waiting, failures=1, ttl_hours=168) == 600
+
+
+def test_a_company_that_waits_for_an_answer_is_asked_about_again_soon() -> None:
+    waiting = scanned(
+        mx=found(GATEWAY),
+        txt=found("v=spf1 include:spf.protection.outlook.com -all"),
+        lyncdiscover=missed(),
+    )
+    assert waiting.undecided == ("lyncdiscover",)
+    assert next_scan_after(waiting, failures=1, ttl_hours=168) == 600

@@ -413,3 +413,23 @@ def test_one_hostile_domain_stores_a_bounded_row_and_what_was_cut_is_said() -> N
     )
     assert (signals.spf.present, "ms_txt" in signals.notes) == (True, True)
     assert len(signals.lookups["txt"].records) + signals.lookups["txt"].cut == len(HOSTILE_TEXTS) + 2
+
+
+@pytest.mark.parametrize("is_on", [False, True])
+def test_the_names_of_a_mail_hosts_addresses_are_asked_for_only_where_that_is_switched_on(is_on: bool) -> None:
+    records: dict[str, dict[str, Any]] = {
+        "firma.com.tr": {"MX": [(10, "mail.firma.com.tr")], "NS": ["ns1.turhost.com"]},
+        "mail.firma.com.tr": {"A": ["192.0.2.25"]},
+        "25.2.0.192.in-addr.arpa": {"PTR": ["srvm16.trwww.com."]},
+    }
+    with RecordingServer(Zone.from_records(records)) as server:
+        (found,) = scan(
+            ["firma.com.tr"],
+            resolvers=[server.address],
+            selectors=(),
+            clock=lambda: NOW,
+            mail_host_addresses=is_on,
+        )
+        assert ("25.2.0.192.in-addr.arpa" in server.names) is is_on
+    expected = (Provider.HOSTING, "Turhost") if is_on else (Provider.LOCAL, None)
+    assert (found.provider, found.provider_name) == expected
