@@ -255,6 +255,12 @@ class Settings(BaseSettings):
         examples=["false"],
         description="Ask Microsoft's public metadata whether a domain has a tenant (one request per domain and TTL).",
     )
+    mail_host_addresses_enabled: bool = Field(
+        False,
+        examples=["false"],
+        description="Ask for the addresses of a mail host that the provider table does not know, and for the names of "
+        "those (PTR): a hint at its hoster.",
+    )
     own_domains: Annotated[tuple[str, ...], NoDecode] = Field(
         (), examples=["example.com.tr,example.com"], description="Your own domains, commas between: never a customer's."
     )

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.vocabulary import Provider
+from partner_center_pipeline_tests.benchmarks import stability
 from partner_center_pipeline_tests.benchmarks.__main__ import main
 from partner_center_pipeline_tests.benchmarks.providers import Row, ZoneFileError, compare, read_rows
 
@@ -32,7 +34,7 @@ def test_verdicts_that_count_against_us_are_listed_with_evidence_and_exit_code_1
         tmp_path,
         row("agreed.at", "microsoft", mx=["agreed-at.mail.protection.outlook.com"]),
         row("missed.at", "microsoft", mx=["mail.missed.at"], spf=SPF_M365, smtp=["SMTP banner matches ms365"]),
-        row("unbacked.at", "domestic", mx=GATEWAY, spf=SPF_M365),
+        row("unbacked.at", "domestic", mx=GATEWAY, autodiscover_cname=AUTODISCOVER_M365),
         row("backed.at", "domestic", mx=["relay.example.at"], dkim_cname=DKIM_M365, spf=SPF_M365),
         row("hidden.at", "domestic", mx=GATEWAY),
         row("missed.at", "domestic", mx=["mail.missed.at"]),
@@ -130,23 +132,33 @@ def test_names_are_read_as_dns_holds_them() -> None:
     assert [(each.domain, each.mx) for each in rows] == [("xn--zrich-kva.ch", ("",))]
 
 
-def test_every_form_of_a_hint_at_microsoft_365_is_found_behind_a_gateway() -> None:
+def test_every_form_of_a_strong_hint_at_microsoft_365_names_it_behind_a_gateway() -> None:
     hints: tuple[dict[str, Any], ...] = (
-        {"spf": SPF_M365},
-        {"spf": "v=spf1 +INCLUDE:spf.protection.outlook.com. ~all"},
-        {"spf": "v=spf1 redirect=spf.protection.outlook.com"},
-        {"spf": "v=spf1 include:nested.at -all"},
-        {"spf": "v=spf1 redirect=nested.at"},
-        {"spf": f"v=spf1 {'ip4:192.0.2.1 ' * 200}include:spf.protection.outlook.com -all"},
         {"dkim_cname": {"selector2": "selector2-a-at._domainkey.a.onmicrosoft.com"}},
         {"dkim_cname": {"selector1": "selector1-a-at._domainkey.a.n-v1.dkim.mail.microsoft"}},
         {"autodiscover_cname": "autodiscover.outlook.com"},
         {"autodiscover_cname": "autodiscover-s.outlook.com"},
     )
     rows = [Row(domain=f"h{number}.at", mx=tuple(GATEWAY), **hint) for number, hint in enumerate(hints)]
-    nested = Row(domain="nested.at", spf=SPF_M365)
-    found = [each.ours.provider for each in compare([*rows, nested]).verdicts[:-1]]
-    assert found == [Provider.M365] * len(hints)
+    assert [each.ours.provider for each in compare(rows).verdicts] == [Provider.M365] * len(hints)
+
+
+def test_every_form_of_an_spf_include_counts_where_the_tenant_look_up_confirms_it_and_only_there() -> None:
+    records = (
+        SPF_M365,
+        "v=spf1 +INCLUDE:spf.protection.outlook.com. ~all",
+        "v=spf1 redirect=spf.protection.outlook.com",
+        "v=spf1 include:nested.at -all",
+        "v=spf1 redirect=nested.at",
+        f"v=spf1 {'ip4:192.0.2.1 ' * 200}include:spf.protection.outlook.com -all",
+    )
+    fields = {"mx": tuple(GATEWAY), "tenant": "Managed"}
+    rows = [Row(domain=f"h{number}.at", spf=spf, **fields) for number, spf in enumerate(records)]
+    rows = [*rows, Row(domain="nested.at", spf=SPF_M365)]
+    with_tenants = compare(rows, tenants=True)
+    assert [each.ours.provider for each in with_tenants.verdicts[:-1]] == [Provider.M365] * len(records)
+    dns_only = compare(rows)
+    assert [each.ours.provider for each in dns_only.verdicts[:-1]] == [Provider.UNKNOWN] * len(records)
 
 
 @pytest.mark.slow
@@ -178,3 +190,63 @@ def test_the_benchmark_of_reports_measures_each_format() -> None:
     for form in ("xlsx", "html", "csv"):
         assert all(figures[f"{form}_{name}"] > 0 for name in ("seconds", "peak", "size"))
     assert figures["xlsx_growth"] < 1.5
+
+
+GOOGLE = {"mx": ["aspmx.l.google.com"], "spf": "v=spf1 include:_spf.google.com ~all"}
+HOSTER = {"mx": ["mx1.turhost.com"], "spf": "v=spf1 include:_spf.turhost.com ~all"}
+BOTH_SPF = "v=spf1 include:_spf.google.com include:spf.protection.outlook.com ~all"
+MICROSOFT = {"spf": SPF_M365, "dkim_cname": DKIM_M365, "autodiscover_cname": AUTODISCOVER_M365}
+MOVES: dict[str, list[dict[str, Any]]] = {
+    # Google to Microsoft in steps: first the SPF record, then DKIM and autodiscover, at last the MX.
+    "steps.at": [
+        GOOGLE,
+        {**GOOGLE, "spf": BOTH_SPF},
+        {**GOOGLE, **MICROSOFT, "spf": BOTH_SPF},
+        {**MICROSOFT, "mx": ["steps-at.mail.protection.outlook.com"]},
+    ],
+    # A hoster's customer gets a filter in front, behind which nothing shows.
+    "filter.at": [HOSTER, HOSTER, {**HOSTER, "mx": GATEWAY}, {**HOSTER, "mx": GATEWAY}],
+    # Behind a filter all the while; one day no server answers.
+    "outage.at": [
+        {"mx": GATEWAY, **MICROSOFT},
+        {"mx": GATEWAY, **MICROSOFT},
+        {"fault": "servfail"},
+        {"mx": GATEWAY, **MICROSOFT},
+    ],
+    # Changes that decide nothing.
+    "quiet.at": [{**GOOGLE, "spf": f"v=spf1 ip4:192.0.2.{day} include:_spf.google.com ~all"} for day in range(4)],
+}
+
+
+def replayed(tmp_path: Path, moves: dict[str, list[dict[str, Any]]]) -> Result:
+    for day in range(max(map(len, moves.values()))):
+        lines = [json.dumps({"domain": domain, **rows[day]}) for domain, rows in moves.items()]
+        (tmp_path / f"at-2026-04-{7 * day + 1:02}.jsonl").write_text("\n".join(lines))
+    return CliRunner().invoke(main, ["stability", "--zones", str(tmp_path)])
+
+
+def test_a_provider_changes_only_where_a_record_that_decides_it_changed(tmp_path: Path) -> None:
+    result = replayed(tmp_path, MOVES)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == "changed: 2, unexplained: 0"
+    for domain in ("steps.at", "filter.at"):
+        assert domain in result.stdout
+    for domain in ("outage.at", "quiet.at"):
+        assert domain not in result.stdout
+
+
+def test_a_change_without_a_changed_record_is_unexplained_and_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(_previous: MailSignals | None, scanned: MailSignals) -> MailSignals:
+        return scanned
+
+    monkeypatch.setattr(stability, "keep_facts", forgetful)
+    result = replayed(tmp_path, MOVES)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "changed: 4, unexplained: 2")
+
+
+def test_zones_without_dates_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "at.jsonl").write_text("{}")
+    result = CliRunner().invoke(main, ["stability", "--zones", str(tmp_path)])
+    assert (result.exit_code, "at-2026-04-01.jsonl" in result.output) == (1, True)

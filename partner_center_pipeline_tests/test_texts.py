@@ -17,7 +17,6 @@ from partner_center_pipeline.leads.decisions import DomainChoice, Mark, Verdict
 from partner_center_pipeline.leads.suggestions import MatchKind, MatchReason
 from partner_center_pipeline.mail import classification, mx
 from partner_center_pipeline.mail.providers import Kind, Place
-from partner_center_pipeline.mail.retention import PROVIDER_KEPT
 from partner_center_pipeline.mail.signals import Outcome
 from partner_center_pipeline.scoring.history import Cause
 from partner_center_pipeline.scoring.model import (
@@ -72,7 +71,7 @@ def _notes() -> list[str]:
     assert classification.__doc__ is not None
     found = re.findall(r"^    ([a-z_]+(?:, [a-z_]+)*)  ", classification.__doc__, re.MULTILINE)
     assert "mx_tie" in found
-    return [*", ".join(found).split(", "), PROVIDER_KEPT]
+    return [*", ".join(found).split(", "), "provider_kept"]  # stored by versions before 3 of the rules
 
 
 _ENUMS = tomllib.loads(SHAPE.read_text(encoding="utf-8"))["values"]

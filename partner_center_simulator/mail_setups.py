@@ -300,6 +300,8 @@ def _mail_hosts(setup: Setup, domain: str, mailbox: Mailbox, draw: Draw, hoster:
             apex["MX"] = [(0, "localhost")] if draw.chance(50) else [(0, "mail.sedoparking.com")]
             return ""
         case Mailbox.NO_MX | Mailbox.BROKEN:
+            if mailbox is Mailbox.NO_MX:
+                del apex["A"]  # else the domain itself takes in its mail (RFC 5321, section 5.1)
             return "a"
         case _:
             apex["MX"] = list(_PROVIDERS[mailbox])

@@ -4,6 +4,7 @@ Not here: the rows that are read (`warehouse.card`), the page in the terminal (`
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -19,6 +20,7 @@ from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.texts import Texts
 from partner_center_pipeline.warehouse.card import Absent, Card, look_up
 from partner_center_pipeline.warehouse.database import open_warehouse
+from partner_center_pipeline.warehouse.signals import unlisted_hosts
 from partner_center_pipeline.windows import KEY_FORMAT, datetime_of, render_ticks
 
 _COMPANY: Final = (
@@ -33,11 +35,16 @@ _BOOKKEEPING: Final = ("next_scan_at", "failures")
 
 
 @click.command()
-@click.argument("domain")
+@click.argument("domain", required=False)
+@click.option(
+    "--unlisted",
+    is_flag=True,
+    help="Without DOMAIN: list the mail hosts that nobody in the provider table owns, by suffix.",
+)
 @json_option("Print all of it as one JSON document.")
 @language_option
 @report_errors
-def inspect(domain: str, as_json: bool, language: str) -> None:
+def inspect(domain: str | None, unlisted: bool, as_json: bool, language: str) -> None:
     """Show everything that is known about a company's domain, and where each point of its score comes from.
 
     DOMAIN is a host, a URL or an e-mail address, in Unicode or punycode; what counts is its registrable domain. Shown
@@ -49,12 +56,18 @@ def inspect(domain: str, as_json: bool, language: str) -> None:
       partner-center inspect firma.com.tr
       partner-center inspect https://www.öztürk.com.tr/iletisim --language tr
       partner-center inspect firma.com.tr --json
+      partner-center inspect --unlisted
 
     It only reads the warehouse. DNS is not asked: a domain is looked up only because a referral named it. No contact is
     shown.
     """
     from partner_center_pipeline.leads import ascii_key, normalize_domain, unicode_domain  # too slow for --help
 
+    if unlisted and domain is None:
+        _show_unlisted(as_json, language)
+        return
+    if unlisted or domain is None:
+        stop("give a domain, e.g. `partner-center inspect firma.com.tr`, or `--unlisted` without one")
     key = normalize_domain(domain)
     if key is None:
         stop(
@@ -79,6 +92,31 @@ def inspect(domain: str, as_json: bool, language: str) -> None:
     if domain not in (key, unicode_domain(key)):
         console.print(f"{say('card.read_as', domain=unicode_domain(key))}\n", markup=False)
     console.print(page(card, signals, explain, say, datetime.now(UTC)), soft_wrap=False)
+
+
+def _show_unlisted(as_json: bool, language: str) -> None:
+    """Print which suffixes the provider table lacks, with the companies whose mail they take."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from partner_center_pipeline.mail.unlisted import count_unlisted
+
+    with open_warehouse(Settings.load()) as warehouse, warehouse.read() as connection:
+        found = count_unlisted(unlisted_hosts(connection))
+    if as_json:
+        emit(_plain([asdict(one) for one in found]))
+        return
+    say = Texts(language)
+    if not found:
+        console.print(say("unlisted.none"), markup=False)
+        return
+    table = Table(title=say("unlisted.title"), title_justify="left")
+    for name in ("suffix", "companies", "first_seen", "example"):
+        table.add_column(say(f"unlisted.{name}"), justify="right" if name == "companies" else "left")
+    for one in found:
+        cells = (one.suffix, str(one.companies), f"{one.first_seen:%Y-%m-%d}", one.example)
+        table.add_row(*(Text(cell) for cell in cells))
+    console.print(table)
 
 
 def _explain_absence(absent: Absent, domain: str) -> str:

@@ -5,6 +5,7 @@ never cut. Not here: reading rows (`warehouse.card`), the words (`texts`), the J
 """
 
 import json
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -35,6 +36,28 @@ from partner_center_pipeline.texts import Texts
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse.card import Card
 from partner_center_pipeline.windows import KEY_FORMAT, datetime_of
+
+_SHOWN_OF_RECORD: Final = 160
+"""Characters of a record that are shown beside the points; it stands in full under its look-up."""
+
+_OF_SPF: Final = frozenset(
+    {
+        ReasonCode.SPF_PRESENT,
+        ReasonCode.NO_SPF,
+        ReasonCode.SPF_MULTIPLE_RECORDS,
+        ReasonCode.SPF_MANY_INCLUDES,
+        ReasonCode.SPF_PERMERROR,
+        ReasonCode.SPF_ALLOWS_ALL,
+    }
+)
+_OF_DMARC: Final = frozenset(
+    {
+        ReasonCode.DMARC_REJECT,
+        ReasonCode.DMARC_QUARANTINE,
+        ReasonCode.DMARC_NONE,
+        ReasonCode.DMARC_TESTING,
+    }
+)
 
 Explain = Callable[[str], str]
 """The text of a reason's code, or of a category's label or act, in the chosen language."""
@@ -194,6 +217,8 @@ class _Page:
         for reason in rows:
             points = f"{reason['points']:+}" if reason["points"] else ""
             table.add_row(_text(points), _text(self.explain(reason["code"])), _text(self.evidence_of(reason)))
+            if points and (record := self.record_behind(reason["code"])):
+                table.add_row("", "", _text(textwrap.shorten(record, _SHOWN_OF_RECORD, placeholder=" ...")))
         return table
 
     def evidence_of(self, reason: Mapping[str, Any]) -> str:
@@ -202,6 +227,29 @@ class _Page:
         if reason["code"] in (ReasonCode.RESPONSE_DUE, ReasonCode.RESPONSE_WAS_DUE):
             return self.say.instant(datetime.fromisoformat(evidence))
         return evidence
+
+    def record_behind(self, code: str) -> str | None:
+        """Return the record that earned a reason's points or cost them: what was published, or where nothing was."""
+        signals = self.signals
+        if signals is None:
+            return None
+        if code in _OF_SPF:
+            return signals.spf.record or self.missing("TXT", signals.domain, signals.lookups.get(TXT))
+        if code in _OF_DMARC:
+            return signals.dmarc.record if signals.dmarc else None
+        if code in (ReasonCode.NO_DKIM, ReasonCode.NO_DKIM_FORGERY_RISK, ReasonCode.HOSTING_UNPROTECTED):
+            asked = ", ".join(selector for name in signals.lookups if (selector := selector_of(name)) is not None)
+            return f"TXT {{{asked}}}._domainkey"
+        if code == ReasonCode.DKIM_PRESENT and signals.dkim_selectors:
+            return next(iter(signals.lookups[dkim_lookup(signals.dkim_selectors[0])].records), None)
+        return None
+
+    def missing(self, kind: str, name: str, lookup: Lookup | None) -> str | None:
+        """Return the question that no record answers, and what it was answered."""
+        if lookup is None:
+            return None
+        answer = f"{len(lookup.records)}, v=spf1: -" if lookup.records else self.say.word("outcome", lookup.outcome)
+        return f"{kind} {name}: {answer}"
 
     def why_none(self, asset: Asset) -> list[str]:
         """Return why the asset has no row yet, and the next step."""

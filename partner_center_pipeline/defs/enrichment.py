@@ -11,10 +11,12 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from partner_center_pipeline.mail import MailSignals
+from partner_center_pipeline.mail.classification import local_host_of
 from partner_center_pipeline.mail.row import row_of
 from partner_center_pipeline.scoring import ScoreInput, ScorePolicy, load_rules, score_domain
 from partner_center_pipeline.scoring.row import score_columns, score_digest
 from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.vocabulary import Provider
 from partner_center_pipeline.warehouse import companies, published, scores, signals
 from partner_center_pipeline.warehouse.database import Warehouse
 
@@ -96,18 +98,41 @@ def score_input(company: Row, known: MailSignals) -> ScoreInput:
         tenant=company["tenant"] if of_referral else known.tenant,
         tenant_source=company["tenant_source"] if of_referral else known.tenant_source,
         open_cosell=company["open_cosell"],
+        local_host=_local_host(known),
+        gateway=_gateway(known),
+        unanswered=", ".join(known.unanswered) or None,
+        spf_error=known.spf_error,
+        spf_ignored=known.spf.ignored,
+        spf_allows_all=known.spf.allows_all,
+        dmarc_testing=known.dmarc is not None and known.dmarc.t == "y",
         cosell_referral=company["cosell_referral"],
-        mx_host=_deciding_host(known),
+        mx_host=_deciding_record(known),
         dkim_selector=known.dkim_selectors[0] if known.dkim_selectors else None,
     )
 
 
-def _deciding_host(known: MailSignals) -> str | None:
-    """Return what shows the provider, or that there is no mail host.
+def _gateway(known: MailSignals) -> str | None:
+    """Return the filter in front of the mailbox, with the MX host that names it."""
+    host = next((one.detail for one in known.evidence if one.kind == "gateway"), None)
+    return f"{known.gateway}: {host}" if known.gateway and host else known.gateway
 
-    This is not always the first MX host: of several with the same preference, one of a known mailbox provider decides.
+
+def _deciding_record(known: MailSignals) -> str | None:
+    """Return the record that shows the provider, or what shows that there is no mail host.
+
+    This is not always an MX host: behind a gateway it is a DKIM target, an autodiscover host or an SPF include.
     """
-    if known.no_mx_reason is not None and not known.mx:
-        return known.no_mx_reason
-    seen = next((one.detail for one in known.evidence if one.kind in ("mx", "mx_cname", "gateway")), None)
-    return seen or (known.mx[0][1] if known.mx else None)
+    if known.no_mx:
+        return known.mx[0][1] if known.mx else known.no_mx_reason
+    if known.decided_by is not None:
+        return known.decided_by.detail
+    # What an older version stored does not say what decided: an MX host of the provider's did.
+    points_to = (known.provider.value, known.provider_name)
+    of_mx = (one for one in known.evidence if one.kind in ("mx", "mx_cname") and one.points_to in points_to)
+    return next((one.detail for one in of_mx), None)
+
+
+def _local_host(known: MailSignals) -> str | None:
+    if known.provider is not Provider.LOCAL or known.local_host is not None or not known.mx:
+        return known.local_host
+    return local_host_of(known.domain, known.mx[0][1])

@@ -113,7 +113,13 @@ class MailResource(dg.ConfigurableResource[Callable[[Sequence[str], Known], Iter
         """Open a function that scans domains, given what is known of them, and yields the signals of each."""
 
         def dns(domains: Sequence[str], _known: Known) -> Iterator[MailSignals]:
-            return scan(domains, resolvers=settings.dns_resolvers, selectors=settings.dkim_selectors, clock=utc_now)
+            return scan(
+                domains,
+                resolvers=settings.dns_resolvers,
+                selectors=settings.dkim_selectors,
+                clock=utc_now,
+                mail_host_addresses=settings.mail_host_addresses_enabled,
+            )
 
         if not settings.tenant_discovery_enabled:
             yield dns

@@ -15,7 +15,11 @@ _TENANT: Final = re.compile(
 
 
 def key_of(text: str) -> str | None:
-    """Return the value of the tag `p` without white space: '' for a revoked key, None when `text` is no key record."""
+    """Return the value of the tag `p` without white space: '' for a revoked key, None when `text` is no key record.
+
+    A tag `v` must be the first one where there is one (RFC 6376, section 3.6.1).
+    """
+    key: str | None = None
     for number, part in enumerate(text.split(";")):
         tag = _TAG.fullmatch(part)
         if tag is None:
@@ -23,9 +27,9 @@ def key_of(text: str) -> str | None:
         name, value = tag[1].lower(), "".join(tag[2].split())
         if name == "v" and (number or value != "DKIM1"):
             return None
-        if name == "p":
-            return value
-    return None
+        if name == "p" and key is None:
+            key = value
+    return key
 
 
 def has_key(texts: Iterable[str]) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from partner_center_pipeline.vocabulary import DmarcPolicy
@@ -21,9 +21,10 @@ class Dmarc:
     """One DMARC record.
 
     `policy` is the record's `p`: `none`, `quarantine` or `reject`. When `p` is missing or is no policy, `policy` is
-    `none` and `policy_note` is `dmarc_policy_missing` or `dmarc_policy_invalid`. The other tags are kept as written, in
-    lower case, and never replace `p`. `pct` is a legacy tag of RFC 7489. `found_at` is the domain that has the record
-    at its `_dmarc` name: the domain itself or, found by the tree walk, a domain above it.
+    `none` and `policy_note` is `dmarc_policy_missing` or `dmarc_policy_invalid`. Of a record that a domain inherits
+    from a public suffix it is that record's `sp` or `np` (`inherited`). The other tags are kept as written, in lower
+    case, and never replace `p` of a domain's own record. `pct` is a legacy tag of RFC 7489. `found_at` is the domain
+    that has the record at its `_dmarc` name: the domain itself or, found by the tree walk, a domain above it.
     """
 
     record: str
@@ -103,3 +104,16 @@ def choose(walked: Iterable[Dmarc]) -> Dmarc | None:
     *below, suffix = records
     organisational = suffix.found_at.count(".") + 1
     return next((record for record in below if record.found_at.count(".") == organisational), suffix)
+
+
+def inherited(record: Dmarc, *, exists: bool) -> Dmarc:
+    """Return the record of a public suffix (`psd=y`) with the policy that it sets for the domains below it.
+
+    That is `np` for a name that does not exist (`exists` is False), else `sp`, else `p` (RFC 9989, "Policy Discovery").
+    A record of another kind is returned as it is.
+    """
+    if record.psd != "y":
+        return record
+    policies = (record.sp,) if exists else (record.np, record.sp)
+    policy = next((policy for policy in policies if policy in POLICIES), None)
+    return record if policy is None else replace(record, policy=policy, policy_note=None)

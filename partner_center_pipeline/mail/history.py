@@ -23,6 +23,15 @@ def change_between(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -
         return {}
     old, new = before["signals"], after["signals"]
     detail = {
-        name: {"before": old.get(name), "after": new.get(name)} for name in SHOWN if old.get(name) != new.get(name)
+        name: {"before": old.get(name), "after": new.get(name)}
+        for name in SHOWN
+        if _differ(old.get(name), new.get(name))
     }
     return detail or None
+
+
+def _differ(before: Any, after: Any) -> bool:
+    """Say whether two values differ. Of records, only what both versions of the program have stored is compared."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return any(before[name] != after[name] for name in before.keys() & after.keys())
+    return bool(before != after)

@@ -27,7 +27,8 @@ class MxReading:
     gateway, then an unknown host; of several mailboxes the one with the most support in the other records, then a mail
     service before a hoster. `name` is the name by which `owner` was recognised: the host or one of its CNAME targets.
     `no_mail` is None, or why these records name no mail host: `null_mx` (RFC 7505), `localhost`, `parking`. `gateway`
-    is the filtering service at the deciding preference, or None. `tie` means that hosts of different owners share the
+    is the filtering service at the deciding preference, or None. `others` are the recognised hosts of other preferences
+    with their owners, in the order of trying. `tie` means that hosts of different owners share the
     deciding preference, `mixed` that a host of a higher preference value has another owner.
     """
 
@@ -39,6 +40,7 @@ class MxReading:
     no_mail: str | None
     tie: bool
     mixed: bool
+    others: tuple[tuple[str, Owner], ...] = ()
 
 
 class _Host(NamedTuple):
@@ -68,6 +70,15 @@ def _is_localhost(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_address(host: str) -> bool:
+    """Say whether a host is written as an IP address, which no MX record may (RFC 1035, section 3.3.9)."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _find_owner(host: str, targets: Iterable[str]) -> tuple[str, Owner | None]:
@@ -123,6 +134,7 @@ def read_mx(
         no_mail=None,
         tie=len({h.owner and h.owner.name for h in deciding}) > 1,
         mixed=any((h.owner and h.owner.name) != (owner and owner.name) for h in hosts if h.preference > lowest),
+        others=tuple((h.name, h.owner) for h in hosts if h.preference > lowest and h.owner is not None),
     )
 
 

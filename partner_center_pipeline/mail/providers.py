@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
 from importlib.resources import files
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from partner_center_pipeline.mail.spf import parse_network
 from partner_center_pipeline.vocabulary import Provider
 
 if TYPE_CHECKING:
@@ -45,11 +47,12 @@ class ProviderTableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """One service of the table."""
+    """One service of the table. One that `forwards` passes all mail on to a mailbox at another service."""
 
     name: str
     kind: Kind
     provider: Provider
+    forwards: bool = False
 
 
 class _Entry(BaseModel):
@@ -63,6 +66,11 @@ class _Entry(BaseModel):
     dkim: tuple[str, ...] = ()
     autodiscover: tuple[str, ...] = ()
     ns: tuple[str, ...] = ()
+    selectors: tuple[str, ...] = ()
+    key_selectors: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    forwards: bool = False
+    source: str | None = None
 
     @model_validator(mode="after")
     def _provider_fits_kind(self) -> "_Entry":
@@ -70,6 +78,8 @@ class _Entry(BaseModel):
             raise ValueError("Local is what is left when no entry matches; it cannot be an entry")
         if self.kind in (Kind.GATEWAY, Kind.PARKING) and self.provider is not Provider.UNKNOWN:
             raise ValueError(f"a {self.kind} keeps no mailbox, so it has no provider")
+        if wrong := next((text for text in self.networks if parse_network(text) is None), None):
+            raise ValueError(f"{wrong!r} is no range of addresses: write ip4:192.0.2.0/24 or ip6:2001:db8::/32")
         return self
 
     def suffixes(self) -> Iterator[tuple[Place, str]]:
@@ -115,6 +125,9 @@ class ProviderTable:
         self._owners: Final[dict[tuple[Place, str], Owner]] = {}
         self._label_wildcards: Final[set[str]] = set()
         self._suffix_wildcards: Final[set[str]] = set()
+        self._networks: Final[list[tuple[IPv4Network | IPv6Network, Owner]]] = []
+        self._key_selectors: Final[dict[str, Owner]] = {}
+        self._selectors: Final[dict[str, Owner]] = {}
         for raw in table.owner:
             self._add_owner(raw)
 
@@ -125,7 +138,10 @@ class ProviderTable:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "entry"
             raise ProviderTableError(f"provider table, owner {raw.get('name')!r}: {where}: {first['msg']}") from None
-        owner = Owner(entry.name, entry.kind, entry.provider)
+        owner = Owner(entry.name, entry.kind, entry.provider, entry.forwards)
+        self._networks.extend((network, owner) for text in entry.networks if (network := parse_network(text)))
+        self._selectors.update(dict.fromkeys(entry.selectors, owner))
+        self._key_selectors.update(dict.fromkeys(entry.key_selectors, owner))
         for place, suffix in entry.suffixes():
             if not _SUFFIX.fullmatch(suffix):
                 raise ProviderTableError(f"provider table, owner {owner.name!r}: {suffix!r} is not a host suffix")
@@ -149,6 +165,26 @@ class ProviderTable:
             owner = self._owner_by_longest_suffix(wildcard_host, place) if wildcard_host else None
         return owner
 
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """The DKIM selectors that only one service of the table uses, each once."""
+        return tuple(dict.fromkeys((*self._selectors, *self._key_selectors)))
+
+    def owner_of_selector(self, selector: str) -> Owner | None:
+        """Return the service that has its customers publish a CNAME at `selector`, or None."""
+        return self._selectors.get(selector)
+
+    def owner_of_key(self, selector: str) -> Owner | None:
+        """Return the service that has its customers publish a key, not a CNAME, at `selector`, or None."""
+        return self._key_selectors.get(selector)
+
+    def owner_of_network(self, term: str) -> Owner | None:
+        """Return the owner of the addresses that an SPF term (`ip4:...`, `ip6:...`) names, or None."""
+        network = parse_network(term)
+        if network is None:
+            return None
+        return next((owner for own, owner in self._networks if _is_within(network, own)), None)
+
     def _owner_by_longest_suffix(self, host: str, place: Place) -> Owner | None:
         labels = host.split(".")
         has_label_wildcards = labels[-1] in self._label_wildcards
@@ -166,6 +202,14 @@ class ProviderTable:
         return self._owners.get((Place.MX, suffix)) or self._owners.get((place, suffix))
 
 
+def _is_within(network: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
+    if isinstance(network, IPv4Network) and isinstance(other, IPv4Network):
+        return network.subnet_of(other)
+    if isinstance(network, IPv6Network) and isinstance(other, IPv6Network):
+        return network.subnet_of(other)
+    return False
+
+
 @cache
 def provider_table() -> ProviderTable:
     """Return the table that comes with the product, read once. Raises ProviderTableError."""
@@ -176,3 +220,14 @@ def provider_table() -> ProviderTable:
 def owner_of(host: str, place: Place = Place.MX) -> Owner | None:
     """Return the owner of `host`, named by a record of kind `place`, or None. Case and a final dot do not matter."""
     return provider_table().owner(host.lower().rstrip("."), place)
+
+
+@lru_cache(maxsize=4096)
+def owner_of_network(term: str) -> Owner | None:
+    """Return the owner of the addresses that an SPF term (`ip4:...` or `ip6:...`) names, or None."""
+    return provider_table().owner_of_network(term) if term.startswith(("ip4:", "ip6:")) else None
+
+
+def suffix_of(host: str) -> str:
+    """Return the registrable domain of a mail host, which its owner's entry in the table would name; else the host."""
+    return _public_suffix_list()(host).top_domain_under_public_suffix or host

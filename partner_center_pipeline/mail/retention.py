@@ -5,22 +5,29 @@ Not here: what one set of answers means (`classification`), the clock (the calle
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from partner_center_pipeline.mail.classification import conclude
+from partner_center_pipeline.mail.providers import provider_table
 from partner_center_pipeline.mail.signals import (
+    ADDRESS,
     AUTODISCOVER,
+    AUTODISCOVER_SRV,
     DMARC,
     DMARC_ABOVE,
     MX,
+    MX_ADDRESSES,
     MX_HOSTS,
     NEEDED,
     NS,
+    SPF_ERROR,
     SPF_NESTED,
     TENANT,
     TXT,
     Lookup,
     MailSignals,
+    dkim_lookup,
     selector_of,
 )
 from partner_center_pipeline.mail.spf import parse_spf
@@ -32,12 +39,17 @@ FIRST_RETRY_SECONDS: Final = 600
 LONGEST_RETRY_SECONDS: Final = 86_400
 """The longest wait: doubling ends at a day."""
 
-PROVIDER_KEPT: Final = "provider_kept"
-"""A note: the provider is from an older scan."""
+LONGEST_KEPT_DAYS: Final = 30
+"""For so long an old answer that can name the mailbox stays while the look-up brings none."""
 
 _PARENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    ADDRESS: (MX,),
     MX_HOSTS: (MX,),
+    MX_ADDRESSES: (MX,),
+    AUTODISCOVER_SRV: (MX,),
+    **{dkim_lookup(selector): (MX,) for selector in provider_table().selectors},
     SPF_NESTED: (MX, TXT),
+    SPF_ERROR: (MX, TXT),
     DMARC_ABOVE: (DMARC,),
 }
 """Look-ups that are made only when the answers of these others call for it."""
@@ -46,37 +58,21 @@ _UNNAMED_PROVIDERS: Final = (Provider.LOCAL, Provider.UNKNOWN)
 
 
 def _can_name_provider(lookup: str) -> bool:
-    return lookup in (MX, MX_HOSTS, TXT, SPF_NESTED, AUTODISCOVER, NS) or selector_of(lookup) is not None
+    named = (MX, ADDRESS, MX_HOSTS, MX_ADDRESSES, TXT, SPF_NESTED, AUTODISCOVER, AUTODISCOVER_SRV, NS)
+    return lookup in named or selector_of(lookup) is not None
 
 
 def keep_facts(previous: MailSignals | None, scanned: MailSignals) -> MailSignals:
     """Return what is known after `scanned`: new facts replace old ones, old ones stay where a look-up brought no fact.
 
-    The old fact keeps its `answered_at`, and the new outcome is in `missed`. Local or Unknown does not replace a known
-    provider while an answer is missing that could name it (note `provider_kept`). A tenant is never erased: a DKIM
+    The old fact keeps its `answered_at`, and the new outcome is in `missed`. A provider stays known as long as an
+    answer that names it stays: for the same MX, and no longer than LONGEST_KEPT_DAYS. A tenant is never erased: a DKIM
     target has priority over OpenID metadata, then the newer over the older.
     """
     if previous is None:
         return scanned
-    lookups = _merge_lookups(previous.lookups, scanned.lookups)
-    tenant = _choose_tenant(previous, scanned)
-    kept = conclude(scanned.domain, lookups, scanned.scanned_at, tenant=tenant)
-    if (
-        previous.provider not in _UNNAMED_PROVIDERS
-        and kept.provider in _UNNAMED_PROVIDERS
-        and not (kept.no_mx and MX not in scanned.missed)
-        and any(_can_name_provider(name) for name in scanned.missed)
-    ):
-        kept = replace(
-            kept,
-            provider=previous.provider,
-            provider_name=previous.provider_name,
-            gateway=previous.gateway,
-            confidence=previous.confidence,
-            evidence=previous.evidence,
-            notes=tuple(dict.fromkeys((*kept.notes, PROVIDER_KEPT))),
-        )
-    return kept
+    lookups = _merge_lookups(previous, scanned)
+    return conclude(scanned.domain, lookups, scanned.scanned_at, tenant=_choose_tenant(previous, scanned))
 
 
 def _choose_tenant(previous: MailSignals, scanned: MailSignals) -> tuple[str, TenantSource] | None:
@@ -89,12 +85,18 @@ def _choose_tenant(previous: MailSignals, scanned: MailSignals) -> tuple[str, Te
     return None
 
 
-def _merge_lookups(old: Mapping[str, Lookup], new: Mapping[str, Lookup]) -> dict[str, Lookup]:
+def _merge_lookups(previous: MailSignals, scanned: MailSignals) -> dict[str, Lookup]:
+    old, new = previous.lookups, scanned.lookups
     merged = dict(new)
     for name, lookup in new.items():
+        if lookup.missed is None:
+            continue
         before = old.get(name)
-        if not lookup.is_fact and before is not None and before.is_fact and _still_applies(name, old, new):
-            merged[name] = replace(before, missed=lookup.outcome)
+        since = _missed_since(before, previous, lookup, scanned)
+        keeps = before is not None and before.is_fact and _still_applies(name, old, new)
+        if keeps and before is not None and not _is_too_old(name, since, scanned.scanned_at):
+            lookup = replace(before, missed=lookup.outcome)
+        merged[name] = replace(lookup, missed_since=since)
     # When a parent keeps its old answer, the look-ups that depend on it keep theirs.
     for name, parents in _PARENTS.items():
         parent_missed = any(parent in new and not new[parent].is_fact for parent in parents)
@@ -105,13 +107,30 @@ def _merge_lookups(old: Mapping[str, Lookup], new: Mapping[str, Lookup]) -> dict
     return merged
 
 
+def _missed_since(before: Lookup | None, previous: MailSignals, lookup: Lookup, scanned: MailSignals) -> datetime:
+    if before is not None and before.missed is not None:
+        return before.missed_since or previous.scanned_at
+    return lookup.missed_since or scanned.scanned_at
+
+
+def _is_too_old(name: str, missed_since: datetime, now: datetime) -> bool:
+    """Say whether an old answer has gone unconfirmed for too long. What a score needs (NEEDED) stays for ever."""
+    return name not in NEEDED and now - missed_since > timedelta(days=LONGEST_KEPT_DAYS)
+
+
 def _still_applies(name: str, old: Mapping[str, Lookup], new: Mapping[str, Lookup]) -> bool:
-    """Say whether the old answer of a dependent look-up fits the parent's present answer."""
-    if name == MX_HOSTS:
-        return not new[MX].is_fact or old[MX].records == new[MX].records
-    if name == SPF_NESTED:
-        return not new[TXT].is_fact or parse_spf(old[TXT].records) == parse_spf(new[TXT].records)
-    return True
+    """Say whether an old answer fits the present ones: what can name the mailbox was said of the MX of that time."""
+    if name in (MX, TXT, DMARC):
+        return True
+    if (
+        name in (SPF_NESTED, SPF_ERROR)
+        and new[TXT].is_fact
+        and parse_spf(old[TXT].records) != parse_spf(new[TXT].records)
+    ):
+        return False
+    if name in (DMARC_ABOVE, SPF_ERROR):
+        return True
+    return not new[MX].is_fact or sorted(old[MX].records) == sorted(new[MX].records)
 
 
 def next_scan_after(signals: MailSignals, failures: int, ttl_hours: int) -> int:
@@ -131,9 +150,12 @@ def next_scan_after(signals: MailSignals, failures: int, ttl_hours: int) -> int:
 def retry_is_due(signals: MailSignals) -> bool:
     """Say whether the last scan failed: it missed an answer that could change the score."""
     missed = signals.missed
-    if any(name in missed for name in (*NEEDED, DMARC_ABOVE)):
+    if signals.undecided or any(name in missed for name in (*NEEDED, DMARC_ABOVE)):
         return True
     if signals.dkim_present is None and any(selector_of(name) is not None for name in missed):
         return True
-    unnamed = signals.provider in _UNNAMED_PROVIDERS or PROVIDER_KEPT in signals.notes
-    return unnamed and not signals.no_mx and any(_can_name_provider(name) for name in missed)
+    return (
+        signals.provider in _UNNAMED_PROVIDERS
+        and not signals.no_mx
+        and any(_can_name_provider(name) for name in missed)
+    )

@@ -10,24 +10,29 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime
+from ipaddress import ip_address
 from itertools import islice
 from typing import Any, Final
 
 from partner_center_pipeline.mail import wire
-from partner_center_pipeline.mail.classification import conclude, mx_targets, needs_hints, parse_mx
+from partner_center_pipeline.mail.classification import conclude, mx_pairs, mx_targets, needs_hints
 from partner_center_pipeline.mail.dmarc import ends_walk, select_dmarc, tree_walk
 from partner_center_pipeline.mail.mx import read_mx
-from partner_center_pipeline.mail.providers import Place, owner_of
+from partner_center_pipeline.mail.providers import Place, owner_of, owner_of_network, provider_table
 from partner_center_pipeline.mail.resolver import QUERIES_PER_SECOND, CachingResolver, Resolver, StubResolver
 from partner_center_pipeline.mail.signals import (
+    ADDRESS,
     AUTODISCOVER,
+    AUTODISCOVER_SRV,
     DMARC,
     DMARC_ABOVE,
     ENTERPRISE_REGISTRATION,
     LYNCDISCOVER,
     MX,
+    MX_ADDRESSES,
     MX_HOSTS,
     NS,
+    SPF_ERROR,
     SPF_NESTED,
     TXT,
     Lookup,
@@ -35,7 +40,7 @@ from partner_center_pipeline.mail.signals import (
     Outcome,
     dkim_lookup,
 )
-from partner_center_pipeline.mail.spf import LOOKUP_LIMIT, Spf, parse_spf
+from partner_center_pipeline.mail.spf import LOOKUP_LIMIT, VOID_LIMIT, Spf, is_spf, parse_spf
 
 DOMAIN_SECONDS: Final = 15.0
 """The time for one domain, retries included. What is not answered in this time counts as a timeout."""
@@ -46,16 +51,33 @@ CONCURRENCY: Final = 48
 MX_HOSTS_LIMIT: Final = 4
 """The largest number of MX hosts at the deciding preference to follow CNAMEs from."""
 
+RECORDS_KEPT: Final = 100
+"""The largest number of records of one look-up that are stored; chosen."""
+
+CHARACTERS_KEPT: Final = 16_384
+"""The largest number of characters of a domain's own TXT records that are stored; chosen."""
+
+CHARACTERS_KEPT_ELSEWHERE: Final = 4_096
+"""The same for every other look-up. A DKIM key of 4,096 bits has 736 characters."""
+
 _UNANSWERED: Final = Lookup(Outcome.TIMEOUT, missed=Outcome.TIMEOUT)
 
 
 class Scanner:
     """Asks all questions about a domain. Many calls may run at the same time."""
 
-    def __init__(self, resolver: Resolver, selectors: Sequence[str], clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        selectors: Sequence[str],
+        clock: Callable[[], datetime],
+        *,
+        mail_host_addresses: bool = False,
+    ) -> None:
         self._resolver = resolver
         self._selectors = tuple(dict.fromkeys(selectors))
         self._clock = clock
+        self._mail_host_addresses = mail_host_addresses
 
     async def scan(self, domain: str) -> MailSignals:
         """Scan one domain (ASCII). Takes at most DOMAIN_SECONDS and never raises for what DNS does."""
@@ -80,9 +102,10 @@ class Scanner:
     async def _ask(self, lookups: dict[str, Lookup], key: str, name: str, rdtype: wire.RdataType) -> Lookup:
         answer = await self._resolver.query(name, rdtype)
         if answer.outcome.is_fact:
-            lookup = Lookup(answer.outcome, answer.records, answer.cnames, answered_at=self._clock())
+            records, cut = keep_within_limits(key, answer.records)
+            lookup = Lookup(answer.outcome, records, answer.cnames, answered_at=self._clock(), cut=cut)
         else:
-            lookup = Lookup(answer.outcome, missed=answer.outcome)
+            lookup = Lookup(answer.outcome, missed=answer.outcome, missed_since=self._clock())
         lookups[key] = lookup
         return lookup
 
@@ -90,16 +113,43 @@ class Scanner:
         mx, txt = await asyncio.gather(
             self._ask(lookups, MX, domain, wire.MX), self._ask(lookups, TXT, domain, wire.TXT)
         )
-        pairs = parse_mx(mx.records)
+        if mx.outcome is Outcome.NODATA:
+            lookups[ADDRESS] = _UNANSWERED
+            lookups[ADDRESS] = await self._ask_address(domain)
+        pairs = mx_pairs(domain, lookups)
         reading = read_mx(pairs)
         if reading.owner is None and needs_hints(reading):
             deciding = [host for preference, host in pairs if preference == reading.preference and host]
             lookups[MX_HOSTS] = _UNANSWERED
             lookups[MX_HOSTS] = await self._follow_mx_hosts(deciding)
             reading = read_mx(pairs, mx_targets(lookups))
-        if needs_hints(reading) and txt.is_fact:
-            lookups[SPF_NESTED] = _UNANSWERED
-            lookups[SPF_NESTED] = await self._follow_spf(domain, parse_spf(txt.records))
+            if self._mail_host_addresses and reading.owner is None:
+                lookups[MX_ADDRESSES] = _UNANSWERED
+                lookups[MX_ADDRESSES] = await self._name_mx_addresses(deciding)
+        is_open = needs_hints(reading)
+        spf = parse_spf(txt.records)
+        steps = [self._ask_for_hints(domain, lookups)] if is_open else []
+        if txt.is_fact and (is_open or any(owner_of(host, Place.SPF) is None for host in spf.followed)):
+            steps.append(self._follow_spf(domain, spf, lookups))
+        await asyncio.gather(*steps)
+
+    async def _ask_address(self, domain: str) -> Lookup:
+        """Return the addresses of a name: those of IPv4 or, without any, those of IPv6."""
+        for rdtype in (wire.A, wire.AAAA):
+            answer = await self._resolver.query(domain, rdtype)
+            if answer.records or not answer.outcome.is_fact:
+                break
+        return self._combine_steps(answer.records, None if answer.outcome.is_fact else answer.outcome)
+
+    async def _ask_for_hints(self, domain: str, lookups: dict[str, Lookup]) -> None:
+        """Ask what can name the mailbox behind an MX that leaves it open, and is not asked of every domain."""
+        selectors = [selector for selector in provider_table().selectors if selector not in self._selectors]
+        names = {dkim_lookup(selector): f"{selector}._domainkey.{domain}" for selector in selectors}
+        lookups |= dict.fromkeys((AUTODISCOVER_SRV, *names), _UNANSWERED)
+        await asyncio.gather(
+            self._ask(lookups, AUTODISCOVER_SRV, f"_autodiscover._tcp.{domain}", wire.SRV),
+            *(self._ask(lookups, key, name, wire.TXT) for key, name in names.items()),
+        )
 
     async def _follow_mx_hosts(self, hosts: Sequence[str]) -> Lookup:
         """Follow the CNAMEs of MX hosts until a host has an owner in the provider table."""
@@ -117,27 +167,61 @@ class Scanner:
                 records.append(" ".join(chain))
         return self._combine_steps(records, missed)
 
-    async def _follow_spf(self, domain: str, spf: Spf) -> Lookup:
-        """Return the hosts that the records of SPF targets include, at any depth."""
-        pending = deque(spf.targets)
-        seen = {domain, *pending}
+    async def _name_mx_addresses(self, hosts: Sequence[str]) -> Lookup:
+        """Ask for the addresses of MX hosts, and for the names that their hoster has given to these (PTR)."""
         records: list[str] = []
         missed: Outcome | None = None
-        asked = 0
+        for host in hosts[:MX_HOSTS_LIMIT]:
+            addresses = await self._resolver.query(host, wire.A)
+            missed = missed if addresses.outcome.is_fact else addresses.outcome
+            for address in addresses.records[:MX_HOSTS_LIMIT]:
+                names = await self._resolver.query(ip_address(address).reverse_pointer, wire.PTR)
+                missed = missed if names.outcome.is_fact else names.outcome
+                records.extend(f"{host} {address} {name}" for name in names.records[:MX_HOSTS_LIMIT])
+        return self._combine_steps(records, missed)
+
+    async def _follow_spf(self, domain: str, spf: Spf, lookups: dict[str, Lookup]) -> None:
+        """Read the records that an SPF record includes or redirects to, at any depth.
+
+        SPF_NESTED is what they let pass: hosts, and ranges of known owners. SPF_ERROR is what makes receivers give up.
+        """
+        lookups |= dict.fromkeys((SPF_NESTED, SPF_ERROR), _UNANSWERED)
+        pending = deque((host, host in spf.targets) for host in spf.followed)
+        seen = {domain, *spf.followed}
+        records: list[str] = []
+        errors: list[str] = []
+        missed: Outcome | None = None
+        asked, void, needed = 0, 0, spf.lookups
         while pending and asked < LOOKUP_LIMIT:
-            host = pending.popleft()
+            host, passes = pending.popleft()
             # The record of a host in the provider table says something about the owner, not about the domain.
             if owner_of(host, Place.SPF) is not None:
                 continue
             asked += 1
             answer = await self._resolver.query(host, wire.TXT)
-            missed = missed if answer.outcome.is_fact else answer.outcome
-            for target in parse_spf(answer.records).targets:
+            nested = parse_spf(answer.records)
+            if not answer.outcome.is_fact:
+                missed = answer.outcome
+                continue
+            void += not answer.records
+            needed += nested.lookups
+            if nested.error is not None or not nested.present:
+                errors.append(f"{host}: {nested.error or 'SPF?'}")
+            if passes:
+                known = (term for term in nested.networks if owner_of_network(term) is not None)
+                records.extend(term for term in known if term not in records)
+            for target in nested.followed:
                 if target not in seen:
                     seen.add(target)
-                    pending.append(target)
-                    records.append(target)
-        return self._combine_steps(records, missed)
+                    counts = passes and target in nested.targets
+                    pending.append((target, counts))
+                    records.extend([target] if counts else [])
+        if needed > LOOKUP_LIMIT:
+            errors.append(f"DNS: {needed} > {LOOKUP_LIMIT}")
+        if void > VOID_LIMIT:
+            errors.append(f"void: {void} > {VOID_LIMIT}")
+        lookups[SPF_NESTED] = self._combine_steps(records, missed)
+        lookups[SPF_ERROR] = self._combine_steps(errors, missed)
 
     async def _ask_dmarc(self, domain: str, lookups: dict[str, Lookup]) -> None:
         own = await self._ask(lookups, DMARC, f"_dmarc.{domain}", wire.TXT)
@@ -158,10 +242,28 @@ class Scanner:
 
     def _combine_steps(self, records: Sequence[str], missed: Outcome | None) -> Lookup:
         """Return the look-up made of several steps. It is a fact only when every step is one."""
+        kept, cut = keep_within_limits("", records)
         if missed is not None:
-            return Lookup(missed, tuple(records), missed=missed)
+            return Lookup(missed, kept, missed=missed, missed_since=self._clock(), cut=cut)
         outcome = Outcome.FOUND if records else Outcome.NODATA
-        return Lookup(outcome, tuple(records), answered_at=self._clock())
+        return Lookup(outcome, kept, answered_at=self._clock(), cut=cut)
+
+
+def keep_within_limits(lookup: str, records: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """Return the records of a look-up that are stored, and how many are not: whole records only, the first ones first.
+
+    A domain can publish 64 KB under every name that is asked for. Of the domain's own TXT records those that a rule
+    reads come first, so that others cannot push them out.
+    """
+    limit = CHARACTERS_KEPT if lookup == TXT else CHARACTERS_KEPT_ELSEWHERE
+    if len(records) <= RECORDS_KEPT and sum(map(len, records)) <= limit:
+        return tuple(records), 0
+    kept: list[str] = []
+    for record in sorted(records, key=lambda record: not (is_spf(record) or record.startswith("MS="))):
+        if len(kept) < RECORDS_KEPT and len(record) <= limit:
+            kept.append(record)
+            limit -= len(record)
+    return tuple(kept), len(records) - len(kept)
 
 
 def _run_event_loop(session: Coroutine[Any, Any, None]) -> None:
@@ -176,6 +278,7 @@ def _scanner_thread(
     selectors: Sequence[str],
     clock: Callable[[], datetime],
     queries_per_second: float,
+    mail_host_addresses: bool,
 ) -> Iterator[Callable[[str], Future[MailSignals]]]:
     """Run a scanner on an event loop in its own thread, and yield a function that starts the scan of one domain."""
     ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Scanner]] = Future()
@@ -183,7 +286,8 @@ def _scanner_thread(
     async def session() -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         async with StubResolver(resolvers, queries_per_second) as stub:
-            scanner = Scanner(CachingResolver(stub, loop.time), selectors, clock)
+            cached = CachingResolver(stub, loop.time)
+            scanner = Scanner(cached, selectors, clock, mail_host_addresses=mail_host_addresses)
             ready.set_result((loop, stop, scanner))
             await stop.wait()
 
@@ -210,6 +314,7 @@ def scan(
     progress: Callable[[int], None] | None = None,
     concurrency: int = CONCURRENCY,
     queries_per_second: float = QUERIES_PER_SECOND,
+    mail_host_addresses: bool = False,
 ) -> Generator[MailSignals, None, None]:
     """Scan many domains at once and yield the signals of each when its scan ends, in any order.
 
@@ -219,6 +324,7 @@ def scan(
     progress            called after each domain with the number of domains done
     concurrency         the largest number of scans at one time; `domains` is not read further ahead than that
     queries_per_second  to each resolver; no limit for a resolver on loopback
+    mail_host_addresses ask for addresses of unknown mail hosts and their names (HUNTER_MAIL_HOST_ADDRESSES_ENABLED)
 
     The look-ups run on an event loop in their own thread, so the caller's thread may have one too. Closing the iterator
     stops them. Raises ResolverError, at the first result, when no resolver can be used.
@@ -227,7 +333,7 @@ def scan(
     # A domain asks about twenty questions at once. With more domains than the rate allows, questions would time out.
     limit = max(1, min(concurrency, int(queries_per_second * DOMAIN_SECONDS / 100)))
     done = 0
-    with _scanner_thread(resolvers, selectors, clock, queries_per_second) as start:
+    with _scanner_thread(resolvers, selectors, clock, queries_per_second, mail_host_addresses) as start:
         remaining = iter(domains)
         running = 0
         while True:

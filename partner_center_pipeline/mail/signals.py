@@ -33,15 +33,30 @@ class Outcome(StrEnum):
         return self in _FACTS
 
 
+class LocalHost(StrEnum):
+    """What a mail host is that has no owner in the provider table."""
+
+    OWN = "own"
+    """A host under the company's own domain, or an address."""
+    UNLISTED = "unlisted"
+    """A host under a domain of somebody who is not in the table."""
+    IMPLICIT = "implicit"
+    """The domain itself, which has no MX record and an address (RFC 5321, section 5.1)."""
+
+
 _FACTS: Final = frozenset({Outcome.FOUND, Outcome.NODATA, Outcome.NXDOMAIN})
 
 MX: Final = "mx"
 MX_HOSTS: Final = "mx_hosts"
+MX_ADDRESSES: Final = "mx_addresses"
+ADDRESS: Final = "address"
 TXT: Final = "txt"
 SPF_NESTED: Final = "spf_nested"
+SPF_ERROR: Final = "spf_error"
 DMARC: Final = "dmarc"
 DMARC_ABOVE: Final = "dmarc_above"
 AUTODISCOVER: Final = "autodiscover"
+AUTODISCOVER_SRV: Final = "autodiscover_srv"
 ENTERPRISE_REGISTRATION: Final = "enterpriseregistration"
 LYNCDISCOVER: Final = "lyncdiscover"
 NS: Final = "ns"
@@ -70,13 +85,21 @@ class Lookup:
     `outcome` and `records` are the last fact. Without any fact, `outcome` is that of the last attempt, and `records`
     are the part that was answered (`spf_nested`, `mx_hosts` and `dmarc_above` ask several questions). `answered_at` is
     the time of the fact in UTC, None without one. `missed` is the outcome of the last attempt if it brought no fact,
-    else None. `targets` are the CNAME targets before the records, in order. `records` are in presentation form:
+    else None; `missed_since` is when the first such attempt in a row was made. `cut` is the number of
+    records that were not kept (`scanner.keep_within_limits`). `targets` are the CNAME targets before
+    the records, in order. `records` are in presentation form:
 
     * `mx`: `10 mail.example.com`; a null MX is `0` and a space
     * `txt`, `dmarc`, `dkim:<selector>`: the joined pieces of a TXT record, bytes that are not UTF-8 as `\\xff`
+    * `mx_addresses`: an MX host, an address of it and a name of that address (PTR), separated by spaces
+    * `address`: an IPv4 or IPv6 address of the domain itself, asked for where it has no MX record
     * `ns`, `autodiscover`, `enterpriseregistration`, `lyncdiscover`: a host
+    * `autodiscover_srv`: priority, weight, port and host, separated by spaces
     * `mx_hosts`: an MX host and its CNAME targets, separated by spaces
-    * `spf_nested`: a host that the SPF records of included hosts include, at any depth
+    * `spf_nested`: what the SPF records of included hosts let pass, at any depth: a host, or a range of addresses
+      (`ip4:...`, `ip6:...`) of an owner in the provider table
+    * `spf_error`: what in the included records, or in all together, makes receivers give up; `host: SPF?` is a host
+      without exactly one SPF record
     * `dmarc_above`: a domain above, a space, its DMARC record
     * `tenant`: a tenant id (over HTTPS, not DNS)
     """
@@ -86,6 +109,8 @@ class Lookup:
     targets: tuple[str, ...] = ()
     answered_at: datetime | None = None
     missed: Outcome | None = None
+    cut: int = 0
+    missed_since: datetime | None = field(default=None, compare=False)
 
     @property
     def is_fact(self) -> bool:
@@ -97,10 +122,11 @@ class Lookup:
 class Evidence:
     """One observation about who handles a domain's mail.
 
-    `kind` is `mx`, `mx_cname`, `dkim`, `spf`, `autodiscover`, `ns` (for the mailbox, strongest first), `gateway`,
-    `sender` (a service for mail from programs: never a hint) or `microsoft` (the domain uses Microsoft services, not
-    necessarily mail). `detail` is the host; for DKIM the selector is before it. `points_to` is the value of a Provider,
-    or the owner's name when the provider is Unknown.
+    `kind` is `mx`, `mx_cname`, `mx_other` (a mail service at another preference), `dkim`, `spf`, `autodiscover`, `ptr`
+    (the name of an MX host's address), `dkim_key` (a key at a selector that one provider uses), `ns` (for the mailbox),
+    `gateway`, `sender` (a service for mail from programs: never a hint) or `microsoft` and `tenant` (the domain uses
+    Microsoft services, not necessarily mail). `detail` is the host; for DKIM the selector is before it. `points_to` is
+    the value of a Provider, or the owner's name when the provider is Unknown.
     """
 
     kind: str
@@ -119,11 +145,16 @@ class MailSignals:
     gateway         name of the filtering service that the MX names, or None
     confidence      0 to 100 percent, how sure `provider` is; 0 when nothing names one
     evidence        the reasons for `provider`, `gateway` and `tenant`, strongest first, then other observations
+    decided_by      the evidence that named `provider`: the MX, or the strongest hint; None if nothing did
     notes           stable codes of what a person may want to know (`classification` lists them)
     mx              (preference, host) in the order of trying; empty without a record
     mx_outcome      outcome of the MX look-up
+    undecided       look-ups without an answer that could still change the provider or the tenant; empty when none could
+    unanswered      the same after the time that is waited for them (`classification.WAIT_HOURS`)
+    local_host      of a Local provider: what the mail host is, a LocalHost; else None
     no_mx_reason    why it is a fact that there is no mail host: `nxdomain`, `nodata`, `null_mx`, `localhost`, `parking`
     spf, dmarc      the records as parsed; dmarc is None when absent or not known
+    spf_error       what makes the SPF record a permanent error for receivers (RFC 7208, section 2.6.7), or None
     dkim_present    True; False only when every selector answered; else None
     dkim_selectors  selectors that have a key
     dkim_targets    (selector, CNAME target) of selectors that are CNAMEs, with or without a key
@@ -141,11 +172,16 @@ class MailSignals:
     gateway: str | None = None
     confidence: int = 0
     evidence: tuple[Evidence, ...] = ()
+    decided_by: Evidence | None = None
     notes: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
+    local_host: LocalHost | None = None
     mx: tuple[tuple[int, str], ...] = ()
     mx_outcome: Outcome = Outcome.TIMEOUT
     no_mx_reason: str | None = None
     spf: Spf = field(default_factory=Spf)
+    spf_error: str | None = None
     dmarc: Dmarc | None = None
     dkim_present: bool | None = None
     dkim_selectors: tuple[str, ...] = ()
@@ -174,8 +210,11 @@ class MailSignals:
 
     @property
     def is_complete(self) -> bool:
-        """Whether MX, SPF and _dmarc are facts, so that a score is possible. Facts may be old: see `facts_from`."""
-        return all(name in self.lookups and self.lookups[name].is_fact for name in NEEDED)
+        """Whether a score is possible: MX, SPF and _dmarc are facts, and nothing is `undecided`.
+
+        Facts may be old: see `facts_from`.
+        """
+        return not self.undecided and all(name in self.lookups and self.lookups[name].is_fact for name in NEEDED)
 
     @property
     def facts_from(self) -> datetime | None:

@@ -5,12 +5,12 @@ Not here: the switch HUNTER_TENANT_DISCOVERY_ENABLED (`defs.resources`), what a 
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import httpx
 
+from partner_center_pipeline.mail.classification import conclude
 from partner_center_pipeline.mail.resolver import TokenBucket
 from partner_center_pipeline.mail.signals import TENANT, Lookup, MailSignals, Outcome
 from partner_center_pipeline.vocabulary import TenantSource
@@ -85,13 +85,9 @@ def with_tenant(signals: MailSignals, found: Lookup) -> MailSignals:
     """Return `signals` with the answer of a tenant look-up.
 
     A tenant named by a DKIM target has priority over the answer. Without a tenant in the answer, the known one stays.
+    The answer also confirms other hints at Microsoft (mail_signals.md, "Behind a gateway").
     """
     known = (signals.tenant, signals.tenant_source) if signals.tenant and signals.tenant_source else None
     tenant = (found.records[0], TenantSource.OIDC_METADATA) if found.records else None
     kept = known if known and (known[1] is TenantSource.DKIM_TARGET or tenant is None) else tenant
-    return replace(
-        signals,
-        lookups={**signals.lookups, TENANT: found},
-        tenant=kept[0] if kept else None,
-        tenant_source=kept[1] if kept else None,
-    )
+    return conclude(signals.domain, {**signals.lookups, TENANT: found}, signals.scanned_at, tenant=kept)

@@ -8,12 +8,13 @@ of objects that the scanner does not need: it takes 300 us for an answer, this m
 
 import struct
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Final
 
 import dns.exception
 import dns.name
 from dns.rdataclass import IN
-from dns.rdatatype import CNAME, DNAME, MX, NS, OPT, RRSIG, SOA, TXT, RdataType
+from dns.rdatatype import AAAA, CNAME, DNAME, MX, NS, OPT, PTR, RRSIG, SOA, SRV, TXT, A, RdataType
 
 from partner_center_pipeline.mail.signals import Outcome
 
@@ -201,10 +202,17 @@ class _Reader:
     def _read_rdata(self, rdtype: int, end: int) -> str:
         if rdtype == TXT:
             return self._read_text(end)
+        if rdtype in (A, AAAA):
+            if end - self._offset != (4 if rdtype == A else 16):
+                raise ValueError("an address's length is wrong")
+            return str(ip_address(self._message[self._offset : end]))
         preference = ""
         if rdtype == MX:
             preference = f"{struct.unpack_from('!H', self._message, self._offset)[0]} "
             self._offset += 2
+        if rdtype == SRV:
+            preference = "{} {} {} ".format(*struct.unpack_from("!HHH", self._message, self._offset))
+            self._offset += 6
         host = self._read_name()
         if self._offset != end:
             raise ValueError("a record's length is wrong")
@@ -306,11 +314,15 @@ def continue_chain(so_far: Answer, rest: Answer) -> Answer:
 
 
 __all__ = [
+    "AAAA",
     "CHAIN_LIMIT",
     "CNAME",
     "MX",
     "NS",
+    "PTR",
+    "SRV",
     "TXT",
+    "A",
     "Answer",
     "Question",
     "RdataType",

@@ -25,7 +25,13 @@ DEFAULT_POLICY: Final = ScorePolicy()
 
 EVIDENCE: Final = {
     **dict.fromkeys(PROVIDER_REASON.values(), "mx_host"),
+    ReasonCode.PROVIDER_UNLISTED: "mx_host",
+    ReasonCode.PROVIDER_IMPLICIT: "mx_host",
     ReasonCode.NO_MX: "mx_host",
+    ReasonCode.GATEWAY: "gateway",
+    ReasonCode.MAILBOX_UNANSWERED: "unanswered",
+    ReasonCode.SPF_PERMERROR: "spf_error",
+    ReasonCode.SPF_TERMS_IGNORED: "spf_ignored",
     ReasonCode.SPF_MANY_INCLUDES: "spf_includes",
     ReasonCode.DKIM_PRESENT: "dkim_selector",
     ReasonCode.MICROSOFT_TENANT: "tenant",
@@ -41,6 +47,13 @@ _DMARC: Final[dict[str | None, SignalCode]] = {
     DmarcPolicy.NONE: ReasonCode.DMARC_NONE,
     None: ReasonCode.DMARC_ABSENT,
 }
+
+
+_ONE_STEP_WEAKER: Final[dict[SignalCode, SignalCode]] = {
+    ReasonCode.DMARC_REJECT: ReasonCode.DMARC_QUARANTINE,
+    ReasonCode.DMARC_QUARANTINE: ReasonCode.DMARC_NONE,
+}
+"""What a policy is applied as while it is tested (RFC 9989, tag `t`)."""
 
 
 _UNKNOWN: Final = (ReasonCode.SIGNALS_PENDING, ReasonCode.NO_DOMAIN)
@@ -185,7 +198,10 @@ def _segment(
         return segment, obstacle if obstacle is ReasonCode.SIGNALS_PENDING else tenant
     if obstacle:
         return Segment.PENDING if obstacle in _UNKNOWN else Segment.SKIP, obstacle
-    return determine_segment(readiness, inputs.provider, rules=rules)
+    segment, reason = determine_segment(readiness, inputs.provider, rules=rules)
+    if reason is ReasonCode.LOCAL_SERVER and inputs.local_host == "unlisted":
+        reason = ReasonCode.UNLISTED_SERVER
+    return segment, reason
 
 
 def _limit(total: int, reasons: list[tuple[ReasonCode, int]]) -> int:
@@ -199,17 +215,30 @@ def _limit(total: int, reasons: list[tuple[ReasonCode, int]]) -> int:
 def _signal_reasons(inputs: ScoreInput, provider: Provider, rules: Rules) -> Iterator[tuple[ReasonCode, int]]:
     """Yield the reasons of readiness with their points (scoring.md, section 1)."""
     points = rules.readiness.signal
-    yield PROVIDER_REASON[provider], rules.readiness.provider[provider]
+    if provider is Provider.LOCAL:
+        yield rules.local_points(inputs.local_host)
+    else:
+        yield PROVIDER_REASON[provider], rules.readiness.provider[provider]
+    if inputs.gateway:
+        yield ReasonCode.GATEWAY, 0
+    if inputs.unanswered:
+        yield ReasonCode.MAILBOX_UNANSWERED, 0
 
-    has_spf = inputs.spf_present and not inputs.spf_multiple
+    has_spf = inputs.spf_present and not inputs.spf_multiple and not inputs.spf_error
     if inputs.spf_multiple:
         yield ReasonCode.SPF_MULTIPLE_RECORDS, points[ReasonCode.NO_SPF]
+    elif inputs.spf_present and inputs.spf_error:
+        yield ReasonCode.SPF_PERMERROR, points[ReasonCode.SPF_PERMERROR]
     elif not has_spf:
         yield ReasonCode.NO_SPF, points[ReasonCode.NO_SPF]
+    elif inputs.spf_allows_all:
+        yield ReasonCode.SPF_ALLOWS_ALL, points[ReasonCode.SPF_ALLOWS_ALL]
     else:
         yield ReasonCode.SPF_PRESENT, points[ReasonCode.SPF_PRESENT]
         if inputs.spf_includes > rules.readiness.spf_includes_max:
             yield ReasonCode.SPF_MANY_INCLUDES, points[ReasonCode.SPF_MANY_INCLUDES]
+        if inputs.spf_ignored:
+            yield ReasonCode.SPF_TERMS_IGNORED, 0
 
     if inputs.dkim_present is None:
         yield ReasonCode.DKIM_UNKNOWN, 0
@@ -220,7 +249,10 @@ def _signal_reasons(inputs: ScoreInput, provider: Provider, rules: Rules) -> Ite
         yield ReasonCode.NO_DKIM_FORGERY_RISK, points[ReasonCode.NO_DKIM_FORGERY_RISK]
 
     dmarc = _DMARC[inputs.dmarc_policy]
-    yield dmarc, points[dmarc]
+    if inputs.dmarc_testing and dmarc in _ONE_STEP_WEAKER:
+        yield ReasonCode.DMARC_TESTING, points[_ONE_STEP_WEAKER[dmarc]]
+    else:
+        yield dmarc, points[dmarc]
 
     if provider is Provider.HOSTING and not has_spf and inputs.dkim_present is False:
         yield ReasonCode.HOSTING_UNPROTECTED, points[ReasonCode.HOSTING_UNPROTECTED]

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _FLAGS: Final = ("domain_valid", "no_mx", "signals_complete", "spf_present", "spf_multiple", "open_cosell")
 _OPTIONAL: Final = ("dkim_present", "dmarc_policy", "tenant", "tenant_source")
+_LATER_FLAGS: Final = ("spf_allows_all", "dmarc_testing")
+_LATER_TEXTS: Final = ("gateway", "unanswered", "spf_error", "spf_ignored")
+_LATER: Final = (*_LATER_FLAGS, *_LATER_TEXTS, "local_host")
+"""The facts of LATER_FACTS, which a frame may lack: of the texts, only whether there is one decides a case."""
 _FACTS: Final = (*_FLAGS, "provider", "spf_includes", *_OPTIONAL)
 _INPUTS: Final = tuple(field.name for field in fields(ScoreInput))
 
@@ -42,10 +46,10 @@ def score_frame(
 ) -> "pd.DataFrame":
     """Score many companies: each row of the result is `score_domain` of that row, under the same index.
 
-    `frame` has a column for every field of ScoreInput; those of its evidence may be left out. Missing values (None,
-    NaN, NA) are allowed where ScoreInput allows None. The result has a column for every field of Score, all of dtype
-    object and holding exactly the values Score holds (None for none), except `reasons`: the JSON text of
-    `Score.reasons_plain`, because a million lists of dictionaries would not fit in memory.
+    `frame` has a column for every field of ScoreInput; those of its evidence and of LATER_FACTS may be left out.
+    Missing values (None, NaN, NA) are allowed where ScoreInput allows None. The result has a column for every field of
+    Score, all of dtype object and holding exactly the values Score holds (None for none), except `reasons`: the JSON
+    text of `Score.reasons_plain`, because a million lists of dictionaries would not fit in memory.
 
     Raises ValueError for a column that is missing, has a missing value where a fact is needed, or a value that
     ScoreInput or `Provider.named` refuses.
@@ -55,6 +59,8 @@ def score_frame(
 
     rules = rules or load_rules()
     _check(frame)
+    frame = frame.assign(**{name: None for name in _LATER if name not in frame.columns})
+    frame = frame.assign(**{name: frame[name].astype(object).eq(True) for name in _LATER_FLAGS})
     frame = frame.assign(spf_includes=frame["spf_includes"].astype("int64"))
     case_of_row = _case_of_row(frame, rules)
     first_row_of_case = np.unique(case_of_row, return_index=True)[1]
@@ -94,6 +100,11 @@ def _case_of_row(frame: "pd.DataFrame", rules: Rules) -> "_CaseNumbers":
     cases = frame[list(_FACTS)].copy()
     cases["spf_includes"] = cases["spf_includes"] > rules.readiness.spf_includes_max
     cases["tenant"] = _given(cases["tenant"])
+    cases["local_host"] = frame["local_host"]
+    for name in _LATER_FLAGS:
+        cases[name] = frame[name]
+    for name in _LATER_TEXTS:
+        cases[name] = _given(frame[name])
     cases["domain"] = _given(frame["domain"])
     return cases.groupby(list(cases.columns), sort=False, dropna=False).ngroup().to_numpy(dtype="int64")
 
@@ -108,7 +119,7 @@ def _inputs(frame: "pd.DataFrame") -> Iterator[ScoreInput]:
     plain = plain.where(plain.notna(), None)
     for values in plain.itertuples(index=False, name=None):
         row = dict(zip(names, values, strict=True))
-        for flag in _FLAGS:
+        for flag in (*_FLAGS, *_LATER_FLAGS):
             row[flag] = bool(row[flag])
         if row["dkim_present"] is not None:
             row["dkim_present"] = bool(row["dkim_present"])

@@ -74,11 +74,18 @@ class ReasonCode(StrEnum):
     PROVIDER_HOSTING = "provider_hosting"
     PROVIDER_LOCAL = "provider_local"
     PROVIDER_UNKNOWN = "provider_unknown"
+    PROVIDER_UNLISTED = "provider_unlisted"
+    PROVIDER_IMPLICIT = "provider_implicit"
+    GATEWAY = "gateway"
+    MAILBOX_UNANSWERED = "mailbox_unanswered"
 
     SPF_PRESENT = "spf_present"
     NO_SPF = "no_spf"
     SPF_MULTIPLE_RECORDS = "spf_multiple_records"
     SPF_MANY_INCLUDES = "spf_many_includes"
+    SPF_PERMERROR = "spf_permerror"
+    SPF_ALLOWS_ALL = "spf_allows_all"
+    SPF_TERMS_IGNORED = "spf_terms_ignored"
     DKIM_PRESENT = "dkim_present"
     NO_DKIM = "no_dkim"
     NO_DKIM_FORGERY_RISK = "no_dkim_forgery_risk"
@@ -87,6 +94,7 @@ class ReasonCode(StrEnum):
     DMARC_QUARANTINE = "dmarc_quarantine"
     DMARC_NONE = "dmarc_none"
     DMARC_ABSENT = "dmarc_absent"
+    DMARC_TESTING = "dmarc_testing"
     HOSTING_UNPROTECTED = "hosting_unprotected"
 
     INVALID_DOMAIN = "invalid_domain"
@@ -106,6 +114,7 @@ class ReasonCode(StrEnum):
     M365_MAIL = "m365_mail"
     READY_TO_MIGRATE = "ready_to_migrate"
     LOCAL_SERVER = "local_server"
+    UNLISTED_SERVER = "unlisted_server"
     SOME_READINESS = "some_readiness"
     LOW_READINESS = "low_readiness"
 
@@ -129,7 +138,8 @@ PROVIDER_REASON: Final = {provider: ReasonCode(f"provider_{provider.lower()}") f
 class ScoreInput:
     """What is known about one company's domain: plain values, so that `dataclasses.asdict` of it is JSON.
 
-    No fact has a default: a fact that is left out by mistake would be a wrong score.
+    No fact that an older version stored has a default: a fact that is left out by mistake would be a wrong score. Those
+    of LATER_FACTS have one, so that what an older version stored can still be scored anew.
 
     `domain` is empty for a lead without a company, about which DNS cannot be asked (`evaluate.score_lead`).
 
@@ -144,9 +154,15 @@ class ScoreInput:
     `tenant` is an id or a name, with the strongest `tenant_source` it was read from (a TenantSource).
     `open_cosell`: a referral of category co-sell is not closed (scoring.md, section 5).
 
-    The rest is evidence, shown beside the reasons, without points: `mx_host` is the host that decided the provider
-    (with `no_mx`: what shows that there is none), `dkim_selector` a selector with a key, `cosell_referral` the id of a
-    referral that makes `open_cosell` true.
+    `local_host` is what a Local provider's mail host is: `own`, `unlisted` or `implicit` (`mail.signals.LocalHost`),
+    None where nothing was stored. `gateway` is the filter in front of the mailbox, with its host. `unanswered` are the
+    look-ups that could still name the mailbox and had no answer for days. `spf_error` is what makes the SPF record a
+    permanent error for receivers, `spf_ignored` its first term that receivers ignore, `spf_allows_all` that it lets
+    everybody pass. `dmarc_testing`: the record says `t=y`, so its policy is applied one step weaker.
+
+    The rest is evidence, shown beside the reasons, without points: `mx_host` is the record that decided the provider
+    (an MX host, or what shows the mailbox behind it; with `no_mx`: what shows that there is none), `dkim_selector` a
+    selector with a key, `cosell_referral` the id of a referral that makes `open_cosell` true.
 
     Raises ValueError for a value outside its set, a negative count, or a tenant without its source.
     """
@@ -164,6 +180,13 @@ class ScoreInput:
     tenant: str | None
     tenant_source: str | None
     open_cosell: bool
+    local_host: str | None = None
+    gateway: str | None = None
+    unanswered: str | None = None
+    spf_error: str | None = None
+    spf_ignored: str | None = None
+    spf_allows_all: bool = False
+    dmarc_testing: bool = False
     mx_host: str | None = None
     dkim_selector: str | None = None
     cosell_referral: str | None = None
@@ -187,8 +210,11 @@ class ScoreInput:
 FACTS: Final = frozenset(field.name for field in fields(ScoreInput) if field.default is MISSING)
 """What a score needs to know of a company: the fields of ScoreInput that have no default."""
 
-EVIDENCE_ONLY: Final = frozenset(field.name for field in fields(ScoreInput)) - FACTS
+EVIDENCE_ONLY: Final = frozenset({"mx_host", "dkim_selector", "cosell_referral"})
 """What a score shows and gives no points for."""
+
+LATER_FACTS: Final = frozenset(field.name for field in fields(ScoreInput)) - FACTS - EVIDENCE_ONLY
+"""Facts that versions before 3 of the rules did not store."""
 
 _POLICIES: Final = tuple(DmarcPolicy)
 _SOURCES: Final = tuple(TenantSource)

@@ -44,6 +44,8 @@ SignalCode = Literal[
     ReasonCode.SPF_PRESENT,
     ReasonCode.NO_SPF,
     ReasonCode.SPF_MANY_INCLUDES,
+    ReasonCode.SPF_PERMERROR,
+    ReasonCode.SPF_ALLOWS_ALL,
     ReasonCode.DKIM_PRESENT,
     ReasonCode.NO_DKIM,
     ReasonCode.NO_DKIM_FORGERY_RISK,
@@ -191,10 +193,23 @@ class MoneyRules(_Strict):
         return self
 
 
+_POINTS_OF: Final[Mapping[SignalCode, SignalCode]] = {
+    ReasonCode.SPF_PERMERROR: ReasonCode.NO_SPF,
+    ReasonCode.SPF_ALLOWS_ALL: ReasonCode.NO_SPF,
+}
+"""Signals that came with version 3, and whose points they have in a file that does not name them."""
+
+
 class ReadinessRules(_Strict):
-    """The points of scoring.md, section 1."""
+    """The points of scoring.md, section 1.
+
+    What came with version 3 may be left out: an unlisted host and the implicit MX then have the points of Local, and
+    the new signals those of `_POINTS_OF`.
+    """
 
     spf_includes_max: Annotated[StrictInt, Field(ge=0)]
+    unlisted_host: StrictInt | None = None
+    implicit_mx: StrictInt | None = None
     provider: dict[Provider, StrictInt]
     signal: dict[SignalCode, StrictInt]
 
@@ -207,6 +222,7 @@ class ReadinessRules(_Strict):
     @field_validator("signal")
     @classmethod
     def _every_signal(cls, points: dict[SignalCode, int]) -> dict[SignalCode, int]:
+        points = {**{new: points[old] for new, old in _POINTS_OF.items() if old in points}, **points}
         _refuse_missing(SignalCode.__args__, points)  # type: ignore[attr-defined]  # a Literal's members
         return points
 
@@ -247,7 +263,7 @@ class Rules(_Strict):
     @classmethod
     def _every_reason(cls, texts: dict[ReasonCode, ReasonText]) -> dict[ReasonCode, ReasonText]:
         delivered = _delivered_texts()
-        texts = {**{code: delivered[code] for code in _SINCE_VERSION_2 if code in delivered}, **texts}
+        texts = {**delivered, **texts}
         _refuse_missing(ReasonCode, texts)
         return texts
 
@@ -295,6 +311,17 @@ class Rules(_Strict):
             name, technical.technical_heat, heat.commercial_heat, category.category, category.label, category.act
         )
 
+    def local_points(self, local_host: str | None) -> tuple[ReasonCode, int]:
+        """Return the reason and the points of a Local provider, by what its mail host is (scoring.md, section 1)."""
+        local = self.readiness.provider[Provider.LOCAL]
+        if local_host == "unlisted":
+            own = self.readiness.unlisted_host
+            return ReasonCode.PROVIDER_UNLISTED, local if own is None else own
+        if local_host == "implicit":
+            own = self.readiness.implicit_mx
+            return ReasonCode.PROVIDER_IMPLICIT, local if own is None else own
+        return ReasonCode.PROVIDER_LOCAL, local
+
     def segment_row(self, provider: Provider, readiness: int) -> SegmentRow:
         """Return the first matching row of the segment table (scoring.md, section 3)."""
         return self._segments[provider, readiness]
@@ -339,13 +366,25 @@ _SINCE_VERSION_2: Final = (
     ReasonCode.SALES_QUALIFIED,
     ReasonCode.MARKETING_QUALIFIED,
 )
-"""Reasons that a file of one's own from before version 2 has no texts for: it takes the delivered ones."""
+_SINCE_VERSION_3: Final = (
+    ReasonCode.PROVIDER_UNLISTED,
+    ReasonCode.PROVIDER_IMPLICIT,
+    ReasonCode.GATEWAY,
+    ReasonCode.MAILBOX_UNANSWERED,
+    ReasonCode.SPF_PERMERROR,
+    ReasonCode.SPF_ALLOWS_ALL,
+    ReasonCode.SPF_TERMS_IGNORED,
+    ReasonCode.DMARC_TESTING,
+    ReasonCode.UNLISTED_SERVER,
+)
+_LATER_CODES: Final = (*_SINCE_VERSION_2, *_SINCE_VERSION_3)
+"""Reasons that an older file of one's own has no texts for: it takes the delivered ones."""
 
 
 @cache
 def _delivered_texts() -> dict[ReasonCode, ReasonText]:
     texts = tomllib.loads(DEFAULT_RULES.read_text(encoding="utf-8"))["reasons"]
-    return {code: ReasonText(**texts[code]) for code in _SINCE_VERSION_2 if code in texts}
+    return {code: ReasonText(**texts[code]) for code in _LATER_CODES if code in texts}
 
 
 @cache

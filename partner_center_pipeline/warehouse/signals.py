@@ -1,12 +1,14 @@
 """Tables domain_signals and signal_changes: the results of DNS scans, and which domains are due for the next scan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from partner_center_pipeline.mail.history import change_between
+from partner_center_pipeline.mail.signals import LocalHost
+from partner_center_pipeline.vocabulary import Provider
 from partner_center_pipeline.warehouse.bulk import CHUNK, chunks, upsert
 from partner_center_pipeline.warehouse.leads import named_by
 from partner_center_pipeline.warehouse.schema import companies, domain_signals, leads, row_dict, signal_changes
@@ -66,6 +68,29 @@ def count_due_again(connection: Connection, now: datetime) -> int:
         .where(_is_due(now), companies.c.referrals > 0)
     ).scalar_one()
     return count
+
+
+def unlisted_hosts(connection: Connection) -> Iterator[tuple[str, datetime]]:
+    """Yield the mail host that nobody in the provider table owns, and when it was first seen, of each company with one.
+
+    Only companies that a referral names count.
+    """
+    first_seen = (
+        select(signal_changes.c.domain, func.min(signal_changes.c.changed_at).label("at"))
+        .where(signal_changes.c.provider_after == Provider.LOCAL)
+        .group_by(signal_changes.c.domain)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(domain_signals.c.signals, func.coalesce(first_seen.c.at, domain_signals.c.scanned_at))
+        .join(companies, companies.c.domain == domain_signals.c.domain)
+        .outerjoin(first_seen, first_seen.c.domain == domain_signals.c.domain)
+        .where(domain_signals.c.provider == Provider.LOCAL, companies.c.referrals > 0)
+        .order_by(domain_signals.c.domain)
+    )
+    for signals, at in rows:
+        if signals.get("local_host") == LocalHost.UNLISTED and signals.get("decided_by"):
+            yield signals["decided_by"]["detail"], at
 
 
 def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -8,6 +8,7 @@ from partner_center_pipeline_tests.benchmarks.ingest import ingest
 from partner_center_pipeline_tests.benchmarks.providers import providers
 from partner_center_pipeline_tests.benchmarks.report import report
 from partner_center_pipeline_tests.benchmarks.scoring import scoring
+from partner_center_pipeline_tests.benchmarks.stability import stability
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -16,6 +17,7 @@ def main() -> None:
 
 
 main.add_command(providers)
+main.add_command(stability)
 main.add_command(dns_benchmark)
 main.add_command(domains)
 main.add_command(scoring)

@@ -22,10 +22,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from partner_center_pipeline.mail import MailSignals, scan
+from partner_center_pipeline.mail import Lookup, MailSignals, scan, with_tenant
+from partner_center_pipeline.mail.signals import Outcome
 from partner_center_pipeline.settings import DEFAULT_DKIM_SELECTORS
 from partner_center_pipeline.vocabulary import Provider
 from partner_center_simulator.dns import DnsServer
+from partner_center_simulator.faults import DnsFault
 from partner_center_simulator.zone import Zone
 
 SURE: Final = 80
@@ -33,6 +35,8 @@ SURE: Final = 80
 
 PIECES_NEEDED: Final = 2
 """Independent pieces of evidence that back Microsoft without a Microsoft MX."""
+
+_PIECES: Final = frozenset({"spf", "dkim", "autodiscover", "mx_other", "microsoft", "tenant"})
 
 _BIG: Final = {Provider.M365: "microsoft", Provider.GOOGLE: "google", Provider.AMAZON: "aws"}
 _OTHER: Final = "other"
@@ -75,8 +79,10 @@ class Row(BaseModel):
     """One domain: what DNS said, and what the peer concluded. Every field may be null or absent.
 
     `mx` are hosts; the peer has lost their preferences, so they count as equals. `dkim_cname` maps a selector to its
-    CNAME target. `peer_confidence` is in percent. `tenant`, `txt_verification` and `smtp` are evidence of the peer's
-    that is not in the DNS of a zone; they are shown as they stand.
+    CNAME target. `peer_confidence` is in percent. `tenant` is what Microsoft's public look-up said of the domain: a
+    value where it has a tenant, null where it has none. `txt_verification` and `smtp` are evidence of the peer's that
+    is not in the DNS of a zone; they are shown as they stand. `fault` is what the domain's servers do instead of an
+    answer, for `stability`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -91,6 +97,7 @@ class Row(BaseModel):
     smtp: Any = None
     peer_provider: str | None = None
     peer_confidence: float | None = None
+    fault: DnsFault | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ class Verdicts:
         """We say Microsoft, the peer is sure that it is not, and we have neither a Microsoft MX nor two pieces of
         evidence of different kinds."""
         kinds = {each.kind for each in self.ours.evidence if each.points_to == Provider.M365.value}
-        backed = bool(kinds & {"mx", "mx_cname"}) or len(kinds & {"spf", "dkim", "autodiscover"}) >= PIECES_NEEDED
+        backed = bool(kinds & {"mx", "mx_cname"}) or len(kinds & _PIECES) >= PIECES_NEEDED
         return self.disagree and self.ours.provider is Provider.M365 and not backed
 
     @property
@@ -202,9 +209,16 @@ def zone_of(rows: Iterable[Row]) -> Zone:
     return Zone.from_records(records)
 
 
-def compare(rows: Sequence[Row], progress: Callable[[int], None] | None = None) -> Comparison:
-    """Scan the rows over real DNS; `progress` is called with the number of domains done. Raises ScanError when a
-    look-up was not answered."""
+def _with_tenant(row: Row, signals: MailSignals) -> MailSignals:
+    """Add the row's answer of the public look-up, as the product does where that look-up is switched on."""
+    if not row.tenant:
+        return signals
+    return with_tenant(signals, Lookup(Outcome.FOUND, (str(row.tenant),), answered_at=signals.scanned_at))
+
+
+def compare(rows: Sequence[Row], progress: Callable[[int], None] | None = None, *, tenants: bool = False) -> Comparison:
+    """Scan the rows over real DNS; `progress` is called with the number of domains done. With `tenants`, what a row
+    says of the public look-up counts as if that were switched on. Raises ScanError when a look-up was not answered."""
     with DnsServer(zone_of(rows)) as server:
         found = {
             signals.domain: signals
@@ -222,6 +236,8 @@ def compare(rows: Sequence[Row], progress: Callable[[int], None] | None = None) 
             f"{len(unanswered)} domains were not answered in full by the server on this machine, {unanswered[0]} for "
             "one; it may be too busy: run again"
         )
+    if tenants:
+        found |= {row.domain: _with_tenant(row, found[row.domain]) for row in rows if row.domain}
     return Comparison([Verdicts(row, found[row.domain]) for row in rows if row.domain])
 
 
@@ -235,8 +251,14 @@ def compare(rows: Sequence[Row], progress: Callable[[int], None] | None = None) 
     help="One JSON object per line and domain: domain, mx, spf, dkim_cname, autodiscover_cname, peer_provider, "
     "peer_confidence. Any of them may be null or absent.",
 )
+@click.option(
+    "--tenants/--dns-only",
+    default=True,
+    show_default=True,
+    help="Count the file's `tenant` like an answer of the tenant look-up, as with HUNTER_TENANT_DISCOVERY_ENABLED on.",
+)
 @click.pass_context
-def providers(context: click.Context, path: Path) -> None:
+def providers(context: click.Context, path: Path, tenants: bool) -> None:
     """Compare the mail providers we name with what another tool concluded from the same DNS.
 
     Serves FILE as a zone over real DNS on loopback, scans it with the product, and lists every domain where the other
@@ -247,7 +269,7 @@ def providers(context: click.Context, path: Path) -> None:
       missed    the peer is sure of Microsoft and we say otherwise
       unbacked  we say Microsoft, the peer is sure that it is not, and we have neither a
                 Microsoft MX nor two independent pieces of evidence (SPF, DKIM target,
-                autodiscover)
+                autodiscover, the tenant look-up)
       hidden    share of the domains that have a known gateway in front and nothing that
                 shows the mailbox behind it
       n         distinct domains; of several lines on one domain the first counts
@@ -261,7 +283,7 @@ def providers(context: click.Context, path: Path) -> None:
             rows = read_rows(file)
         with Progress(*columns, console=notes) as bar:
             task = bar.add_task("scanning", total=len(rows))
-            comparison = compare(rows, lambda done: bar.update(task, completed=done))
+            comparison = compare(rows, lambda done: bar.update(task, completed=done), tenants=tenants)
     except (ZoneFileError, ScanError) as error:
         raise click.ClickException(f"{path}: {error}") from error
     _show(comparison.disagreements)

@@ -161,11 +161,11 @@ def referral(referral_id: str, email: str, *, ticks: int = 2, name: str = "Firma
 
 
 TERMS: Final = (
-    "autodiscover cname dkim dmarc dns enterpriseregistration include lyncdiscover none nodata nxdomain referral "
-    "reject segment selector servfail spf txt utc"
+    "autodiscover cname srv tcp dkim dmarc dns enterpriseregistration include lyncdiscover none nodata nxdomain "
+    "referral reject segment selector servfail spf txt utc"
 )
 NAMES: Final = "firma google microsoft rescan stanbul sync try workspace"
-RECORDS_AND_IDS: Final = "abc all closed http red rsa verification"
+RECORDS_AND_IDS: Final = "protonmail zmail zoho abc all closed http red rsa verification"
 SAME_IN_BOTH: Final = frozenset(f"{TERMS} {NAMES} {RECORDS_AND_IDS}".split())
 """Words that the card in both languages may hold."""
 
@@ -255,7 +255,7 @@ class TestCard:
             r"score +100, from a readiness of 90",
             r"commercial segment +COMPETITIVE",
             r"heat +technical Warm, commercial high",
-            r"scored +.* UTC \(2 h ago\), under rules version 2",
+            r"scored +.* UTC \(2 h ago\), under rules version 3",
         ):
             assert re.search(expected, shown), expected
 
@@ -537,3 +537,65 @@ def test_after_a_sync_the_best_lead_shows_the_reasons_of_its_score(project: Proj
     for reason in best["reasons"]:
         assert spoken({**reason, "points": 0}, "en") in shown
     assert best["contact_email"] is None or best["contact_email"] not in shown
+
+
+def test_the_card_shows_for_every_point_the_record_that_earned_it(filled: Filled) -> None:
+    card = " ".join(filled.shown(OZTURK).split())
+    score = filled.card(OZTURK).score
+    assert score is not None
+    behind = {
+        "provider_google": "aspmx.l.google.com",
+        "spf_present": "v=spf1 include:_spf.google.com ~all",
+        "dkim_present": "google v=DKIM1; k=rsa",
+        "dmarc_reject": "v=DMARC1; p=reject; sp=none",
+        "co_sell": "open-cosell",
+    }
+    assert {reason["code"] for reason in score["reasons"] if reason["points"]} - {"score_limit"} == behind.keys()
+    rules = load_rules().texts()
+    for code, record in behind.items():
+        assert f"{rules[code].en} {record}" in card, code
+
+
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_the_mail_hosts_that_nobody_in_the_table_owns_are_counted_by_suffix(empty: Filled, language: str) -> None:
+    hosts = {
+        "a.com.tr": "mx1.veri.example.com",
+        "b.com.tr": "mx2.veri.example.com",
+        "c.com.tr": "mail.baska.com.tr",
+        "d.com.tr": "mail.d.com.tr",
+        "e.com.tr": "aspmx.l.google.com",
+    }
+    assert "Suffix" not in empty.shown("--unlisted")
+    _fill(empty, hosts)
+    listed = json.loads(empty.shown("--unlisted", "--json"))
+    assert [(one["suffix"], one["companies"], one["example"]) for one in listed] == [
+        ("example.com", 2, "mx1.veri.example.com"),
+        ("baska.com.tr", 1, "mail.baska.com.tr"),
+    ]
+    assert {one["first_seen"] for one in listed} == {FIRST.isoformat().replace("+00:00", "Z")}
+    table = empty.shown("--unlisted", "--language", language)
+    assert Texts(language)("unlisted.title") in " ".join(table.split())
+    assert re.search(rf"example\.com\W+2\W+{FIRST:%Y-%m-%d}", table)
+    assert "d.com.tr" not in table
+
+
+def test_a_domain_and_the_list_of_unlisted_hosts_are_not_asked_for_together(empty: Filled) -> None:
+    assert "--unlisted" in empty.refused("--unlisted", "a.com.tr")
+    assert "--unlisted" in empty.refused()
+
+
+def _fill(place: Filled, hosts: Mapping[str, str]) -> None:
+    """Store companies of real referrals, with what a real DNS server said on two days."""
+    from partner_center_pipeline.defs.enrichment import keep
+
+    zone = Zone.from_records({domain: {"MX": [(10, host)], "TXT": ["v=spf1 -all"]} for domain, host in hosts.items()})
+    with place.warehouse.write() as connection:
+        leads.write(connection, [referral(f"of-{domain}", f"info@{domain}") for domain in hosts])
+        made = leads.of_domains(connection, list(hosts))
+        companies.write(connection, [company_of(domain, of_it) for domain, of_it in made.items()])
+    with DnsServer(zone) as server:
+        for when in (FIRST, LATER):
+            answers = scan(hosts, resolvers=[server.address], selectors=["google"], clock=lambda at=when: at)  # type: ignore[misc]
+            found = list(answers)
+            with place.warehouse.write() as connection:
+                keep(connection, found, 168)

@@ -36,7 +36,7 @@ COMPANIES = {
     "d.com": cases.company("Yandex", domain="d.com", **ALL),  # 70 Migration
     "e.com": cases.company(domain="e.com", signals_complete=False, tenant="x", tenant_source="oidc_metadata"),
 }
-POORER = [('version = "2"', 'version = "3"'), ("Google = 50", "Google = 20"), ("no_dkim = -10", "no_dkim = -12")]
+POORER = [('version = "3"', 'version = "4"'), ("Google = 50", "Google = 20"), ("no_dkim = -10", "no_dkim = -12")]
 
 
 class Installation(Home):
@@ -121,7 +121,7 @@ def installation(home: Path, databases: Databases) -> Iterator[Installation]:
 def test_a_dry_run_says_what_other_rules_would_change(installation: Installation) -> None:
     file = installation.rules(*POORER)
     found = installation.rescore("--dry-run", "--rules", file)
-    assert (found["dry_run"], found["rules"], found["rules_version"]) == (True, file, "3")
+    assert (found["dry_run"], found["rules"], found["rules_version"]) == (True, file, "4")
     assert (found["companies"], found["changed"], found["written"]) == (5, 2, 0)
     assert found["segments"] == [
         {"name": "Migration", "before": 2, "after": 2},
@@ -196,7 +196,7 @@ def test_the_rules_of_the_setting_are_scored_under_and_every_change_has_its_caus
         assert row["scored_at"] > NOW
     first, second = installation.changes()
     assert (first.domain, first.cause, first.segment_before, first.segment_after) == ("a.com", "rules", "Cold", "Skip")
-    assert first.detail == {"rules_version": {"before": "2", "after": "3"}}
+    assert first.detail == {"rules_version": {"before": "3", "after": "4"}}
     assert (second.domain, second.score_before, second.score_after) == ("b.com", 100, 75)
 
 
@@ -252,7 +252,7 @@ def test_a_row_of_an_older_version_is_scored_where_only_evidence_is_missing(inst
     assert (found["companies"], found["changed"], found["left_alone"], found["written"]) == (4, 1, 1, 4)
     after = installation.scores()
     assert (after["a.com"]["score"], after["a.com"]["inputs"]) == (13, older)
-    assert (after["b.com"]["score"], after["b.com"]["rules_version"]) == (100, "2")
+    assert (after["b.com"]["score"], after["b.com"]["rules_version"]) == (100, "3")
     shown = installation.invoke("rescore", "--dry-run")
     assert "left alone: 1. An older version" in shown.stderr
     assert "partner-center sync --from T --to T" in shown.stderr
@@ -264,13 +264,13 @@ def test_a_person_reads_tables_and_what_was_done(installation: Installation) -> 
     assert shown.exit_code == 0
     for part in ("Cold -> Skip", "45 -> 13", "provider_google +50 -> +20", "no_dkim -10 -> -12", "P5"):
         assert part in shown.stdout
-    assert f"2 of 5 scores would change under rules version 3 ({file})." in shown.stdout
+    assert f"2 of 5 scores would change under rules version 4 ({file})." in shown.stdout
     assert "A dry run: nothing was written." in shown.stdout
     assert "5/5" in shown.stderr  # the bar
 
     installation.edit_env(HUNTER_SCORING_RULES=file)
     shown = installation.invoke("rescore", "--top", "0")
-    assert f"2 of 5 scores changed under rules version 3 ({file})." in shown.stdout
+    assert f"2 of 5 scores changed under rules version 4 ({file})." in shown.stdout
     assert "5 rows written; history rows by cause: rules 2." in shown.stdout
     assert "a.com" not in shown.stdout
 
@@ -286,7 +286,7 @@ def test_without_any_score_there_is_nothing_to_do(home: Path, databases: Databas
     place.edit_env(HUNTER_DATABASE_URL=databases.migrated())
     shown = place.invoke("rescore")
     assert shown.exit_code == 0
-    assert "0 of 0 scores changed under rules version 2 (as delivered)." in shown.stdout
+    assert "0 of 0 scores changed under rules version 3 (as delivered)." in shown.stdout
 
 
 def test_a_file_is_tried_dry_only_and_the_next_step_is_named(home: Path) -> None:

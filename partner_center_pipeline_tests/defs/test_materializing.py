@@ -300,7 +300,7 @@ def test_rules_of_the_operators_own_score_and_broken_ones_name_their_line(projec
     assert project.run(project.window(0)).success
     delivered = DEFAULT_RULES.read_text(encoding="utf-8")
     own = home / "own_rules.toml"
-    own.write_text(delivered.replace('version = "2"', 'version = "own"').replace("M365 = 50", "M365 = 60"))
+    own.write_text(delivered.replace('version = "3"', 'version = "own"').replace("M365 = 50", "M365 = 60"))
     project.edit_env(HUNTER_SCORING_RULES="own_rules.toml")
     assert project.run(project.window(0), assets=["scored_segments"]).success
     with project.warehouse.read() as connection:

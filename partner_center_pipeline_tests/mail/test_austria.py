@@ -2,12 +2,14 @@
 
 Source of data/mail_dns_at.jsonl: mxmap (ESORICS 2026 artefact, MIT licence), cut to the fields used here. That tool
 matches by substring and has lost the MX preferences. Its verdicts are taken here as if it were sure of every one.
-Every disagreement was read: not microsoft there, M365 here (69):
+Every disagreement was read:
 
-* A relay of the municipality's data centre stands in front, which that tool takes for the mailbox, and two or three
-  independent hints show Microsoft 365 behind it (67).
-* eXpurgate, a gateway that the tool does not know, with three hints behind (1: weiz.at).
-* Proofpoint with an SPF include behind, where that tool does not decide (1: stockerau.gv.at).
+* Not microsoft there, M365 here (68): a relay of the municipality's data centre stands in front, which that tool takes
+  for the mailbox, and two or three independent hints show Microsoft 365 behind it (67); eXpurgate, a gateway that the
+  tool does not know, with three hints behind (weiz.at).
+* Microsoft there, Unknown here (27): a known gateway and nothing but an SPF include at Microsoft. The tool is never
+  sure of these (at most 76 percent). The public tenant look-up confirms all but one, inzersdorf-getzersdorf.gv.at,
+  which has no tenant.
 """
 
 import json
@@ -42,8 +44,13 @@ def austria() -> Comparison:
 
 
 @pytest.mark.slow
-def test_no_microsoft_customer_is_missed_and_none_is_named_without_backing(austria: Comparison) -> None:
-    assert ([each.row.domain for each in austria.missed], [each.row.domain for each in austria.unbacked]) == ([], [])
+def test_a_microsoft_customer_is_left_open_only_behind_a_gateway_with_an_spf_include_alone(austria: Comparison) -> None:
+    assert [each.row.domain for each in austria.unbacked] == []
+    assert len(austria.missed) == 27
+    for each in austria.missed:
+        hints = {evidence.kind for evidence in each.ours.evidence if evidence.points_to == Provider.M365.value}
+        assert (each.ours.provider, hints, each.ours.notes) == (Provider.UNKNOWN, {"spf"}, ("mailbox_hint",))
+        assert each.ours.gateway is not None
 
 
 @pytest.mark.slow
@@ -54,11 +61,12 @@ def test_the_verdicts_agree_but_for_the_disagreements_that_were_read(austria: Co
     )
     assert verdicts == {
         (True, True, False): 801,
-        (True, True, True): 587,
+        (True, True, True): 560,
+        (True, False, True): 27,
         (False, True, False): 67,
-        (False, True, True): 2,
+        (False, True, True): 1,
         (False, False, False): 410,
-        (False, False, True): 46,
+        (False, False, True): 47,
     }
 
 
@@ -66,5 +74,5 @@ def test_the_verdicts_agree_but_for_the_disagreements_that_were_read(austria: Co
 def test_what_is_microsoft_only_here_has_two_hints(austria: Comparison) -> None:
     for each in austria.verdicts:
         hints = {evidence.kind for evidence in each.ours.evidence if evidence.points_to == Provider.M365.value}
-        if each.theirs != "microsoft" and each.ours.provider is Provider.M365 and len(hints) < 2:
-            assert (each.row.domain, each.ours.gateway, hints) == ("stockerau.gv.at", "Proofpoint", {"spf"})
+        if each.theirs != "microsoft" and each.ours.provider is Provider.M365:
+            assert len(hints) >= 2, each.row.domain

@@ -254,10 +254,11 @@ def _by_dkim_behind_a_gateway(domain: str) -> Records:
     }
 
 
-def _by_nested_spf_behind_a_gateway(domain: str) -> Records:
+def _by_nested_spf_and_teams_behind_a_gateway(domain: str) -> Records:
     return {
         domain: {"MX": [(10, "eu-smtp-inbound-1.mimecast.com")], "TXT": [f"v=spf1 include:s.{domain} -all"]},
         f"s.{domain}": {"TXT": [M365]},
+        f"lyncdiscover.{domain}": {"CNAME": ["webdir.online.lync.com"]},
         "_dmarc.example": {"TXT": ["v=DMARC1; p=none; sp=reject"]},
     }
 
@@ -281,7 +282,7 @@ def _by_the_cname_of_its_mx(domain: str) -> Records:
 KNOWN_BY: Final = (
     _by_mx,
     _by_dkim_behind_a_gateway,
-    _by_nested_spf_behind_a_gateway,
+    _by_nested_spf_and_teams_behind_a_gateway,
     _by_two_hints_behind_a_relay,
     _by_the_cname_of_its_mx,
 )

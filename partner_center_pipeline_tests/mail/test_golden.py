@@ -62,3 +62,26 @@ def test_the_golden_zones_show_every_provider_and_every_segment() -> None:
         "segment": "Existing Migration Cold Skip Pending",
     }.items():
         assert {each.expected[key] for each in ZONES} == set(values.split())
+
+
+BEFORE_SOURCES: frozenset[str] = frozenset(
+    """amazon ses or workmail, abxsec, altospam, barracuda, bluehost, bodis parking, bulutino, cisco secure email,
+    cleanmail, cloudflare email routing, cloudflare email security, cpanel, cyren, d-fence, dfn-mailsupport, dnsenable,
+    expurgate, fastmail, forcepoint, fortimail cloud, godaddy, google workspace, heimdal email security, hetzner,
+    hornetsecurity, hostgator, hostinger, icloud mail, improvmx, ionos, kriweb, kurumsal e-posta, libraesva, mailguard,
+    mailgun, mailinblack, mailprotector, mailroute, microsoft 365, mimecast, mymailwall, n-able mail assure, natro,
+    nospamproxy, ovhcloud, parkmail parking, pendns, plesk, proofpoint, proofpoint essentials, proton mail,
+    rackspace email, retarus, secumail, securence, sedo parking, sendgrid, seppmail.cloud,
+    siteground spam protection, smx, sophos email, sophos reflexion, spamexperts, spamhero, spamtitan, spamvor,
+    symantec email security.cloud, titan, trellix email security, trend micro email security, türkticaret.net,
+    uzman posta, vade, veridyen, vipre email security, yaani mail, yandex 360, zix, i̇simtescil, consumer outlook
+    """.replace("\n   ", "")
+    .strip()
+    .split(", ")
+)
+"""Owners of the table from before an entry had to say where it can be checked. None is added here."""
+
+
+def test_every_new_entry_of_the_provider_table_says_where_it_can_be_checked() -> None:
+    without = {owner["name"].lower() for owner in OWNERS if not owner.get("source")}
+    assert without <= BEFORE_SOURCES

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from partner_center_pipeline.mail.dkim import has_key, is_revoked, key_of, tenant_of
-from partner_center_pipeline.mail.dmarc import Dmarc, choose, parse_dmarc, select_dmarc, tree_walk
+from partner_center_pipeline.mail.dmarc import Dmarc, choose, inherited, parse_dmarc, select_dmarc, tree_walk
 from partner_center_pipeline.mail.spf import parse_spf
 
 
@@ -47,6 +47,101 @@ def test_the_qualifier_of_all_is_kept(text: str, qualifier: str | None) -> None:
 def test_a_target_with_a_macro_or_with_other_letters_is_counted_and_not_followed() -> None:
     spf = parse_spf(["v=spf1 include:%{i}._spf.example include:şirket.com.tr include:\\xfc.firma.com.tr -all"])
     assert (spf.include_count, spf.targets) == (3, ())
+
+
+@pytest.mark.parametrize(
+    ("record", "targets", "followed"),
+    [
+        ("v=spf1 include:a.example ~include:b.example -include:c.example", "a", "a b c"),
+        ("v=spf1 +include:a.example -all include:b.example", "a", "a"),
+        ("v=spf1 redirect=a.example include:b.example", "b a", "b a"),
+        ("v=spf1 redirect=a.example -all", "", ""),
+    ],
+)
+def test_a_term_counts_only_where_it_lets_a_sender_pass(record: str, targets: str, followed: str) -> None:
+    spf = parse_spf([record])
+    assert spf.targets == tuple(f"{name}.example" for name in targets.split())
+    assert spf.followed == tuple(f"{name}.example" for name in followed.split())
+
+
+@pytest.mark.parametrize(
+    ("terms", "error"),
+    [
+        ("a mx ptr a:b.example mx:b.example/24 a/24//64 a//64 ptr:b.example exists:%{i}.b.example", None),
+        ("ip4:192.0.2.1 ip4:192.0.2.0/24 ip6:2001:db8::/32 ?all", None),
+        ("redirect=a.example exp=b.example other.modifier=%{d}", None),
+        ("ipv4:192.0.2.1 -all", "ipv4:192.0.2.1"),
+        ("ip4:192.0.2.300", "ip4:192.0.2.300"),
+        ("ip4:2001:db8::1", "ip4:2001:db8::1"),
+        ("ip6:192.0.2.1", "ip6:192.0.2.1"),
+        ("include:", "include:"),
+        ("include", "include"),
+        ("include=a.example", None),
+        ("a/33", "a/33"),
+        ("a:", "a:"),
+        ("all:x", "all:x"),
+        ("mx -all 192.0.2.1", "192.0.2.1"),
+        ("redirect=a.example redirect=b.example", "redirect=b.example"),
+        ("redirect=a.example redirect=a.example", "redirect=a.example"),
+        ("redirect=", "redirect="),
+        ("-redirect=a.example", "-redirect=a.example"),
+        ("exp=a.example exp=b.example", "exp=b.example"),
+    ],
+)
+def test_a_term_that_receivers_refuse_is_told(terms: str, error: str | None) -> None:
+    assert parse_spf([f"v=spf1 {terms}"]).error == error
+
+
+def test_of_two_redirects_the_first_is_shown_and_the_record_is_an_error() -> None:
+    spf = parse_spf(["v=spf1 redirect=a.example redirect=b.example"])
+    assert (spf.redirect, spf.targets, spf.error) == ("a.example", ("a.example",), "redirect=b.example")
+
+
+@pytest.mark.parametrize(
+    ("record", "lookups"),
+    [
+        ("v=spf1 a mx ptr exists:x.example include:y.example ip4:192.0.2.1 -all", 5),
+        ("v=spf1 redirect=x.example", 1),
+        ("v=spf1 -all a mx include:y.example", 0),
+        ("v=spf1 redirect=x.example -all", 0),
+    ],
+)
+def test_the_terms_that_need_a_look_up_are_counted(record: str, lookups: int) -> None:
+    assert parse_spf([record]).lookups == lookups
+
+
+@pytest.mark.parametrize(
+    ("record", "allows_all", "ignored"),
+    [
+        ("v=spf1 +all", True, None),
+        ("v=spf1 all -all", True, "-all"),
+        ("v=spf1 ?all mx", False, "mx"),
+        ("v=spf1 mx -all", False, None),
+        ("v=spf1 -all redirect=x.example", False, None),
+    ],
+)
+def test_what_receivers_ignore_behind_all_and_who_is_let_pass_is_told(
+    record: str, allows_all: bool, ignored: str | None
+) -> None:
+    spf = parse_spf([record])
+    assert (spf.allows_all, spf.ignored) == (allows_all, ignored)
+
+
+@pytest.mark.parametrize(
+    ("tags", "exists", "policy"),
+    [
+        ("p=reject; sp=none; np=quarantine; psd=y", True, "none"),
+        ("p=reject; sp=none; np=quarantine; psd=y", False, "quarantine"),
+        ("p=reject; sp=none; psd=y", False, "none"),
+        ("p=reject; psd=y", True, "reject"),
+        ("p=reject; sp=odd; psd=y", True, "reject"),
+        ("p=reject; sp=none; np=none", True, "reject"),
+    ],
+)
+def test_a_domain_inherits_the_subdomain_policy_of_a_public_suffix(tags: str, exists: bool, policy: str) -> None:
+    record = parse_dmarc(f"v=DMARC1; {tags}", "com.example")
+    assert record is not None
+    assert inherited(record, exists=exists).policy == policy
 
 
 @pytest.mark.parametrize(
@@ -127,7 +222,7 @@ def test_the_record_of_the_highest_domain_below_a_public_suffix_holds() -> None:
         ("v=DKIM1; p=", ""),
         ("v=DKIM1; k=rsa", None),
         ("v=DKIM2; p=MIGf", None),
-        ("p=MIGf; v=DKIM1", "MIGf"),
+        ("p=MIGf; v=DKIM1", None),
         ("v=spf1 -all", None),
         ("", None),
     ],

@@ -73,22 +73,73 @@ def test_new_facts_replace_old_ones_also_when_they_are_worse() -> None:
     assert (kept.no_mx_reason, kept.facts_from) == ("nxdomain", NOW)
 
 
+HINTS = {"dkim:selector1", "autodiscover"}
+"""The look-ups whose answers name the mailbox of BEFORE."""
+
+
 @given(st.sets(st.sampled_from(["mx", "txt", "dmarc", "dkim:selector1", "autodiscover", "ns"]), min_size=1), NO_FACTS)
-def test_a_known_provider_is_never_downgraded_by_a_transient_error(silenced: set[str], outcome: Outcome) -> None:
+def test_a_known_provider_stays_as_long_as_an_answer_that_names_it_is_only_missed(
+    silenced: set[str], outcome: Outcome
+) -> None:
     today = dict.fromkeys(silenced, missed(outcome))
     rest = {"mx": found(GATEWAY, at=NOW)} if "mx" not in silenced else {}
     kept = keep_facts(BEFORE, scanned(NOW, **rest, **today))
-    if silenced == {"dmarc"}:
-        assert kept.provider is Provider.UNKNOWN
-    else:
-        assert kept.provider is Provider.M365
+    assert kept.provider is (Provider.M365 if silenced & HINTS else Provider.UNKNOWN)
 
 
-def test_a_provider_that_is_kept_is_noted() -> None:
-    new_mx = found("10 mail.firma.com.tr", at=NOW)
-    kept = keep_facts(BEFORE, scanned(NOW, mx=new_mx, autodiscover=missed()))
-    assert (kept.provider, "provider_kept" in kept.notes) == (Provider.M365, True)
-    assert keep_facts(kept, scanned(NOW, mx=new_mx)).provider is Provider.LOCAL
+def test_a_provider_whose_mx_has_moved_is_not_kept_by_one_selector_without_an_answer() -> None:
+    google = scanned(
+        mx=found("1 aspmx.l.google.com"), txt=found("v=spf1 include:_spf.google.com -all"), dmarc=found("v=DMARC1")
+    )
+    known, day = google, THEN
+    for _ in range(180):
+        day += timedelta(days=1)
+        moved = scanned(day, mx=found("10 mail.firma.com.tr", at=day), **{"dkim:k1": missed(Outcome.SERVFAIL)})
+        known = keep_facts(known, moved)
+        assert (known.provider, "aspmx" in str(known.evidence)) == (Provider.LOCAL, False)
+
+
+def test_what_named_the_mailbox_behind_the_old_mx_does_not_name_it_behind_the_new_one() -> None:
+    silent_hints = {"autodiscover": missed(), "dkim:selector1": missed(Outcome.SERVFAIL)}
+    kept = keep_facts(BEFORE, scanned(NOW, mx=found("10 mx1.hornetsecurity.com", at=NOW), **silent_hints))
+    assert (kept.provider, kept.gateway, kept.is_complete) == (Provider.UNKNOWN, "Hornetsecurity", False)
+    assert kept.tenant == "firmaas"
+    same = keep_facts(BEFORE, scanned(NOW, mx=found(GATEWAY, at=NOW), **silent_hints))
+    assert (same.provider, same.is_complete) == (Provider.M365, True)
+
+
+def test_an_answer_that_is_missed_for_a_month_names_nobody_any_more() -> None:
+    known, day, providers = BEFORE, THEN, []
+    for _ in range(33):
+        day += timedelta(days=1)
+        mx = found(GATEWAY, at=day)
+        known = keep_facts(
+            known, scanned(day, mx=mx, **{"dkim:selector1": missed(), "autodiscover": missed(Outcome.SERVFAIL)})
+        )
+        providers.append(known.provider)
+    assert providers == [Provider.M365] * 31 + [Provider.UNKNOWN] * 2
+    assert known.unanswered == ("autodiscover", "dkim:selector1")
+
+
+def test_a_company_waits_three_days_for_answers_that_could_name_its_mailbox_and_then_says_what_is_missing() -> None:
+    silent_hints = {"autodiscover": missed(Outcome.SERVFAIL), "dkim:selector1": missed()}
+
+    def scan_of(hours: int) -> MailSignals:
+        at = THEN + timedelta(hours=hours)
+        return scanned(at, mx=found(GATEWAY, at=at), **silent_hints)
+
+    known = keep_facts(None, scan_of(0))
+    waited = []
+    for hours in (1, 24, 71, 72, 100):
+        known = keep_facts(known, scan_of(hours))
+        waited.append((hours, known.is_complete, known.undecided, known.unanswered, known.notes))
+    missing = ("autodiscover", "dkim:selector1")
+    assert waited == [
+        *((hours, False, missing, (), ()) for hours in (1, 24, 71)),
+        *((hours, True, (), missing, ("mailbox_unanswered",)) for hours in (72, 100)),
+    ]
+    answered = keep_facts(known, scanned(NOW, mx=found(GATEWAY, at=NOW)))
+    assert (answered.is_complete, answered.unanswered, answered.notes) == (True, (), ())
 
 
 def test_a_domain_that_in_fact_has_no_mail_host_loses_its_provider() -> None:
@@ -174,11 +225,15 @@ SCANS = st.builds(
 
 @pytest.mark.slow
 @given(SCANS, SCANS)
-def test_keeping_is_idempotent_and_never_loses_a_fact_or_a_tenant(first: MailSignals, second: MailSignals) -> None:
+def test_keeping_is_idempotent_and_loses_no_fact_of_the_same_mx_and_no_tenant(
+    first: MailSignals, second: MailSignals
+) -> None:
     kept = keep_facts(first, second)
     assert keep_facts(kept, second) == kept
+    has_moved = second.lookups["mx"].is_fact and first.lookups["mx"].records != second.lookups["mx"].records
     for name in ("mx", "txt", "dmarc", "dkim:selector1", "autodiscover", "ns"):
-        if first.lookups[name].is_fact or second.lookups[name].is_fact:
+        of_first = first.lookups[name].is_fact and (name in ("mx", "txt", "dmarc") or not has_moved)
+        if of_first or second.lookups[name].is_fact:
             assert kept.lookups[name].is_fact
     if first.tenant or second.tenant:
         assert kept.tenant
@@ -190,3 +245,20 @@ def test_a_row_is_plain_json_and_comes_back_as_the_same_signals(signals: MailSig
     row = json.loads(json.dumps(signals.to_row()))
     assert MailSignals.from_row(row) == signals
     assert (row["no_mx"], row["is_complete"], row["domain"]) == (signals.no_mx, signals.is_complete, "firma.com.tr")
+
+
+def test_a_missing_answer_about_the_domains_own_address_is_asked_for_again_soon() -> None:
+    no_mx = Lookup(Outcome.NODATA, answered_at=THEN)
+    waiting = scanned(mx=no_mx, address=missed(Outcome.SERVFAIL))
+    assert (waiting.no_mx, waiting.is_complete, waiting.undecided) == (False, False, ("address",))
+    assert next_scan_after(waiting, failures=1, ttl_hours=168) == 600
+
+
+def test_a_company_that_waits_for_an_answer_is_asked_about_again_soon() -> None:
+    waiting = scanned(
+        mx=found(GATEWAY),
+        txt=found("v=spf1 include:spf.protection.outlook.com -all"),
+        lyncdiscover=missed(),
+    )
+    assert waiting.undecided == ("lyncdiscover",)
+    assert next_scan_after(waiting, failures=1, ttl_hours=168) == 600

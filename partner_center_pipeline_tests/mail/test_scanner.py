@@ -1,6 +1,7 @@
 """Whole scans over real DNS on loopback: one domain for each mail set-up and each way DNS fails."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import dns.message
 import pytest
 
 from partner_center_pipeline.mail import MailSignals, scan
+from partner_center_pipeline.mail.providers import provider_table
 from partner_center_pipeline.mail.resolver import ResolverError
 from partner_center_pipeline.mail.retention import next_scan_after
 from partner_center_pipeline.mail.signals import Outcome
@@ -81,6 +83,7 @@ ZONE: Records = {
     **domain("icice.com.tr", GATEWAY, txt="v=spf1 include:spf.icice.com.tr -all"),
     "spf.icice.com.tr": {"TXT": ["v=spf1 include:spf2.icice.com.tr -all"]},
     "spf2.icice.com.tr": {"TXT": ["v=spf1 redirect=spf.protection.outlook.com"]},
+    **alias("lyncdiscover.icice.com.tr", "webdir.online.lync.com"),
     **domain("posta.com.tr", (10, "mx.relay.example"), txt=SPF_M365),
     **alias("autodiscover.posta.com.tr", "autodiscover.outlook.com"),
     # Long chains of includes.
@@ -325,7 +328,17 @@ def test_a_domain_is_asked_what_mail_signals_lists_and_nothing_else() -> None:
         list(scan(["firma.com.tr"], resolvers=[server.address], selectors=("default",), clock=lambda: NOW))
         asked = sorted(server.names)
     own = ("firma.com.tr", "firma.com.tr", "firma.com.tr", "mail.firma.com.tr")
-    below = ("_dmarc", "autodiscover", "default._domainkey", "enterpriseregistration", "lyncdiscover")
+    below = ["_dmarc", "autodiscover", "default._domainkey", "enterpriseregistration", "lyncdiscover"]
+    below += ["_autodiscover._tcp", *(f"{selector}._domainkey" for selector in provider_table().selectors)]
+    assert asked == sorted([*own, *(f"{label}.firma.com.tr" for label in below), "_dmarc.com.tr", "_dmarc.tr"])
+
+
+def test_a_providers_own_selectors_are_asked_for_only_where_the_mx_leaves_it_open() -> None:
+    with RecordingServer(Zone.from_records({"firma.com.tr": {"MX": [(0, "smtp.google.com")]}})) as server:
+        list(scan(["firma.com.tr"], resolvers=[server.address], selectors=("default",), clock=lambda: NOW))
+        asked = sorted(server.names)
+    below = ["_dmarc", "autodiscover", "default._domainkey", "enterpriseregistration", "lyncdiscover"]
+    own = ["firma.com.tr"] * 3
     assert asked == sorted([*own, *(f"{label}.firma.com.tr" for label in below), "_dmarc.com.tr", "_dmarc.tr"])
 
 
@@ -367,3 +380,57 @@ def test_what_many_domains_share_is_asked_once(server: DnsServer) -> None:
         )
     )
     assert server.questions - before == 20 * 8 + 2
+
+
+HOSTILE_TEXTS = [("x" * 250,) * 4] * 55
+"""About as many TXT records as one answer can hold: 55,000 characters."""
+
+
+class HostileZone(Zone):
+    """Answers every TXT question below one domain with as much as fits."""
+
+    def _find(self, name: str) -> Any:
+        found = super()._find(name)
+        if found is None and name.endswith(".dolu.example"):
+            return super()._find("dolu.example")
+        return found
+
+
+def test_one_hostile_domain_stores_a_bounded_row_and_what_was_cut_is_said() -> None:
+    records = {
+        "dolu.example": {
+            "MX": [(number, f"mx{number}.{'a' * 60}.{'b' * 60}.example") for number in range(400)],
+            "TXT": [*HOSTILE_TEXTS, "v=spf1 include:spf.protection.outlook.com -all", "MS=ms12345678"],
+            "NS": [f"ns{number}.{'c' * 60}.example" for number in range(500)],
+        }
+    }
+    with DnsServer(HostileZone.from_records(records)) as server:
+        (signals,) = scan(["dolu.example"], resolvers=[server.address], selectors=SELECTORS, clock=lambda: NOW)
+    row = json.dumps(signals.to_row())
+    assert len(row) < 256 * 1024
+    assert "answers_cut" in signals.notes
+    assert {name: signals.lookups[name].cut > 0 for name in ("mx", "txt", "ns")} == dict.fromkeys(
+        ("mx", "txt", "ns"), True
+    )
+    assert (signals.spf.present, "ms_txt" in signals.notes) == (True, True)
+    assert len(signals.lookups["txt"].records) + signals.lookups["txt"].cut == len(HOSTILE_TEXTS) + 2
+
+
+@pytest.mark.parametrize("is_on", [False, True])
+def test_the_names_of_a_mail_hosts_addresses_are_asked_for_only_where_that_is_switched_on(is_on: bool) -> None:
+    records: dict[str, dict[str, Any]] = {
+        "firma.com.tr": {"MX": [(10, "mail.firma.com.tr")], "NS": ["ns1.turhost.com"]},
+        "mail.firma.com.tr": {"A": ["192.0.2.25"]},
+        "25.2.0.192.in-addr.arpa": {"PTR": ["srvm16.trwww.com."]},
+    }
+    with RecordingServer(Zone.from_records(records)) as server:
+        (found,) = scan(
+            ["firma.com.tr"],
+            resolvers=[server.address],
+            selectors=(),
+            clock=lambda: NOW,
+            mail_host_addresses=is_on,
+        )
+        assert ("25.2.0.192.in-addr.arpa" in server.names) is is_on
+    expected = (Provider.HOSTING, "Turhost") if is_on else (Provider.LOCAL, None)
+    assert (found.provider, found.provider_name) == expected

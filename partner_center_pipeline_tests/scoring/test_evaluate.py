@@ -93,7 +93,8 @@ def test_an_open_co_sell_moves_only_the_score(inputs: ScoreInput, policy: ScoreP
 
 # Each list goes from what weighs least to what weighs most.
 BETTER: dict[str, list[dict[str, Any]]] = {
-    "DMARC": [{"dmarc_policy": policy} for policy in ("none", None, "quarantine", "reject")],
+    "DMARC": [{"dmarc_policy": policy, "dmarc_testing": False} for policy in ("none", None, "quarantine", "reject")],
+    "DMARC in test mode": [{"dmarc_policy": "reject", "dmarc_testing": testing} for testing in (True, False)],
     "DKIM": [{"dkim_present": present} for present in (False, None, True)],
     "SPF": [{"spf_present": False}, {"spf_present": True, "spf_multiple": False}],
     "SPF includes": [{"spf_includes": count} for count in (4, 3, 0)],
@@ -337,3 +338,83 @@ def test_the_policy_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_policy_off_the_scale_is_refused(choice: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(choice))):
         ScorePolicy(**choice)  # type: ignore[arg-type]  # mypy reads the values into the bool, too
+
+
+def _reasons(inputs: ScoreInput) -> list[tuple[str, int, str | None]]:
+    return [(reason.code.value, reason.points, reason.evidence) for reason in score_domain(inputs).reasons]
+
+
+@pytest.mark.parametrize(
+    ("local_host", "code", "segment_reason"),
+    [
+        (None, "provider_local", "local_server"),
+        ("own", "provider_local", "local_server"),
+        ("unlisted", "provider_unlisted", "unlisted_server"),
+        ("implicit", "provider_implicit", "local_server"),
+    ],
+)
+def test_a_local_provider_is_called_what_its_mail_host_is(
+    local_host: str | None, code: str, segment_reason: str
+) -> None:
+    inputs = company(Provider.LOCAL, spf_present=True, local_host=local_host, mx_host="mx.x.example")
+    scored = score_domain(inputs)
+    assert _reasons(inputs)[0] == (code, 10, "mx.x.example")
+    assert (scored.segment, scored.segment_reason) == (Segment.COLD, segment_reason)
+
+
+def test_an_unlisted_host_and_the_implicit_mx_have_points_of_their_own_in_the_rules() -> None:
+    rules = load_rules()
+    readiness = rules.readiness.model_copy(update={"unlisted_host": 3, "implicit_mx": 4})
+    edited = rules.model_copy(update={"readiness": readiness})
+    for local_host, points in (("own", 10), ("unlisted", 3), ("implicit", 4)):
+        inputs = company(Provider.LOCAL, local_host=local_host)
+        assert score_domain(inputs, edited).reasons[0].points == points
+
+
+def test_a_gateway_is_a_reason_of_its_own_beside_the_evidence_that_decided() -> None:
+    inputs = company(Provider.M365, gateway="Proofpoint: mxa.pphosted.com", mx_host="autodiscover.outlook.com")
+    assert _reasons(inputs)[:2] == [
+        ("provider_m365", 50, "autodiscover.outlook.com"),
+        ("gateway", 0, "Proofpoint: mxa.pphosted.com"),
+    ]
+
+
+def test_what_is_not_known_of_the_mailbox_is_a_reason_that_names_the_look_ups() -> None:
+    assert ("mailbox_unanswered", 0, "autodiscover, dkim:selector1") in _reasons(
+        company(unanswered="autodiscover, dkim:selector1")
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, [("spf_present", 10, None)]),
+        ({"spf_error": "ipv4:192.0.2.1"}, [("spf_permerror", -10, "ipv4:192.0.2.1")]),
+        ({"spf_allows_all": True}, [("spf_allows_all", -10, None)]),
+        ({"spf_ignored": "mx"}, [("spf_present", 10, None), ("spf_terms_ignored", 0, "mx")]),
+        ({"spf_error": "x", "spf_multiple": True}, [("spf_multiple_records", -10, None)]),
+        ({"spf_error": "x", "spf_present": False}, [("no_spf", -10, None)]),
+    ],
+)
+def test_an_spf_record_that_does_not_work_is_never_called_just_published(
+    facts: dict[str, Any], expected: list[tuple[str, int, str | None]]
+) -> None:
+    inputs = company(**{"spf_present": True, **facts})
+    assert [reason for reason in _reasons(inputs) if "spf" in reason[0]] == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "testing", "expected"),
+    [
+        ("reject", False, ("dmarc_reject", 20)),
+        ("reject", True, ("dmarc_testing", 15)),
+        ("quarantine", True, ("dmarc_testing", -10)),
+        ("none", True, ("dmarc_none", -10)),
+        (None, True, ("dmarc_absent", 0)),
+    ],
+)
+def test_a_policy_that_is_being_tested_earns_what_the_next_weaker_one_earns(
+    policy: str | None, testing: bool, expected: tuple[str, int]
+) -> None:
+    reasons = _reasons(company(dmarc_policy=policy, dmarc_testing=testing))
+    assert [(code, points) for code, points, _ in reasons if "dmarc" in code] == [expected]

@@ -35,12 +35,12 @@ def stored(
 
 
 def rules_with(**points: int) -> Rules:
-    """The delivered rules with other points for providers or signals, and version 2."""
+    """The delivered rules with other points for providers or signals, and version 4."""
     readiness = RULES.readiness
     signal = {code: points.get(code, value) for code, value in readiness.signal.items()}
     provider = {name: points.get(name, value) for name, value in readiness.provider.items()}
     return RULES.model_copy(
-        update={"version": "3", "readiness": readiness.model_copy(update={"signal": signal, "provider": provider})}
+        update={"version": "4", "readiness": readiness.model_copy(update={"signal": signal, "provider": provider})}
     )
 
 

@@ -104,7 +104,7 @@ def test_the_delivered_rules_are_read_once_and_a_named_file_each_time(tmp_path: 
     path = tmp_path / "rules.toml"
     path.write_text(DELIVERED, encoding="utf-8")
     assert load_rules(path) == load_rules()
-    path.write_text(DELIVERED.replace('version = "2"', 'version = "3"'), encoding="utf-8")
+    path.write_text(DELIVERED.replace('version = "3"', 'version = "3"'), encoding="utf-8")
     assert load_rules(path).version == "3"
 
 
@@ -229,7 +229,7 @@ def test_a_row_that_an_earlier_one_covers_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
-        ('version = "2"', 'version = "2"\nauthor = "x"', "author"),
+        ('version = "3"', 'version = "3"\nauthor = "x"', "author"),
         ("spf_includes_max = 3", "spf_includes_maximum = 3", "readiness.spf_includes_maximum"),
         ("Yandex = 30", "Yandeks = 30", "readiness.provider.Yandeks"),
         ("dmarc_reject = 20", "dmarc_rejects = 20", "readiness.signal.dmarc_rejects"),
@@ -358,7 +358,7 @@ def test_a_turkish_act_without_an_act_is_refused(refused: Refused) -> None:
 
 
 def test_a_missing_version_is_refused(refused: Refused) -> None:
-    error, _ = refused('version = "2"\n', "")
+    error, _ = refused('version = "3"\n', "")
     assert "version is missing" in str(error)
     assert error.line is None
 

@@ -57,11 +57,11 @@ def walked(connection: Connection, size: int) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def edited(tmp_path: Path) -> Rules:
-    """Rules of version 2, in which SPF is worth 20."""
+    """Rules of version 4, in which SPF is worth 20."""
     delivered = DEFAULT_RULES.read_text(encoding="utf-8")
     path = tmp_path / "rules.toml"
     path.write_text(
-        delivered.replace('version = "2"', 'version = "3"').replace("\nspf_present = 10", "\nspf_present = 20"),
+        delivered.replace('version = "3"', 'version = "4"').replace("\nspf_present = 10", "\nspf_present = 20"),
         encoding="utf-8",
     )
     return load_rules(path)
@@ -106,13 +106,13 @@ def test_scores_that_were_read_already_are_written_as_if_they_were_read_again(
         found = scores.load(connection, ["same.com", "moved.com", "evidence.com"])
         history = connection.execute(select(score_changes).where(score_changes.c.changed_at == LATER)).all()
     assert found["same.com"]["scored_at"] == NOW
-    assert (found["moved.com"]["score"], found["moved.com"]["rules_version"]) == (55, "3")
+    assert (found["moved.com"]["score"], found["moved.com"]["rules_version"]) == (55, "4")
     assert found["evidence.com"]["reasons"][0]["evidence"] == "mx.example"
     (change,) = [row_dict(row) for row in history]
     assert (change["domain"], change["cause"], change["score_before"], change["score_after"]) == (
         "moved.com", "rules", 45, 55,
     )  # fmt: skip
-    assert change["detail"] == {"rules_version": {"before": "2", "after": "3"}}
+    assert change["detail"] == {"rules_version": {"before": "3", "after": "4"}}
 
 
 def test_what_a_connection_for_reading_wrote_is_not_kept(warehouse: Warehouse) -> None:
