@@ -93,12 +93,6 @@ class TestFacts:
     def test_the_host_that_decided_is_shown_and_not_the_first_one(self) -> None:
         assert score_input(row(), GOOGLE).mx_host == "aspmx.l.google.com"
 
-    def test_of_a_server_of_its_own_the_first_host_is_shown(self) -> None:
-        local = replace(
-            GOOGLE, provider=Provider.LOCAL, evidence=(), mx=((5, "mail.firma.com.tr"), (9, "b.firma.com.tr"))
-        )
-        assert score_input(row(), local).mx_host == "mail.firma.com.tr"
-
     def test_without_a_mail_host_nothing_is_shown_as_one(self) -> None:
         assert score_input(row(), MailSignals(DOMAIN, NOW)).mx_host is None
 
