@@ -152,10 +152,13 @@ def parse_mx(records: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
 def mx_pairs(domain: str, lookups: Mapping[str, Lookup]) -> tuple[tuple[int, str], ...]:
     """Return the (preference, host) pairs that senders try.
 
-    Without an MX record that is the domain itself, if it has an address: the implicit MX (RFC 5321, section 5.1).
+    Without an MX record that is the domain itself, if it has an address: the implicit MX (RFC 5321, section 5.1). Not
+    so where its SPF record says that it sends no mail: it has a website only (M3AAWG, "Protecting Parked Domains").
     """
     mx = lookups.get(MX, _ABSENT)
     if mx.outcome is Outcome.NODATA and lookups.get(ADDRESS, _ABSENT).records:
+        if parse_spf(lookups.get(TXT, _ABSENT).records).lets_nobody_pass:
+            return ()
         return ((0, domain),)
     return parse_mx(mx.records)
 

@@ -21,6 +21,8 @@ _UNFOLLOWED: Final = frozenset("%\\")
 _TERM: Final = re.compile(r"([+\-~?]?)([a-z][a-z0-9_.-]*)(?:([:=/])(.*))?", re.IGNORECASE | re.DOTALL)
 _CIDR: Final = re.compile(r"(.*?)(?:/(\d{1,2}))?(?://(\d{1,3}))?", re.DOTALL)
 
+_NOBODY: Final = re.compile(r"v=spf1 +-all *", re.IGNORECASE)
+
 _BITS: Final = {4: 32, 6: 128}
 """The bits of an address, by version."""
 
@@ -63,6 +65,11 @@ class Spf:
     def include_count(self) -> int:
         """The number of includes as written."""
         return len(self.includes)
+
+    @property
+    def lets_nobody_pass(self) -> bool:
+        """Whether the record says of every sender that it is a forgery (`v=spf1 -all`): the domain sends no mail."""
+        return self.record is not None and _NOBODY.fullmatch(self.record) is not None
 
     @property
     def allows_all(self) -> bool:
