@@ -151,14 +151,15 @@ class UnfilteredScan:
             self._top *= 2
             raise ContradictionError("a full page has no next link, and $skip is not taken")
         oldest = self._reader.fetch_if_taken(PageQuery(self._top))
-        if oldest is None and last_size >= SMALLEST_LIMIT:
+        shown = [row for row in rows_of(oldest).values() if isinstance(row, ReferralVersion)] if oldest else []
+        # Rows from the future and rows without a date say nothing: a page of them hides what lies between.
+        telling = [row for row in shown if row.updated_ticks < current.began - self._lag]
+        if not telling and last_size >= SMALLEST_LIMIT:
             raise ContradictionError("nothing but the server's word says that the list ends there")
         current.sort()
-        for row in () if oldest is None else rows_of(oldest).values():
-            if not isinstance(row, ReferralVersion) or digest(row.referral_id) in current.ids:
-                continue
+        for row in telling:
             is_noted = row.updated_ticks >= self._low or row.updated_ticks < floor - 2 * SLACK
-            if is_noted and row.updated_ticks < current.began - self._lag:
+            if is_noted and digest(row.referral_id) not in current.ids:
                 raise ContradictionError("the other end of the list shows referrals that its pages did not")
 
     def _record(self, current: _Pass, rows: Iterable[Row], previous: _Pass | None) -> list[Row]:

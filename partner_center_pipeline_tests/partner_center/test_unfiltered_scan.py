@@ -202,6 +202,26 @@ def test_where_there_is_neither_a_link_nor_skip_larger_pages_are_asked_for(skip:
     assert len(set(delivered(scanned(server)))) == rows
 
 
+@pytest.mark.parametrize("skip", ["refused", "ignored"])
+@pytest.mark.parametrize("undated", [0, 11, 12])
+def test_where_both_ends_show_only_rows_that_no_window_knows_the_middle_is_not_taken_for_empty(
+    skip: str, undated: int
+) -> None:
+    class Undated(ListServer):
+        """Rows of the instant 0 have no date: they are the oldest, as null is in OData."""
+
+        def _row(self, referral_id: str) -> dict[str, Any]:
+            dated = super()._row(referral_id)
+            return dated if self.rows[referral_id] else dated | {"updatedDateTime": None}
+
+    future = [NOW + number * 3600 * TICKS_PER_SECOND for number in range(1, 13)]
+    server = Undated(
+        [*future, *(LOW + number for number in range(5)), *[0] * undated], 200, links=False, cap=12, skip=skip
+    )
+    with pytest.raises(ScanIncomplete):
+        scanned(server)
+
+
 def test_genesis_reads_the_list_to_its_end() -> None:
     server = ListServer([BEGINNING, LOW, END - 1], page_size=2)
     assert sorted(delivered(scanned(server, start=None))) == ["r0", "r1", "r2"]
