@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from partner_center_pipeline.partner_center.capability import Capability
 from partner_center_pipeline.partner_center.client import ReferralsClient
-from partner_center_pipeline.partner_center.http import build_http
+from partner_center_pipeline.partner_center.http import MAX_SIGN_IN_WAIT, build_http
 from partner_center_pipeline.partner_center.sign_in import SignIn
 from partner_center_pipeline.partner_center.token_store import (
     SealedPlace,
@@ -43,11 +43,16 @@ def signed_in_account(settings: Settings, place: SealedPlace | None = None) -> s
 
 
 @contextmanager
-def connect_sign_in(settings: Settings, place: SealedPlace | None = None) -> Iterator[SignIn]:
-    """Yield the sign-in of these settings, over its own HTTP client, closed at the end. `place`: as `sign_in_store`."""
+def connect_sign_in(
+    settings: Settings, place: SealedPlace | None = None, wait: float = MAX_SIGN_IN_WAIT
+) -> Iterator[SignIn]:
+    """Yield the sign-in of these settings, over its own HTTP client, closed at the end.
+
+    `place`: as `sign_in_store`. `wait`: seconds that one request may wait between tries, all pauses together.
+    """
     store = sign_in_store(settings, place)
     with build_http(settings) as http:
-        yield SignIn(settings, http, store)
+        yield SignIn(settings, http, store, wait=wait)
 
 
 @contextmanager

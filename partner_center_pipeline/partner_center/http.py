@@ -188,12 +188,13 @@ class MsalHttp:
 
     With a client that is not its own MSAL retries nothing, and repeats an error that it remembers without sending
     anything (partner_center_api.md, section 8). So transient trouble is retried here: broken connections, 429, 5xx, and
-    answers that are not JSON. Raises Unreachable or Throttled when that does not help within `MAX_SIGN_IN_WAIT`.
+    answers that are not JSON. Raises Unreachable or Throttled when that does not help within `wait` seconds.
     """
 
-    def __init__(self, http: httpx.Client, clock: Clock | None = None) -> None:
+    def __init__(self, http: httpx.Client, clock: Clock | None = None, wait: float = MAX_SIGN_IN_WAIT) -> None:
         self._http = http
         self._clock = clock or SystemClock()
+        self._wait = wait
 
     def get(
         self,
@@ -218,7 +219,7 @@ class MsalHttp:
         """Do nothing: the client belongs to the process, not to MSAL."""
 
     def _send_with_retries(self, method: str, url: str, **options: Any) -> httpx.Response:
-        deadline = self._clock.monotonic() + MAX_SIGN_IN_WAIT
+        deadline = self._clock.monotonic() + self._wait
         return retrying(self._clock, deadline)(self._send_before, deadline, method, url, **options)
 
     def _send_before(self, deadline: float, method: str, url: str, **options: Any) -> httpx.Response:

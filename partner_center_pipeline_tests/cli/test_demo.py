@@ -51,6 +51,7 @@ def test_the_demo_shows_scored_leads_and_a_second_run_adds_nothing(home: Path) -
 
 def test_the_demo_takes_the_database_it_is_given_and_opens_its_page_in_turkish(home: Path, tmp_path: Path) -> None:
     database = tmp_path / "elsewhere" / "demo.db"
+    database.parent.mkdir()
     browser, opened = browser_program(tmp_path)
     variables = {"HUNTER_DATABASE_URL": f"sqlite:///{database}", "BROWSER": str(browser)}
     done = run(home, "demo", "--language", "tr", "--open", **variables)
