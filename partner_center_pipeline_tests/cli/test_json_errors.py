@@ -8,9 +8,7 @@ import click
 import pytest
 
 from partner_center_pipeline.cli import main
-from partner_center_pipeline_tests.cli.commands import run
 from partner_center_pipeline_tests.cli.conftest import Home
-from partner_center_simulator import HttpFault, Simulator
 
 NEEDED = {
     "export": ("--output", "leads.csv"),
@@ -74,13 +72,3 @@ def test_without_the_option_nothing_is_on_stdout(home: Path) -> None:
     place = Home(home)
     place.edit_env(HUNTER_PARTNER_CENTER_PAGE_SIZE="many")
     assert place.invoke("drift").stdout == ""
-
-
-@pytest.mark.slow
-def test_a_run_that_fails_prints_its_outcome_and_no_second_object(ready: Home, microsoft: Simulator) -> None:
-    microsoft.faults.plan(HttpFault.FORBIDDEN, times=100)
-    done = run(ready.path, "sync", "--json")
-    assert done.returncode == 1
-    shown = json.loads(done.stdout)
-    assert "Referral Admin" in shown["failure"]["message"]
-    assert "error" not in shown
