@@ -4,6 +4,6 @@ import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036  pip refuses an older one; a direct `python3.10 -m` comes here
     raise SystemExit(
-        "partner-center needs Python 3.11 or newer, and this is %d.%d; make the virtual environment with a newer one, "
-        "e.g. python3.11 -m venv .venv" % sys.version_info[:2]
+        f"partner-center needs Python 3.11 or newer, and this is {sys.version_info[0]}.{sys.version_info[1]}; make the "
+        "virtual environment with a newer one, e.g. python3.11 -m venv .venv"
     )

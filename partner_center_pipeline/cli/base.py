@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TextIO, TypeVar
 
 import click
 from filelock import FileLock
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from partner_center_pipeline.settings import HOME_VARIABLE, PROJECT_ROOT, Settings, SettingsError, home
 
@@ -218,13 +219,13 @@ def print_table(table: Table) -> None:
         return
     if table.title:
         console.print(table.title)
+    names = [Text.from_markup(column.header) if isinstance(column.header, str) else Text() for column in table.columns]
+    longest = max(map(len, names))
     for cells in zip(*(column.cells for column in table.columns), strict=True):
-        lines = Table.grid(padding=(0, 2, 0, 0))
-        lines.add_column(style="bold", no_wrap=True)
-        lines.add_column(overflow="fold")
-        for column, cell in zip(table.columns, cells, strict=True):
-            lines.add_row(column.header, cell)
-        console.print(lines, soft_wrap=False)
+        for name, cell in zip(names, cells, strict=True):
+            shown = cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+            head = Text(name.plain.ljust(longest + 2), "bold")
+            console.print(head + Text("\n" + " " * len(head)).join(shown.split("\n")))
         console.print()
 
 
@@ -266,6 +267,13 @@ def leave_terminal() -> None:
     os.close(nowhere)
 
 
+def _is_on_descriptor_2(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 2
+    except OSError:  # a stream in memory
+        return False
+
+
 @contextmanager
 def notes_on_a_descriptor_of_their_own() -> Iterator[None]:
     """Print notes and progress to a copy of descriptor 2 while the block runs.
@@ -273,7 +281,7 @@ def notes_on_a_descriptor_of_their_own() -> Iterator[None]:
     Dagster redirects descriptor 2 into a file while a step runs, and with it all that goes to stderr.
     """
     stream = sys.stderr
-    if getattr(stream, "name", None) != "<stderr>" or stream.fileno() != 2:  # a test's own stream
+    if not _is_on_descriptor_2(stream):
         yield
         return
     number = os.dup(2)
