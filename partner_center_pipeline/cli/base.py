@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, ParamSpec, TextIO, TypeVar
 
 import click
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -307,6 +307,32 @@ def enter_home() -> Path:
     os.chdir(root)
     os.environ["DAGSTER_HOME"] = str(PROJECT_ROOT)
     return root
+
+
+@contextmanager
+def alone(name: str, what: str, detail: str) -> Iterator[None]:
+    """Let one process of this home folder do a thing at a time; another one is refused, and told which does it.
+
+    `name` names the files in `.hunter` (the lock, and what its holder says of itself), `what` the thing, and `detail`
+    is said of the holder beside its process id.
+    """
+    folder = home() / ".hunter"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    holder = folder / f"{name}.running"
+    try:
+        lock = FileLock(folder / f"{name}.lock").acquire(timeout=0)
+    except Timeout:
+        known = holder.read_text(encoding="utf-8") if holder.exists() else "its process is not known"
+        stop(
+            f"{what} runs already on the home folder {home()} ({known}); use that one, end it, or name another folder "
+            f"in {HOME_VARIABLE}"
+        )
+    with lock:
+        holder.write_text(f"process {os.getpid()}, {detail}", encoding="utf-8")
+        try:
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
 
 
 def ensure_sync_start(at_least: timedelta = timedelta(0)) -> None:
