@@ -19,7 +19,7 @@ from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS
 
 from partner_center_pipeline.partner_center.clock import Clock, SystemClock
 from partner_center_pipeline.partner_center.errors import SignInRequired
-from partner_center_pipeline.partner_center.http import MAX_SIGN_IN_WAIT, MsalHttp
+from partner_center_pipeline.partner_center.http import MsalHttp
 from partner_center_pipeline.partner_center.loopback import Loopback
 from partner_center_pipeline.partner_center.refusals import REFRESH_TOKEN_DAYS, refusal
 from partner_center_pipeline.partner_center.token_store import Flow, SignInStore, StoredSignIn, account_in
@@ -97,7 +97,7 @@ class SignIn:
         store: SignInStore,
         clock: Clock | None = None,
         account: str | None = None,
-        wait: float = MAX_SIGN_IN_WAIT,
+        wait: float | None = None,
     ) -> None:
         self._account = account
         self._settings = settings
