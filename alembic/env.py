@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from alembic import context
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.warehouse.database import begin_writing, build_engine
+from partner_center_pipeline.warehouse.database import Warehouse, begin_writing, build_engine
 from partner_center_pipeline.warehouse.readers import keeping_view_rights
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 
@@ -33,6 +33,7 @@ def _forget_foreign_keys(connection: Any, _record: object) -> None:
 if context.is_offline_mode():
     _configure(url=_url(), literal_binds=True)
 else:
+    Warehouse(_url()).make_folder()
     engine = build_engine(_url())
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _forget_foreign_keys)

@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from partner_center_pipeline.cli.base import console, emit, report_errors, stop
+from partner_center_pipeline.cli.base import console, emit, print_table, report_errors, stop
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.settings import Settings
 
@@ -83,7 +83,7 @@ def list_(everything: bool, as_json: bool) -> None:
     if as_json:
         emit([row.shown() for row in rows])
     elif rows:
-        console.print(_table(rows), soft_wrap=False)
+        print_table(_table(rows))
     else:
         console.print("There is no alert." if everything else "No alert waits, and none was given up.")
 

@@ -6,18 +6,24 @@ Commands import large libraries where they use them, so that `--help` answers at
 import getpass
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Final, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TextIO, TypeVar
 
 import click
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
-from partner_center_pipeline.settings import PROJECT_ROOT, Settings, SettingsError, home
+from partner_center_pipeline.settings import HOME_VARIABLE, PROJECT_ROOT, Settings, SettingsError, home
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,8 +59,56 @@ COMMANDS: Final = {
 }
 
 
+class _Stopped(SystemExit):
+    """The end of a command with exit code 1, after its message was shown on stderr."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(1)
+        self.message = message
+
+
+class _Output:
+    """What the present command printed as JSON, and which descriptors lead to a terminal."""
+
+    has_json = False
+    terminals: Final[set[int]] = set()
+
+
 class _Lazy(click.Group):
-    """Loads a command's module when the command is used."""
+    """Loads a command's module when the command is used. Ends it in one way, whatever happens."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command. With `--json` an error is one JSON object on stdout, too, beside its message on stderr."""
+        arguments = sys.argv[1:] if args is None else list(args)
+        _replace_what_cannot_be_printed()
+        with _signals_end_as_ctrl_c():
+            if not standalone_mode or "--json" not in arguments:
+                return super().main(arguments, prog_name, complete_var, standalone_mode, **extra)
+            _Output.has_json = False
+            try:
+                code = super().main(arguments, prog_name, complete_var, False, **extra)
+            except click.ClickException as error:
+                error.show()
+                _emit_error(error.format_message())
+                code = error.exit_code
+            except click.Abort:
+                notes.print("Aborted!")
+                _emit_error("interrupted")
+                code = 1
+            except _Stopped as stopped:
+                _emit_error(stopped.message)
+                raise
+            except Exception as error:
+                _emit_error(f"a defect ({type(error).__name__}); stderr has the rest")
+                raise
+        sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(COMMANDS)
@@ -103,7 +157,10 @@ def main() -> None:
 
 
 def report_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a command: errors of the project print their message, without a traceback, and give exit code 1."""
+    """Decorate a command: errors of the project print their message, without a traceback, and give exit code 1.
+
+    So do files and folders that cannot be used, such as a home folder that is read-only.
+    """
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -117,15 +174,23 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except (GateClosedError, SettingsError, WarehouseError, PartnerCenterError, ReportError, RulesError) as error:
             stop(str(error))
+        except OSError as error:
+            if error.filename is None:
+                raise
+            stop(f"{error.filename} cannot be used ({error.strerror}); check it, and that it may be written{_hint()}")
 
     return wrapped
+
+
+def _hint() -> str:
+    return f". The home folder is {home()}; {HOME_VARIABLE} names another"
 
 
 def stop(message: str) -> NoReturn:
     """End the command with a message on stderr and exit code 1."""
     notes.print("[bold red]error[/] ", end="")
     notes.print(message, markup=False)
-    sys.exit(1)
+    raise _Stopped(message)
 
 
 def os_user() -> str:
@@ -137,8 +202,116 @@ def os_user() -> str:
 
 
 def emit(value: object) -> None:
-    """Print a value as one JSON document."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    """Print a value as one JSON document; in ASCII where stdout takes no more, which loses nothing."""
+    _Output.has_json = True
+    click.echo(json.dumps(value, ensure_ascii=not _is_unicode(sys.stdout), indent=2, default=str))
+
+
+def _emit_error(message: str) -> None:
+    """Print an error as JSON, unless the command printed its JSON before it failed."""
+    if not _Output.has_json:
+        emit({"error": message})
+
+
+def _is_unicode(stream: Any) -> bool:
+    return str(getattr(stream, "encoding", None) or "").lower().startswith("utf")
+
+
+def _replace_what_cannot_be_printed() -> None:
+    """Let stdout and stderr print `?` for a letter that their encoding has not, and not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if not _is_unicode(stream) and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def print_table(table: Table) -> None:
+    """Print a table in which no word is cut, however narrow the terminal.
+
+    Where the longest words of all columns do not fit beside each other, each row becomes lines of its own: an id that
+    goes over several lines cannot be copied.
+    """
+    for column in table.columns:
+        column.overflow = "fold"
+    if Measurement.get(console, console.options.update(max_width=10_000), table).minimum <= console.width:
+        console.print(table, soft_wrap=False)
+        return
+    if table.title:
+        console.print(table.title)
+    names = [Text.from_markup(column.header) if isinstance(column.header, str) else Text() for column in table.columns]
+    longest = max(map(len, names))
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        for name, cell in zip(names, cells, strict=True):
+            shown = cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+            head = Text(name.plain.ljust(longest + 2), "bold")
+            console.print(head + Text("\n" + " " * len(head)).join(shown.split("\n")))
+        console.print()
+
+
+@contextmanager
+def _signals_end_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP (the terminal was closed) end the command as Ctrl-C does: runs record that they ended.
+
+    A signal that is ignored stays so: `nohup` ignores SIGHUP.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _Output.terminals.update(number for number in (0, 1, 2) if os.isatty(number))
+
+    def end(number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            leave_terminal()
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell sets that for background commands
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.raise_signal(signal.SIGINT)
+
+    before = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_terminal() -> None:
+    """Print nowhere from now on: each write to a terminal that was closed fails."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in _Output.terminals:
+        os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def _is_on_descriptor_2(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 2
+    except OSError:  # a stream in memory
+        return False
+
+
+@contextmanager
+def notes_on_a_descriptor_of_their_own() -> Iterator[None]:
+    """Print notes and progress to a copy of descriptor 2 while the block runs.
+
+    Dagster redirects descriptor 2 into a file while a step runs, and with it all that goes to stderr.
+    """
+    stream = sys.stderr
+    if not _is_on_descriptor_2(stream):
+        yield
+        return
+    number = os.dup(2)
+    if os.isatty(number):
+        _Output.terminals.add(number)
+    with open(number, "w", encoding=stream.encoding, errors=stream.errors, buffering=1) as copy:  # noqa: PTH123
+        notes.file = copy
+        try:
+            yield
+        finally:
+            notes.file = stream
+            _Output.terminals.discard(number)
 
 
 def enter_home() -> Path:
@@ -152,6 +325,32 @@ def enter_home() -> Path:
     os.chdir(root)
     os.environ["DAGSTER_HOME"] = str(PROJECT_ROOT)
     return root
+
+
+@contextmanager
+def alone(name: str, what: str, detail: str) -> Iterator[None]:
+    """Let one process of this home folder do a thing at a time; another one is refused, and told which does it.
+
+    `name` names the files in `.hunter` (the lock, and what its holder says of itself), `what` the thing, and `detail`
+    is said of the holder beside its process id.
+    """
+    folder = home() / ".hunter"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    holder = folder / f"{name}.running"
+    try:
+        lock = FileLock(folder / f"{name}.lock").acquire(timeout=0)
+    except Timeout:
+        known = holder.read_text(encoding="utf-8") if holder.exists() else "its process is not known"
+        stop(
+            f"{what} runs already on the home folder {home()} ({known}); use that one, end it, or name another folder "
+            f"in {HOME_VARIABLE}"
+        )
+    with lock:
+        holder.write_text(f"process {os.getpid()}, {detail}", encoding="utf-8")
+        try:
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
 
 
 def ensure_sync_start(at_least: timedelta = timedelta(0)) -> None:

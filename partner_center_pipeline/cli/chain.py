@@ -44,6 +44,14 @@ class ChainFailure:
         return {"windows": self.windows, "step": self.step, "message": self.message}
 
 
+@dataclass(frozen=True, slots=True)
+class ChainOutcome:
+    """What became of the runs: their ids, and those that failed."""
+
+    run_ids: list[str]
+    failures: list[ChainFailure]
+
+
 def run_chain(
     warehouse: Warehouse,
     grid: WindowGrid,
@@ -51,11 +59,11 @@ def run_chain(
     *,
     force: bool = False,
     wait: float | None = None,
-) -> list[ChainFailure]:
+) -> ChainOutcome:
     """Materialize all five assets for `intervals` of windows (ticks, each at most a day), one run each, in order.
 
     Then derive what is pending: what came late, and what runs stored that failed. `force` derives the rows of the
-    windows again, changed or not. Returns the failures. After one that `stops_all` no more windows are fetched. Call
+    windows again, changed or not. After a failure that `stops_all` no more windows are fetched. Call
     `enter_home` before. Ctrl-C ends the run, which records that in the ledger; then KeyboardInterrupt is raised here.
     While another run fetches, this waits or raises AnotherRunFetches, as `wait` says (see `one_fetch.wait_for_turn`).
     """
@@ -84,7 +92,7 @@ def run_chain(
                 if failure.stops_all:
                     break
         pending_failure = _derive_what_is_pending(job, instance, warehouse, grid)
-        return failures if pending_failure is None else [*failures, pending_failure]
+        return ChainOutcome(run_ids, failures if pending_failure is None else [*failures, pending_failure])
 
 
 def _derive_what_is_pending(

@@ -9,7 +9,16 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, notes, report_errors, stop
+from partner_center_pipeline.cli.base import (
+    console,
+    emit,
+    ensure_sync_start,
+    enter_home,
+    notes,
+    print_table,
+    report_errors,
+    stop,
+)
 from partner_center_pipeline.cli.browser import open_in_browser
 from partner_center_pipeline.cli.options import json_option, language_option
 from partner_center_pipeline.settings import Settings, home
@@ -49,7 +58,7 @@ def demo(as_json: bool, language: str, opens: bool) -> None:
         start = grid.first or 0
         with local.warehouse.read() as connection:
             before = row_counts(connection)
-        failures = run_chain(local.warehouse, grid, [(start, end)])
+        failures = run_chain(local.warehouse, grid, [(start, end)]).failures
         if failures:
             stop("\n".join(map(str, failures)))
         with local.warehouse.read() as connection:
@@ -67,7 +76,7 @@ def demo(as_json: bool, language: str, opens: bool) -> None:
         )
         _open(report, opens)
         return
-    console.print(_table(leads, language), soft_wrap=False)
+    print_table(_table(leads, language))
     windows = (end - start) // grid.width
     console.print(f"{windows} sync windows from {datetime_of(start):%Y-%m-%d %H:%M} to {datetime_of(end):%H:%M} UTC")
     for name, rows in after.items():

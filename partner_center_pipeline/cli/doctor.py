@@ -1,16 +1,19 @@
 """`partner-center doctor`: what is configured, what works, and the next step. Prints no secret and no personal name."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from threading import Thread
 from typing import Final
+from urllib.parse import urlsplit
 
 import click
 from rich.table import Table
 
 from partner_center_pipeline.alerts.teams import Webhook
-from partner_center_pipeline.cli.base import console, emit, report_errors
+from partner_center_pipeline.cli.base import console, emit, notes, print_table, report_errors
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.partner_center import (
     PageQuery,
@@ -21,15 +24,22 @@ from partner_center_pipeline.partner_center import (
 )
 from partner_center_pipeline.partner_center.probe import probe
 from partner_center_pipeline.partner_center.probed import Probed, Verdict
-from partner_center_pipeline.settings import Settings, SettingsError
-from partner_center_pipeline.warehouse import accounts, breaker, outbox, quarantine
+from partner_center_pipeline.settings import HOME_VARIABLE, Settings, SettingsError, home
+from partner_center_pipeline.warehouse import accounts, breaker, demo, outbox, quarantine
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
 
 _SIGN_IN: Final = "sign-in"
-_DEADLINE: Final = 20.0
+_FLAG: Final = "flag"
+_SECONDS: Final = 9.0
+"""Seconds in which database, sign-in and API must have answered, all together: then the command ends within 15."""
+_WAREHOUSE_SECONDS: Final = 3.0
+"""Seconds of these that the database may take."""
+_SIGN_IN_WAIT: Final = 2.0
+"""Seconds of pauses between tries of the sign-in."""
 _PROBE_DEADLINE: Final = 120.0
-"""Seconds for all requests of one check."""
+"""Seconds for all requests of the probe."""
+_ENABLE: Final = "set HUNTER_PARTNER_CENTER_ENABLED=true in .env, then run `partner-center sync`"
 _COLOURS: Final = {
     Verdict.DOCUMENTED: "green",
     Verdict.DIFFERS: "yellow",
@@ -57,44 +67,57 @@ class Finding:
 def doctor(as_json: bool, probing: bool) -> None:
     """Say what is configured, whether the sign-in renews, whether the API answers, and what to do next.
 
+    It makes no file and no folder, and ends within 15 seconds when nothing answers (without --probe).
+
     Exit code 1 when something is wrong. What --probe finds to differ from the documentation is not wrong by itself:
     each line says what the pipeline does about it. The last line says which argument for completeness holds; where none
     does, that is wrong.
     """
-    findings = list(_findings())
+    findings: list[Finding] = []
     probed: list[Probed] = []
+    for finding in _findings():
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
     if probing and any(finding.subject == _SIGN_IN and finding.state != "wrong" for finding in findings):
         findings.append(_check("probe", lambda: _probe(Settings.load(), probed)))
+        if not as_json:
+            _print(findings[-1])
     wrong = [finding for finding in findings if finding.state == "wrong"]
+    is_off = any(finding.subject == _FLAG and finding.state != "ok" for finding in findings)
+    next_step = wrong[0].text if wrong else _ENABLE if is_off else None
     if as_json:
         emit(
             {
                 "ok": not wrong,
+                "next_step": next_step,
                 "findings": [{"subject": f.subject, "state": f.state, "text": f.text} for f in findings],
                 **({"probe": [asdict(answer) for answer in probed]} if probing else {}),
             }
         )
     else:
-        _print(findings, probed)
-        if wrong:
+        if probed:
+            _print_probed(probed)
+        if next_step is not None:
             console.print("\nNext step: ", end="", style="bold")
-            console.print(wrong[0].text, markup=False)
+            console.print(next_step, markup=False)
     if wrong:
         raise SystemExit(1)
 
 
-def _print(findings: list[Finding], probed: list[Probed]) -> None:
+def _print(finding: Finding) -> None:
     marks = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "wrong": "[red]wrong[/]"}
-    for finding in findings:
-        console.print(f"{marks[finding.state]}  [bold]{finding.subject}[/]  ", end="")
-        console.print(finding.text, markup=False)
-    if probed:
-        table = Table("question", "documentation", "found", "the pipeline", box=None, title_justify="left")
-        for answer in probed:
-            verdict = f"[{_COLOURS[answer.verdict]}]{answer.verdict}[/]"
-            table.add_row(answer.subject, verdict, answer.found, answer.consequence)
-        console.print()
-        console.print(table, soft_wrap=False)
+    console.print(f"{marks[finding.state]}  [bold]{finding.subject}[/]  ", end="")
+    console.print(finding.text, markup=False)
+
+
+def _print_probed(probed: list[Probed]) -> None:
+    table = Table("question", "documentation", "found", "the pipeline", box=None, title_justify="left")
+    for answer in probed:
+        verdict = f"[{_COLOURS[answer.verdict]}]{answer.verdict}[/]"
+        table.add_row(answer.subject, verdict, answer.found, answer.consequence)
+    console.print()
+    print_table(table)
 
 
 def _probe(settings: Settings, probed: list[Probed]) -> tuple[str, str]:
@@ -111,29 +134,40 @@ def _probe(settings: Settings, probed: list[Probed]) -> tuple[str, str]:
 
 
 def _findings() -> Iterator[Finding]:
+    ends = time.monotonic() + _SECONDS
+    if not home().is_dir():
+        yield Finding("home", "wrong", f"there is no folder {home()}; correct {HOME_VARIABLE}, or make the folder")
+        return
     try:
         settings = Settings.load()
     except SettingsError as error:
         yield Finding("settings", "wrong", str(error))
         return
     yield from _configured(settings)
-    yield _check("warehouse", lambda: _warehouse(settings))
-    yield from _quarantine(settings)
-    yield from _alerts(settings)
+    whom = f"{Warehouse.of(settings).shown} (HUNTER_DATABASE_URL)"
+    warehouse = _check_within(_WAREHOUSE_SECONDS, whom, "warehouse", lambda: _warehouse(settings))
+    yield warehouse
+    if warehouse.state != "wrong":
+        yield from _data(settings)
+        yield from _quarantine(settings)
+        yield from _alerts(settings)
     if not settings.partner_center_client_id or not settings.partner_center_tenant_id:
         return
-    sign_in = _check(_SIGN_IN, lambda: _sign_in(settings))
+    whom = f"{urlsplit(settings.partner_center_authority).hostname} (HUNTER_PARTNER_CENTER_AUTHORITY)"
+    sign_in = _check_within(ends - time.monotonic(), whom, _SIGN_IN, lambda: _sign_in(settings))
     yield sign_in
     if sign_in.state != "wrong":
-        yield _check("account", lambda: _account(settings))
-        yield _check("Referrals API", lambda: _api(settings))
+        if warehouse.state != "wrong":
+            yield _check("account", lambda: _account(settings))
+        whom = f"{urlsplit(settings.partner_center_base_url).hostname} (HUNTER_PARTNER_CENTER_BASE_URL)"
+        yield _check_within(ends - time.monotonic(), whom, "Referrals API", lambda: _api(settings, ends))
 
 
 def _configured(settings: Settings) -> Iterator[Finding]:
     if settings.partner_center_enabled:
-        yield Finding("flag", "ok", "Partner Center integration is enabled")
+        yield Finding(_FLAG, "ok", "Partner Center integration is enabled")
     else:
-        yield Finding("flag", "note", "disabled: set HUNTER_PARTNER_CENTER_ENABLED=true in .env when all else is ok")
+        yield Finding(_FLAG, "note", "disabled: set HUNTER_PARTNER_CENTER_ENABLED=true in .env when all else is ok")
     for name, value in (
         ("HUNTER_PARTNER_CENTER_CLIENT_ID", settings.partner_center_client_id),
         ("HUNTER_PARTNER_CENTER_TENANT_ID", settings.partner_center_tenant_id),
@@ -164,6 +198,55 @@ def _check(subject: str, check: Callable[[], tuple[str, str]]) -> Finding:
         return Finding(subject, *check())
     except (PartnerCenterError, WarehouseError, SettingsError) as error:
         return Finding(subject, "wrong", str(error))
+
+
+def _check_within(seconds: float, whom: str, subject: str, check: Callable[[], tuple[str, str]]) -> Finding:
+    """Return what a check finds, or after `seconds` that `whom` gave no answer.
+
+    A name server that does not answer holds a look-up for longer than any timeout of a connection. So the check has a
+    thread, which is left behind then.
+    """
+    found: list[Finding] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(_check(subject, check))
+        except BaseException as error:  # noqa: BLE001  a defect: raised again below
+            failed.append(error)
+
+    thread = Thread(target=run, name=subject, daemon=True)
+    thread.start()
+    with notes.status(f"waiting for {whom}"):
+        thread.join(max(seconds, 1.0))
+    if failed:
+        raise failed[0]
+    if found:
+        return found[0]
+    return Finding(
+        subject,
+        "wrong",
+        f"no answer from {whom} within {max(seconds, 1.0):.0f} s; check the network, the name servers of this "
+        "machine, a proxy (HTTPS_PROXY) and that setting",
+    )
+
+
+def _data(settings: Settings) -> Iterator[Finding]:
+    """Yield that the warehouse holds the demo's data. That is wrong where a real tenant's would go in."""
+    warehouse = Warehouse.of(settings)
+    try:
+        if not warehouse.is_current():
+            return
+        with warehouse.read() as connection:
+            world = demo.load(connection)
+            if world is None:
+                return
+            if settings.partner_center_client_id and settings.partner_center_tenant_id:
+                demo.refuse_mixing(connection, settings.partner_center_base_url)
+    except WarehouseError as error:
+        yield Finding("data", "wrong", str(error))
+        return
+    yield Finding("data", "note", f"the demo's {world.referrals} invented referrals, no tenant's")
 
 
 def _warehouse(settings: Settings) -> tuple[str, str]:
@@ -219,7 +302,7 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
 
 
 def _sign_in(settings: Settings) -> tuple[str, str]:
-    with shared_sign_in(settings) as place, connect_sign_in(settings, place) as sign_in:
+    with shared_sign_in(settings) as place, connect_sign_in(settings, place, wait=_SIGN_IN_WAIT) as sign_in:
         before = sign_in.status()
         if not before.signed_in:
             return "wrong", "nobody is signed in; run `partner-center login`"
@@ -244,8 +327,10 @@ def _account(settings: Settings) -> tuple[str, str]:
     return "ok", "the one whose referrals the warehouse holds" if known else "the first answer records it"
 
 
-def _api(settings: Settings) -> tuple[str, str]:
-    with shared_sign_in(settings) as place, connect(settings, deadline=_DEADLINE, place=place) as client:
+def _api(settings: Settings, ends: float) -> tuple[str, str]:
+    """Ask for one referral; `ends` is when the last try may begin, in seconds of `time.monotonic()`."""
+    deadline = max(ends - time.monotonic() - 1.0, 0.0)
+    with shared_sign_in(settings) as place, connect(settings, deadline=deadline, place=place) as client:
         page = client.get_page(PageQuery(1, descending=True))
     seen = "and shows referrals" if page.items else "but shows no referral: is the role Referral Admin, entire company?"
     clock = f"its clock is {page.skew_seconds:+.0f} s from this machine's"

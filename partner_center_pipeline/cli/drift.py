@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from partner_center_pipeline.cli.base import console, emit, report_errors
+from partner_center_pipeline.cli.base import console, emit, print_table, report_errors
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import drift as stored_drift
@@ -35,4 +35,4 @@ def drift(as_json: bool) -> None:
     for item in items:
         texts = (item.referral_id, item.kind, item.path, item.value)
         table.add_row(f"{item.first_seen:%Y-%m-%d %H:%M}", *map(Text, texts))  # as text: [] is not markup
-    console.print(table)
+    print_table(table)

@@ -91,7 +91,7 @@ def inspect(domain: str | None, unlisted: bool, as_json: bool, language: str) ->
         return
     if domain not in (key, unicode_domain(key)):
         console.print(f"{say('card.read_as', domain=unicode_domain(key))}\n", markup=False)
-    console.print(page(card, signals, explain, say, datetime.now(UTC)), soft_wrap=False)
+    console.print(page(card, signals, explain, say, datetime.now(UTC), console.width), soft_wrap=False)
 
 
 def _show_unlisted(as_json: bool, language: str) -> None:

@@ -5,6 +5,7 @@ never cut. Not here: reading rows (`warehouse.card`), the words (`texts`), the J
 """
 
 import json
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,13 +69,24 @@ _LOOK_UPS: Final = (
 )  # fmt: skip
 """The look-ups in the order in which they are shown; `dkim_lookup("")` is the position of all selectors."""
 
+_ID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+"""A referral's id."""
+_PADDING: Final = 2
+"""Columns between two columns of a table."""
+
 _VALUES: Final[Mapping[str, str]] = {"provider": "provider", "tenant_source": "tenant_source"}
 """By the name of an input: the table with the words for its values."""
 
 
-def page(card: Card, signals: MailSignals | None, explain: Explain, say: Texts, now: datetime) -> RenderableType:
-    """Return the page. `signals` is the card's row of signals, decoded; `now` is in UTC."""
-    return Group(*_Page(card, signals, explain, say, now).blocks())
+def page(
+    card: Card, signals: MailSignals | None, explain: Explain, say: Texts, now: datetime, width: int
+) -> RenderableType:
+    """Return the page. `signals` is the card's row of signals, decoded; `now` is in UTC; `width` is in columns."""
+    blocks = list(_Page(card, signals, explain, say, now).blocks())
+    for block in blocks:
+        if isinstance(block, Table):
+            _keep_ids_whole(block, width)
+    return Group(*blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,6 +502,26 @@ def _grid(*columns: JustifyMethod) -> Table:
     for justify in columns:
         table.add_column(justify=justify, overflow="fold")
     return table
+
+
+def _keep_ids_whole(table: Table, width: int) -> None:
+    """Fold the columns beside an id and not the id, which could not be copied then."""
+    cells = [[cell.plain for cell in column.cells if isinstance(cell, Text)] for column in table.columns]
+    ids = [max((len(found) for text in column for found in _ID.findall(text)), default=0) for column in cells]
+    if not any(ids):
+        return
+    needed = {}
+    for number, (column, length) in enumerate(zip(table.columns, ids, strict=True)):
+        if length:
+            column.min_width = length
+        else:
+            needed[number] = max((len(line) for text in cells[number] for line in text.split("\n")), default=0)
+    left, others = width - sum(ids) - _PADDING * len(ids), len(needed)
+    for number, length in sorted(needed.items(), key=lambda item: item[1]):
+        share = max(min(length, left // others), 1)
+        if share < length:
+            table.columns[number].max_width = share
+        left, others = left - share, others - 1
 
 
 def _text(value: str, style: str = "") -> Text:

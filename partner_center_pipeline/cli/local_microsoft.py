@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from partner_center_pipeline.cli.base import notes
+from partner_center_pipeline.cli.base import alone, notes
 from partner_center_pipeline.cli.sign_in import show_code
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import EXTRA_ENV_VARIABLE, Settings, home
@@ -39,11 +39,13 @@ def local_microsoft(*, live: bool) -> Iterator[LocalMicrosoft]:
     The warehouse stores the world's seed and instants, so that each start serves the same referrals. The settings that
     point at it are in a file of their own, which takes precedence over `.env`. HUNTER_PARTNER_CENTER_ENABLED is in that
     file too; if `live`, it is in the environment, so that `.env` can switch it while the UI runs. Raises WarehouseError
-    if the warehouse holds a real tenant's referrals.
+    if the warehouse holds a real tenant's referrals. A second one on the same home folder would take over the first
+    one's settings and serve another course of the same referrals, so it is refused.
     """
     settings = Settings.load()
     folder = home() / _FOLDER
-    with open_warehouse(settings) as warehouse:
+    command = "partner-center ui --demo" if live else "partner-center demo"
+    with alone("demo", "The local Microsoft", f"`{command}`"), open_warehouse(settings) as warehouse:
         world = _world(warehouse, settings.grid)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         simulator = Simulator(

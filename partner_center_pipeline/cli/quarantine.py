@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from partner_center_pipeline.cli.base import console, emit, os_user, report_errors, stop
+from partner_center_pipeline.cli.base import console, emit, os_user, print_table, report_errors, stop
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.referral import ReferralVersion
 from partner_center_pipeline.settings import Settings
@@ -52,7 +52,7 @@ def list_(resolved: bool, as_json: bool) -> None:
             else "The quarantine is empty: every row of Partner Center was taken in."
         )
         return
-    console.print(_resolved_table(rows) if resolved else _open_table(rows))
+    print_table(_resolved_table(rows) if resolved else _open_table(rows))
 
 
 @quarantine.command()

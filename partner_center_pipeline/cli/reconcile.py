@@ -9,6 +9,7 @@ from partner_center_pipeline.cli.base import console, emit, enter_home, notes, r
 from partner_center_pipeline.cli.one_fetch import dagster_instance, wait_for_turn, wait_option
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
+from partner_center_pipeline.cli.sign_in import refuse_without_sign_in
 
 
 @click.command()
@@ -32,16 +33,18 @@ def reconcile(recent: bool, accept_vanished: bool, wait: float | None, as_json: 
     if recent and accept_vanished:
         raise click.UsageError("--accept-vanished needs a full comparison; leave --recent out")
     enter_home()
+    from partner_center_pipeline.defs.gate import gate
+
+    settings = gate()
+    refuse_without_sign_in(settings)
     import dagster as dg
 
     from partner_center_pipeline.defs import checks
-    from partner_center_pipeline.defs.gate import gate
     from partner_center_pipeline.defs.reconcile import reconcile as compare
     from partner_center_pipeline.defs.resources import PartnerCenterResource
     from partner_center_pipeline.warehouse import reconciling
     from partner_center_pipeline.warehouse.database import open_warehouse
 
-    settings = gate()
     with open_warehouse(settings) as warehouse:
         run_id = f"partner-center reconcile {uuid4()}"
         with dagster_instance() as instance:
@@ -49,7 +52,7 @@ def reconcile(recent: bool, accept_vanished: bool, wait: float | None, as_json: 
         with warehouse.read() as connection:
             expected = reconciling.expected(connection, recent=recent)
         try:
-            with progress_bar("comparing", expected) as report:
+            with progress_bar("comparing", expected or None) as report:
                 done = compare(
                     warehouse,
                     PartnerCenterResource(),
@@ -59,6 +62,7 @@ def reconcile(recent: bool, accept_vanished: bool, wait: float | None, as_json: 
                     kind=reconciling.Kind.RECENT if recent else reconciling.Kind.FULL,
                     accept_many_vanished=accept_vanished,
                 )
+                report(done.fetched, "compared", total=done.fetched)
         finally:
             with dg.DagsterInstance.get() as instance, warehouse.read() as connection:
                 checks.report(instance, connection)

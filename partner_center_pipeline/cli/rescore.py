@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from sqlalchemy import Connection, make_url
 
-from partner_center_pipeline.cli.base import console, emit, notes, report_errors, stop
+from partner_center_pipeline.cli.base import console, emit, notes, print_table, report_errors, stop
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
 from partner_center_pipeline.scoring import Category, Rules, ScorePolicy, Segment, load_rules, score_frame
@@ -189,10 +189,10 @@ def _show(outcome: Outcome, rules: str, dry_run: bool) -> None:
             ("Segment", preview.segments, Segment),
             ("Category", preview.categories, Category),
         ):
-            console.print(_sides_table(heading, moves, order), soft_wrap=False)
-        console.print(_transitions_table(preview.segments), soft_wrap=False)
+            print_table(_sides_table(heading, moves, order))
+        print_table(_transitions_table(preview.segments))
         if preview.movers:
-            console.print(_movers_table(preview), soft_wrap=False)
+            print_table(_movers_table(preview))
     done = "would change" if dry_run else "changed"
     console.print(f"{preview.changed:,} of {preview.companies:,} scores {done} under rules {rules}.", markup=False)
     if dry_run:

@@ -6,7 +6,13 @@ import click
 
 from partner_center_pipeline.cli.base import console, notes, report_errors
 from partner_center_pipeline.cli.browser import open_in_browser
-from partner_center_pipeline.partner_center import DeviceCode, SignIn, connect_sign_in
+from partner_center_pipeline.partner_center import (
+    DeviceCode,
+    SignIn,
+    SignInRequired,
+    connect_sign_in,
+    signed_in_account,
+)
 from partner_center_pipeline.settings import Settings
 
 
@@ -22,6 +28,15 @@ def show_address(address: str) -> None:
     notes.print(address, markup=False, style="bold")
     notes.print(f"(From another machine: ssh -L {port}:127.0.0.1:{port} brings its browser back here.)", style="dim")
     open_in_browser(address)
+
+
+def refuse_without_sign_in(settings: Settings) -> None:
+    """Raise SignInRequired when nobody is signed in. Asks before Dagster is loaded, which takes seconds."""
+    from partner_center_pipeline.warehouse.tokens import shared_sign_in
+
+    with shared_sign_in(settings) as place:
+        if signed_in_account(settings, place) is None:
+            raise SignInRequired("Nobody is signed in to Partner Center; run `partner-center login`.")
 
 
 @click.command()

@@ -1,12 +1,14 @@
 """`partner-center sync`: materializes windows through Dagster, in the foreground."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 import click
 
 from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, notes, report_errors, stop
 from partner_center_pipeline.cli.one_fetch import wait_option
 from partner_center_pipeline.cli.options import json_option
+from partner_center_pipeline.cli.sign_in import refuse_without_sign_in
 from partner_center_pipeline.windows import (
     WindowGrid,
     catch_up,
@@ -17,6 +19,9 @@ from partner_center_pipeline.windows import (
     ticks_of,
     until_end,
 )
+
+_LISTS: Final = "partner-center export --output leads.xlsx (the lists), or partner-center ui (the runs)"
+_REVIEW: Final = "partner-center quarantine list, then partner-center export --output leads.xlsx (the lists)"
 
 
 class _Instant(click.ParamType[datetime]):
@@ -63,6 +68,7 @@ def sync(since: datetime | None, until: datetime | None, force: bool, wait: floa
     from partner_center_pipeline.warehouse.database import open_warehouse
 
     settings, now = gate(), datetime.now(UTC)
+    refuse_without_sign_in(settings)
     grid = settings.grid
     with open_warehouse(settings) as warehouse:
         if since is None and until is None:
@@ -73,19 +79,22 @@ def sync(since: datetime | None, until: datetime | None, force: bool, wait: floa
             intervals = cut_refused(missing, refused, grid.width)
         else:
             intervals = _due_in(grid, now, since, until)
-        failures = run_chain(warehouse, grid, intervals, force=force, wait=wait)
+        done = run_chain(warehouse, grid, intervals, force=force, wait=wait)
         with warehouse.read() as connection:
             skew = ledger.clock_skew(connection, now)
         over = until_end(intervals, grid.due_end(held_back(now, skew)))
-        if failures and over != intervals:  # this run found that the server's clock is behind
-            intervals, failures = over, run_chain(warehouse, grid, over, force=force, wait=wait)
+        run_ids = done.run_ids
+        if done.failures and over != intervals:  # this run found that the server's clock is behind
+            intervals, done = over, run_chain(warehouse, grid, over, force=force, wait=wait)
+            run_ids += done.run_ids
         with warehouse.read() as connection:
             kept = quarantine.counts(connection)
+            rows = ledger.figures_of(connection, run_ids)
     if differ := clocks_differ(skew):
         notes.print(f"[yellow]warning[/] {differ}")
     windows = sum((end - start) // grid.width for start, end in intervals)
     if as_json:
-        shown = [failure.shown() for failure in failures]
+        shown = [failure.shown() for failure in done.failures]
         emit(
             {
                 "windows": windows,
@@ -93,15 +102,27 @@ def sync(since: datetime | None, until: datetime | None, force: bool, wait: floa
                 "failure": shown[0] if shown else None,
                 "failures": shown,
                 "quarantined": kept,
+                "rows": {
+                    "fetched": rows.fetched,
+                    "new_versions": rows.new_versions,
+                    "unchanged": rows.unchanged,
+                    "quarantined": rows.quarantined,
+                },
             }
         )
-    elif not failures:
-        console.print(f"[green]Done[/]: {windows} windows." if windows else "Every window that is due is done.")
+    elif not done.failures:
+        console.print(
+            f"[green]Done[/]: {windows} windows. {rows.fetched:,} rows fetched: {rows.new_versions:,} new or changed, "
+            f"{rows.unchanged:,} known already, {rows.quarantined:,} to quarantine."
+            if windows
+            else "Every window that is due is done."
+        )
+        console.print(f"Next: {_REVIEW if kept else _LISTS}")
     if held := quarantine.summary(kept):
         notes.print("[bold yellow]warning[/] ", end="")
         notes.print(held, markup=False)
-    if failures:
-        stop("\n".join(map(str, failures)))
+    if done.failures:
+        stop("\n".join(map(str, done.failures)))
 
 
 def _due_in(grid: WindowGrid, now: datetime, since: datetime | None, until: datetime | None) -> list[tuple[int, int]]:

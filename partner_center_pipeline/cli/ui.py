@@ -5,14 +5,21 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import click
 
-from partner_center_pipeline.cli.base import ensure_sync_start, enter_home, notes, report_errors, stop
+from partner_center_pipeline.cli import ending
+from partner_center_pipeline.cli.base import (
+    alone,
+    ensure_sync_start,
+    enter_home,
+    leave_terminal,
+    notes,
+    report_errors,
+    stop,
+)
 from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline.warehouse.database import open_warehouse
 
@@ -26,11 +33,17 @@ def ui(demo: bool, host: str, port: int) -> None:
     """Open the Dagster UI on the warehouse: assets, runs, backfills; schedule and sensor run too.
 
     It sets DAGSTER_HOME and the working directory, so that history survives a restart. With --demo, the schedule finds
-    something to do without any account.
+    something to do without any account. One UI runs on a home folder. It ends by Ctrl-C, and when its terminal is
+    closed; a run that is still under way then is interrupted, and its windows are asked for again.
     """
-    _refuse_port_in_use(host, port)
     enter_home()
-    ensure_sync_start()
+    with alone("ui", "`partner-center ui`", f"http://{host}:{port}"):
+        _refuse_port_in_use(host, port)
+        ensure_sync_start()
+        _run(host, port, demo=demo)
+
+
+def _run(host: str, port: int, *, demo: bool) -> None:
     with open_warehouse(Settings.load()):  # fails here, once, if the warehouse cannot be used
         pass
     with _simulator(demo):
@@ -66,56 +79,47 @@ def _simulator(demo: bool) -> Iterator[None]:
         yield
 
 
-_ENDING: Final = ((0, 8.0), (signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
-"""Signals to a process group (0: none), each with the seconds to wait until its processes have ended."""
-
-
 def _serve(host: str, port: int) -> int:
     """Run `dagster dev` until it ends or this process is signalled, and return its exit code."""
     workspace = str(PROJECT_ROOT / "workspace.yaml")
     command = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)]
     running: list[subprocess.Popen[bytes]] = []
 
-    def end(_number: int, _frame: object) -> None:
+    def end(number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            leave_terminal()
         for process in running:
             process.send_signal(signal.SIGINT)
 
     # Handlers before the child: it inherits an ignored SIGINT (shells set that for background commands), but never a
     # handler. The child gets its own session, so that it receives Ctrl-C once, from here.
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` ignores it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         process = subprocess.Popen(command, env=os.environ, start_new_session=True)  # noqa: S603  built above
         running.append(process)
-        code = process.wait()
-        _end_group(process.pid)
+        with _watched(process.pid):
+            code = process.wait()
+            ending.end_group(
+                process.pid,
+                lambda: notes.print("A run still goes on; it is interrupted, and its windows are asked for again."),
+            )
         return code
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _end_group(group: int) -> None:
-    """Wait until no process of the group is left; interrupt runs that do not end in time.
-
-    `dagster dev` ends before its code server, which waits for the runs that it started. An interrupted run records that
-    in its log and in the ledger, and its windows are requested again.
-    """
-    for number, seconds in _ENDING:
-        if number == signal.SIGTERM:
-            notes.print("A run still goes on; it is interrupted, and its windows are asked for again.")
-        left = _send(group, number)
-        deadline = time.monotonic() + seconds
-        while left and time.monotonic() < deadline:
-            time.sleep(0.1)
-            left = _send(group, 0)
-        if not left:
-            return
-
-
-def _send(group: int, number: int) -> bool:
-    """Send a signal to a process group (0: none) and say whether it still has processes."""
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):  # macOS denies it if only zombies are left
-        return False
-    return True
+@contextmanager
+def _watched(group: int) -> Iterator[None]:
+    """Let a process of its own end the group when this one is killed: nobody would stop its runs and its daemon."""
+    command = [sys.executable, "-I", ending.__file__, str(group)]
+    with subprocess.Popen(  # noqa: S603  built above
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as watcher:
+        try:
+            yield
+        finally:
+            watcher.kill()

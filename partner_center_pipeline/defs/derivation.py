@@ -25,7 +25,17 @@ from partner_center_pipeline.referral import Drift, DriftKind, NewDrift
 from partner_center_pipeline.scoring import load_rules
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Task
-from partner_center_pipeline.warehouse import companies, decisions, drift, leads, pending, referrals, scores, signals
+from partner_center_pipeline.warehouse import (
+    companies,
+    decisions,
+    demo,
+    drift,
+    leads,
+    pending,
+    referrals,
+    scores,
+    signals,
+)
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.leads import Written
 
@@ -149,8 +159,11 @@ class Asked:
 def ask_signals(db: Warehouse, span: Span, scan: Scan, settings: Settings, now: datetime) -> Asked:
     """Ask DNS about changed companies, and about those of the span, where an answer is missing or too old.
 
-    No transaction is open while DNS is asked.
+    No transaction is open while DNS is asked. Raises WarehouseError where real name servers would be asked about the
+    demo's companies.
     """
+    with db.read() as connection:
+        demo.refuse_asking(connection, settings)
     done = Asked()
     _add(db, Task.SIGNALS, signals.due_of_span(span.start, span.end, now), now)
     while True:

@@ -20,7 +20,7 @@ from partner_center_pipeline.defs.periodic import periodic_job
 from partner_center_pipeline.defs.resources import MailResource, WarehouseResource, utc_now
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Task
-from partner_center_pipeline.warehouse import pending, signals
+from partner_center_pipeline.warehouse import demo, pending, signals
 from partner_center_pipeline.warehouse.database import Warehouse
 
 
@@ -49,8 +49,11 @@ def rescan_due(
     """Ask again about every domain that is due at `now` (UTC), and score its company.
 
     Each chunk's signals and scores are committed together, so a killed rescan leaves no score that does not follow from
-    its signals, and the next one continues with what is still due. `progress` gets the number of domains done.
+    its signals, and the next one continues with what is still due. `progress` gets the number of domains done. Raises
+    WarehouseError where real name servers would be asked about the demo's companies.
     """
+    with db.read() as connection:
+        demo.refuse_asking(connection, settings)
     scoring = Scoring(settings, now)
     done = Rescanned()
     for chunk in _due(db, now):
@@ -94,6 +97,7 @@ def _ask_dns_again(context: dg.OpExecutionContext, warehouse: WarehouseResource,
 
 
 def _reason_to_skip(connection: Connection) -> str | None:
+    demo.refuse_asking(connection, Settings.load())
     if signals.count_due_again(connection, utc_now()):
         return None
     return "no company's mail set-up is due to be asked again"

@@ -44,6 +44,10 @@ from partner_center_pipeline.partner_center.odata import (
 from partner_center_pipeline.partner_center.retry import retrying
 from partner_center_pipeline.windows import ticks_of
 
+CONNECT_SECONDS: Final = 45.0
+"""How long a client that never had an answer tries to connect, whatever its deadline. With the sign-in's own pauses and
+the time that a connection may take, a run in front of a dead network ends within 90 s."""
+
 DEADLINE_SECONDS: Final = 300.0
 """How long a client retries by default."""
 
@@ -85,7 +89,7 @@ class ReferralsClient:
 
     `token` is where access tokens come from. `page_size` is the number of rows that a scan asks for per page. After
     `deadline_seconds` from now, the client begins no pause and no retry, and waits no longer for an answer; a call that
-    succeeds at once is still made.
+    succeeds at once is still made. Before the first answer it gives up sooner where no connection can be made.
     `capability` is what this API was found to accept before. Where it is None, too old, or refused by now, the first
     query with dates finds it out, and `capability` then holds what is to be stored. `seconds_waited` is the sum of the
     pauses between tries so far. `server_ticks` and `skew_seconds` are those of the last page, None before it.
@@ -114,7 +118,9 @@ class ReferralsClient:
         self._http = http
         self._answered = answered
         self._base_url = base_url.rstrip("/")
-        self._deadline = self.clock.monotonic() + deadline_seconds
+        begun = self.clock.monotonic()
+        self._deadline = begun + deadline_seconds
+        self._connect_deadline: float | None = begun + CONNECT_SECONDS
 
     @property
     def filters(self) -> bool:
@@ -232,9 +238,10 @@ class ReferralsClient:
             self._tell_answered()
             return result
 
-        return retrying(self.clock, self._deadline, self._count_wait, tries)(get_once)
+        return retrying(self.clock, self._deadline, self._count_wait, tries, self._connect_deadline)(get_once)
 
     def _tell_answered(self) -> None:
+        self._connect_deadline = None
         answered, self._answered = self._answered, None
         if answered is not None:
             answered()

@@ -5,6 +5,7 @@ Not here: any rule; each is in the module that applies it.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from partner_center_pipeline.partner_center.capability import Capability
 from partner_center_pipeline.partner_center.client import ReferralsClient
@@ -18,6 +19,9 @@ from partner_center_pipeline.partner_center.token_store import (
     account_in,
 )
 from partner_center_pipeline.settings import Settings, TokenPlace
+
+_SIGN_IN_WAIT: Final = 15.0
+"""Seconds that a sign-in request of a client may wait between tries: the client tries it again, to its own deadline."""
 
 
 def sign_in_store(settings: Settings, place: SealedPlace | None = None) -> SignInStore:
@@ -43,11 +47,16 @@ def signed_in_account(settings: Settings, place: SealedPlace | None = None) -> s
 
 
 @contextmanager
-def connect_sign_in(settings: Settings, place: SealedPlace | None = None) -> Iterator[SignIn]:
-    """Yield the sign-in of these settings, over its own HTTP client, closed at the end. `place`: as `sign_in_store`."""
+def connect_sign_in(
+    settings: Settings, place: SealedPlace | None = None, wait: float | None = None
+) -> Iterator[SignIn]:
+    """Yield the sign-in of these settings, over its own HTTP client, closed at the end.
+
+    `place`: as `sign_in_store`. `wait`: seconds that one request may wait between tries, all pauses together.
+    """
     store = sign_in_store(settings, place)
     with build_http(settings) as http:
-        yield SignIn(settings, http, store)
+        yield SignIn(settings, http, store, wait=wait)
 
 
 @contextmanager
@@ -69,7 +78,7 @@ def connect(
     with build_http(settings) as http:
         yield ReferralsClient(
             http,
-            SignIn(settings, http, store, account=account).token,
+            SignIn(settings, http, store, account=account, wait=_SIGN_IN_WAIT).token,
             settings.partner_center_base_url,
             settings.partner_center_page_size,
             deadline_seconds=deadline,

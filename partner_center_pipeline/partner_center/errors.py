@@ -7,6 +7,7 @@ PartnerCenterError      Partner Center cannot be used as asked. Where "later" is
   * TooEarly            The server's clock is not yet past the window's end plus the safety lag. Later.
   * Throttled           HTTP 429 or 509, and the wait would be longer than the run may take. Later.
   * Unreachable         No usable answer until the deadline. Later, but not for a certificate that is not trusted.
+    + NotConnected      No connection could be made. Later, but soon given up where nothing was ever reached.
   * ApiRefused          Any other answer that is no success. The same request is refused again.
     + FilterRefused     The filter on `updatedDateTime` is refused. The same query without it works.
   * ForeignHost         A next link that leads to another host. It was not followed; a new scan gets new links.
@@ -75,6 +76,10 @@ class Unreachable(PartnerCenterError):
     """There is no usable answer."""
 
     transient = True
+
+
+class NotConnected(Unreachable):
+    """No connection could be made."""
 
 
 class ApiRefused(PartnerCenterError):

@@ -19,7 +19,7 @@ from typing import Any, Final
 import httpx
 
 from partner_center_pipeline.partner_center.clock import Clock, SystemClock
-from partner_center_pipeline.partner_center.errors import Throttled, Unreachable
+from partner_center_pipeline.partner_center.errors import NotConnected, Throttled, Unreachable
 from partner_center_pipeline.partner_center.odata import http_date, retry_after
 from partner_center_pipeline.partner_center.retry import retrying
 from partner_center_pipeline.settings import Settings, SettingsError
@@ -188,12 +188,14 @@ class MsalHttp:
 
     With a client that is not its own MSAL retries nothing, and repeats an error that it remembers without sending
     anything (partner_center_api.md, section 8). So transient trouble is retried here: broken connections, 429, 5xx, and
-    answers that are not JSON. Raises Unreachable or Throttled when that does not help within `MAX_SIGN_IN_WAIT`.
+    answers that are not JSON. Raises Unreachable or Throttled when that does not help within `wait` seconds,
+    `MAX_SIGN_IN_WAIT` if not given.
     """
 
-    def __init__(self, http: httpx.Client, clock: Clock | None = None) -> None:
+    def __init__(self, http: httpx.Client, clock: Clock | None = None, wait: float | None = None) -> None:
         self._http = http
         self._clock = clock or SystemClock()
+        self._wait = wait
 
     def get(
         self,
@@ -218,7 +220,7 @@ class MsalHttp:
         """Do nothing: the client belongs to the process, not to MSAL."""
 
     def _send_with_retries(self, method: str, url: str, **options: Any) -> httpx.Response:
-        deadline = self._clock.monotonic() + MAX_SIGN_IN_WAIT
+        deadline = self._clock.monotonic() + min(MAX_SIGN_IN_WAIT, self._wait or MAX_SIGN_IN_WAIT)
         return retrying(self._clock, deadline)(self._send_before, deadline, method, url, **options)
 
     def _send_before(self, deadline: float, method: str, url: str, **options: Any) -> httpx.Response:
@@ -267,7 +269,8 @@ def send_mapping_errors(http: httpx.Client, request: httpx.Request, *, setting: 
                 "Microsoft, name the CA file in HUNTER_PARTNER_CENTER_CA_BUNDLE.",
                 transient=False,
             ) from error
-        raise Unreachable(
+        kind = NotConnected if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else Unreachable
+        raise kind(
             f"{host} cannot be reached, or broke off its answer ({type(error).__name__}). Check the "
             f"network and {setting}, then try again."
         ) from error

@@ -10,7 +10,7 @@ from typing import Final
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from partner_center_pipeline.partner_center.clock import Clock
-from partner_center_pipeline.partner_center.errors import PartnerCenterError, Unreachable
+from partner_center_pipeline.partner_center.errors import NotConnected, PartnerCenterError, Unreachable
 
 MAX_BACKOFF: Final = 30.0
 """The longest pause (seconds) when Microsoft does not ask for a longer one."""
@@ -28,7 +28,11 @@ def repeats(error: PartnerCenterError) -> bool:
 
 
 def retrying(
-    clock: Clock, deadline: float, on_wait: Callable[[float], None] | None = None, tries: int | None = None
+    clock: Clock,
+    deadline: float,
+    on_wait: Callable[[float], None] | None = None,
+    tries: int | None = None,
+    connect_deadline: float | None = None,
 ) -> Retrying:
     """Return a tenacity object that calls a function again while it raises a transient PartnerCenterError.
 
@@ -36,7 +40,7 @@ def retrying(
     come back at once), but at least the error's `retry_after`. A pause that would end after `deadline` (seconds of
     `clock.monotonic()`) is not begun: the error is raised, and its message says how often was tried and how long was
     waited. `on_wait` is called with the seconds of each pause. An error that `repeats` is raised after `tries`, if
-    given.
+    given. `connect_deadline` is the deadline, if given, while no connection can be made.
     """
     jitter = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF)
 
@@ -45,6 +49,12 @@ def retrying(
 
     def enough(state: RetryCallState) -> bool:
         return tries is not None and state.attempt_number >= tries and repeats(_error_of(state))
+
+    def is_late(state: RetryCallState) -> bool:
+        ends = deadline
+        if connect_deadline is not None and isinstance(_error_of(state), NotConnected):
+            ends = min(deadline, connect_deadline)
+        return clock.monotonic() + state.upcoming_sleep > ends
 
     def before_sleep(state: RetryCallState) -> None:
         error = _error_of(state)
@@ -63,7 +73,7 @@ def retrying(
     return Retrying(
         retry=retry_if_exception(lambda error: isinstance(error, PartnerCenterError) and error.transient),
         wait=pause,
-        stop=lambda state: clock.monotonic() + state.upcoming_sleep > deadline or enough(state),
+        stop=lambda state: is_late(state) or enough(state),
         sleep=clock.sleep,
         before_sleep=before_sleep,
         retry_error_callback=give_up,

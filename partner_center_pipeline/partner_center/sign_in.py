@@ -85,6 +85,7 @@ class SignIn:
     """The sign-in of one process. Threads may share one object; processes share the sign-in through `store`.
 
     With `account` (see `account_in`), the tokens of another account are refused: somebody may sign in during a run.
+    `wait`: see `MsalHttp`.
 
     MSAL's application is made by the first call that needs it, because its constructor already asks the authority.
     """
@@ -96,11 +97,12 @@ class SignIn:
         store: SignInStore,
         clock: Clock | None = None,
         account: str | None = None,
+        wait: float | None = None,
     ) -> None:
         self._account = account
         self._settings = settings
         self._clock: Clock = clock or SystemClock()
-        self._http = MsalHttp(http, self._clock)
+        self._http = MsalHttp(http, self._clock, wait)
         self._store = store
         self._lock = RLock()
         self._cache = msal.SerializableTokenCache()

@@ -15,12 +15,17 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
-from partner_center_pipeline.settings import PROJECT_ROOT, Settings
+from partner_center_pipeline.settings import HOME_VARIABLE, PROJECT_ROOT, Settings, home
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
+
+_OWN_FOLDER: Final = ".hunter"
+"""The folder in the home folder that the default SQLite file is in; it is made when it is needed."""
 
 _BEGIN: Final = "sqlite_begin"
 """Execution option of a connection: how its transactions begin on SQLite."""
 _BUSY_SECONDS: Final = 60
+_CONNECT_SECONDS: Final = 10
+"""Seconds that PostgreSQL may take to let a connection begin, unless HUNTER_DATABASE_URL says `connect_timeout`."""
 _WAL_PAGES: Final = 32_000
 """Pages in SQLite's write-ahead log before a checkpoint: 128 MB. With the default of 4 MB, the same index pages are
 copied into the file again and again while a load commits page by page."""
@@ -62,9 +67,8 @@ def build_engine(url: str) -> Engine:
             json_deserializer=orjson.loads,
             pool_pre_ping=True,
             hide_parameters=True,
+            connect_args={} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_SECONDS},
         )
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = create_engine(
         parsed,
         json_serializer=_dumps,
@@ -140,6 +144,12 @@ class Warehouse:
         return warehouse
 
     @cached_property
+    def file(self) -> Path | None:
+        """The SQLite file; None for PostgreSQL."""
+        database = make_url(self.url).database
+        return Path(database) if self.is_sqlite and database else None
+
+    @cached_property
     def engine(self) -> Engine:
         """The engine. Its pool belongs to this process: call `dispose` before a fork."""
         return build_engine(self.url)
@@ -189,7 +199,8 @@ class Warehouse:
     def is_current(self) -> bool:
         """Say whether the schema is the newest that this code knows.
 
-        Raises WarehouseError for an unreachable database, a newer schema, or tables of another program.
+        Nothing is made: a SQLite file that is not there yet is not current. Raises WarehouseError for an unreachable
+        database, a SQLite file in a folder that does not exist, a newer schema, or tables of another program.
         """
         current = self._revision()
         if current is None:
@@ -208,12 +219,38 @@ class Warehouse:
         with self._as_warehouse_error():
             migration(self._alembic(), revision)
 
+    def make_folder(self) -> None:
+        """Make the folder of the default SQLite file. Raises WarehouseError for any other that does not exist."""
+        if self._is_still_to_be_made() and self.file is not None:
+            try:
+                self.file.parent.mkdir(exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise WarehouseError(
+                    f"{self.file.parent} cannot be made ({error.strerror}); the home folder must exist and be "
+                    f"writable, and {HOME_VARIABLE} names another"
+                ) from None
+
     def _alembic(self) -> Any:
         config = _alembic()
         config.attributes["url"] = self.url
         return config
 
+    def _is_still_to_be_made(self) -> bool:
+        """Say whether this is a SQLite file that does not exist. Raises WarehouseError when its folder does not."""
+        with self._as_warehouse_error():
+            if self.file is None or self.file.exists():
+                return False
+            folder = self.file.parent
+            if not folder.is_dir() and folder != home() / _OWN_FOLDER:
+                raise WarehouseError(
+                    f"HUNTER_DATABASE_URL names the file {self.file}, and there is no folder {folder}; correct the "
+                    "path, or make the folder"
+                )
+            return True
+
     def _revision(self) -> str | None:
+        if self._is_still_to_be_made():
+            return None
         with self._as_warehouse_error(), self.engine.connect() as connection:
             present = set(inspect(connection).get_table_names())
             if VERSION_TABLE in present:

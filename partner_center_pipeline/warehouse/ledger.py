@@ -474,6 +474,14 @@ class Progress:
     described: str
 
 
+def figures_of(connection: Connection, run_ids: Sequence[str]) -> Figures:
+    """Return the figures of all attempts of these runs together: rows fetched, new, unchanged and in quarantine."""
+    names = ("fetched", "new_versions", "unchanged", "quarantined")
+    sums = (func.coalesce(func.sum(sync_attempts.c[name]), 0) for name in names)
+    row = connection.execute(select(*sums).where(sync_attempts.c.run_id.in_(run_ids))).one()
+    return Figures(**{name: int(count) for name, count in zip(names, row, strict=True)})
+
+
 def progress(connection: Connection, start: int, end: int, since: datetime) -> Progress:
     """Return how far a run that began at `since` (UTC) got with the windows in `[start, end)` (ticks)."""
     inside = and_(sync_windows.c.window_start >= start, sync_windows.c.window_end <= end)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def test_the_demo_shows_scored_leads_and_a_second_run_adds_nothing(home: Path) -
 
 def test_the_demo_takes_the_database_it_is_given_and_opens_its_page_in_turkish(home: Path, tmp_path: Path) -> None:
     database = tmp_path / "elsewhere" / "demo.db"
+    database.parent.mkdir()
     browser, opened = browser_program(tmp_path)
     variables = {"HUNTER_DATABASE_URL": f"sqlite:///{database}", "BROWSER": str(browser)}
     done = run(home, "demo", "--language", "tr", "--open", **variables)
@@ -66,7 +68,11 @@ def test_the_demo_takes_the_database_it_is_given_and_opens_its_page_in_turkish(h
 def test_the_demo_refuses_a_warehouse_with_a_real_tenants_windows(home: Path) -> None:
     warehouse = Warehouse.open(f"sqlite:///{home}/.hunter/hunter.db")
     with warehouse.write() as connection:
-        connection.execute(insert(schema.sync_windows).values(window_start=0, window_end=1, covers_from=0))
+        connection.execute(
+            insert(schema.sync_windows).values(
+                window_start=0, window_end=1, covers_from=0, raw_referrals_at=datetime.now(UTC)
+            )
+        )
     warehouse.close()
     done = run(home, "demo")
     assert done.returncode == 1

@@ -1,7 +1,10 @@
 """`partner-center doctor`: what is configured, what works, what to do next; never a secret."""
 
 import json
-from datetime import timedelta
+import socket
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,9 @@ import pytest
 
 from partner_center_pipeline.partner_center.token_store import TokenStore
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline_tests.cli.commands import free_port
+from partner_center_pipeline.warehouse import demo
+from partner_center_pipeline.warehouse.database import open_warehouse
+from partner_center_pipeline_tests.cli.commands import COMMAND, clean_environment, free_port
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.conftest import PostgresServer
 from partner_center_simulator import HttpFault, Simulator
@@ -119,7 +124,87 @@ def test_a_client_secret_is_noted_as_ignored_and_not_shown(ready: Home) -> None:
 def test_the_flag_that_is_off_is_a_note_not_an_error(ready: Home) -> None:
     ready.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
     assert findings(ready)["flag"][0] == "note"
-    assert ready.invoke("doctor").exit_code == 0
+    shown = ready.invoke("doctor")
+    assert shown.exit_code == 0
+    step = "set HUNTER_PARTNER_CENTER_ENABLED=true in .env, then run `partner-center sync`"
+    assert shown.output.rstrip().endswith(f"Next step: {step}")
+    assert json.loads(ready.invoke("doctor", "--json").stdout)["next_step"] == step
+
+
+def test_it_makes_no_home_folder_and_says_that_there_is_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUNTER_HOME", str(tmp_path / "typo"))
+    shown = Home(home).invoke("doctor")
+    assert shown.exit_code == 1
+    assert f"Next step: there is no folder {tmp_path / 'typo'}; correct HUNTER_HOME" in shown.output
+    assert not (tmp_path / "typo").exists()
+
+
+def test_it_makes_nothing_in_the_home_folder(unsigned: Home) -> None:
+    unsigned.invoke("doctor")
+    assert [path.name for path in unsigned.path.iterdir()] == [".env"]
+
+
+@pytest.mark.parametrize("command", ["doctor", "drift", "migrate"])
+def test_a_sqlite_file_in_a_folder_that_does_not_exist_is_refused(command: str, ready: Home, tmp_path: Path) -> None:
+    ready.edit_env(HUNTER_DATABASE_URL=f"sqlite:///{tmp_path}/nowhere/x/y.db")
+    shown = ready.invoke(command)
+    assert shown.exit_code == 1
+    assert f"there is no folder {tmp_path}/nowhere/x; correct the path, or make the folder" in shown.output
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_demos_data_is_named_and_is_wrong_for_a_real_tenant(ready: Home) -> None:
+    with open_warehouse(Settings.load()) as warehouse, warehouse.write() as connection:
+        now = datetime.now(UTC)
+        demo.found(connection, demo.DemoWorld(1, now, now, 600))
+    assert findings(ready)["data"] == ("note", "the demo's 600 invented referrals, no tenant's")
+    ready.edit_env(HUNTER_PARTNER_CENTER_BASE_URL="https://api.example.invalid", HUNTER_PARTNER_CENTER_CLIENT_ID="x")
+    state, text = findings(ready)["data"]
+    assert (state, "name a new one in HUNTER_DATABASE_URL" in text) == ("wrong", True)
+
+
+SILENT_NAME_SERVERS = """
+import socket, time
+asked = socket.getaddrinfo
+def getaddrinfo(host, *more, **options):
+    if host == "example.invalid":
+        time.sleep(60)  # what the C library does while no name server answers
+    return asked(host, *more, **options)
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("authority", ["https://127.0.0.1:{port}", "https://example.invalid"])
+def test_when_nothing_answers_it_ends_within_15_s_and_has_printed_line_by_line(
+    authority: str, ready: Home, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SILENT_NAME_SERVERS)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and says nothing
+        port = silent.getsockname()[1]
+        ready.edit_env(
+            HUNTER_PARTNER_CENTER_AUTHORITY=authority.format(port=port),
+            HUNTER_DATABASE_URL=f"postgresql+psycopg://hunter@127.0.0.1:{port}/hunter",
+        )
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [*COMMAND, "doctor"],
+            env=clean_environment(ready.path, PYTHONPATH=str(tmp_path)),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        lines = [(time.monotonic() - started, line) for line in process.stdout]
+        assert process.wait(30) == 1
+        took = time.monotonic() - started
+    assert took < 15
+    assert lines[0][0] < took - 5, "the first line came long before the end"
+    text = "".join(line for _, line in lines)
+    assert "warehouse  no answer from postgresql+psycopg://hunter@127.0.0.1" in text
+    host = authority.removeprefix("https://").partition(":")[0]
+    assert f"sign-in  no answer from {host} (HUNTER_PARTNER_CENTER_AUTHORITY) within" in text
 
 
 def test_a_sign_in_that_is_about_to_end_is_noted_with_its_age(ready: Home) -> None:

@@ -433,7 +433,7 @@ class TestOutside:
     def test_what_is_longer_than_the_terminal_folds_and_no_letter_is_lost(self, filled: Filled) -> None:
         card = filled.card(OZTURK)
         assert card.signals is not None
-        whole = inspect_page.page(card, MailSignals.from_row(card.signals["signals"]), str, Texts("en"), NOW)
+        whole = inspect_page.page(card, MailSignals.from_row(card.signals["signals"]), str, Texts("en"), NOW, 140)
 
         def printed(width: int) -> str:
             terminal = Console(file=StringIO(), width=width)

@@ -71,9 +71,11 @@ def test_from_and_to_name_windows_done_or_not(ready: Home) -> None:
         run(ready.path, "sync", "--json", "--from", f"{since:%Y-%m-%dT%H:%MZ}", "--to", f"{until:%Y-%m-%dT%H:%MZ}")
         for _ in range(2)
     ]
-    assert [json.loads(done.stdout) for done in outcomes] == 2 * [
-        {"windows": 3, "runs": 1, "failure": None, "failures": [], "quarantined": {}}
-    ]
+    said = [json.loads(done.stdout) for done in outcomes]
+    _, again = (one.pop("rows") for one in said)
+    assert said == 2 * [{"windows": 3, "runs": 1, "failure": None, "failures": [], "quarantined": {}}]
+    assert again["new_versions"] == again["quarantined"] == 0
+    assert again["unchanged"] <= again["fetched"]
     assert len(covered(ready)) == 1
     ((low, high),) = covered(ready)
     assert (high - low) // Settings.load().grid.width == 3  # 20 to 50 minutes past: the windows that 25 to 45 touches
@@ -98,13 +100,14 @@ def test_while_disabled_it_fails_at_once_and_has_written_where_windows_begin(hom
     assert (home / ".env").read_text().count("HUNTER_SYNC_START=") == 1
 
 
-def test_a_failed_run_ends_it_with_the_steps_message(unsigned: Home) -> None:
-    done = run(unsigned.path, "sync")
+def test_a_failed_run_ends_it_with_the_steps_message(ready: Home, microsoft: Simulator) -> None:
+    microsoft.faults.mfa_missing = True
+    done = run(ready.path, "sync")
     assert done.returncode == 1
     assert "raw_referrals failed for" in done.stderr
     assert "run `partner-center login`" in done.stderr
     assert "Traceback" not in done.stderr
-    as_json = run(unsigned.path, "sync", "--json")
+    as_json = run(ready.path, "sync", "--json")
     assert as_json.returncode == 1
     failure = json.loads(as_json.stdout)["failure"]
     assert failure["step"] == "raw_referrals"
@@ -180,8 +183,9 @@ def test_rows_in_quarantine_are_a_warning_and_no_failure(ready: Home, microsoft:
     assert "partner-center quarantine list" in done.stderr
 
 
-def test_what_every_stretch_would_meet_ends_it_at_once(unsigned: Home) -> None:
+def test_what_every_stretch_would_meet_ends_it_at_once(ready: Home, microsoft: Simulator) -> None:
+    microsoft.faults.mfa_missing = True
     start = datetime.now(UTC) - timedelta(days=3)
-    unsigned.edit_env(HUNTER_SYNC_START=f"{start:%Y-%m-%dT%H:00:00Z}")
-    said = json.loads(run(unsigned.path, "sync", "--json").stdout)
+    ready.edit_env(HUNTER_SYNC_START=f"{start:%Y-%m-%dT%H:00:00Z}")
+    said = json.loads(run(ready.path, "sync", "--json").stdout)
     assert (said["runs"] >= 3, len(said["failures"])) == (True, 1)

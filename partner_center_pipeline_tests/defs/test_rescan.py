@@ -1,5 +1,6 @@
 """The rescan: due domains are asked again without Microsoft, and what changed is scored, with both histories."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,9 +8,15 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select, update
 
-from partner_center_pipeline.warehouse import companies, schema
+from partner_center_pipeline.cli import main
+from partner_center_pipeline.defs.derivation import Span, ask_signals
+from partner_center_pipeline.defs.resources import MailResource
+from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.warehouse import companies, demo, schema
+from partner_center_pipeline.warehouse.database import WarehouseError
 from partner_center_pipeline_tests.defs.project import Project
 from partner_center_pipeline_tests.warehouse.rows import company
 from partner_center_simulator import DnsFault
@@ -113,6 +120,27 @@ def test_only_what_is_due_is_asked_and_what_changed_is_scored_with_both_historie
         "a.com.tr", "signals", "Cold", "Existing",
     )  # fmt: skip
     assert change.detail["provider"] == {"before": "Google", "after": "M365"}
+
+
+def test_no_real_name_server_is_asked_about_the_demos_companies(known: Project) -> None:
+    now = datetime.now(UTC)
+    with known.warehouse.write() as connection:
+        demo.found(connection, demo.DemoWorld(1, now, now, 10))
+    make_due(known, "a.com.tr")
+    before = stored(known, schema.domain_signals)
+    known.edit_env(HUNTER_PARTNER_CENTER_BASE_URL="https://api.partner.microsoft.com")
+    said = "about which real name servers are not asked"
+    assert said in str(tick(known))
+    result = known.definitions.resolve_job_def(JOB).execute_in_process(instance=known.instance, raise_on_error=False)
+    assert not result.success
+    assert said in str(result.all_events)
+    shown = CliRunner().invoke(main, ["rescan", "--json"])
+    assert shown.exit_code == 1
+    assert said in json.loads(shown.stdout)["error"]
+    settings = Settings.load()
+    with MailResource().open(settings) as scan, pytest.raises(WarehouseError, match=said):
+        ask_signals(known.warehouse, Span(0, 1, force=False), scan, settings, now)  # what the asset domain_signals does
+    assert stored(known, schema.domain_signals) == before
 
 
 def test_a_rescan_after_which_nothing_differs_writes_no_history(known: Project) -> None:

@@ -248,6 +248,28 @@ def test_a_server_that_is_not_there_is_unreachable(http: httpx.Client, clock: Pa
         client.get_page(EVERYTHING)
 
 
+@pytest.mark.parametrize("allowed", [300, 3 * 3600])
+def test_a_first_call_that_cannot_connect_is_given_up_soon(
+    http: httpx.Client, clock: PatientClock, allowed: int
+) -> None:
+    client = ReferralsClient(
+        http, lambda *, renew=False: "", "https://localhost:9", clock=clock, deadline_seconds=allowed
+    )
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        client.get_page(EVERYTHING)
+    assert 15 < clock.monotonic() <= 45
+
+
+def test_once_it_was_answered_a_lost_connection_is_tried_until_the_deadline(
+    client: ReferralsClient, clock: PatientClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.get_page(EVERYTHING)
+    monkeypatch.setattr(client, "_base_url", "https://localhost:9")
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        client.get_page(EVERYTHING)
+    assert 200 < clock.monotonic() <= 300
+
+
 # Anything else
 
 

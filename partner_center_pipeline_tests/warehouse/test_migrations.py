@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -97,6 +98,14 @@ def test_sqlite_is_migrated_by_whoever_opens_it_first(sqlite: SqliteFiles) -> No
 
 
 @pytest.mark.postgres
+@pytest.mark.slow
+def test_alembics_own_command_makes_the_default_file_in_an_empty_home_folder(home: Path) -> None:
+    alembic = [sys.executable, "-m", "alembic", "-c", PROJECT_ROOT / "alembic.ini"]
+    done = subprocess.run([*alembic, "upgrade", "head"], cwd=PROJECT_ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert (home / ".hunter/hunter.db").exists()
+
+
 def test_postgresql_is_migrated_on_purpose_only(postgres: PostgresServer) -> None:
     url = postgres.empty()
     with pytest.raises(WarehouseError, match="run `partner-center migrate`"):

@@ -245,11 +245,19 @@ def _collation(warehouse: Warehouse, table: str, column: str) -> str:
     return str(getattr(found["type"], "collation", None) or "default")
 
 
-@pytest.mark.parametrize("path", ["no.db/below.db", "folder"])
-def test_a_file_that_cannot_be_a_database_is_told_in_words(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("no.db", r"cannot be used .*HUNTER_DATABASE_URL"),
+        ("folder", r"cannot be used .*HUNTER_DATABASE_URL"),
+        ("no.db/below.db", r"HUNTER_DATABASE_URL names .* there is no folder"),
+        ("nowhere/hunter.db", r"HUNTER_DATABASE_URL names .* there is no folder"),
+    ],
+)
+def test_a_file_that_cannot_be_a_database_is_told_in_words(tmp_path: Path, path: str, said: str) -> None:
     (tmp_path / "no.db").write_text("this is no database, but long enough for a header that says so\n" * 40)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(WarehouseError, match=r"cannot be used .*HUNTER_DATABASE_URL"):
+    with pytest.raises(WarehouseError, match=said):
         Warehouse.open(f"sqlite:///{tmp_path / path}")
 
 
@@ -261,9 +269,9 @@ def test_a_file_that_is_something_else_is_refused_and_left_alone(tmp_path: Path)
     assert file.read_text() == "my notes\n" * 400
 
 
-def test_the_folder_of_a_new_file_is_its_owners_only(tmp_path: Path) -> None:
-    warehouse = Warehouse.open(f"sqlite:///{tmp_path / 'new' / 'hunter.db'}")
-    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+def test_the_default_files_folder_is_made_and_its_owners_only(home: Path) -> None:
+    warehouse = Warehouse.open(f"sqlite:///{home / '.hunter' / 'hunter.db'}")
+    assert (home / ".hunter").stat().st_mode & 0o077 == 0
     warehouse.close()
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
 from partner_center_pipeline.referral import ReferralVersion
+from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Asset, Task
 from partner_center_pipeline.warehouse import demo, leads, ledger, pending, referrals, vanished
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
@@ -376,6 +378,39 @@ class TestDemo:
         whole(warehouse, windows(1), [])
         with warehouse.write() as connection, pytest.raises(WarehouseError, match="real tenant's referrals"):
             demo.found(connection, self.WORLD)
+
+    def test_windows_that_were_begun_in_vain_do_not_hinder_the_demo(self, warehouse: Warehouse) -> None:
+        begin(warehouse, windows(2))
+        with warehouse.write() as connection:
+            ledger.fail(connection, "run", NOW, "nobody is signed in")
+            demo.found(connection, self.WORLD)
+        with warehouse.read() as connection:
+            assert demo.load(connection) == self.WORLD
+
+    def test_a_row_of_an_open_window_is_a_real_tenants(self, warehouse: Warehouse) -> None:
+        ingest = begin(warehouse, windows(1))
+        ingest.write(make_page([make_version("a", FIRST + 1)], FIRST + W))
+        with warehouse.write() as connection, pytest.raises(WarehouseError, match="real tenant's referrals"):
+            demo.found(connection, self.WORLD)
+
+    @pytest.mark.parametrize(
+        ("url", "resolvers", "is_refused"),
+        [
+            ("https://localhost:8443", (("127.0.0.1", 8053),), False),
+            ("https://localhost:8443", (), True),
+            ("https://localhost:8443", (("127.0.0.1", 53), ("192.0.2.53", 53)), True),
+            ("https://api.partner.microsoft.com", (("127.0.0.1", 53),), True),
+        ],
+    )
+    def test_real_name_servers_are_not_asked_about_the_demos_companies(
+        self, warehouse: Warehouse, url: str, resolvers: tuple[tuple[str, int], ...], is_refused: bool
+    ) -> None:
+        asked = Settings(partner_center_base_url=url, dns_resolvers=resolvers)
+        with warehouse.write() as connection:
+            demo.refuse_asking(connection, asked)
+            demo.found(connection, self.WORLD)
+            with pytest.raises(WarehouseError, match="name servers are not asked") if is_refused else nullcontext():
+                demo.refuse_asking(connection, asked)
 
     @pytest.mark.parametrize("url", ["https://api.partner.microsoft.com", "https://localhost.example.com"])
     def test_a_real_tenant_does_not_mix_with_the_demo(self, warehouse: Warehouse, url: str) -> None:

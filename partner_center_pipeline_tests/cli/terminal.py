@@ -1,0 +1,69 @@
+"""Running `partner-center` in a terminal of its own: a pseudo-terminal that controls the command's session."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from partner_center_pipeline_tests.cli.commands import COMMAND, clean_environment
+
+_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@dataclass
+class Terminal:
+    """A command and the other end of its terminal."""
+
+    process: subprocess.Popen[bytes]
+    descriptor: int
+    is_closed: bool = False
+
+    def read(self) -> Iterator[tuple[float, str]]:
+        """What it prints until it ends, piece by piece with the time (seconds), without control sequences."""
+        while True:
+            try:
+                piece = os.read(self.descriptor, 65_536)
+            except OSError:  # no process has the terminal any more
+                return
+            if not piece:
+                return
+            yield time.monotonic(), _CONTROLS.sub("", piece.decode(errors="replace"))
+
+    def close(self) -> None:
+        """Close the terminal as a person closes its window: the kernel sends SIGHUP."""
+        if not self.is_closed:
+            self.is_closed = True
+            os.close(self.descriptor)
+
+
+@contextmanager
+def in_terminal(home: Path, *arguments: str, columns: int = 100, **variables: str) -> Iterator[Terminal]:
+    """Start a command in a terminal of so many columns; what is left of it at the end is killed."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=clean_environment(home, TERM="xterm", **variables),
+        cwd=home.parent,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    terminal = Terminal(process, ours)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+        process.kill()
+        process.wait()
