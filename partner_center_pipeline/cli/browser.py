@@ -15,4 +15,5 @@ def open_in_browser(address: str) -> bool:
         return False
     if getattr(browser, "name", None) in _TEXT_BROWSERS:
         return False
-    return browser.open(address)
+    # A program of the desktop is not waited for, and one that has handed the address over may have ended already.
+    return browser.open(address) or isinstance(browser, webbrowser.BackgroundBrowser)

@@ -54,7 +54,7 @@ def test_a_turkish_card_is_turkish_with_dates_and_amounts_as_people_write_them()
         "Son yanıt tarihi: 08.12.2026 14:30 UTC (7 gün sonra)",
         "Fırsat tutarı: 12.500,00 TRY",
         "Neden",
-        "• E-posta, bilinen hiçbir sağlayıcıya ait olmayan bir sunucuda (+10, mx.öztürk.com.tr)",
+        "• E-posta, şirketin kendi alan adı altındaki bir sunucuda (+10, mx.öztürk.com.tr)",
         "• SPF kaydı yok (-10)",
         f"İleti {ID}",
     ]

@@ -82,8 +82,8 @@ def test_what_can_be_nobodys_domain_is_refused_with_the_reason(on_sqlite: Decide
 
 
 def test_a_domain_that_becomes_the_partners_own_is_no_customers_whoever_set_it(on_sqlite: Decided) -> None:
-    on_sqlite.run("lead", "set-domain", "dddd-1", "later.example.com")
-    on_sqlite.edit_env(HUNTER_OWN_DOMAINS="example.com")
+    on_sqlite.run("lead", "set-domain", "dddd-1", "later.firma.com.tr")
+    on_sqlite.edit_env(HUNTER_OWN_DOMAINS="firma.com.tr")
     on_sqlite.store({"dddd-1": ("Cam Ltd", "cam.com", 5)}, version=2)
     assert on_sqlite.domain("dddd-1") == (None, "own_domain")
 
