@@ -30,6 +30,8 @@ _KEY_FILE: Final = "sign_in.key"
 _LOCK_FILE: Final = "sign_in.lock"
 _TEMPORARY_PREFIX: Final = ".sign_in-"
 _OTHERS_MODE: Final = 0o077
+_READ_TRIES: Final = 20
+"""Reads that may meet a key that is being changed. One change takes three writes; nobody makes many in a row."""
 _NEW_KEY: Final = (
     "make one with `python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`"
 )
@@ -172,11 +174,15 @@ class TokenStore:
             lock.release()
 
     def read(self) -> StoredSignIn | None:
-        try:  # without a lock: a write replaces the file as a whole
-            return self._read_once()
-        except TokenStoreError:
-            # `rotate_key` may have replaced key and cache between the two reads. Then the second try fits.
-            return self._read_once()
+        for _ in range(_READ_TRIES):  # without a lock: a write replaces a file as a whole
+            before = self._files()
+            try:
+                return self._read_once()
+            except TokenStoreError:
+                if self._files() == before:
+                    raise
+                # `rotate_key` replaced key or cache between the two reads, so they may not fit.
+        return self._read_once()
 
     def write(self, stored: StoredSignIn) -> None:
         self._make_folder()
@@ -214,6 +220,12 @@ class TokenStore:
     def _read_once(self) -> StoredSignIn | None:
         sealed = self._sealed()
         return None if sealed is None else _open(sealed, self._keys(), self._source, self.where)
+
+    def _files(self) -> list[tuple[int, int] | None]:
+        """Return what differs once key or cache was replaced."""
+        paths = (self.folder / _KEY_FILE, self.folder / _CACHE_FILE)
+        stats = [path.stat() if path.exists() else None for path in paths]  # no file is ever removed
+        return [None if stat is None else (stat.st_ino, stat.st_mtime_ns) for stat in stats]
 
     def _sealed(self) -> bytes | None:
         path = self.folder / _CACHE_FILE

@@ -100,7 +100,7 @@ def test_sqlite_is_migrated_by_whoever_opens_it_first(sqlite: SqliteFiles) -> No
 @pytest.mark.postgres
 @pytest.mark.slow
 def test_alembics_own_command_makes_the_default_file_in_an_empty_home_folder(home: Path) -> None:
-    alembic = [sys.executable, "-m", "alembic", "-c", PROJECT_ROOT / "alembic.ini"]
+    alembic = [sys.executable, "-m", "alembic", "-c", str(PROJECT_ROOT / "alembic.ini")]
     done = subprocess.run([*alembic, "upgrade", "head"], cwd=PROJECT_ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
     assert (home / ".hunter/hunter.db").exists()
