@@ -49,6 +49,9 @@ DEFAULT_DKIM_SELECTORS: Final = (
 )  # fmt: skip
 """mail_signals.md, "What to ask for one domain"."""
 
+SHORTEST_PASSWORD: Final = 12
+"""Characters of HUNTER_UI_PASSWORD: out of reach for guesses, ten a minute."""
+
 _YEARS: Final = range(1970, 2200)
 """Where a HUNTER_SYNC_START may lie: ticks count from the first, and Dagster's calendar needs room after the last."""
 
@@ -227,6 +230,12 @@ class Settings(BaseSettings):
         "enters P1 or P2, and when a good lead has to be answered within 72 hours (docs/alerts.md). Empty: nothing is "
         "sent and nothing is kept for sending.",
     )
+    ui_password: SecretStr | None = Field(
+        None,
+        examples=["at-least-twelve-characters"],
+        description="What `partner-center ui` lets browsers and programs in by, beside the links that it prints. "
+        "Needed where other machines may reach it (--allow-remote). At least 12 characters. Counts after a restart.",
+    )
     database_url: SecretStr = Field(
         SecretStr(DEFAULT_DATABASE),
         examples=["postgresql+psycopg://hunter:password@localhost/hunter"],
@@ -336,6 +345,13 @@ class Settings(BaseSettings):
         if parts.username or parts.fragment:
             raise ValueError("must be an address without user and fragment")
         return SecretStr(parts.geturl())
+
+    @field_validator("ui_password")
+    @classmethod
+    def _password(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < SHORTEST_PASSWORD:
+            raise ValueError(f"has fewer than {SHORTEST_PASSWORD} characters")  # not quoted: it is a secret
+        return value
 
     @field_validator("sync_start", mode="before")
     @classmethod

@@ -353,6 +353,23 @@ def alone(name: str, what: str, detail: str) -> Iterator[None]:
             holder.unlink(missing_ok=True)
 
 
+def holder_of(name: str) -> str | None:
+    """Return what the process that holds `alone(name, ...)` says of itself; None when there is none."""
+    folder = home() / ".hunter"
+    if not (folder / f"{name}.running").exists():
+        return None
+    try:
+        with FileLock(folder / f"{name}.lock").acquire(timeout=0):
+            return None
+    except Timeout:
+        return (folder / f"{name}.running").read_text(encoding="utf-8")
+
+
+def codes_folder() -> Path:
+    """Return the folder of the codes in links that sign a browser in to the UI."""
+    return home() / ".hunter/ui_codes"
+
+
 def ensure_sync_start(at_least: timedelta = timedelta(0)) -> None:
     """Write HUNTER_SYNC_START into `.env` if it is not set anywhere: the last midnight (UTC) before now - `at_least`.
 

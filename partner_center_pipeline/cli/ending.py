@@ -19,7 +19,7 @@ _ENDING: Final = ((0, 8.0), (signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
 def end_group(group: int, interrupting: Callable[[], None]) -> None:
     """Wait until no process of the group is left; interrupt runs that do not end in time.
 
-    `dagster dev` ends before its code server, which waits for the runs that it started. An interrupted run records that
+    `cli.serving` ends before its code server, which waits for the runs that it started. An interrupted run records that
     in its log and in the ledger, and its windows are requested again. `interrupting` is called before that.
     """
     for number, seconds in _ENDING:
@@ -46,7 +46,7 @@ def _send(group: int, number: int) -> bool:
 def _watch(group: int) -> None:
     sys.stdin.buffer.read()
     with suppress(ProcessLookupError):
-        os.kill(group, signal.SIGINT)  # the group's leader is `dagster dev`
+        os.kill(group, signal.SIGINT)  # the group's leader is `cli.serving`
     end_group(group, lambda: None)
 
 

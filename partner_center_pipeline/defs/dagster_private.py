@@ -14,6 +14,8 @@ from dagster._core.storage.tags import (
     SCHEDULE_NAME_TAG,
     SENSOR_NAME_TAG,
 )
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 __all__ = [
     "ASSET_PARTITION_RANGE_END_TAG",
@@ -26,4 +28,6 @@ __all__ = [
     "BulkActionsFilter",
     "DagsterExecutionInterruptedError",
     "TimeWindowPartitionsSubset",
+    "WorkspaceFileTarget",
+    "WorkspaceProcessContext",
 ]

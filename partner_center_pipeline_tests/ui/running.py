@@ -1,6 +1,7 @@
 """A running `partner-center ui`, driven by the GraphQL queries and mutations that its pages send."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,14 +49,29 @@ class Tick:
 
 @dataclass(frozen=True)
 class Ui:
-    """A running UI."""
+    """A running UI of the home folder `home`; `log` is what it printed, where that is kept."""
 
     url: str
-    log: Path
+    home: Path
+    log: Path | None = None
+
+    def link(self) -> str:
+        """The link that it printed, or another one where that is not kept."""
+        printed = self.log.read_text(errors="replace") if self.log is not None else another_link(self.home)
+        found = re.search(rf"{re.escape(self.url)}/\S+", printed)
+        assert found, printed
+        return found.group()
+
+    @cached_property
+    def browser(self) -> httpx.Client:
+        """A client that opened the link, as a person's browser does."""
+        client = httpx.Client(base_url=self.url, headers={"Origin": self.url}, timeout=60, trust_env=False)
+        client.get(self.link()).raise_for_status()
+        return client
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """The data of a GraphQL answer; an error of the query itself fails the test."""
-        answer = httpx.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
+        answer = self.browser.post("/graphql", json={"query": query, "variables": variables}).json()
         assert "errors" not in answer, answer["errors"]
         data: dict[str, Any] = answer["data"]
         return data
@@ -66,7 +83,7 @@ class Ui:
                 "query($s: RepositorySelector!) { repositoryOrError(repositorySelector: $s) { __typename } }",
                 s={"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION},
             )
-        except (httpx.HTTPError, ValueError):
+        except (httpx.TransportError, ValueError, AssertionError):
             return None
         return True if data["repositoryOrError"]["__typename"] == "Repository" else None
 
@@ -190,6 +207,13 @@ class Ui:
         return [run["runId"] for run in data["runsOrError"]["results"]]
 
 
+def another_link(home: Path) -> str:
+    """What `partner-center ui --link` prints for the UI that runs in `home`."""
+    command = [sys.executable, "-m", "partner_center_pipeline.cli", "ui", "--link"]
+    done = subprocess.run(command, env=os.environ | {"HUNTER_HOME": str(home)}, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
 @contextmanager
 def running_ui(home: Path, *arguments: str) -> Iterator[Ui]:
     """`partner-center ui` in `home` for as long as the block runs; it ends by SIGTERM and leaves no process behind."""
@@ -200,7 +224,7 @@ def running_ui(home: Path, *arguments: str) -> Iterator[Ui]:
     command = [sys.executable, "-m", "partner_center_pipeline.cli", "ui", "--port", str(port), *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=home, stdout=output, stderr=output, start_new_session=True)
-    ui = Ui(f"http://127.0.0.1:{port}", log)
+    ui = Ui(f"http://127.0.0.1:{port}", home, log)
     try:
         try:
             wait_until("the UI", lambda: process.poll() is not None or ui.is_loaded(), START_SECONDS)
@@ -212,16 +236,16 @@ def running_ui(home: Path, *arguments: str) -> Iterator[Ui]:
         process.send_signal(signal.SIGTERM)
         code = process.wait(STOP_SECONDS)
     assert code == 0, log.read_text(errors="replace")[-4000:]
-    wait_until("the end of every process", lambda: None if _processes_with(f"{port}") else True, 30)
+    wait_until("the end of every process", lambda: None if _processes_in(home) else True, 30)
 
 
-def _processes_with(text: str) -> list[int]:
+def _processes_in(home: Path) -> list[int]:
+    """The processes that work in this folder, this one apart (as Linux lists them)."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in Path("/proc").glob("[0-9]*/cwd"):
         try:
-            command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if entry.readlink() == home and int(entry.parent.name) != os.getpid():
+                found.append(int(entry.parent.name))
         except OSError:
-            continue
-        if "dagster" in command and f" {text} " in command and int(entry.parent.name) != os.getpid():
-            found.append(int(entry.parent.name))
+            continue  # it ended meanwhile, or belongs to somebody else
     return found
