@@ -196,6 +196,14 @@ class Settings(BaseSettings):
         examples=["900"],
         description="How far before a window to look for referrals that came late, in seconds.",
     )
+    lag_windows: int = Field(
+        6,
+        ge=1,
+        le=1000,
+        examples=["6"],
+        description="How many sync windows the copy may lag before `partner-center status` and `doctor` call it wrong; "
+        "from half of them on, `status` warns.",
+    )
     partner_center_safety_lag_seconds: int = Field(
         120,
         ge=0,

@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "token": "token:token",
     "accept-account": "accept_account:accept_account",
     "doctor": "doctor:doctor",
+    "status": "status:status",
     "sync": "sync:sync",
     "reconcile": "reconcile:reconcile",
     "quarantine": "quarantine:quarantine",
@@ -138,6 +139,7 @@ def main() -> None:
       partner-center login         sign in once, by device code
       partner-center sync          the windows that are due, here and now
       partner-center ui            schedule, sensor, backfills
+      partner-center status        whether the sync keeps up; its exit code is for a monitor
     \b
     What is known, and why:
       partner-center export --output monday.xlsx       the sales team's lists; or .html, .csv
@@ -314,14 +316,15 @@ def notes_on_a_descriptor_of_their_own() -> Iterator[None]:
             _Output.terminals.discard(number)
 
 
-def enter_home() -> Path:
+def enter_home(*, make: bool = True) -> Path:
     """Make the home folder the working directory, set DAGSTER_HOME and return the folder.
 
     The paths in dagster.yaml are relative to the working directory. Without DAGSTER_HOME Dagster keeps its history in a
     temporary folder and deletes it.
     """
     root = home()
-    root.mkdir(parents=True, exist_ok=True)
+    if make:
+        root.mkdir(parents=True, exist_ok=True)
     os.chdir(root)
     os.environ["DAGSTER_HOME"] = str(PROJECT_ROOT)
     return root

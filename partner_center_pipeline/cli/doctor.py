@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from threading import Thread
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,8 +12,17 @@ import click
 from rich.table import Table
 
 from partner_center_pipeline.alerts.teams import Webhook
-from partner_center_pipeline.cli.base import console, emit, notes, print_table, report_errors
+from partner_center_pipeline.cli.base import console, emit, print_table, report_errors
+from partner_center_pipeline.cli.health_check import (
+    NoAnswerError,
+    dagster_items,
+    disk_items,
+    utc_now,
+    warehouse_items,
+    within,
+)
 from partner_center_pipeline.cli.options import json_option
+from partner_center_pipeline.health import Grade
 from partner_center_pipeline.partner_center import (
     PageQuery,
     PartnerCenterError,
@@ -25,7 +33,7 @@ from partner_center_pipeline.partner_center import (
 from partner_center_pipeline.partner_center.probe import probe
 from partner_center_pipeline.partner_center.probed import Probed, Verdict
 from partner_center_pipeline.settings import HOME_VARIABLE, Settings, SettingsError, home
-from partner_center_pipeline.warehouse import accounts, breaker, demo, outbox, quarantine
+from partner_center_pipeline.warehouse import accounts, demo, outbox
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
 
@@ -35,6 +43,10 @@ _SECONDS: Final = 9.0
 """Seconds in which database, sign-in and API must have answered, all together: then the command ends within 15."""
 _WAREHOUSE_SECONDS: Final = 3.0
 """Seconds of these that the database may take."""
+_MICROSOFT_SECONDS: Final = 4.0
+"""Seconds that are left to sign-in and API in any case."""
+_SHOWN: Final = ("sync", "breaker", "quarantine", "daemon", "schedules and sensor", "pools", "disk")
+"""Subjects of `status` that are shown where they are well, too."""
 _SIGN_IN_WAIT: Final = 2.0
 """Seconds of pauses between tries of the sign-in."""
 _PROBE_DEADLINE: Final = 120.0
@@ -67,7 +79,8 @@ class Finding:
 def doctor(as_json: bool, probing: bool) -> None:
     """Say what is configured, whether the sign-in renews, whether the API answers, and what to do next.
 
-    It makes no file and no folder, and ends within 15 seconds when nothing answers (without --probe).
+    It makes no file and no folder, and ends within 15 seconds when nothing answers (without --probe). Whether the sync
+    keeps up is judged as by `partner-center status`, which answers faster and is made for a monitor.
 
     Exit code 1 when something is wrong. What --probe finds to differ from the documentation is not wrong by itself:
     each line says what the pipeline does about it. The last line says which argument for completeness holds; where none
@@ -149,8 +162,9 @@ def _findings() -> Iterator[Finding]:
     yield warehouse
     if warehouse.state != "wrong":
         yield from _data(settings)
-        yield from _quarantine(settings)
+        yield from _health(settings)
         yield from _alerts(settings)
+        ends = max(ends, time.monotonic() + _MICROSOFT_SECONDS)
     if not settings.partner_center_client_id or not settings.partner_center_tenant_id:
         return
     whom = f"{urlsplit(settings.partner_center_authority).hostname} (HUNTER_PARTNER_CENTER_AUTHORITY)"
@@ -201,34 +215,11 @@ def _check(subject: str, check: Callable[[], tuple[str, str]]) -> Finding:
 
 
 def _check_within(seconds: float, whom: str, subject: str, check: Callable[[], tuple[str, str]]) -> Finding:
-    """Return what a check finds, or after `seconds` that `whom` gave no answer.
-
-    A name server that does not answer holds a look-up for longer than any timeout of a connection. So the check has a
-    thread, which is left behind then.
-    """
-    found: list[Finding] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            found.append(_check(subject, check))
-        except BaseException as error:  # noqa: BLE001  a defect: raised again below
-            failed.append(error)
-
-    thread = Thread(target=run, name=subject, daemon=True)
-    thread.start()
-    with notes.status(f"waiting for {whom}"):
-        thread.join(max(seconds, 1.0))
-    if failed:
-        raise failed[0]
-    if found:
-        return found[0]
-    return Finding(
-        subject,
-        "wrong",
-        f"no answer from {whom} within {max(seconds, 1.0):.0f} s; check the network, the name servers of this "
-        "machine, a proxy (HTTPS_PROXY) and that setting",
-    )
+    """Return what a check finds, or after `seconds` that `whom` gave no answer."""
+    try:
+        return within(max(seconds, 1.0), whom, lambda: _check(subject, check))
+    except NoAnswerError as error:
+        return Finding(subject, "wrong", str(error))
 
 
 def _data(settings: Settings) -> Iterator[Finding]:
@@ -252,10 +243,6 @@ def _data(settings: Settings) -> Iterator[Finding]:
 def _warehouse(settings: Settings) -> tuple[str, str]:
     warehouse = Warehouse.of(settings)
     if warehouse.is_current():
-        with warehouse.read() as connection:
-            circuit = breaker.load(connection)
-        if circuit.tripped:
-            return "note", str(circuit)
         return "ok", f"{warehouse.shown}, schema up to date"
     if warehouse.is_sqlite:
         return "note", f"{warehouse.shown}: no tables yet; the first command that needs them makes them"
@@ -265,17 +252,13 @@ def _warehouse(settings: Settings) -> tuple[str, str]:
     )
 
 
-def _quarantine(settings: Settings) -> Iterator[Finding]:
-    """Yield what the quarantine holds, nothing as long as the warehouse cannot be read (`_warehouse` says why)."""
-    try:
-        warehouse = Warehouse.of(settings)
-        if not warehouse.is_current():
-            return
-        with warehouse.read() as connection:
-            held = quarantine.summary(quarantine.counts(connection))
-    except WarehouseError:
-        return
-    yield Finding("quarantine", "note" if held else "ok", held or "empty: every row was taken in")
+def _health(settings: Settings) -> Iterator[Finding]:
+    """Yield how well the pipeline does, by the rules of `partner-center status`; what is well only where it matters."""
+    now = utc_now()
+    items = (*warehouse_items(settings, _WAREHOUSE_SECONDS, now), *dagster_items(settings, now), *disk_items(settings))
+    for item in items:
+        if item.subject in _SHOWN or (item.grade is not Grade.OK and item.subject != "schema"):
+            yield Finding(item.subject, "note" if item.grade is Grade.WARNING else str(item.grade), item.text)
 
 
 def _alerts(settings: Settings) -> Iterator[Finding]:

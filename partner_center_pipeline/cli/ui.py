@@ -144,9 +144,9 @@ def _names(host: str, names: Sequence[str], is_remote: bool) -> list[str]:
 
 
 def _shown(host: str) -> str:
-    """Return the host as a link for people has it."""
+    """Return the host as a link on this machine has it."""
     if host in ("", "0.0.0.0", "::"):  # noqa: S104  compared, not listened on
-        return socket.gethostname()
+        return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
 
 

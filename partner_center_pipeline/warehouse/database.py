@@ -210,6 +210,10 @@ class Warehouse:
             raise WarehouseError(f"{self.shown} was migrated by a newer version of this project; update the project")
         return current == known[0]
 
+    def revision(self) -> str | None:
+        """Return the revision of the schema, None where there is none. Raises WarehouseError as `is_current` does."""
+        return self._revision()
+
     def migrate(self, revision: str = "head") -> None:
         """Migrate the schema to `revision` (an Alembic revision, `head`, or `base` for an empty one)."""
         from alembic import command

@@ -11,6 +11,7 @@ from partner_center_pipeline_tests.cli.conftest import Home
 HERE = Hosts()
 OPEN = Hosts(frozenset({"crm.example.com"}), is_remote=True)
 HOST = "127.0.0.1:3000"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  refused
 
 
 def scope(
@@ -31,8 +32,8 @@ def status(hosts: Hosts = HERE, **said: str | None) -> int:
 
 
 @pytest.mark.parametrize(("host", "hosts", "allowed"), [
-    ("127.0.0.1:3000", HERE, True), ("localhost:8080", HERE, True), ("[::1]:3000", HERE, True), ("127.9.9.9", HERE, True),
-    ("LOCALHOST", HERE, True),
+    ("127.0.0.1:3000", HERE, True), ("localhost:8080", HERE, True), ("[::1]:3000", HERE, True),
+    ("127.9.9.9", HERE, True), ("LOCALHOST", HERE, True),
     ("evil.example", HERE, False), ("localhost.evil.example", HERE, False), ("10.0.0.5:3000", HERE, False),
     ("crm.example.com", HERE, False), ("", HERE, False), ("user@localhost", HERE, False), ("[::1", HERE, False),
     ("localhost/evil", HERE, False), ("0x7f.1", HERE, False),
@@ -126,10 +127,10 @@ def test_a_session_ends_and_ten_wrong_passwords_lock_the_right_one_out_for_a_min
 
 
 @pytest.mark.parametrize(("arguments", "password", "words"), [
-    (["--host", "0.0.0.0"], "", "other machines would reach the UI on 0.0.0.0. To let them, set HUNTER_UI_PASSWORD"),
+    (["--host", EVERYWHERE], "", "other machines would reach the UI on 0.0.0.0. To let them, set HUNTER_UI_PASSWORD"),
     (["--host", "::"], "long enough to be one", "add --allow-remote"),
-    (["--host", "0.0.0.0", "--allow-remote"], "", "--allow-remote needs a password: set HUNTER_UI_PASSWORD"),
-    (["--host", "0.0.0.0", "--allow-remote"], "short", "HUNTER_UI_PASSWORD"),
+    (["--host", EVERYWHERE, "--allow-remote"], "", "--allow-remote needs a password: set HUNTER_UI_PASSWORD"),
+    (["--host", EVERYWHERE, "--allow-remote"], "short", "HUNTER_UI_PASSWORD"),
     (["--link"], "", "no `partner-center ui` runs on the home folder"),
 ])  # fmt: skip
 def test_it_is_not_opened_to_other_machines_unprotected(
