@@ -102,6 +102,17 @@ class TestValues:
         with pytest.raises(SettingsError, match=r"TOKEN_STORE: .*'file' or 'database'.*TOKEN_STORE=file"):
             Settings.load()
 
+    def test_a_short_password_of_the_ui_is_refused_and_never_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        said = refusal(monkeypatch, "HUNTER_UI_PASSWORD", "hush-hush")
+        assert "HUNTER_UI_PASSWORD: has fewer than 12 characters" in said
+        assert "hush-hush" not in said
+        monkeypatch.setenv("HUNTER_UI_PASSWORD", "correct horse battery")
+        assert "correct" not in repr(Settings.load())
+
+    @pytest.mark.parametrize("value", ["0", "many"])
+    def test_a_lag_that_allows_nothing_is_refused(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        assert "HUNTER_LAG_WINDOWS" in refusal(monkeypatch, "HUNTER_LAG_WINDOWS", value)
+
     @pytest.mark.parametrize("interval", ALLOWED_INTERVALS)
     def test_every_width_that_fits_a_cron_is_accepted(self, monkeypatch: pytest.MonkeyPatch, interval: int) -> None:
         monkeypatch.setenv(PARTNER_CENTER + "POLL_INTERVAL_SECONDS", str(interval))

@@ -12,11 +12,11 @@ from partner_center_pipeline.health import Daemon, DagsterFacts
 
 SCHEDULES_AND_SENSOR: Final = frozenset(
     {
-        "lead_report_schedule",
         "partner_center_alerts_schedule",
         "partner_center_flag_sensor",
         "partner_center_reconcile_recent_schedule",
         "partner_center_reconcile_schedule",
+        "partner_center_report_schedule",
         "partner_center_rescan_schedule",
         "partner_center_sync_schedule",
     }

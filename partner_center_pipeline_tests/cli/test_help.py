@@ -11,10 +11,11 @@ from partner_center_pipeline.cli.base import COMMANDS
 
 OPTIONS = {
     "demo": ["--json", "--language", "--open"],
-    "ui": ["--demo", "--host", "--port"],
+    "ui": ["--demo", "--host", "--port", "--allow-remote", "--name", "--read-only", "--open", "--link"],
     "login": ["--browser"],
     "token": ["status", "rotate-key"],
     "doctor": ["--json"],
+    "status": ["--json", "Exit code   0"],
     "sync": ["--from", "--to", "--wait", "--json", "exit code 3"],
     "accept-account": [],
     "reconcile": ["--wait", "--json", "--recent", "--accept-vanished", "exit code 3"],

@@ -1,12 +1,15 @@
 """Dagster's private names do what the project needs of them. Each failure says what stops working."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import httpx
 import pytest
 from dagster._core.test_utils import create_run_for_test
+from dagster_webserver.app import create_app_from_workspace_process_context
 
 from partner_center_pipeline.defs import dagster_private
 from partner_center_pipeline.windows import WindowGrid
@@ -115,6 +118,27 @@ def test_requested_backfills_can_be_listed_with_their_windows(instance: dg.Dagst
     subset = GRID.partitions().empty_subset().with_partition_keys([FIRST, LAST])
     assert isinstance(subset, dagster_private.TimeWindowPartitionsSubset)
     assert [window.start.strftime("%H:%M") for window in subset.included_time_windows] == ["00:00", "00:20"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("read_only", [False, True])
+def test_the_webserver_can_be_made_in_this_process_and_read_only(read_only: bool, tmp_path: Path) -> None:
+    """Without them `partner-center ui` cannot put its front before Dagster's webserver."""
+    workspace = tmp_path / "workspace.yaml"
+    workspace.write_text('{"load_from": []}', encoding="utf-8")
+    target = dagster_private.WorkspaceFileTarget([str(workspace)])
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
+        dagster_private.WorkspaceProcessContext(instance, target, read_only=read_only) as context,
+    ):
+        app = create_app_from_workspace_process_context(context)
+
+        async def ask() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+                return await client.post("/graphql", json={"query": "{ permissions { value } }"})
+
+        answer = asyncio.run(ask()).json()
+    assert any(permission["value"] for permission in answer["data"]["permissions"]) is not read_only
 
 
 def test_an_interrupted_step_fails_under_the_name_of_the_interruption(
