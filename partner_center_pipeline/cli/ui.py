@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
+from shutil import rmtree
 
 import click
 from rich.markup import escape
@@ -93,7 +94,10 @@ def _run(address: str, listener: socket.socket, options: Sequence[str], *, demo:
         console.print(f"Dagster UI: [bold]{escape(link)}[/]  (Ctrl-C ends it)")
         if opening and not open_in_browser(link):
             notes.print("No browser could be opened; open the link by hand.")
-        code = _serve(listener, options)
+        try:
+            code = _serve(listener, options)
+        finally:
+            rmtree(codes_folder(), ignore_errors=True)  # no link outlives the UI that it was printed for
     if code not in (0, -signal.SIGINT, -signal.SIGTERM):
         stop(f"the Dagster UI ended with exit code {code}; its messages above say why")
 

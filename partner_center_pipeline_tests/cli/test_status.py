@@ -13,6 +13,7 @@ import pytest
 from dagster._daemon.types import DaemonHeartbeat
 from sqlalchemy import insert
 
+from partner_center_pipeline.cli import base, health_check
 from partner_center_pipeline.defs import dagster_state
 from partner_center_pipeline.defs.build import build_defs
 from partner_center_pipeline.settings import PROJECT_ROOT, Settings
@@ -207,3 +208,20 @@ def test_a_database_that_does_not_answer_is_wrong_within_15_s(ready: Home) -> No
     (item,) = [item for item in json.loads(done.stdout)["items"] if item["subject"] == "warehouse"]
     assert item["text"].startswith("no answer from postgresql+psycopg://hunter:***@127.0.0.1")
     assert "hush-hush" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_storage_of_dagster_that_does_not_answer_is_wrong_within_15_s(
+    ready: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = {"hostname": "127.0.0.1", "port": silent.getsockname()[1], "username": "u", "password": "hush-hush"}
+        database = {"scheme": "postgresql+psycopg2", "db_name": "dagster", **server}
+        (tmp_path / "dagster.yaml").write_text(json.dumps({"storage": {"postgres": {"postgres_db": database}}}))
+        for module in (base, health_check):
+            monkeypatch.setattr(module, "PROJECT_ROOT", tmp_path)  # where dagster.yaml is
+        started = time.monotonic()
+        found = status(ready)["daemon"]
+        assert time.monotonic() - started < 15
+    assert (found["grade"], "no answer from Dagster's storage (dagster.yaml)" in found["text"]) == ("wrong", True)
+    assert "hush-hush" not in found["text"]

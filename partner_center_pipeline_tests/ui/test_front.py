@@ -2,7 +2,9 @@
 
 import http.server
 import json
+import os
 import shutil
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,8 +19,19 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
-from partner_center_pipeline_tests.cli.commands import run
-from partner_center_pipeline_tests.ui.running import LOCATION, REPOSITORY, Ui, _processes_in, another_link, running_ui
+from partner_center_pipeline.cli.base import codes_folder
+from partner_center_pipeline_tests.cli.commands import free_port, run, running
+from partner_center_pipeline_tests.ui.running import (
+    LOCATION,
+    REPOSITORY,
+    START_SECONDS,
+    STOP_SECONDS,
+    Ui,
+    _processes_in,
+    another_link,
+    running_ui,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("front")]
 
@@ -307,20 +320,34 @@ def test_pages_of_another_origin_change_nothing_in_the_browser_that_is_signed_in
 # Read-only, and open to other machines
 
 
-@pytest.fixture(scope="module")
-def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("remote") / "home"
-        home.mkdir()
-        (home / ".env").write_text(f"HUNTER_UI_PASSWORD='{PASSWORD}'\n")
-        patch.setenv("HUNTER_HOME", str(home))
-        with running_ui(
-            home, "--host", EVERYWHERE, "--allow-remote", "--name", "crm.example.com", "--read-only"
-        ) as running:
-            yield running
+def test_open_to_other_machines_the_password_lets_in_read_only_and_all_ends_with_the_daemon(home: Path) -> None:
+    number = free_port()
+    (home / ".env").write_text(f"HUNTER_UI_PASSWORD='{PASSWORD}'\n")
+    options = [
+        "--host",
+        EVERYWHERE,
+        "--allow-remote",
+        "--name",
+        "crm.example.com",
+        "--read-only",
+        "--port",
+        str(number),
+    ]
+    with (home / "log").open("w") as log, running(home, log, "ui", *options) as process:
+        remote = Ui(f"http://127.0.0.1:{number}", home, home / "log")
+        wait_until("the UI", remote.is_loaded, START_SECONDS)
+        the_password_lets_in_and_nothing_is_changed(remote)
+        (daemon,) = [
+            pid for pid in _processes_in(home) if b"dagster-daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(daemon, signal.SIGKILL)
+        assert process.wait(STOP_SECONDS) == 1
+    assert "Dagster's daemon ended by itself" in (home / "log").read_text()
+    assert not codes_folder().exists(), "a link outlives its UI"
+    wait_until("the end of every process", lambda: None if _processes_in(home) else True, 30)
 
 
-def test_open_to_other_machines_the_password_lets_in_and_read_only_changes_nothing(remote: Ui) -> None:
+def the_password_lets_in_and_nothing_is_changed(remote: Ui) -> None:
     port = remote.url.rpartition(":")[2]
     address = f"http://{socket.gethostbyname(socket.gethostname())}:{port}"
     with httpx.Client(base_url=address, trust_env=False, headers={"Authorization": f"Bearer {PASSWORD}"}) as program:
