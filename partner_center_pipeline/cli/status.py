@@ -46,8 +46,10 @@ def status(as_json: bool) -> None:
             if not as_json:
                 console.print(f"{_MARKS[item.grade]}  [bold]{item.subject}[/]  ", end="")
                 console.print(item.text, markup=False)
-    except Exception:  # noqa: BLE001  a defect is nothing that a monitor may take for a warning
+    except Exception as error:  # noqa: BLE001  a defect is nothing that a monitor may take for a warning
         traceback.print_exc()
+        if as_json:
+            emit({"error": f"a defect ({type(error).__name__}); stderr has the rest"})
         sys.exit(EXIT_CODES[Grade.WRONG])
     grade = health.worst(items)
     if as_json:

@@ -26,7 +26,7 @@ NEEDED = {
     "decisions import": (__file__,),
 }
 """Arguments that a command cannot be without."""
-NO_SETTINGS = {"doctor"}
+NO_SETTINGS = {"doctor", "status"}
 """Commands whose result is what is wrong."""
 
 

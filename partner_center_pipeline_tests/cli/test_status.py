@@ -14,6 +14,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from sqlalchemy import insert
 
 from partner_center_pipeline.cli import base, health_check
+from partner_center_pipeline.cli import status as status_command
 from partner_center_pipeline.defs import dagster_state
 from partner_center_pipeline.defs.build import build_defs
 from partner_center_pipeline.settings import PROJECT_ROOT, Settings
@@ -155,6 +156,14 @@ def test_it_makes_nothing_and_says_what_is_not_there_yet(
 def test_settings_that_cannot_be_used_are_wrong_and_no_warning(ready: Home) -> None:
     ready.edit_env(HUNTER_PARTNER_CENTER_PAGE_SIZE="many")
     assert "HUNTER_PARTNER_CENTER_PAGE_SIZE" in status(ready)["settings"]["text"]
+
+
+def test_a_defect_is_no_warning_for_a_monitor(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_command, "disk_items", None)  # a defect, where the last subject is asked for
+    done = Home(home).invoke("status", "--json")
+    assert done.exit_code == 2
+    assert json.loads(done.stdout) == {"error": "a defect (TypeError); stderr has the rest"}
+    assert "Traceback" in done.stderr
 
 
 @pytest.fixture
