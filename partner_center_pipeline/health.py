@@ -275,13 +275,14 @@ def _compared(kind: str, facts: WarehouseFacts, now: datetime) -> Item:
     return Item(subject, Grade.WARNING if bad else Grade.OK, text, figures)
 
 
-def of_schema(is_current: bool, is_made: bool, revision: str | None) -> Item:
-    """Grade the version of the warehouse's schema. A SQLite file is migrated by what opens it."""
+def of_schema(is_current: bool, revision: str | None, *, is_sqlite: bool) -> Item:
+    """Grade the version of the warehouse's schema. A SQLite file is migrated by the first command that writes."""
     figures = {"revision": revision, "is_current": is_current}
     if is_current:
         return Item("schema", Grade.OK, f"version {revision}, the one that this program needs", figures)
-    if not is_made:
-        return Item("schema", Grade.WARNING, "no tables yet; the first command that needs them makes them", figures)
+    if is_sqlite:
+        found = "no tables yet" if revision is None else f"version {revision} is older"
+        return Item("schema", Grade.WARNING, f"{found}; the next `partner-center sync` or `ui` changes that", figures)
     return Item("schema", Grade.WRONG, "not the one that this version needs; run `partner-center migrate`", figures)
 
 

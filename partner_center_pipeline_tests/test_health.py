@@ -197,9 +197,11 @@ def test_a_disk_that_fills_is_told_before_writing_fails(free: int, grade: Grade)
 
 
 def test_versions_of_schema_and_rules() -> None:
-    assert health.of_schema(True, True, "0009").grade is Grade.OK
-    assert health.of_schema(False, False, None).grade is Grade.WARNING
-    assert health.of_schema(False, True, "0003").grade is Grade.WRONG
+    assert health.of_schema(True, "0009", is_sqlite=True).grade is Grade.OK
+    assert health.of_schema(False, None, is_sqlite=True).grade is Grade.WARNING
+    assert health.of_schema(False, "0003", is_sqlite=True).grade is Grade.WARNING
+    assert health.of_schema(False, None, is_sqlite=False).grade is Grade.WRONG
+    assert "partner-center migrate" in health.of_schema(False, "0003", is_sqlite=False).text
     assert health.of_rules("3", ["3"]).grade is health.of_rules("3", []).grade is Grade.OK
     assert "partner-center rescore" in health.of_rules("4", ["3", "4"]).text
 

@@ -78,13 +78,13 @@ def _asked(warehouse: Warehouse, settings: Settings, now: datetime) -> Iterator[
     is_current = warehouse.is_current()
     revision = warehouse.revision()
     if not is_current:
-        yield health.of_schema(False, revision is not None, revision)
+        yield health.of_schema(False, revision, is_sqlite=warehouse.is_sqlite)
         return
     facts = in_warehouse.facts(warehouse, settings.grid, now)
     sync = health.of_sync(facts, settings.grid, now, settings.lag_windows)
     yield from sync if settings.partner_center_enabled else health.while_off(sync)
     yield from health.of_warehouse(facts, now)
-    yield health.of_schema(True, True, revision)
+    yield health.of_schema(True, revision, is_sqlite=warehouse.is_sqlite)
     yield health.of_rules(load_rules(settings.scoring_rules).version, facts.scored_by)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from shutil import rmtree
+from threading import Thread
 
 import click
 from rich.markup import escape
@@ -92,14 +93,19 @@ def _run(address: str, listener: socket.socket, options: Sequence[str], *, demo:
             )
         link = _link(address)
         console.print(f"Dagster UI: [bold]{escape(link)}[/]  (Ctrl-C ends it)")
-        if opening and not open_in_browser(link):
-            notes.print("No browser could be opened; open the link by hand.")
+        if opening:  # beside this, as some browsers are waited for until they are closed
+            Thread(target=_open, args=[link], daemon=True).start()
         try:
             code = _serve(listener, options)
         finally:
             rmtree(codes_folder(), ignore_errors=True)  # no link outlives the UI that it was printed for
     if code not in (0, -signal.SIGINT, -signal.SIGTERM):
         stop(f"the Dagster UI ended with exit code {code}; its messages above say why")
+
+
+def _open(link: str) -> None:
+    if not open_in_browser(link):
+        notes.print("No browser could be opened; open the link by hand.")
 
 
 def _link(address: str) -> str:
