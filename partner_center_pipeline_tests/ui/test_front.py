@@ -21,6 +21,7 @@ from websockets.typing import Origin, Subprotocol
 
 from partner_center_pipeline.cli.base import codes_folder
 from partner_center_pipeline_tests.cli.commands import free_port, run, running
+from partner_center_pipeline_tests.cli.test_browser import browser_program
 from partner_center_pipeline_tests.ui.running import (
     LOCATION,
     REPOSITORY,
@@ -330,12 +331,15 @@ def test_open_to_other_machines_the_password_lets_in_read_only_and_all_ends_with
         "--name",
         "crm.example.com",
         "--read-only",
+        "--open",
         "--port",
         str(number),
     ]
-    with (home / "log").open("w") as log, running(home, log, "ui", *options) as process:
+    program, opened = browser_program(home)
+    with (home / "log").open("w") as log, running(home, log, "ui", *options, BROWSER=str(program)) as process:
         remote = Ui(f"http://127.0.0.1:{number}", home, home / "log")
         wait_until("the UI", remote.is_loaded, START_SECONDS)
+        assert opened.read_text() == remote.link()
         the_password_lets_in_and_nothing_is_changed(remote)
         (daemon,) = [
             pid for pid in _processes_in(home) if b"dagster-daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()

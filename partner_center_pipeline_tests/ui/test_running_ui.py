@@ -1,5 +1,6 @@
 """In the running UI: materialize, schedule, backfill, and the gate off and on by an edit of `.env`."""
 
+import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.windows import BEGINNING, uncovered
+from partner_center_pipeline_tests.cli.commands import run
 from partner_center_pipeline_tests.ui.running import Tick, Ui, running_ui, wait_until
 from partner_center_simulator import Simulator
 
@@ -125,6 +127,20 @@ def test_a_day_in_the_running_ui(installation: EnvFile, tmp_path: Path) -> None:
         )
         assert [ui.end_of(run_id) for run_id in tick.run_ids] == ["SUCCESS"]
         wait_until("every due window to be done", _due_windows_are_done, TICK_SECONDS)
+        said = json.loads(run(tmp_path, "status", "--json").stdout)["items"]
+        grades = {item["subject"]: item["grade"] for item in said}
+        kept_up = (
+            "flag",
+            "sync",
+            "open windows",
+            "breaker",
+            "pending",
+            "daemon",
+            "schedules and sensor",
+            "pools",
+            "queue",
+        )
+        assert {subject: grades[subject] for subject in kept_up} == dict.fromkeys(kept_up, "ok"), said
         assert any(tick.run_ids for tick in ui.sensor_ticks())
 
         # A bad edit stops nothing but the ticks, which name the variable.
