@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Locator, Page, expect
 
-from partner_center_pipeline_tests.ui.running import LOCATION, Ui
+from partner_center_pipeline_tests.ui.running import LOCATION
 
 TIME_ZONE: Final = "Europe/Istanbul"
 """Where the person's browser is: three hours ahead of UTC, all year."""
@@ -25,12 +26,9 @@ _YELLOW: Final = re.compile("yellow")
 _SENSOR: Final = "partner_center_flag_sensor"
 
 
-def printed_link(ui: Ui) -> str:
-    """Return the address of the UI that the command printed, with all that belongs to it."""
-    port = ui.url.rpartition(":")[2]
-    printed = re.findall(rf"http://[\w.\[\]]+:{port}[^\s\x1b]*", ui.log.read_text(encoding="utf-8", errors="replace"))
-    assert printed, f"the command printed no address with port {port}"
-    return str(max(printed, key=len))
+def printed_link(printed: str, port: int) -> str | None:
+    """Return the address of the UI that the command printed, with all that belongs to it; None before that."""
+    return max(re.findall(rf"http://[\w.\[\]]+:{port}[^\s\x1b]*", printed), key=len, default=None)
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,17 @@ class Person:
     page: Page
     url: str
     pictures: Path
+
+    def follows(self, link: str) -> bool | None:
+        """Open the printed link; None as long as nothing answers there."""
+        try:
+            self.page.goto(link, timeout=RUN_SECONDS * 1000)
+        except PlaywrightError as error:
+            if "ERR_CONNECTION_REFUSED" in str(error):
+                return None
+            raise
+        self.sees(self.page.get_by_role("link", name="Catalog"), "the navigation of the UI")
+        return True
 
     def open(self, path: str) -> None:
         """Open a page of the UI."""

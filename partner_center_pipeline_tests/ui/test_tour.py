@@ -7,9 +7,11 @@ ends with a picture of what was on the page, in the folder UI_SCREENSHOTS or els
 import os
 import re
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -19,8 +21,10 @@ import pytest
 from partner_center_pipeline.defs.gate import DISABLED
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline_tests.chromium import NoChromiumError, chromium, executable
+from partner_center_pipeline_tests.cli.commands import free_port, running
+from partner_center_pipeline_tests.cli.test_ui import processes_of
 from partner_center_pipeline_tests.ui.person import RUN_SECONDS, TIME_ZONE, Person, printed_link
-from partner_center_pipeline_tests.ui.running import running_ui
+from partner_center_pipeline_tests.ui.running import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tour of the UI")]
 
@@ -45,6 +49,11 @@ class Demo:
     home: Path
     start: datetime
 
+    @property
+    def terminal(self) -> Path:
+        """The file that holds what the command printed."""
+        return self.home.parent / "terminal.txt"
+
     def window(self, number: int) -> str:
         """The key of a window, counted from 0, the first one."""
         return f"{self.start + number * timedelta(minutes=10):%Y-%m-%d-%H:%M}"
@@ -68,47 +77,79 @@ class Demo:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """A home folder with the flag off."""
     hours_ago = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
-    prepared = Demo(tmp_path_factory.mktemp("tour"), hours_ago)
+    home = tmp_path_factory.mktemp("tour") / "home"
+    home.mkdir()
+    prepared = Demo(home, hours_ago)
     prepared.switch("false")
     return prepared
 
 
+@dataclass(frozen=True)
+class Browsing:
+    """A person in the UI, and the processor seconds that all its processes had used until its first page was there."""
+
+    person: Person
+    started_after: float
+
+
 @pytest.fixture(scope="module")
-def browsing(demo: Demo) -> Iterator[Person]:
+def browsing(demo: Demo) -> Iterator[Browsing]:
     """A person who has followed the link that `partner-center ui --demo` printed."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("HUNTER_", "DAGSTER_"))]:
-            patch.delenv(name)
-        patch.setenv("HUNTER_HOME", str(demo.home))
-        folder = Path(os.environ.get("UI_SCREENSHOTS") or demo.home / "screenshots")
-        with running_ui(demo.home, "--demo") as ui, chromium() as browser:
-            size = {"width": 1200, "height": 750}
-            context = browser.new_context(viewport=size, timezone_id=TIME_ZONE, locale="en-GB")  # type: ignore[arg-type]
-            person = Person(context.new_page(), ui.url, folder)
-            person.page.goto(printed_link(ui))
-            yield person
+    port = free_port()
+    folder = Path(os.environ.get("UI_SCREENSHOTS") or demo.home.parent / "screenshots")
+    with (
+        demo.terminal.open("w") as terminal,
+        running(demo.home, terminal, "ui", "--demo", "--port", str(port)) as command,
+        chromium() as browser,
+    ):
+
+        def link() -> str | None:
+            printed = demo.terminal.read_text()
+            assert command.poll() is None, printed
+            return printed_link(printed, port)
+
+        context = browser.new_context(viewport={"width": 1200, "height": 750}, timezone_id=TIME_ZONE, locale="en-GB")
+        person = Person(context.new_page(), f"http://127.0.0.1:{port}", folder)
+        wait_until("the link to the UI", link, RUN_SECONDS)
+        wait_until("the UI", lambda: person.follows(link() or ""), RUN_SECONDS)
+        yield Browsing(person, sum(processor_seconds(number) for number in processes_of(demo.home)))
+
+
+def processor_seconds(process: int) -> float:
+    """What a process, and those of its children that ended, have used (as Linux counts it)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture
-def person(browsing: Person, request: pytest.FixtureRequest) -> Iterator[Person]:
+def person(browsing: Browsing, request: pytest.FixtureRequest) -> Iterator[Person]:
     """The same person; a picture of what the test saw last is kept, also when it failed."""
-    yield browsing
-    browsing.keeps(request.node.name)
+    yield browsing.person
+    browsing.person.keeps(request.node.name)
 
 
 @pytest.fixture(scope="module")
-def backfill(demo: Demo, browsing: Person) -> str:
+def backfill(demo: Demo, browsing: Browsing) -> str:
     """Switch the flag on and launch a backfill at once: Dagster looks for backfills every 30 s. Its id."""
     demo.switch("true")
-    browsing.open_job()
+    browsing.person.open_job()
     first, last = RANGE
-    return browsing.launch(f"[{demo.window(first)}...{demo.window(last)}]")
+    return browsing.person.launch(f"[{demo.window(first)}...{demo.window(last)}]")
 
 
 def test_chromium_is_found_or_the_error_says_what_to_install(tmp_path: Path) -> None:
     assert Path(executable()).is_file()
     with pytest.raises(NoChromiumError, match="apt-get install chromium"):
         executable(str(tmp_path))
+
+
+def test_the_ui_is_usable_after_little_more_than_its_programs_take_to_load(browsing: Browsing) -> None:
+    before = os.times()
+    subprocess.run([sys.executable, "-c", "import dagster_webserver.app"], check=True)
+    after = os.times()
+    webserver = after.children_user + after.children_system - before.children_user - before.children_system
+    # Five programs load about as much. On a quiet machine with two processors, seven times is ten seconds.
+    assert browsing.started_after < 7 * webserver
 
 
 def test_the_graph_shows_the_chain_from_left_to_right(person: Person) -> None:
@@ -152,7 +193,7 @@ def test_a_window_that_is_materialized_shows_its_figures_in_utc_and_times_of_her
     person.sees(person.page.get_by_text(window).first, "the window that the run was for")
     shown = person.page.get_by_text(re.compile(r"^\d\d:\d\d:\d\d\.\d{3}$")).last.inner_text()
     here = datetime.now(ZoneInfo(TIME_ZONE))
-    passed = here.replace(tzinfo=None) - datetime.combine(here, datetime.strptime(shown, "%H:%M:%S.%f").time())
+    passed = here.replace(tzinfo=None) - datetime.combine(here, time.fromisoformat(shown))
     assert passed % timedelta(days=1) < timedelta(minutes=10)
 
     person.open_asset("raw_referrals", "partitions", partition=window)
@@ -168,28 +209,18 @@ def test_a_row_that_breaks_the_contract_turns_its_check_yellow(demo: Demo, perso
     assert person.yellow(line).count() == 0
 
     demo.microsoft(corrupt_rows=["nul"])
-    person.open_asset("raw_referrals")
-    run = person.launch(demo.window(BROKEN_ROW))
-    person.opens_run(run, "Success")
-
-    person.open_asset("raw_referrals", "checks")
-    person.sees(person.yellow(person.check(QUARANTINE)), "the check to be yellow")
-    person.check(QUARANTINE).click()
-    person.sees(person.page.get_by_text("partner-center quarantine list").first, "what to do about it")
-    person.keeps("checks")
-
-
-@pytest.mark.usefixtures("backfill")
-def test_a_run_that_failed_says_in_words_what_is_wrong(demo: Demo, person: Person) -> None:
-    demo.microsoft(role_missing=True)
     try:
-        person.open_job()
-        run = person.launch(demo.window(NO_ROLE))
-        person.opens_run(run, "Failure")
+        person.open_asset("raw_referrals")
+        run = person.launch(demo.window(BROKEN_ROW))
+        person.opens_run(run, "Success")
+
+        person.open_asset("raw_referrals", "checks")
+        person.sees(person.yellow(person.check(QUARANTINE)), "the check to be yellow")
+        person.check(QUARANTINE).click()
+        person.sees(person.page.get_by_text("partner-center quarantine list").first, "what to do about it")
+        person.keeps("checks")
     finally:
         demo.microsoft()
-    person.sees(person.page.get_by_text("Referral Admin for the entire company").first, "the missing role by its name")
-    person.keeps("failure")
 
 
 @pytest.mark.usefixtures("backfill")
@@ -211,3 +242,23 @@ def test_a_backfill_of_a_range_ends_with_all_its_windows(demo: Demo, backfill: s
     person.sees(person.page.locator("canvas").first, "a plot of a figure over the windows")
     person.page.get_by_text("Metadata", exact=True).first.scroll_into_view_if_needed()
     person.keeps("plots")
+
+
+@pytest.mark.usefixtures("backfill")
+def test_a_run_that_failed_says_in_words_what_is_wrong(demo: Demo, person: Person) -> None:
+    demo.microsoft(role_missing=True)
+    try:
+        person.open_job()
+        run = person.launch(demo.window(NO_ROLE))
+        person.opens_run(run, "Failure")
+    finally:
+        demo.microsoft()
+    person.sees(person.page.get_by_text("Referral Admin for the entire company").first, "the missing role by its name")
+    person.keeps("failure")
+
+
+@pytest.mark.usefixtures("backfill")
+def test_the_terminal_shows_what_failed_and_no_line_of_what_went_well(demo: Demo) -> None:
+    printed = demo.terminal.read_text()
+    assert " - ERROR - " in printed
+    assert [line for line in printed.splitlines() if re.search(r" - \S*(DEBUG|INFO)\S* - ", line)] == []
