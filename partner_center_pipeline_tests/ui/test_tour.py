@@ -143,13 +143,13 @@ def test_chromium_is_found_or_the_error_says_what_to_install(tmp_path: Path) -> 
         executable(str(tmp_path))
 
 
-def test_the_ui_is_usable_after_little_more_than_its_programs_take_to_load(browsing: Browsing) -> None:
+def test_the_ui_is_usable_within_ten_seconds_of_a_quiet_machine(browsing: Browsing) -> None:
     before = os.times()
     subprocess.run([sys.executable, "-c", "import dagster_webserver.app"], check=True)
     after = os.times()
     webserver = after.children_user + after.children_system - before.children_user - before.children_system
-    # Five programs load about as much. On a quiet machine with two processors, seven times is ten seconds.
-    assert browsing.started_after < 7 * webserver
+    # Wall time says nothing beside other tests. 4.2 times was 9.7 s on a quiet machine with two processors.
+    assert browsing.started_after < 5 * webserver
 
 
 def test_the_graph_shows_the_chain_from_left_to_right(person: Person) -> None:
