@@ -102,4 +102,4 @@ class Person:
     def keeps(self, name: str) -> None:
         """Keep a picture of what is on the page now."""
         self.pictures.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=self.pictures / f"{name}.png")
+        self.page.screenshot(path=self.pictures / f"{name}.png", animations="disabled")  # at their end

@@ -116,8 +116,11 @@ def browsing(demo: Demo) -> Iterator[Browsing]:
 
 
 def processor_seconds(process: int) -> float:
-    """What a process, and those of its children that ended, have used (as Linux counts it)."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    """What a process, and those of its children that ended, have used (as Linux counts it); 0 if it just ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -168,6 +171,11 @@ def test_each_asset_has_a_page_with_its_columns_and_their_meaning(asset: str, pe
     for column in list(CHAIN[asset].columns)[:3]:
         line = person.page.get_by_role("row").filter(has_text=column.name).filter(has_text=schema.comment_of(column))
         person.sees(line.first, f"the column {column.name} with its comment")
+
+
+def test_the_report_has_a_page_that_says_what_is_in_it(person: Person) -> None:
+    person.open_asset("lead_report")
+    person.sees(person.page.get_by_text(re.compile("workbook")).first, "the description of the report")
 
 
 def test_with_the_flag_off_a_run_by_hand_fails_and_says_what_to_set(demo: Demo, person: Person) -> None:
