@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import click
 
@@ -20,8 +21,12 @@ from partner_center_pipeline.cli.base import (
     report_errors,
     stop,
 )
+from partner_center_pipeline.cli.server_log import show_warnings
 from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline.warehouse.database import open_warehouse
+
+_LAST_LINES_SECONDS: Final = 2.0
+"""How long the last lines of Dagster's processes, which have ended, are waited for."""
 
 
 @click.command()
@@ -98,14 +103,19 @@ def _serve(host: str, port: int) -> int:
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, end) for number in numbers}
     try:
-        process = subprocess.Popen(command, env=os.environ, start_new_session=True)  # noqa: S603  built above
+        process = subprocess.Popen(  # noqa: S603  built above
+            command, env=os.environ, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         running.append(process)
+        log = show_warnings(process.stdout, sys.stderr.buffer) if process.stdout else None
         with _watched(process.pid):
             code = process.wait()
             ending.end_group(
                 process.pid,
                 lambda: notes.print("A run still goes on; it is interrupted, and its windows are asked for again."),
             )
+        if log:
+            log.join(_LAST_LINES_SECONDS)
         return code
     finally:
         for number, handler in before.items():
