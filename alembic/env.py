@@ -5,6 +5,7 @@ rows that refer to it (measured: dagster.md, "SQLite warehouse"). On PostgreSQL,
 the rights that were given on them.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import event
@@ -14,10 +15,17 @@ from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import Warehouse, begin_writing, build_engine
 from partner_center_pipeline.warehouse.readers import keeping_view_rights
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
+from partner_center_pipeline.warehouse.time_limits import TimeLimits
 
 
 def _url() -> str:
     return str(context.config.attributes.get("url") or Settings.load().database_url.get_secret_value())
+
+
+def _limits() -> TimeLimits:
+    """Return the limits of the settings or of the caller; a statement may take any time, as a column may be filled."""
+    limits = context.config.attributes.get("limits") or TimeLimits.of(Settings.load())
+    return replace(limits, statement_seconds=0)
 
 
 def _configure(**how: Any) -> None:
@@ -34,7 +42,7 @@ if context.is_offline_mode():
     _configure(url=_url(), literal_binds=True)
 else:
     Warehouse(_url()).make_folder()
-    engine = build_engine(_url())
+    engine = build_engine(_url(), _limits())
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _forget_foreign_keys)
     with begin_writing(engine) as connection, keeping_view_rights(connection):

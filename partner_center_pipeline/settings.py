@@ -250,6 +250,31 @@ class Settings(BaseSettings):
         description="The warehouse: a SQLite file, or PostgreSQL, which needs `partner-center migrate` once per "
         "version.",
     )
+    database_connect_seconds: int = Field(
+        10, ge=1, le=600, examples=["10"], description="PostgreSQL: seconds until a connection must be open."
+    )
+    database_silence_seconds: int = Field(
+        60,
+        ge=6,
+        le=3600,
+        examples=["60"],
+        description="PostgreSQL: seconds after which a network that acknowledges nothing counts as gone.",
+    )
+    database_lock_seconds: int = Field(
+        240,
+        ge=1,
+        le=86_400,
+        examples=["240"],
+        description="PostgreSQL: seconds that a statement waits for a lock of another transaction, such as a rescore.",
+    )
+    database_statement_seconds: int = Field(
+        300,
+        ge=1,
+        le=86_400,
+        examples=["300"],
+        description="PostgreSQL: seconds that a statement may take. A server that says nothing for 10 seconds more "
+        "counts as gone. Migrations have no such limit.",
+    )
     sync_start: datetime | None = Field(
         None,
         examples=["2026-01-01T00:00:00Z"],

@@ -4,6 +4,7 @@ A test that takes `database_url` or `warehouse` runs once on SQLite and once on 
 on an empty or a migrated database of its own. Without any PostgreSQL such a test fails and says what to install.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -26,6 +27,21 @@ from partner_center_pipeline_tests.postgres import running_server
 _MEMORY: Final = Path("/dev/shm")
 _MEMORY_NEEDED: Final = 4 << 30
 """Bytes that must be free for the tests' folders to be made in memory."""
+
+_EMPTY_WHAT_IS_FILLED: Final = """
+DO $$
+DECLARE one record; is_filled boolean;
+BEGIN
+  FOR one IN SELECT format('%I', relname) AS name FROM pg_class WHERE relname = ANY (ARRAY[{tables}]) LOOP
+    EXECUTE 'SELECT EXISTS (SELECT FROM ' || one.name || ')' INTO is_filled;
+    IF is_filled THEN EXECUTE 'TRUNCATE ' || one.name || ' CASCADE'; END IF;
+  END LOOP;
+  FOR one IN SELECT format('%I', sequencename) AS name FROM pg_sequences WHERE last_value IS NOT NULL LOOP
+    EXECUTE 'ALTER SEQUENCE ' || one.name || ' RESTART';
+  END LOOP;
+END $$
+"""
+"""Empties the tables that have rows: one TRUNCATE of all of them makes 80 files anew, for each test."""
 
 
 settings.register_profile(
@@ -59,6 +75,12 @@ def pytest_sessionstart() -> None:
     """
     if settings.default is not None and settings.default.derandomize:
         vars(providers)["is_local_module_file"] = lambda _: False
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what was imported: nothing of it will ever be garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -146,7 +168,8 @@ class PostgresServer:
 
     def emptied(self) -> str:
         """The one that is kept for this. Emptying it takes a fraction of the time that a copy takes."""
-        self.run(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY", "warehouse_kept")
+        tables = ", ".join(f"'{name}'" for name in metadata.tables)
+        self.run(_EMPTY_WHAT_IS_FILLED.replace("{tables}", tables), "warehouse_kept")
         return self._url("warehouse_kept")
 
     def make_templates(self) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from shutil import rmtree
 from threading import Thread
+from typing import Final
 
 import click
 from rich.markup import escape
@@ -29,8 +30,12 @@ from partner_center_pipeline.cli.base import (
     stop,
 )
 from partner_center_pipeline.cli.browser import open_in_browser
+from partner_center_pipeline.cli.server_log import show_warnings
 from partner_center_pipeline.settings import Settings, home
 from partner_center_pipeline.warehouse.database import open_warehouse
+
+_LAST_LINES_SECONDS: Final = 2.0
+"""How long the last lines of Dagster's processes, which have ended, are waited for."""
 
 
 @click.command()
@@ -204,16 +209,24 @@ def _serve(listener: socket.socket, options: Sequence[str]) -> int:
     before = {number: signal.signal(number, end) for number in numbers}
     try:
         process = subprocess.Popen(  # noqa: S603  built above
-            command, env=os.environ, start_new_session=True, pass_fds=[listener.fileno()]
+            command,
+            env=os.environ,
+            start_new_session=True,
+            pass_fds=[listener.fileno()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         running.append(process)
         listener.close()  # the child has it: once that ends, nobody waits for an answer
+        log = show_warnings(process.stdout, sys.stderr.buffer) if process.stdout else None
         with _watched(process.pid):
             code = process.wait()
             ending.end_group(
                 process.pid,
                 lambda: notes.print("A run still goes on; it is interrupted, and its windows are asked for again."),
             )
+        if log:
+            log.join(_LAST_LINES_SECONDS)
         return code
     finally:
         for number, handler in before.items():

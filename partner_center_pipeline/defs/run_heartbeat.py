@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.lease import Repeated, beat
+from partner_center_pipeline.warehouse.time_limits import TimeLimits
 
 FINISHING_SECONDS: Final = 600.0
 """Seconds after the last step after which a heartbeat ends at the latest; the run is then as good as dead."""
@@ -37,7 +38,8 @@ def run_heartbeat(run_id: str, instance: dg.DagsterInstance, clock: Callable[[],
     """
     end_finishing()
     try:
-        db = Warehouse.open(Settings.load().database_url.get_secret_value())
+        settings = Settings.load()
+        db = Warehouse.open(settings.database_url.get_secret_value(), TimeLimits.of(settings))
     except (SettingsError, WarehouseError) as error:
         _log.warning("no heartbeat of run %s: %s", run_id, error)
         yield

@@ -9,9 +9,8 @@ like a registry's (`firma.uk.com`), a name is a domain like any other. Not here:
 """
 
 import re
+from functools import cache
 from typing import Final, NamedTuple
-
-from tldextract import TLDExtract
 
 from partner_center_pipeline.leads.known_domains import SOLD_PRIVATE_SUFFIXES
 
@@ -25,6 +24,13 @@ class Registrable(NamedTuple):
     hosted: bool
 
 
+class _Rules(NamedTuple):
+    all: frozenset[str]
+    registries: frozenset[str]
+    public: frozenset[str]
+    """Those of registries, and the private ones that are sold like them."""
+
+
 class _Match(NamedTuple):
     rule: str
     suffix: str
@@ -33,13 +39,14 @@ class _Match(NamedTuple):
 
 def registrable(name: str) -> Registrable | None:
     """Return the registrable domain of a lower-case punycode name; None for a bare or an unknown suffix."""
-    found = _match(name, _ALL_RULES)
+    rules = _rules()
+    found = _match(name, rules.all)
     if found is None:
         return None
-    if found.rule in _PUBLIC_RULES:
+    if found.rule in rules.public:
         return None if found.domain is None else Registrable(found.domain, False)
     # The hoster itself, with or without www, is a company; everyone below it is a tenant.
-    owner = _match(name, _REGISTRY_RULES)
+    owner = _match(name, rules.registries)
     if owner is None or owner.domain is None:
         return None
     tenant = name.removesuffix(found.suffix).rstrip(".")
@@ -60,8 +67,17 @@ def _match(name: str, rules: frozenset[str]) -> _Match | None:
     return None
 
 
+@cache
+def _rules() -> _Rules:
+    """Return the rules. They are loaded when the first name is read: it takes as long as importing SQLAlchemy."""
+    registries = _load_rules(private=False)
+    return _Rules(_load_rules(private=True), registries, registries | SOLD_PRIVATE_SUFFIXES)
+
+
 def _load_rules(*, private: bool) -> frozenset[str]:
     """Load the rules in punycode, from the copy inside tldextract: no network, no cache folder."""
+    from tldextract import TLDExtract  # it imports an HTTP client, which takes a tenth of a second
+
     listed = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=private).tlds
     return frozenset(
         ".".join(
@@ -69,8 +85,3 @@ def _load_rules(*, private: bool) -> frozenset[str]:
         )
         for rule in listed
     )
-
-
-_REGISTRY_RULES: Final = _load_rules(private=False)
-_ALL_RULES: Final = _load_rules(private=True)
-_PUBLIC_RULES: Final = _REGISTRY_RULES | SOLD_PRIVATE_SUFFIXES

@@ -46,6 +46,7 @@ from partner_center_pipeline.mail.signals import (
     SPF_NESTED,
     TENANT,
     TXT,
+    Doubt,
     Evidence,
     LocalHost,
     Lookup,
@@ -181,12 +182,14 @@ def conclude(
     mx = parse_mx(mx_lookup.records)
     texts = lookups.get(TXT, _ABSENT).records
     spf = parse_spf(texts)
+    # An SPF record of the time of another MX still counts in the score; it names no mailbox behind the present one.
+    spf_of_mailbox = Spf() if lookups.get(TXT, _ABSENT).doubt is Doubt.OTHER_MX else spf
     dmarc, dmarc_notes = _read_dmarc(domain, lookups)
     keys, targets, revoked = _read_dkim(lookups)
     autodiscover = next(iter(lookups.get(AUTODISCOVER, _ABSENT).records), None)
     ns = lookups.get(NS, _ABSENT).records
 
-    hints, other_evidence = _find_hints(spf, lookups, targets, ns)
+    hints, other_evidence = _find_hints(spf_of_mailbox, lookups, targets, ns)
     weights = {owner: _confidence(kinds - {"ns"}) for owner, kinds in _kinds_by_owner(hints).items()}
     reading = read_mx(mx_pairs(domain, lookups), mx_targets(lookups), weights)
     if needs_hints(reading):
@@ -292,7 +295,7 @@ def _open_questions(
 def _missing_hints(lookups: Mapping[str, Lookup]) -> dict[str, str]:
     """Return the kind of hint that each look-up without a fact could bring."""
     kinds = {
-        MX_HOSTS: "mx", MX_ADDRESSES: "ptr", SPF_NESTED: "spf",
+        MX: "mx", MX_HOSTS: "mx", MX_ADDRESSES: "ptr", TXT: "spf", SPF_NESTED: "spf",
         AUTODISCOVER: "autodiscover", AUTODISCOVER_SRV: "autodiscover",
         ENTERPRISE_REGISTRATION: "microsoft", LYNCDISCOVER: "microsoft", NS: "ns",
     }  # fmt: skip
@@ -305,7 +308,11 @@ def _missing_hints(lookups: Mapping[str, Lookup]) -> dict[str, str]:
             kinds[dkim_lookup(selector)] = "dkim"
         elif table.owner_of_key(selector) is not None:
             kinds[dkim_lookup(selector)] = "dkim_key"
-    return {name: kind for name, kind in kinds.items() if name in lookups and not lookups[name].is_fact}
+    return {name: kind for name, kind in kinds.items() if name in lookups and _is_missing(lookups[name])}
+
+
+def _is_missing(lookup: Lookup) -> bool:
+    return lookup.doubt is not None or not lookup.is_fact
 
 
 def _could_change(

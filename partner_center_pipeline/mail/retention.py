@@ -16,6 +16,8 @@ from partner_center_pipeline.mail.signals import (
     AUTODISCOVER_SRV,
     DMARC,
     DMARC_ABOVE,
+    ENTERPRISE_REGISTRATION,
+    LYNCDISCOVER,
     MX,
     MX_ADDRESSES,
     MX_HOSTS,
@@ -25,6 +27,7 @@ from partner_center_pipeline.mail.signals import (
     SPF_NESTED,
     TENANT,
     TXT,
+    Doubt,
     Lookup,
     MailSignals,
     dkim_lookup,
@@ -45,9 +48,9 @@ LONGEST_KEPT_DAYS: Final = 30
 _PARENTS: Final[Mapping[str, tuple[str, ...]]] = {
     ADDRESS: (MX,),
     MX_HOSTS: (MX,),
-    MX_ADDRESSES: (MX,),
-    AUTODISCOVER_SRV: (MX,),
-    **{dkim_lookup(selector): (MX,) for selector in provider_table().selectors},
+    MX_ADDRESSES: (MX, MX_HOSTS),
+    AUTODISCOVER_SRV: (MX, MX_HOSTS),
+    **{dkim_lookup(selector): (MX, MX_HOSTS) for selector in provider_table().selectors},
     SPF_NESTED: (MX, TXT),
     SPF_ERROR: (MX, TXT),
     DMARC_ABOVE: (DMARC,),
@@ -58,7 +61,10 @@ _UNNAMED_PROVIDERS: Final = (Provider.LOCAL, Provider.UNKNOWN)
 
 
 def _can_name_provider(lookup: str) -> bool:
-    named = (MX, ADDRESS, MX_HOSTS, MX_ADDRESSES, TXT, SPF_NESTED, AUTODISCOVER, AUTODISCOVER_SRV, NS)
+    named = (
+        *(MX, ADDRESS, MX_HOSTS, MX_ADDRESSES, TXT, SPF_NESTED, AUTODISCOVER, AUTODISCOVER_SRV, NS),
+        *(ENTERPRISE_REGISTRATION, LYNCDISCOVER),
+    )
     return lookup in named or selector_of(lookup) is not None
 
 
@@ -95,16 +101,44 @@ def _merge_lookups(previous: MailSignals, scanned: MailSignals) -> dict[str, Loo
         since = _missed_since(before, previous, lookup, scanned)
         keeps = before is not None and before.is_fact and _still_applies(name, old, new)
         if keeps and before is not None and not _is_too_old(name, since, scanned.scanned_at):
-            lookup = replace(before, missed=lookup.outcome)
+            doubts = (before.doubt, _doubt_about(name, old, new))
+            doubt = next((one for one in (Doubt.OTHER_MX, Doubt.OTHERS_CHANGED) if one in doubts), None)
+            lookup = replace(before, missed=lookup.outcome, doubt=doubt)
         merged[name] = replace(lookup, missed_since=since)
-    # When a parent keeps its old answer, the look-ups that depend on it keep theirs.
+    # When a parent keeps its old answer, the look-ups that depend on it keep theirs, and no others are open.
     for name, parents in _PARENTS.items():
         parent_missed = any(parent in new and not new[parent].is_fact for parent in parents)
         if name in old and name not in new and parent_missed and _still_applies(name, old, new):
             merged[name] = old[name]
+        parent_kept = any(parent in merged and merged[parent].is_fact and merged[parent].missed for parent in parents)
+        if name not in old and name in new and not new[name].is_fact and parent_kept:
+            del merged[name]
     if TENANT in old and TENANT not in new:
         merged[TENANT] = old[TENANT]
     return merged
+
+
+def _doubt_about(name: str, old: Mapping[str, Lookup], new: Mapping[str, Lookup]) -> Doubt | None:
+    """Return why an old answer that stays may not be true any more, or None.
+
+    What names the mailbox belongs together: where some of it has changed while the rest did not answer, the rest has
+    probably changed too.
+    """
+    if not _can_name_provider(name):
+        return None
+    changed = {other for other in old.keys() & new.keys() if _has_changed(other, old[other], new[other])}
+    if MX in changed:
+        return Doubt.OTHER_MX
+    return Doubt.OTHERS_CHANGED if changed else None
+
+
+def _has_changed(name: str, before: Lookup, now: Lookup) -> bool:
+    """Say whether two facts of one look-up can name different mailboxes."""
+    if not (_can_name_provider(name) and before.is_fact and now.is_fact):
+        return False
+    if name == TXT:
+        return parse_spf(before.records) != parse_spf(now.records)
+    return (sorted(before.records), before.targets) != (sorted(now.records), now.targets)
 
 
 def _missed_since(before: Lookup | None, previous: MailSignals, lookup: Lookup, scanned: MailSignals) -> datetime:

@@ -44,6 +44,15 @@ class LocalHost(StrEnum):
     """The domain itself, which has no MX record and an address (RFC 5321, section 5.1)."""
 
 
+class Doubt(StrEnum):
+    """Why an old fact, whose look-up brings none today, may not be true any more (`retention`)."""
+
+    OTHER_MX = "other_mx"
+    """It was given when the domain had another MX."""
+    OTHERS_CHANGED = "others_changed"
+    """Other records that name the mailbox have changed since."""
+
+
 _FACTS: Final = frozenset({Outcome.FOUND, Outcome.NODATA, Outcome.NXDOMAIN})
 
 MX: Final = "mx"
@@ -87,7 +96,8 @@ class Lookup:
     the time of the fact in UTC, None without one. `missed` is the outcome of the last attempt if it brought no fact,
     else None; `missed_since` is when the first such attempt in a row was made. `cut` is the number of
     records that were not kept (`scanner.keep_within_limits`). `targets` are the CNAME targets before
-    the records, in order. `records` are in presentation form:
+    the records, in order. `doubt` is why an old fact may not be true any more, if other records say so. `records` are
+    in presentation form:
 
     * `mx`: `10 mail.example.com`; a null MX is `0` and a space
     * `txt`, `dmarc`, `dkim:<selector>`: the joined pieces of a TXT record, bytes that are not UTF-8 as `\\xff`
@@ -111,6 +121,7 @@ class Lookup:
     missed: Outcome | None = None
     cut: int = 0
     missed_since: datetime | None = field(default=None, compare=False)
+    doubt: Doubt | None = None
 
     @property
     def is_fact(self) -> bool:

@@ -208,7 +208,8 @@ class Figures:
 
     The first block counts the rows of the lists that were chosen; the second all referrals, chosen or not.
 
-    due_within_72h      rows of `due_first` that have 72 hours or less
+    due                 rows of `due_first` that nobody has set aside
+    due_within_72h      those of them that have 72 hours or less
     leads_per_week      by the Monday of the week in which a lead was created
     answers             how many leads were answered within each of ANSWER_DAYS, later, or not yet
     """
@@ -231,8 +232,9 @@ class Figures:
         if isinstance(row, ChangeRow):
             self.changes[row.kind] += 1
         elif name is ListName.DUE_FIRST:
-            self.due += 1
-            self.due_within_72h += row.hours_left is not None and row.hours_left <= SOON_HOURS
+            self.due += not row.is_set_aside
+            is_near = row.hours_left is not None and row.hours_left <= SOON_HOURS
+            self.due_within_72h += is_near and not row.is_set_aside
         elif name is ListName.WITHOUT_COMPANY:
             self.without_company += 1
         else:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from partner_center_pipeline.settings import HOME_VARIABLE, PROJECT_ROOT, Settings, home
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
+from partner_center_pipeline.warehouse.time_limits import TimeLimits, limit_waits
 
 _OWN_FOLDER: Final = ".hunter"
 """The folder in the home folder that the default SQLite file is in; it is made when it is needed."""
@@ -24,8 +25,6 @@ _OWN_FOLDER: Final = ".hunter"
 _BEGIN: Final = "sqlite_begin"
 """Execution option of a connection: how its transactions begin on SQLite."""
 _BUSY_SECONDS: Final = 60
-_CONNECT_SECONDS: Final = 10
-"""Seconds that PostgreSQL may take to let a connection begin, unless HUNTER_DATABASE_URL says `connect_timeout`."""
 _WAL_PAGES: Final = 32_000
 """Pages in SQLite's write-ahead log before a checkpoint: 128 MB. With the default of 4 MB, the same index pages are
 copied into the file again and again while a load commits page by page."""
@@ -53,22 +52,23 @@ def _dumps(value: Any) -> str:
     return value if isinstance(value, JsonText) else orjson.dumps(value).decode()
 
 
-def build_engine(url: str) -> Engine:
-    """Make an engine for a SQLite file or PostgreSQL.
+def build_engine(url: str, limits: TimeLimits) -> Engine:
+    """Make an engine for a SQLite file or PostgreSQL, which keeps the limits.
 
     SQLite writers begin with BEGIN IMMEDIATE and wait up to 60 s: SQLAlchemy's default lost updates, and a deferred
     BEGIN failed with "database is locked" (measured: dagster.md, "SQLite warehouse").
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(
+        engine = create_engine(
             parsed,
             json_serializer=_dumps,
             json_deserializer=orjson.loads,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_SECONDS},
         )
+        limit_waits(engine, limits)
+        return engine
     engine = create_engine(
         parsed,
         json_serializer=_dumps,
@@ -107,11 +107,13 @@ def _message_without_values(error: BaseException | None) -> str:
     """Return the database's message without any value of a row.
 
     SQLite's messages name tables and columns only. PostgreSQL quotes the row in detail and context, and the value in
-    the first line of errors of class 22 ("Data Exception").
+    the first line of errors of class 22 ("Data Exception"). An OperationalError without a code is of the connection.
     """
     if not isinstance(error, psycopg.Error):
         return str(error)
     state = error.sqlstate or ""
+    if not state and isinstance(error, psycopg.OperationalError):
+        return next(iter(str(error).splitlines()), "no reason given")
     message = error.diag.message_primary
     return f"{message}, {state}" if message and not state.startswith("22") else state or "no code"
 
@@ -119,22 +121,23 @@ def _message_without_values(error: BaseException | None) -> str:
 class Warehouse:
     """A warehouse at a URL. `open` makes sure that its schema is the one this code needs."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, limits: TimeLimits | None = None) -> None:
         self.url: Final = url
+        self.limits: Final = limits or TimeLimits()
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return the warehouse that HUNTER_DATABASE_URL names, without a check of its schema."""
-        return cls(settings.database_url.get_secret_value())
+        return cls(settings.database_url.get_secret_value(), TimeLimits.of(settings))
 
     @classmethod
-    def open(cls, url: str) -> Self:
-        """Open the warehouse at `url` (SQLAlchemy's form).
+    def open(cls, url: str, limits: TimeLimits | None = None) -> Self:
+        """Open the warehouse at `url` (SQLAlchemy's form), with other limits than the defaults if given.
 
         A SQLite file is created and migrated where needed. Raises WarehouseError when the database cannot be reached,
         its schema is older or newer than this code, or its tables were made by another program.
         """
-        warehouse = cls(url)
+        warehouse = cls(url, limits)
         if not warehouse.is_current():
             if not warehouse.is_sqlite:
                 raise WarehouseError(
@@ -152,7 +155,7 @@ class Warehouse:
     @cached_property
     def engine(self) -> Engine:
         """The engine. Its pool belongs to this process: call `dispose` before a fork."""
-        return build_engine(self.url)
+        return build_engine(self.url, self.limits)
 
     @property
     def is_sqlite(self) -> bool:
@@ -237,6 +240,7 @@ class Warehouse:
     def _alembic(self) -> Any:
         config = _alembic()
         config.attributes["url"] = self.url
+        config.attributes["limits"] = self.limits
         return config
 
     def _is_still_to_be_made(self) -> bool:
@@ -303,7 +307,7 @@ def _revisions() -> tuple[str, ...]:
 @contextmanager
 def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
     """Open the warehouse that HUNTER_DATABASE_URL names, and close it at the end. Raises what `Warehouse.open` does."""
-    warehouse = Warehouse.open(settings.database_url.get_secret_value())
+    warehouse = Warehouse.open(settings.database_url.get_secret_value(), TimeLimits.of(settings))
     try:
         yield warehouse
     finally:

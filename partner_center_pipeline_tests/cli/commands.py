@@ -10,6 +10,8 @@ from pathlib import Path
 from signal import SIGINT
 from typing import IO
 
+from partner_center_pipeline_tests.cli import forking
+
 COMMAND = (str(Path(sys.executable).parent / "partner-center"),)
 _ENDING_SECONDS = 60
 
@@ -22,7 +24,12 @@ def clean_environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end, in a process that has the libraries already (`forking`)."""
+    return forking.run([*COMMAND, *arguments], clean_environment(home, **variables), home.parent, timeout=300)
+
+
+def run_script(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end as its script starts it: where Python's own start matters."""
     return subprocess.run(
         [*COMMAND, *arguments],
         env=clean_environment(home, **variables),

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline_tests.cli.commands import run
+from partner_center_pipeline_tests.cli.commands import run_script
 from partner_center_pipeline_tests.cli.test_browser import browser_program
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ UNCHANGED = ["raw_referrals", "leads", "companies", "domain_signals", "company_s
 
 
 def test_the_demo_shows_scored_leads_and_a_second_run_adds_nothing(home: Path) -> None:
-    first = run(home, "demo")
+    first = run_script(home, "demo")
     assert first.returncode == 0, first.stderr
     for heading in ("Company", "Domain", "Segment", "Category", "Score", "Top reasons"):
         assert heading in first.stdout
@@ -39,7 +39,7 @@ def test_the_demo_shows_scored_leads_and_a_second_run_adds_nothing(home: Path) -
     # Somebody who switched the real integration off still gets the demo, which does not touch it.
     with (home / ".env").open("a") as file:
         file.write("HUNTER_PARTNER_CENTER_ENABLED=false\n")
-    second = run(home, "demo", "--json", "--open")
+    second = run_script(home, "demo", "--json", "--open")
     assert second.returncode == 0, second.stderr
     shown = json.loads(second.stdout)
     assert {table: shown["added"][table] for table in UNCHANGED} == dict.fromkeys(UNCHANGED, 0)
@@ -55,7 +55,7 @@ def test_the_demo_takes_the_database_it_is_given_and_opens_its_page_in_turkish(h
     database.parent.mkdir()
     browser, opened = browser_program(tmp_path)
     variables = {"HUNTER_DATABASE_URL": f"sqlite:///{database}", "BROWSER": str(browser)}
-    done = run(home, "demo", "--language", "tr", "--open", **variables)
+    done = run_script(home, "demo", "--language", "tr", "--open", **variables)
     assert done.returncode == 0, done.stderr
     assert "SPF kaydı" in done.stdout
     assert opened.read_text() == (home / "reports" / "demo.html").as_uri()
@@ -74,7 +74,7 @@ def test_the_demo_refuses_a_warehouse_with_a_real_tenants_windows(home: Path) ->
             )
         )
     warehouse.close()
-    done = run(home, "demo")
+    done = run_script(home, "demo")
     assert done.returncode == 1
     assert "holds a real tenant's referrals" in done.stderr
     assert "HUNTER_DATABASE_URL" in done.stderr

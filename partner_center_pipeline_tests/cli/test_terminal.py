@@ -17,7 +17,7 @@ from partner_center_pipeline.cli import base
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline.warehouse.database import open_warehouse
-from partner_center_pipeline_tests.cli.commands import run
+from partner_center_pipeline_tests.cli.commands import run, run_script
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.cli.terminal import in_terminal
 from partner_center_simulator import Simulator
@@ -104,10 +104,10 @@ def test_a_page_of_60_columns_in_latin_1_has_whole_ids_and_no_colours(ready: Hom
     assert "Traceback" not in text
     assert [one for one in known if one not in text] == []
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 60
-    in_ascii = run(ready.path, "inspect", domain, "--language", "tr", PYTHONIOENCODING="ascii")
+    in_ascii = run_script(ready.path, "inspect", domain, "--language", "tr", PYTHONIOENCODING="ascii")
     assert (in_ascii.returncode, in_ascii.stderr) == (0, "")
-    as_json = run(ready.path, "inspect", domain, "--language", "tr", "--json", PYTHONIOENCODING="ascii")
-    whole = run(ready.path, "inspect", domain, "--language", "tr", "--json", PYTHONIOENCODING="utf-8")
+    as_json = run_script(ready.path, "inspect", domain, "--language", "tr", "--json", PYTHONIOENCODING="ascii")
+    whole = run_script(ready.path, "inspect", domain, "--language", "tr", "--json", PYTHONIOENCODING="utf-8")
     assert as_json.stdout.isascii()
     assert json.loads(as_json.stdout) == json.loads(whole.stdout), "nothing is lost in ASCII"
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from partner_center_pipeline.settings import PROJECT_ROOT
 
 _TOKEN: Final = re.compile(
-    r"(?P<page>[A-Za-z_]+\.md\b)(?P<quoted>, \"(?P<heading>[^\"]+)\")?"
+    r"(?P<page>[A-Za-z_]+(?:-[A-Za-z_]+)*\.md\b)(?P<quoted>, \"(?P<heading>[^\"]+)\")?"
     r"|(?P<rfc>RFC \d+)"
     r"|\bsections? (?P<sections>\d+(?:\.\d+)*(?:(?:,| and| to) \d+(?:\.\d+)*)*)"
     r"|\btraps? (?P<trap>\d+)"

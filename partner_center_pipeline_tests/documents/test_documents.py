@@ -14,6 +14,7 @@ from partner_center_pipeline_tests.documents.citations import (
     problem_of,
 )
 from partner_center_pipeline_tests.documents.generated import COMMAND, pages
+from partner_center_pipeline_tests.documents.pictures import FOLDER, shown
 
 PAGES = sorted([*(PROJECT_ROOT / "docs").glob("*.md"), *PROJECT_ROOT.glob("*.md")])
 
@@ -66,3 +67,11 @@ def test_the_index_names_every_page() -> None:
     index = (PROJECT_ROOT / "docs/README.md").read_text(encoding="utf-8")
     for page in (PROJECT_ROOT / "docs").glob("*.md"):
         assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+def test_the_tour_of_the_ui_shows_four_small_pictures() -> None:
+    assert len(shown()) == 4
+    assert sorted(shown()) == sorted(FOLDER.iterdir())
+    for path in shown():
+        assert path.read_bytes().startswith(b"\x89PNG"), path.name
+        assert path.stat().st_size < 150_000, path.name

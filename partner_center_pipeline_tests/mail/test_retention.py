@@ -108,6 +108,40 @@ def test_what_named_the_mailbox_behind_the_old_mx_does_not_name_it_behind_the_ne
     assert (same.provider, same.is_complete) == (Provider.M365, True)
 
 
+def test_a_company_whose_mx_has_moved_waits_for_the_spf_record_of_today() -> None:
+    m365 = found("v=spf1 include:spf.protection.outlook.com -all")
+    confirmed = {"enterpriseregistration": found("enterpriseregistration.windows.net")}
+    then = scanned(mx=found(GATEWAY), txt=m365, **confirmed)
+    assert (then.provider, then.is_complete) == (Provider.M365, True)
+    known, day = then, THEN
+    waited = []
+    for _ in range(4):
+        day += timedelta(days=1)
+        mx = found("10 mx1.hornetsecurity.com", at=day)
+        known = keep_facts(known, scanned(day, mx=mx, txt=missed(Outcome.SERVFAIL), **confirmed))
+        waited.append((known.provider, known.undecided, known.unanswered, known.spf == then.spf))
+    assert waited[:3] == [(Provider.UNKNOWN, ("txt",), (), True)] * 3
+    assert waited[3] == (Provider.UNKNOWN, (), ("txt",), True)
+    answered = keep_facts(known, scanned(day, mx=mx, txt=replace(m365, answered_at=day), **confirmed))
+    assert (answered.provider, answered.is_complete) == (Provider.M365, True)
+
+
+def test_a_company_whose_other_records_moved_waits_for_the_mx_that_did_not_answer() -> None:
+    known = keep_facts(BEFORE, scanned(NOW, mx=missed()))
+    assert (known.provider, known.undecided) == (Provider.UNKNOWN, ("mx",))
+    assert keep_facts(known, scanned(NOW, mx=missed())) == known
+    answered = keep_facts(known, scanned(NOW, mx=found("1 aspmx.l.google.com", at=NOW)))
+    assert (answered.provider, answered.is_complete) == (Provider.GOOGLE, True)
+
+
+def test_a_company_stays_as_it_is_where_the_mx_does_not_answer_and_nothing_else_has_changed() -> None:
+    unnamed = scanned(mx=found(GATEWAY))
+    assert (unnamed.provider, unnamed.is_complete) == (Provider.UNKNOWN, True)
+    asked_in_doubt = {"dkim:google": missed(), "autodiscover_srv": missed()}
+    kept = keep_facts(unnamed, scanned(NOW, mx=missed(), **asked_in_doubt))
+    assert (kept.provider, kept.is_complete, kept.dkim_present) == (Provider.UNKNOWN, True, unnamed.dkim_present)
+
+
 def test_an_answer_that_is_missed_for_a_month_names_nobody_any_more() -> None:
     known, day, providers = BEFORE, THEN, []
     for _ in range(33):

@@ -1,14 +1,14 @@
 """The page in a real browser: the machine's Chromium, without a network."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect
 
+from partner_center_pipeline_tests.chromium import chromium
 from partner_center_pipeline_tests.reports.made_up import HOSTILE, hostile_changes, hostile_leads, lead
 from partner_center_pipeline_tests.reports.test_page import written
 
@@ -19,12 +19,8 @@ NAMES = ["Çam Ltd", "Cam Ltd", "ışık İnşaat", "Öz Tekstil", "İstanbul Ç
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert found, "these tests drive Chromium, which is not on this machine: `apt-get install chromium` (Debian)"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=found)
+    with chromium() as launched:
         yield launched
-        launched.close()
 
 
 class Opened:

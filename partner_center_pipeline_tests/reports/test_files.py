@@ -198,6 +198,13 @@ def test_empty_lists_make_a_workbook_that_opens(tmp_path: Path) -> None:
     assert [sheet.max_row for sheet in book.worksheets[:4]] == [1, 1, 1, 1]
 
 
+def test_what_a_person_set_aside_is_not_counted_as_to_answer(tmp_path: Path) -> None:
+    figures = Figures()
+    lists = listings([lead(1), lead(2, decision="not-interested", is_set_aside=True)], [])
+    WORKBOOK_AND_CSV["xlsx"](tmp_path / "a.xlsx", lists, about(), words(), figures)
+    assert (figures.due, figures.due_within_72h, figures.companies) == (1, 1, 2)
+
+
 def test_the_figures_count_what_was_written(tmp_path: Path) -> None:
     figures = Figures()
     rows = [lead(1), lead(2, segment="Cold", category=None, hours_left=90.0, open_referrals=0)]

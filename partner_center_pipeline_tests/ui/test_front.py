@@ -3,7 +3,6 @@
 import http.server
 import json
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -14,12 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, Request, WebSocket, sync_playwright
+from playwright.sync_api import Page, Request, WebSocket
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
 from partner_center_pipeline.cli.base import codes_folder
+from partner_center_pipeline_tests.chromium import chromium
 from partner_center_pipeline_tests.cli.commands import free_port, run, running
 from partner_center_pipeline_tests.cli.test_browser import browser_program
 from partner_center_pipeline_tests.ui.running import (
@@ -222,14 +222,10 @@ def test_no_port_but_that_of_the_front_is_open(ui: Ui, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def page(ui: Ui) -> Iterator[Page]:
     """A page of Chromium that opened the printed link."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert found, "these tests drive Chromium, which is not on this machine: `apt-get install chromium` (Debian)"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=found)
-        page = launched.new_context().new_page()
+    with chromium() as browser:
+        page = browser.new_context().new_page()
         page.goto(another_link(ui.home).strip())
         yield page
-        launched.close()
 
 
 def test_the_printed_link_just_works(page: Page, ui: Ui) -> None:

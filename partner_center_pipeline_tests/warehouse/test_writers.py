@@ -74,6 +74,7 @@ def test_processes_lose_no_update_either(warehouse: Warehouse) -> None:
         assert connection.execute(select(companies_table.c.referrals)).scalar_one() == WRITERS * TURNS
 
 
+@pytest.mark.slow
 def test_runs_whose_leads_share_a_company_leave_it_with_all_of_them(warehouse: Warehouse) -> None:
     """As the assets do it: a run writes its leads, then makes their companies from all leads there are."""
 
@@ -90,6 +91,7 @@ def test_runs_whose_leads_share_a_company_leave_it_with_all_of_them(warehouse: W
         assert companies.load(connection, ["a.com"])["a.com"]["referrals"] == WRITERS * TURNS
 
 
+@pytest.mark.slow
 def test_a_reader_does_not_wait_for_a_writer_and_sees_what_is_committed(warehouse: Warehouse) -> None:
     with warehouse.write() as writing:
         companies.write(writing, [company("a.com")])

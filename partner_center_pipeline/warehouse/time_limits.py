@@ -1,0 +1,89 @@
+"""How long the warehouse waits for PostgreSQL, and the connection that stops waiting.
+
+PostgreSQL ends what takes too long by itself (`statement_timeout`, `lock_timeout`), and TCP a network that is gone. A
+server that is there and says nothing (a process that was stopped, a machine without memory) is noticed by neither; so
+each answer has a time by which the connection is closed.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import Engine, event
+
+from partner_center_pipeline.settings import Settings
+
+_GRACE_SECONDS: Final = 10
+"""The client waits so much longer than `statement_timeout`: PostgreSQL's own words come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Seconds after which something fails on PostgreSQL; SQLite has none of them.
+
+    connect_seconds     until a connection is open
+    silence_seconds     until a network that acknowledges nothing counts as gone
+    lock_seconds        until a lock is had that another transaction holds
+    statement_seconds   until a statement has ended; 0 for any time
+    """
+
+    connect_seconds: int = 10
+    silence_seconds: int = 60
+    lock_seconds: int = 240
+    statement_seconds: int = 300
+
+    @classmethod
+    def of(cls, settings: Settings) -> "TimeLimits":
+        """Return the limits of HUNTER_DATABASE_CONNECT_SECONDS and so on."""
+        return cls(
+            connect_seconds=settings.database_connect_seconds,
+            silence_seconds=settings.database_silence_seconds,
+            lock_seconds=settings.database_lock_seconds,
+            statement_seconds=settings.database_statement_seconds,
+        )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The connection parameters of libpq for them."""
+        return {
+            "connect_timeout": self.connect_seconds,
+            "tcp_user_timeout": self.silence_seconds * 1000,
+            "keepalives_idle": max(1, self.silence_seconds // 2),
+            "keepalives_interval": max(1, self.silence_seconds // 6),
+            "keepalives_count": 3,
+            "options": f"-c lock_timeout={self.lock_seconds}s -c statement_timeout={self.statement_seconds}s",
+        }
+
+
+class _LimitedConnection(psycopg.Connection[Any]):
+    """A connection that closes itself when an answer does not come in `answer_seconds`."""
+
+    answer_seconds: float | None = None
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Wait for the answer. Raises psycopg.OperationalError when it does not come in time."""
+        limit = self.answer_seconds if timeout is None else timeout
+        began = time.monotonic()
+        try:
+            return super().wait(gen, interval, limit)
+        except Exception:
+            if timeout is not None or limit is None or time.monotonic() - began < limit:
+                raise
+            # What the server will say to the statement is not known, so the connection can take no other.
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"the server did not answer for {limit:g} seconds") from None
+
+
+def limit_waits(engine: Engine, limits: TimeLimits) -> None:
+    """Let an engine for PostgreSQL keep the limits. What HUNTER_DATABASE_URL itself says of one goes first."""
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: Any, _record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
+        said = {**limits.parameters, **parameters}
+        if "options" in parameters:
+            said["options"] = f"{limits.parameters['options']} {parameters['options']}"
+        connection = _LimitedConnection.connect(*arguments, **said)
+        if limits.statement_seconds:
+            connection.answer_seconds = limits.statement_seconds + _GRACE_SECONDS
+        return connection
