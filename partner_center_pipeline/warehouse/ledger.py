@@ -376,6 +376,17 @@ def mark(connection: Connection, windows: Sequence[SyncWindow], asset: Asset, no
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
+def is_done(connection: Connection, windows: Sequence[SyncWindow]) -> bool:
+    """Say whether raw_referrals has all of these windows, in windows of whatever grid."""
+    low, high = windows[0].start, windows[-1].end
+    return any(start <= low and high <= end for start, end in covered(connection, [Asset.RAW_REFERRALS]))
+
+
+def has_begun(connection: Connection) -> bool:
+    """Say whether any window was begun."""
+    return connection.execute(select(sync_windows.c.window_start).limit(1)).first() is not None
+
+
 def newest_fetched(connection: Connection, grid: WindowGrid) -> SyncWindow | None:
     """Return the newest window of this grid whose interval raw_referrals has, None while there is none."""
     if grid.first is None:
