@@ -117,7 +117,7 @@ def _window_of_tick(
         return dg.SkipReason(str(state))
     if any(low <= window.start and window.end <= high for low, high in done):
         return dg.SkipReason(f"window {window.key} is done already")
-    if any(low < window.end and window.start < high for low, high in _busy(context.instance, grid)):
+    if any(low < window.end and window.start < high for low, high in worked_on(context.instance, grid)):
         return dg.SkipReason(f"a run is already working on window {window.key}")
     return _request(grid, window, window.end, LIVE)
 
@@ -154,7 +154,7 @@ def _missed_windows(
     with warehouse.open() as db:
         for run_id in end_dead_runs(context.instance, db, utc_now):
             context.log.warning(f"run {run_id} gave no sign of life; it is ended, its windows are free")
-        busy = list(_busy(context.instance, grid))
+        busy = list(worked_on(context.instance, grid))
         unfinished = context.instance.get_runs_count(
             dg.RunsFilter(job_name=JOB_NAME, statuses=list(NOT_FINISHED_STATUSES))
         )
@@ -258,7 +258,7 @@ def _may_try_again(tried: ledger.Tries) -> datetime | None:
     return tried.last + wait
 
 
-def _busy(instance: dg.DagsterInstance, grid: WindowGrid) -> Iterator[tuple[int, int]]:
+def worked_on(instance: dg.DagsterInstance, grid: WindowGrid) -> Iterator[tuple[int, int]]:
     """Yield the intervals of ticks that unfinished runs and backfills work on, or are going to."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
         tags = record.dagster_run.tags

@@ -16,6 +16,7 @@ from partner_center_pipeline.defs.assets.scored_segments import scored_segments
 from partner_center_pipeline.defs.automation import SYNC_JOB, flag_sensor, sync_schedule
 from partner_center_pipeline.defs.catalog import view_specs
 from partner_center_pipeline.defs.checks import checks_of_each_run
+from partner_center_pipeline.defs.covered_windows import covered_sensor
 from partner_center_pipeline.defs.hourly_checks import CHECKS_JOB, CHECKS_SCHEDULE, checks_of_each_hour
 from partner_center_pipeline.defs.reconcile import RECONCILE, RECONCILE_RECENT
 from partner_center_pipeline.defs.rescan import RESCAN
@@ -47,7 +48,7 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
             RESCAN.schedule,
             ALERTS.schedule,
         ],
-        sensors=[flag_sensor(grid)],
+        sensors=[flag_sensor(grid), covered_sensor(grid)],
         resources={
             "grid": grid,
             "warehouse": WarehouseResource(),

@@ -29,7 +29,9 @@ SALES: Final = "team:sales"
 
 DESCRIPTIONS: Final[Mapping[Asset, str]] = {
     Asset.RAW_REFERRALS: "Fetches the referrals of a window from Partner Center and keeps every version as received. "
-    "Materialize a window to fetch it again: what is known is not stored twice.",
+    "Materialize a window to fetch it again: what is known is not stored twice. Windows that another window covers, "
+    "such as those before the first start that was set, show as missing until a sensor reports them as covered; "
+    "nothing is missing in them.",
     Asset.NORMALIZED_LEADS: "Makes one lead of each referral: repaired texts, category, the domain of the company. "
     "After a change of the rules materialize its windows again, with `force` where nothing else changed; Partner "
     "Center is not asked.",

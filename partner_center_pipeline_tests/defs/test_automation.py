@@ -419,7 +419,7 @@ def test_each_tick_that_skips_has_its_reason_in_its_own_log(project: Project) ->
             resources=resources,
         ) as of_sensor:
             ticks.append(sensor.evaluate_tick(of_sensor))
-    assert len(ticks) == 8
+    assert len(ticks) == 9
     for tick in ticks:
         told_in_log(project.instance, tick)
 

@@ -138,6 +138,7 @@ def test_the_chain_the_report_the_jobs_their_schedules_and_a_sensor_are_defined(
             "quarantine_is_empty",
         ],
         "sensors": {
+            "partner_center_covered_sensor": [None, 60, "RUNNING"],
             "partner_center_flag_sensor": ["partner_center_sync", 30, "RUNNING"],
         },
     }

@@ -63,6 +63,19 @@ def test_a_window_holds_what_follows_from_its_referrals_and_shares_companies(war
     assert held(warehouse, Asset.DOMAIN_SIGNALS) == ([1, 0, 1], {FIRST: {"a.com"}, SECOND: set(), THIRD: {"a.com"}})
 
 
+def test_a_window_is_covered_by_one_that_answers_for_all_of_it_and_is_done(warehouse: Warehouse) -> None:
+    genesis = SyncWindow(SECOND.start, SECOND.end, FIRST.start - 10 * GRID.width)
+    with warehouse.write() as connection:
+        ledger.start_attempts(connection, [genesis], "run", NOW)
+        assert ledger.covering(connection, [FIRST, SECOND]) == {}
+        assert not ledger.is_done(connection, [SECOND])
+        ledger.complete_windows(connection, {genesis: ledger.Figures()}, "run", NOW)
+        assert ledger.covering(connection, [FIRST, SECOND, THIRD]) == {FIRST: genesis, SECOND: genesis}
+        assert ledger.covering(connection, []) == {}
+        assert ledger.is_done(connection, [FIRST, SECOND])
+        assert not ledger.is_done(connection, [SECOND, THIRD])
+
+
 def test_the_scans_of_the_last_hour_count_and_not_those_of_a_clock_that_was_ahead(warehouse: Warehouse) -> None:
     scans = {
         "old.com": signal("old.com", NOW - timedelta(hours=2), failures=1),
