@@ -11,6 +11,7 @@ from sqlalchemy import delete, insert, update
 
 from partner_center_pipeline.defs import hourly_checks
 from partner_center_pipeline.defs.hourly_checks import DOMAINS, FETCHED, OVERLAP, SCORED, SIGN_IN, STILL_COME, Moment
+from partner_center_pipeline.partner_center.connect import sign_in_store
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Asset, Task
 from partner_center_pipeline.warehouse import breaker, companies, leads, ledger, pending, referrals, schema, scores
@@ -235,6 +236,26 @@ def test_without_a_sign_in_the_check_is_red_while_the_flag_is_on(
         colour,
         "Nobody is signed in to Partner Center; run `partner-center login`",
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("days", "colour", "said"),
+    [(74, GREEN, "was renewed 74 days ago"), (76, YELLOW, "run `partner-center login`"), (91, RED, "91 days ago")],
+    ids=["young", "ends soon", "has ended"],
+)
+def test_a_sign_in_that_was_not_renewed_for_long_is_yellow_and_one_that_has_ended_red(
+    days: int, colour: str, said: str, project: Project
+) -> None:
+    settings = Settings.load()
+    store = sign_in_store(settings)
+    stored = store.read()
+    assert stored is not None
+    with store.locked():
+        store.write(stored.model_copy(update={"renewed_at": datetime.now(UTC) - timedelta(days=days, minutes=1)}))
+    found, described = looked_at(project.warehouse, SIGN_IN, settings)
+    assert found == colour
+    assert said in described
 
 
 # In Dagster -----------------------------------------------------------------------------------------------------------
