@@ -5,7 +5,7 @@ Ctrl-C.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,6 +68,14 @@ def dagster_instance() -> Iterator["dg.DagsterInstance"]:
         with FileLock(lock):
             instance = stack.enter_context(dg.DagsterInstance.get())
         yield instance
+
+
+def report_observations(seen: "Sequence[dg.AssetObservation]") -> None:
+    """Tell Dagster what a command did to the assets' tables, so that the catalog shows it as it shows a job's."""
+    if seen:
+        with dagster_instance() as instance:
+            for observation in seen:
+                instance.report_runless_asset_event(observation)
 
 
 @dataclass(frozen=True, slots=True)

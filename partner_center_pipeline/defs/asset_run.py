@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import dagster as dg
 from pydantic import Field
@@ -119,24 +119,6 @@ def as_dagster_failure() -> Iterator[None]:
         yield
     except (GateClosedError, SettingsError, RulesError, WarehouseError, ResolverError) as error:
         raise permanent(str(error), stops_all=True) from None
-
-
-def result(
-    windows: Sequence[SyncWindow],
-    rows: int,
-    metadata: Mapping[str, Any],
-    check_results: Sequence[dg.AssetCheckResult] = (),
-) -> dg.MaterializeResult[None]:
-    """Return a materialization with its windows, its row count, the asset's own metadata and its own checks."""
-    return dg.MaterializeResult(
-        metadata={
-            "window": f"{windows[0].key} to {windows[-1].key}" if len(windows) > 1 else windows[0].key,
-            "interval": str(SyncWindow(windows[0].start, windows[-1].end, windows[0].covers_from)),
-            "dagster/partition_row_count": rows,
-            **metadata,
-        },
-        check_results=check_results,
-    )
 
 
 def counts_table(name: str, counts: Mapping[str, int]) -> dg.TableMetadataValue:

@@ -3,8 +3,9 @@
 Not here: which domains (`derivation`, `rescan`), and any rule (`mail`, `scoring`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from sqlalchemy import Connection
 
 from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.mail.classification import local_host_of
+from partner_center_pipeline.mail.history import is_known
 from partner_center_pipeline.mail.row import row_of
 from partner_center_pipeline.scoring import ScoreInput, ScorePolicy, load_rules, score_domain
 from partner_center_pipeline.scoring.row import score_columns, score_digest
@@ -32,8 +34,64 @@ def ask(db: Warehouse, scan: Scan, domains: Sequence[str]) -> list[MailSignals]:
     return list(scan(domains, {domain: MailSignals.from_row(row["signals"]) for domain, row in before.items()}))
 
 
-def keep(connection: Connection, answers: Sequence[MailSignals], ttl_hours: int) -> tuple[list[Row], int]:
-    """Store the answers beside the known facts; return the rows of `domain_signals` and how many set-ups changed."""
+@dataclass(slots=True)
+class Asked:
+    """What was asked: domains looked at and asked; `failed` look-ups; set-ups new and changed; answers by provider.
+
+    A look-up failed when DNS did not answer something that could change the score; what was known before stays.
+    """
+
+    domains: int = 0
+    asked: int = 0
+    failed: int = 0
+    new: int = 0
+    changed: int = 0
+    providers: Counter[str] = field(default_factory=Counter)
+
+    def take(self, rows: Sequence[Row], set_ups: signals.SetUps) -> None:
+        """Count what `keep` returned."""
+        self.asked += len(rows)
+        self.failed += sum(row["failures"] > 0 for row in rows)
+        self.new += set_ups.new
+        self.changed += set_ups.changed
+        self.providers.update(row["provider"] if is_known(row) else NO_ANSWER for row in rows)
+
+    def shown(self) -> dict[str, int]:
+        """Return the counts by the names that people see."""
+        return {
+            "asked": self.asked,
+            "set_ups_new": self.new,
+            "set_ups_changed": self.changed,
+            "without_an_answer": self.failed,
+        }
+
+    @property
+    def complaint(self) -> str | None:
+        """What to do when most look-ups went unanswered; None when they did not."""
+        return unanswered(self.asked, self.failed)
+
+
+NO_ANSWER: Final = "no answer yet"
+"""What is counted in the place of a provider where DNS has never answered."""
+
+FEW: Final = 5
+"""Look-ups of which nothing can be said: name servers of single companies are often out of order."""
+
+
+def unanswered(asked: int, failed: int) -> str | None:
+    """Return what to do when most of the look-ups went unanswered; None when they did not, or were too few to tell."""
+    if asked < FEW or failed * 2 <= asked:
+        return None
+    return (
+        f"DNS did not answer for {failed} of {asked} companies that were asked about. No mail set-up was changed by "
+        "that, and companies without an earlier answer are Pending. Check the network and "
+        "HUNTER_DNS_RESOLVERS. They are asked again by themselves, or at once by the job partner_center_rescan with "
+        "`ignore_ttl`"
+    )
+
+
+def keep(connection: Connection, answers: Sequence[MailSignals], ttl_hours: int) -> tuple[list[Row], signals.SetUps]:
+    """Store the answers beside the known facts; return the rows of `domain_signals` and which set-ups changed."""
     stored = signals.load(connection, [answer.domain for answer in answers])
     rows: list[Row] = [row_of(answer, stored.get(answer.domain), ttl_hours) for answer in answers]
     return rows, signals.write(connection, rows)

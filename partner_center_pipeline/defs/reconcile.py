@@ -20,6 +20,7 @@ from partner_center_pipeline.defs.resources import GridParam, PartnerCenterResou
 from partner_center_pipeline.partner_center import PartnerCenterError, WholeList, scan
 from partner_center_pipeline.referral import ScanPage
 from partner_center_pipeline.settings import Settings, SettingsError
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import breaker, demo, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.reconciling import Kind, Reconciled, Reconciler
@@ -111,9 +112,23 @@ def _compare(
         finally:
             with db.read() as connection:
                 checks.report(context.instance, connection)
+    for observation in observations(done):
+        context.log_event(observation)
     context.add_output_metadata(
         {**done.shown(), "windows": checks.windows_table([gap.row() for gap in done.windows()])}
     )
+
+
+def observations(done: Reconciled) -> list[dg.AssetObservation]:
+    """Return what a comparison found of, and did to, the tables of the assets, for the catalog."""
+    seen = [dg.AssetObservation(str(Asset.RAW_REFERRALS), "Compared with Partner Center", metadata=done.shown())]
+    if done.marked or done.returned:
+        marks = {"marked_as_vanished": done.marked, "shown_again": done.returned}
+        seen += [
+            dg.AssetObservation(str(asset), "Leads are shown no more, or again", metadata=marks)
+            for asset in (Asset.NORMALIZED_LEADS, Asset.COMPANIES)
+        ]
+    return seen
 
 
 @dg.op(

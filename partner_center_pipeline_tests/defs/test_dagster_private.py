@@ -60,7 +60,7 @@ def test_every_private_name_has_a_test_here() -> None:
 def test_range_tags_make_one_run_of_many_windows(
     job: dg.JobDefinition, seen: dict[str, object], instance: dg.DagsterInstance
 ) -> None:
-    """Without them the sensor and `sync` cannot request a range, and `_busy` does not see the range of a run."""
+    """Without them the sensor and `sync` cannot request a range, and `worked_on` does not see the range of a run."""
     tags = {
         dagster_private.ASSET_PARTITION_RANGE_START_TAG: FIRST,
         dagster_private.ASSET_PARTITION_RANGE_END_TAG: LAST,
@@ -70,7 +70,7 @@ def test_range_tags_make_one_run_of_many_windows(
 
 
 def test_a_run_of_one_window_has_the_partition_tag(job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
-    """Without it `_busy` does not see which window a run works on, and the sensor requests it twice."""
+    """Without it `worked_on` does not see which window a run works on, and the sensor requests it twice."""
     run_id = job.execute_in_process(instance=instance, partition_key=FIRST).run_id
     run = instance.get_run_by_id(run_id)
     assert run is not None
