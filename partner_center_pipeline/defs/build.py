@@ -15,6 +15,7 @@ from partner_center_pipeline.defs.assets.raw_referrals import raw_referrals
 from partner_center_pipeline.defs.assets.scored_segments import scored_segments
 from partner_center_pipeline.defs.automation import SYNC_JOB, flag_sensor, sync_schedule
 from partner_center_pipeline.defs.checks import nothing_is_lost
+from partner_center_pipeline.defs.executor import EXECUTOR
 from partner_center_pipeline.defs.reconcile import RECONCILE, RECONCILE_RECENT
 from partner_center_pipeline.defs.rescan import RESCAN
 from partner_center_pipeline.defs.resources import MailResource, PartnerCenterResource, WarehouseResource
@@ -48,5 +49,5 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
             "partner_center": PartnerCenterResource(),
             "mail": MailResource(),
         },
-        executor=dg.in_process_executor,
+        executor=EXECUTOR,
     )

@@ -4,6 +4,7 @@ It asks DNS (and, behind its own switch, Microsoft's public tenant metadata) but
 not asked. Not here: when a domain is due (`mail.retention`).
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import dagster as dg
 from sqlalchemy import Connection
 
 from partner_center_pipeline.defs.asset_run import as_dagster_failure, counts_table
-from partner_center_pipeline.defs.enrichment import Scan, Scoring, ask, keep
+from partner_center_pipeline.defs.enrichment import DnsProgress, Scan, Scoring, ask, keep
 from partner_center_pipeline.defs.partitions import DNS_POOL
 from partner_center_pipeline.defs.periodic import periodic_job
 from partner_center_pipeline.defs.resources import MailResource, WarehouseResource, utc_now
@@ -22,6 +23,8 @@ from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import demo, pending, signals
 from partner_center_pipeline.warehouse.database import Warehouse
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -56,8 +59,10 @@ def rescan_due(
         demo.refuse_asking(connection, settings)
     scoring = Scoring(settings, now)
     done = Rescanned()
+    with db.read() as connection:
+        tell = DnsProgress(signals.count_due_again(connection, now))
     for chunk in _due(db, now):
-        answers = ask(db, scan, chunk)
+        answers = ask(db, scan, chunk, tell)
         with db.write() as connection:
             rows, changed = keep(connection, answers, settings.signals_ttl_hours)
             _, outcome = scoring.score(connection, chunk)
@@ -67,6 +72,8 @@ def rescan_due(
         done.without_an_answer += sum(not row["is_complete"] for row in rows)
         done.causes += outcome.causes
         progress(done.asked)
+    tell.end()
+    _log.info("score: %d scores changed", done.causes.total())
     return done
 
 

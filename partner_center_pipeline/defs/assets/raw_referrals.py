@@ -58,7 +58,7 @@ def raw_referrals(
                 )
             except PartnerCenterError as error:
                 stops_all = not (isinstance(error, TooEarly) or is_refused_again(error))
-                raise failure(str(error), allow_retries=error.transient, stops_all=stops_all) from error
+                raise failure(str(error), allow_retries=error.transient, stops_all=stops_all) from None
     return _report(context, ingest)
 
 
