@@ -140,7 +140,8 @@ def _wait(
                 "goes on.",
                 markup=False,
             )
-        show(f"waiting for run {other.run_id} ({waited:.0f} s)")
+        until = f" of {wait:.0f}" if wait is not None and wait != float("inf") else ""
+        show(f"waiting for run {other.run_id} ({waited:.0f}{until} s)")
         if looks % _LOOKS_PER_SEARCH_FOR_DEAD_RUNS == 0:
             for dead in end_dead_runs(instance, warehouse, lambda: datetime.now(UTC)):
                 notes.print(f"Run {dead} died earlier; it is ended, and its windows are free.", markup=False)

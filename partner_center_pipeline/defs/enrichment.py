@@ -3,6 +3,8 @@
 Not here: which domains (`derivation`, `rescan`), and any rule (`mail`, `scoring`).
 """
 
+import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,20 +20,48 @@ from partner_center_pipeline.mail.row import row_of
 from partner_center_pipeline.scoring import ScoreInput, ScorePolicy, load_rules, score_domain
 from partner_center_pipeline.scoring.row import score_columns, score_digest
 from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.telling import Paced, shown_seconds
 from partner_center_pipeline.vocabulary import Provider
 from partner_center_pipeline.warehouse import companies, published, scores, signals
 from partner_center_pipeline.warehouse.database import Warehouse
+
+_log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 Scan = Callable[[Sequence[str], Mapping[str, MailSignals]], Iterator[MailSignals]]
 """Given domains and what is known of them, each one's signals as they come."""
 
 
-def ask(db: Warehouse, scan: Scan, domains: Sequence[str]) -> list[MailSignals]:
+class DnsProgress:
+    """Tells how many of about `total` domains DNS was asked about, and how many answers were missing."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = self._incomplete = 0
+        self._began = time.monotonic()
+        self._tell = Paced(_log)
+
+    def count(self, answer: MailSignals) -> MailSignals:
+        """Count a domain that is done, and return it."""
+        self._done += 1
+        self._incomplete += not answer.is_complete
+        self._tell("DNS: %d of %d domains, %d without all answers", self._done, self._total, self._incomplete)
+        return answer
+
+    def end(self) -> None:
+        """Tell that all are done."""
+        _log.info(
+            "DNS: done, %d domains asked in %s, %d without all answers",
+            self._done, shown_seconds(time.monotonic() - self._began), self._incomplete,
+        )  # fmt: skip
+
+
+def ask(db: Warehouse, scan: Scan, domains: Sequence[str], progress: DnsProgress) -> list[MailSignals]:
     """Ask DNS about each of the domains. No transaction is open meanwhile."""
     with db.read() as connection:
         before = signals.load(connection, domains)
-    return list(scan(domains, {domain: MailSignals.from_row(row["signals"]) for domain, row in before.items()}))
+    known = {domain: MailSignals.from_row(row["signals"]) for domain, row in before.items()}
+    return [progress.count(answer) for answer in scan(domains, known)]
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ from typing import Final, NamedTuple, TypeVar
 import dagster as dg
 from sqlalchemy import Connection
 
-from partner_center_pipeline.defs.dagster_private import NOT_FINISHED_STATUSES
 from partner_center_pipeline.defs.gate import GateClosedError, gate
 from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.defs.resources import GridParam, WarehouseResource, utc_now
@@ -16,6 +15,10 @@ from partner_center_pipeline.windows import WindowGrid
 
 NO_RUN_RETRIES: Final = {"dagster/retry_on_asset_or_op_failure": "false"}
 """The tag that keeps run retries from repeating a permanent error (dagster.md, trap 4)."""
+
+_FINISHED: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+UNFINISHED: Final = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
+"""The statuses of runs that may still write."""
 
 
 Answer = TypeVar("Answer")
@@ -101,7 +104,7 @@ def periodic_schedule(
                 gate(grid)
             with warehouse.open() as db:
                 end_dead_runs(context.instance, db, utc_now)
-                if context.instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=NOT_FINISHED_STATUSES), limit=1):
+                if context.instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED), limit=1):
                     return dg.SkipReason(f"the last {noun} is still at work")
                 with db.read() as connection:
                     reason = reason_to_skip(connection)

@@ -4,6 +4,7 @@ It asks DNS (and, behind its own switch, Microsoft's public tenant metadata) but
 not asked. Not here: when a domain is due (`mail.retention`).
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from partner_center_pipeline.defs.asset_run import as_dagster_failure, counts_table
-from partner_center_pipeline.defs.enrichment import Asked, Scan, Scoring, ask, keep
+from partner_center_pipeline.defs.enrichment import Asked, DnsProgress, Scan, Scoring, ask, keep
 from partner_center_pipeline.defs.partitions import DNS_POOL
 from partner_center_pipeline.defs.periodic import periodic_job
 from partner_center_pipeline.defs.resources import MailResource, WarehouseResource, utc_now
@@ -23,6 +24,8 @@ from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Asset, Task
 from partner_center_pipeline.warehouse import demo, pending, signals
 from partner_center_pipeline.warehouse.database import Warehouse
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -56,8 +59,11 @@ def rescan_due(
         demo.refuse_asking(connection, settings)
     scoring = Scoring(settings, now)
     done = Rescanned()
-    for chunk in _due(db, None if ignore_ttl else now):
-        answers = ask(db, scan, chunk)
+    asked_at = None if ignore_ttl else now
+    with db.read() as connection:
+        tell = DnsProgress(signals.count_due_again(connection, asked_at))
+    for chunk in _due(db, asked_at):
+        answers = ask(db, scan, chunk, tell)
         with db.write() as connection:
             rows, set_ups = keep(connection, answers, settings.signals_ttl_hours)
             _, outcome = scoring.score(connection, chunk)
@@ -65,6 +71,8 @@ def rescan_due(
         done.answers.take(rows, set_ups)
         done.causes += outcome.causes
         progress(done.answers.asked)
+    tell.end()
+    _log.info("score: %d scores changed", done.causes.total())
     return done
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.test_utils import create_run_for_test
 
 from partner_center_pipeline.defs import dagster_private
 from partner_center_pipeline.windows import WindowGrid
@@ -29,19 +28,11 @@ def job(seen: dict[str, object]) -> dg.JobDefinition:
         seen["range"] = (context.partition_key_range.start, context.partition_key_range.end)
         return dg.MaterializeResult()
 
-    @dg.asset
-    def interrupted() -> None:
-        raise dagster_private.DagsterExecutionInterruptedError
-
     definitions = dg.Definitions(
-        assets=[probe, interrupted],
-        jobs=[
-            dg.define_asset_job("probing", selection=[probe]),
-            dg.define_asset_job("ending", selection=[interrupted]),
-        ],
+        assets=[probe],
+        jobs=[dg.define_asset_job("probing", selection=[probe])],
         executor=dg.in_process_executor,
     )
-    seen["definitions"] = definitions
     return definitions.resolve_job_def("probing")
 
 
@@ -77,17 +68,6 @@ def test_a_run_of_one_window_has_the_partition_tag(job: dg.JobDefinition, instan
     assert run.tags[dagster_private.PARTITION_NAME_TAG] == FIRST
 
 
-def test_unfinished_statuses_are_those_of_runs_that_may_still_write(instance: dg.DagsterInstance) -> None:
-    """Without them a window that a run works on is requested again, and a periodic job starts twice."""
-    unfinished = set(dagster_private.NOT_FINISHED_STATUSES)
-    status = dg.DagsterRunStatus
-    assert {status.QUEUED, status.NOT_STARTED, status.STARTING, status.STARTED, status.CANCELING} <= unfinished
-    assert unfinished.isdisjoint({status.SUCCESS, status.FAILURE, status.CANCELED})
-    create_run_for_test(instance, job_name="probing", status=dg.DagsterRunStatus.STARTED)
-    found = instance.get_runs(dg.RunsFilter(job_name="probing", statuses=dagster_private.NOT_FINISHED_STATUSES))
-    assert len(found) == 1
-
-
 def test_runs_of_schedules_and_sensors_are_recognized_by_their_tags() -> None:
     """Without them the circuit breaker also turns away a person who starts a run by hand."""
 
@@ -115,16 +95,3 @@ def test_requested_backfills_can_be_listed_with_their_windows(instance: dg.Dagst
     subset = GRID.partitions().empty_subset().with_partition_keys([FIRST, LAST])
     assert isinstance(subset, dagster_private.TimeWindowPartitionsSubset)
     assert [window.start.strftime("%H:%M") for window in subset.included_time_windows] == ["00:00", "00:20"]
-
-
-def test_an_interrupted_step_fails_under_the_name_of_the_interruption(
-    job: dg.JobDefinition, seen: dict[str, object], instance: dg.DagsterInstance
-) -> None:
-    """Without it Ctrl-C in `sync` shows as a defect."""
-    definitions = seen["definitions"]
-    assert isinstance(definitions, dg.Definitions)
-    result = definitions.resolve_job_def("ending").execute_in_process(instance=instance, raise_on_error=False)
-    (event,) = result.get_step_failure_events()
-    error = event.step_failure_data.error
-    assert error is not None
-    assert error.cls_name == dagster_private.DagsterExecutionInterruptedError.__name__

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from partner_center_pipeline.defs.enrichment import Scoring, ask, keep, score_input
+from partner_center_pipeline.defs.enrichment import DnsProgress, Scoring, ask, keep, score_input
 from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.mail.dmarc import Dmarc
 from partner_center_pipeline.mail.signals import NEEDED, Evidence, Lookup, Outcome
@@ -133,7 +133,7 @@ class TestStored:
         with warehouse.write() as connection:
             companies.write(connection, [company(DOMAIN, referrals=1), company("b.com.tr", referrals=1)])
             keep(connection, [GOOGLE], 24)
-        answers = ask(warehouse, scan, [DOMAIN, "b.com.tr"])
+        answers = ask(warehouse, scan, [DOMAIN, "b.com.tr"], DnsProgress(2))
         assert [answer.domain for answer in answers] == [DOMAIN, "b.com.tr"]
         assert list(heard) == [DOMAIN]
         assert heard[DOMAIN].evidence == GOOGLE.evidence

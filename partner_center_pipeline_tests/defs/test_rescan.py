@@ -56,13 +56,13 @@ def known(project: Project, zone: Zone) -> Iterator[Project]:
 
 def first_asked(project: Project) -> None:
     """What the chain does with companies that are new."""
-    from partner_center_pipeline.defs.enrichment import Scoring, ask, keep
+    from partner_center_pipeline.defs.enrichment import DnsProgress, Scoring, ask, keep
     from partner_center_pipeline.defs.resources import MailResource, utc_now
     from partner_center_pipeline.settings import Settings
 
     settings, names = Settings.load(), ["a.com.tr", "b.com.tr"]
     with MailResource().open(settings) as scan:
-        answers = ask(project.warehouse, scan, names)
+        answers = ask(project.warehouse, scan, names, DnsProgress(2))
     with project.warehouse.write() as connection:
         keep(connection, answers, settings.signals_ttl_hours)
         Scoring(settings, utc_now()).score(connection, names)
@@ -138,6 +138,7 @@ def test_no_real_name_server_is_asked_about_the_demos_companies(known: Project) 
     shown = CliRunner().invoke(main, ["rescan", "--json"])
     assert shown.exit_code == 1
     assert said in json.loads(shown.stdout)["error"]
+    assert "asking DNS" not in shown.stderr, "no bar that stands at nothing before the refusal"
     settings = Settings.load()
     with MailResource().open(settings) as scan, pytest.raises(WarehouseError, match=said):
         ask_signals(known.warehouse, Span(0, 1, force=False), scan, settings, now)  # what the asset domain_signals does

@@ -14,9 +14,8 @@ from pydantic import Field
 
 from partner_center_pipeline.defs.asset_run import as_dagster_failure, permanent
 from partner_center_pipeline.defs.catalog import GROUP, LISTS, SALES
-from partner_center_pipeline.defs.dagster_private import NOT_FINISHED_STATUSES
 from partner_center_pipeline.defs.gate import GateClosedError, gate
-from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES, logged
+from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES, UNFINISHED, logged
 from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.reports.cells import clean
@@ -126,7 +125,7 @@ def report_schedule(grid: WindowGrid) -> dg.ScheduleDefinition:
             return dg.SkipReason(str(error))
         if not has_leads:
             return dg.SkipReason("the warehouse holds no lead yet, so there is nothing to report")
-        unfinished = dg.RunsFilter(job_name=JOB_NAME, statuses=list(NOT_FINISHED_STATUSES))
+        unfinished = dg.RunsFilter(job_name=JOB_NAME, statuses=UNFINISHED)
         if context.instance.get_runs(unfinished, limit=1):
             return dg.SkipReason("the last report is still being written")
         # Of the present day, not of the tick: a tick that was late would ask for a day that cannot be made any more.

@@ -82,7 +82,7 @@ def raw_referrals(
                 )
             except PartnerCenterError as error:
                 stops_all = not (isinstance(error, TooEarly) or is_refused_again(error))
-                raise failure(str(error), allow_retries=error.transient, stops_all=stops_all) from error
+                raise failure(str(error), allow_retries=error.transient, stops_all=stops_all) from None
         with db.read() as connection:
             held = window_rows.counts(connection, ingest.windows)
     yield _report(context, ingest, held)
