@@ -309,7 +309,7 @@ def of_dagster(facts: DagsterFacts | None, now: datetime) -> Iterator[Item]:
     text = "all are on"
     if facts.stopped:
         text = f"stopped: {', '.join(facts.stopped)}; turn them on under Automation in `partner-center ui`"
-    yield Item("schedules and sensor", grade, text, {"stopped": list(facts.stopped)})
+    yield Item("schedules and sensors", grade, text, {"stopped": list(facts.stopped)})
     yield _pools(facts)
     waits = None if facts.oldest_queued is None else now - facts.oldest_queued
     text = "empty" if waits is None else f"{facts.queued} runs wait, the oldest for {_long(waits)}"

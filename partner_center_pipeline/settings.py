@@ -247,8 +247,8 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         SecretStr(DEFAULT_DATABASE),
         examples=["postgresql+psycopg://hunter:password@localhost/hunter"],
-        description="The warehouse: a SQLite file, or PostgreSQL, which needs `partner-center migrate` once per "
-        "version.",
+        description="The warehouse: a SQLite file, whose folder must exist (only .hunter in the home folder is made), "
+        "or PostgreSQL, which needs `partner-center migrate` once per version.",
     )
     database_connect_seconds: int = Field(
         10, ge=1, le=600, examples=["10"], description="PostgreSQL: seconds until a connection must be open."

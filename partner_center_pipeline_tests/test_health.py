@@ -163,8 +163,8 @@ def test_a_daemon_that_is_silent_for_minutes_is_wrong_and_one_that_never_ran_is_
 
 
 @pytest.mark.parametrize(("subject", "changed", "grade"), [
-    ("schedules and sensor", {}, Grade.OK),
-    ("schedules and sensor", {"stopped": ["partner_center_sync_schedule"]}, Grade.WRONG),
+    ("schedules and sensors", {}, Grade.OK),
+    ("schedules and sensors", {"stopped": ["partner_center_sync_schedule"]}, Grade.WRONG),
     ("pools", {}, Grade.OK), ("pools", {"limits": {"partner_center_api": 0}}, Grade.WRONG),
     ("pools", {"limits": {"mail_dns": 0}}, Grade.WRONG), ("pools", {"limits": {"mail_dns": 2}}, Grade.WARNING),
     ("queue", {}, Grade.OK), ("queue", {"queued": 3, "oldest_queued": NOW - 10 * MINUTES}, Grade.OK),

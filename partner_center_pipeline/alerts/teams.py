@@ -14,7 +14,7 @@ import httpx
 import orjson
 
 from partner_center_pipeline.partner_center import PartnerCenterError
-from partner_center_pipeline.partner_center.http import answered_within, build_http, send_mapping_errors
+from partner_center_pipeline.partner_center.http import Service, answered_within, build_http, send_mapping_errors
 from partner_center_pipeline.partner_center.odata import http_date, retry_after
 from partner_center_pipeline.settings import Settings, SettingsError
 
@@ -80,7 +80,7 @@ class Webhook:
         )
         try:
             with answered_within(ANSWER_SECONDS):
-                answer = send_mapping_errors(self._http, request, setting=VARIABLE)
+                answer = send_mapping_errors(self._http, request, Service(self.host, VARIABLE))
         except PartnerCenterError as error:
             return Failed(str(error))
         if answer.is_success:

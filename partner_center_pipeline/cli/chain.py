@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from partner_center_pipeline.cli.base import notes
 from partner_center_pipeline.cli.one_fetch import dagster_instance, wait_for_turn
-from partner_center_pipeline.cli.progress import Report, progress_bar
+from partner_center_pipeline.cli.progress import Report, progress_bar, starting_dagster
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger, pending
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -67,10 +67,11 @@ def run_chain(
     `enter_home` before. Ctrl-C ends the run, which records that in the ledger; then KeyboardInterrupt is raised here.
     While another run fetches, this waits or raises AnotherRunFetches, as `wait` says (see `one_fetch.wait_for_turn`).
     """
-    from partner_center_pipeline.definitions import defs
+    with starting_dagster():
+        from partner_center_pipeline.definitions import defs
 
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    job = defs().resolve_job_def("partner_center_sync")
+        logging.getLogger("dagster").setLevel(logging.CRITICAL)
+        job = defs().resolve_job_def("partner_center_sync")
     total = sum(_step_count(grid, *interval) for interval in intervals)
     with ExitStack() as stack:
         instance = stack.enter_context(dagster_instance())
@@ -84,7 +85,7 @@ def run_chain(
             show = partial(report, done)
             wait_for_turn(instance, warehouse, run_id, wait, with_slot=True, show=show)
             with _reporting_progress(report, done, instance, warehouse, start, end):
-                failure = _run(job, instance, grid, start, end, _config(force), run_id=run_id)
+                failure = _run(job, instance, grid, start, end, _config(force), run_id)
             done += _step_count(grid, start, end)
             report(done, "done" if failure is None else "failed")
             if failure is not None:
@@ -105,7 +106,8 @@ def _derive_what_is_pending(
         window = ledger.newest_fetched(connection, grid) if pending.count(connection) else None
     if window is None:
         return None
-    return _run(job, instance, grid, window.start, window.end, _config(force=False), asset_selection=LATER_ASSETS)
+    config = _config(force=False)
+    return _run(job, instance, grid, window.start, window.end, config, str(uuid4()), asset_selection=LATER_ASSETS)
 
 
 def _config(force: bool) -> dict[str, Any]:
@@ -163,15 +165,15 @@ def _run(
     start: int,
     end: int,
     config: dict[str, Any],
+    run_id: str,
     **selected: Any,
 ) -> ChainFailure | None:
-    from partner_center_pipeline.defs.asset_run import STOPS_ALL
     from partner_center_pipeline.defs.dagster_private import (
         ASSET_PARTITION_RANGE_END_TAG,
         ASSET_PARTITION_RANGE_START_TAG,
-        DagsterExecutionInterruptedError,
     )
     from partner_center_pipeline.defs.run_heartbeat import end_finishing
+    from partner_center_pipeline.defs.told_failure import show_stacks
 
     first, last = grid.window(start).key, grid.window(end - grid.width).key
     partitions: dict[str, Any] = (
@@ -180,20 +182,32 @@ def _run(
         else {"tags": {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}}
     )
     try:
-        result = job.execute_in_process(
-            instance=instance, raise_on_error=False, run_config=config, **partitions, **selected
+        # Raising, as Dagster otherwise goes on to log an error for each step that cannot run any more.
+        job.execute_in_process(
+            instance=instance, raise_on_error=True, run_config=config, run_id=run_id, **partitions, **selected
         )
+    except Exception:  # noqa: BLE001  the run's log has what happened, and in which step
+        return _failure(instance, run_id, f"{first} to {last}")
+    except BaseException:  # noqa: BLE001  Ctrl-C, which Dagster tells by an interruption of its own
+        raise KeyboardInterrupt from None
     finally:
+        show_stacks()
         end_finishing()
-    if result.success:
-        return None
-    for event in result.get_step_failure_events():
+    return None
+
+
+def _failure(instance: "dg.DagsterInstance", run_id: str, windows: str) -> ChainFailure:
+    """Return why a run failed, as its log says."""
+    import dagster as dg
+
+    from partner_center_pipeline.defs.asset_run import STOPS_ALL
+
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        event = entry.get_dagster_event()
         data = event.step_failure_data
-        if data.error is not None and data.error.cls_name == DagsterExecutionInterruptedError.__name__:
-            raise KeyboardInterrupt
         description = data.user_failure_data.description if data.user_failure_data else None
         cause = (data.error.cause or data.error).message.strip() if data.error else "no reason given"
         stops_all = STOPS_ALL in data.user_failure_data.metadata if data.user_failure_data else False
         message = description or f"{cause} (a defect; {_MORE})"
-        return ChainFailure(f"{first} to {last}", event.step_key or "", message, stops_all)
-    return ChainFailure(f"{first} to {last}", "the run", _MORE)
+        return ChainFailure(windows, event.step_key or "", message, stops_all)
+    return ChainFailure(windows, "the run", _MORE)

@@ -45,7 +45,7 @@ _WAREHOUSE_SECONDS: Final = 3.0
 """Seconds of these that the database may take."""
 _MICROSOFT_SECONDS: Final = 4.0
 """Seconds that are left to sign-in and API in any case."""
-_SHOWN: Final = ("sync", "breaker", "quarantine", "daemon", "schedules and sensor", "pools", "disk")
+_SHOWN: Final = ("sync", "breaker", "quarantine", "daemon", "schedules and sensors", "pools", "disk")
 """Subjects of `status` that are shown where they are well, too."""
 _SIGN_IN_WAIT: Final = 2.0
 """Seconds of pauses between tries of the sign-in."""

@@ -5,7 +5,7 @@ Ctrl-C.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -70,6 +70,14 @@ def dagster_instance() -> Iterator["dg.DagsterInstance"]:
         yield instance
 
 
+def report_observations(seen: "Sequence[dg.AssetObservation]") -> None:
+    """Tell Dagster what a command did to the assets' tables, so that the catalog shows it as it shows a job's."""
+    if seen:
+        with dagster_instance() as instance:
+            for observation in seen:
+                instance.report_runless_asset_event(observation)
+
+
 @dataclass(frozen=True, slots=True)
 class _Fetching:
     """A run that fetches, or is about to: since when, and an instant that moves on while it lives (UTC)."""
@@ -132,7 +140,8 @@ def _wait(
                 "goes on.",
                 markup=False,
             )
-        show(f"waiting for run {other.run_id} ({waited:.0f} s)")
+        until = f" of {wait:.0f}" if wait is not None and wait != float("inf") else ""
+        show(f"waiting for run {other.run_id} ({waited:.0f}{until} s)")
         if looks % _LOOKS_PER_SEARCH_FOR_DEAD_RUNS == 0:
             for dead in end_dead_runs(instance, warehouse, lambda: datetime.now(UTC)):
                 notes.print(f"Run {dead} died earlier; it is ended, and its windows are free.", markup=False)

@@ -6,9 +6,9 @@ from uuid import uuid4
 import click
 
 from partner_center_pipeline.cli.base import console, emit, enter_home, notes, report_errors, stop
-from partner_center_pipeline.cli.one_fetch import dagster_instance, wait_for_turn, wait_option
+from partner_center_pipeline.cli.one_fetch import dagster_instance, report_observations, wait_for_turn, wait_option
 from partner_center_pipeline.cli.options import json_option
-from partner_center_pipeline.cli.progress import progress_bar
+from partner_center_pipeline.cli.progress import progress_bar, starting_dagster
 from partner_center_pipeline.cli.sign_in import refuse_without_sign_in
 
 
@@ -37,11 +37,13 @@ def reconcile(recent: bool, accept_vanished: bool, wait: float | None, as_json: 
 
     settings = gate()
     refuse_without_sign_in(settings)
-    import dagster as dg
+    with starting_dagster():
+        import dagster as dg
 
-    from partner_center_pipeline.defs import checks
-    from partner_center_pipeline.defs.reconcile import reconcile as compare
-    from partner_center_pipeline.defs.resources import PartnerCenterResource
+        from partner_center_pipeline.defs import checks
+        from partner_center_pipeline.defs.reconcile import observations
+        from partner_center_pipeline.defs.reconcile import reconcile as compare
+        from partner_center_pipeline.defs.resources import PartnerCenterResource
     from partner_center_pipeline.warehouse import reconciling
     from partner_center_pipeline.warehouse.database import open_warehouse
 
@@ -63,6 +65,7 @@ def reconcile(recent: bool, accept_vanished: bool, wait: float | None, as_json: 
                     accept_many_vanished=accept_vanished,
                 )
                 report(done.fetched, "compared", total=done.fetched)
+            report_observations(observations(done))
         finally:
             with dg.DagsterInstance.get() as instance, warehouse.read() as connection:
                 checks.report(instance, connection)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import dagster as dg
 from pydantic import Field
@@ -12,6 +12,7 @@ from pydantic import Field
 from partner_center_pipeline.defs.derivation import Span
 from partner_center_pipeline.defs.gate import GateClosedError
 from partner_center_pipeline.defs.resources import utc_now
+from partner_center_pipeline.defs.told_failure import Failed, show_stacks
 from partner_center_pipeline.mail import ResolverError
 from partner_center_pipeline.scoring import RulesError
 from partner_center_pipeline.settings import SettingsError
@@ -27,7 +28,7 @@ STOPS_ALL: Final = "stops_all"
 
 def failure(message: str, *, allow_retries: bool, stops_all: bool) -> dg.Failure:
     """Return a failure; `stops_all` as in STOPS_ALL."""
-    return dg.Failure(message, {STOPS_ALL: True} if stops_all else None, allow_retries=allow_retries)
+    return Failed(message, {STOPS_ALL: True} if stops_all else {}, allow_retries=allow_retries)
 
 
 def permanent(message: str, *, stops_all: bool = False) -> dg.Failure:
@@ -115,28 +116,11 @@ def fetching(db: Warehouse, run_id: str) -> Iterator[Lease]:
 @contextmanager
 def as_dagster_failure() -> Iterator[None]:
     """Turn a closed gate, unusable settings, rules, warehouse or resolvers into a Failure that says the next step."""
+    show_stacks()
     try:
         yield
     except (GateClosedError, SettingsError, RulesError, WarehouseError, ResolverError) as error:
         raise permanent(str(error), stops_all=True) from None
-
-
-def result(
-    windows: Sequence[SyncWindow],
-    rows: int,
-    metadata: Mapping[str, Any],
-    check_results: Sequence[dg.AssetCheckResult] = (),
-) -> dg.MaterializeResult[None]:
-    """Return a materialization with its windows, its row count, the asset's own metadata and its own checks."""
-    return dg.MaterializeResult(
-        metadata={
-            "window": f"{windows[0].key} to {windows[-1].key}" if len(windows) > 1 else windows[0].key,
-            "interval": str(SyncWindow(windows[0].start, windows[-1].end, windows[0].covers_from)),
-            "dagster/partition_row_count": rows,
-            **metadata,
-        },
-        check_results=check_results,
-    )
 
 
 def counts_table(name: str, counts: Mapping[str, int]) -> dg.TableMetadataValue:

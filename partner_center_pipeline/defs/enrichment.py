@@ -3,8 +3,11 @@
 Not here: which domains (`derivation`, `rescan`), and any rule (`mail`, `scoring`).
 """
 
+import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,28 +15,113 @@ from sqlalchemy import Connection
 
 from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.mail.classification import local_host_of
+from partner_center_pipeline.mail.history import is_known
 from partner_center_pipeline.mail.row import row_of
 from partner_center_pipeline.scoring import ScoreInput, ScorePolicy, load_rules, score_domain
 from partner_center_pipeline.scoring.row import score_columns, score_digest
 from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.telling import Paced, shown_seconds
 from partner_center_pipeline.vocabulary import Provider
 from partner_center_pipeline.warehouse import companies, published, scores, signals
 from partner_center_pipeline.warehouse.database import Warehouse
+
+_log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 Scan = Callable[[Sequence[str], Mapping[str, MailSignals]], Iterator[MailSignals]]
 """Given domains and what is known of them, each one's signals as they come."""
 
 
-def ask(db: Warehouse, scan: Scan, domains: Sequence[str]) -> list[MailSignals]:
+class DnsProgress:
+    """Tells how many of about `total` domains DNS was asked about, and how many answers were missing."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = self._incomplete = 0
+        self._began = time.monotonic()
+        self._tell = Paced(_log)
+
+    def count(self, answer: MailSignals) -> MailSignals:
+        """Count a domain that is done, and return it."""
+        self._done += 1
+        self._incomplete += not answer.is_complete
+        self._tell("DNS: %d of %d domains, %d without all answers", self._done, self._total, self._incomplete)
+        return answer
+
+    def end(self) -> None:
+        """Tell that all are done."""
+        _log.info(
+            "DNS: done, %d domains asked in %s, %d without all answers",
+            self._done, shown_seconds(time.monotonic() - self._began), self._incomplete,
+        )  # fmt: skip
+
+
+def ask(db: Warehouse, scan: Scan, domains: Sequence[str], progress: DnsProgress) -> list[MailSignals]:
     """Ask DNS about each of the domains. No transaction is open meanwhile."""
     with db.read() as connection:
         before = signals.load(connection, domains)
-    return list(scan(domains, {domain: MailSignals.from_row(row["signals"]) for domain, row in before.items()}))
+    known = {domain: MailSignals.from_row(row["signals"]) for domain, row in before.items()}
+    return [progress.count(answer) for answer in scan(domains, known)]
 
 
-def keep(connection: Connection, answers: Sequence[MailSignals], ttl_hours: int) -> tuple[list[Row], int]:
-    """Store the answers beside the known facts; return the rows of `domain_signals` and how many set-ups changed."""
+@dataclass(slots=True)
+class Asked:
+    """What was asked: domains looked at and asked; `failed` look-ups; set-ups new and changed; answers by provider.
+
+    A look-up failed when DNS did not answer something that could change the score; what was known before stays.
+    """
+
+    domains: int = 0
+    asked: int = 0
+    failed: int = 0
+    new: int = 0
+    changed: int = 0
+    providers: Counter[str] = field(default_factory=Counter)
+
+    def take(self, rows: Sequence[Row], set_ups: signals.SetUps) -> None:
+        """Count what `keep` returned."""
+        self.asked += len(rows)
+        self.failed += sum(row["failures"] > 0 for row in rows)
+        self.new += set_ups.new
+        self.changed += set_ups.changed
+        self.providers.update(row["provider"] if is_known(row) else NO_ANSWER for row in rows)
+
+    def shown(self) -> dict[str, int]:
+        """Return the counts by the names that people see."""
+        return {
+            "asked": self.asked,
+            "set_ups_new": self.new,
+            "set_ups_changed": self.changed,
+            "without_an_answer": self.failed,
+        }
+
+    @property
+    def complaint(self) -> str | None:
+        """What to do when most look-ups went unanswered; None when they did not."""
+        return unanswered(self.asked, self.failed)
+
+
+NO_ANSWER: Final = "no answer yet"
+"""What is counted in the place of a provider where DNS has never answered."""
+
+FEW: Final = 5
+"""Look-ups of which nothing can be said: name servers of single companies are often out of order."""
+
+
+def unanswered(asked: int, failed: int) -> str | None:
+    """Return what to do when most of the look-ups went unanswered; None when they did not, or were too few to tell."""
+    if asked < FEW or failed * 2 <= asked:
+        return None
+    return (
+        f"DNS did not answer for {failed} of {asked} companies that were asked about. No mail set-up was changed by "
+        "that, and companies without an earlier answer are Pending. Check the network and "
+        "HUNTER_DNS_RESOLVERS. They are asked again by themselves, or at once by the job partner_center_rescan with "
+        "`ignore_ttl`"
+    )
+
+
+def keep(connection: Connection, answers: Sequence[MailSignals], ttl_hours: int) -> tuple[list[Row], signals.SetUps]:
+    """Store the answers beside the known facts; return the rows of `domain_signals` and which set-ups changed."""
     stored = signals.load(connection, [answer.domain for answer in answers])
     rows: list[Row] = [row_of(answer, stored.get(answer.domain), ttl_hours) for answer in answers]
     return rows, signals.write(connection, rows)

@@ -18,6 +18,13 @@ class GateClosedError(Exception):
     """The pipeline may not talk to Microsoft now. The message says why, and what to set."""
 
 
+class SwitchedOffError(GateClosedError):
+    """The switch is off."""
+
+    def __init__(self) -> None:
+        super().__init__(DISABLED)
+
+
 def gate(loaded: WindowGrid | None = None) -> Settings:
     """Return the settings of this moment, when they let the pipeline talk to Microsoft.
 
@@ -28,7 +35,7 @@ def gate(loaded: WindowGrid | None = None) -> Settings:
     except SettingsError as error:
         raise GateClosedError(str(error)) from None
     if not settings.partner_center_enabled:
-        raise GateClosedError(DISABLED)
+        raise SwitchedOffError
     if settings.sync_start is None:
         raise GateClosedError("HUNTER_SYNC_START is not set: set it in .env, e.g. 2026-01-01T00:00:00Z, then restart")
     if loaded is not None and settings.grid != loaded:

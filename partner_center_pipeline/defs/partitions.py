@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import dagster as dg
-from sqlalchemy import Table
 
+from partner_center_pipeline.defs.catalog import DESCRIPTIONS, GROUP, OPERATORS, described, lineage_of, table_metadata
 from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse.schema import comment_of
+from partner_center_pipeline.warehouse.schema import TABLE_OF
 from partner_center_pipeline.windows import WindowGrid
 
-GROUP: Final = "partner_center"
 POOL: Final = "partner_center_api"
 """The pool of what calls Microsoft; dagster.yaml gives it one slot, so one fetch runs at a time."""
 DNS_POOL: Final = "mail_dns"
@@ -23,18 +22,21 @@ AssetBuilder = Callable[[WindowGrid], dg.AssetsDefinition]
 
 
 def chain_asset(
-    table: Table,
+    asset: Asset,
     *,
     kinds: set[str],
+    code: Callable[[], str],
     deps: Sequence[Asset] = (),
     pool: str | None = None,
-    check_specs: Sequence[dg.AssetCheckSpec] = (),
+    may_do_nothing: bool = False,
 ) -> Callable[[Compute], AssetBuilder]:
     """Make an asset of the chain out of a function, once the grid is known.
 
-    Each is partitioned by the grid's windows, takes a day of them a run, and shows the columns of its `table`. It
-    evaluates the checks of `check_specs` itself.
+    Each is partitioned by the grid's windows, takes a day of them a run, and shows the columns of its table. `code`
+    returns the digest of what its rows are made with. One that `may_do_nothing` can end well without a materialization;
+    the assets after it do not run then.
     """
+    table = TABLE_OF[asset]
 
     def decorate(compute: Compute) -> AssetBuilder:
         def build(grid: WindowGrid) -> dg.AssetsDefinition:
@@ -48,19 +50,13 @@ def chain_asset(
                     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=grid.per_day),
                     group_name=GROUP,
                     kinds=kinds,
-                    deps=[str(asset) for asset in deps],
+                    deps=[str(one) for one in deps],
                     pool=pool,
-                    check_specs=check_specs,
-                    description=f"{table.comment}. Table `{table.name}`.",
-                    metadata={
-                        "dagster/table_name": table.name,
-                        "dagster/column_schema": dg.TableSchema(
-                            columns=[
-                                dg.TableColumn(column.name, str(column.type).lower(), description=comment_of(column))
-                                for column in table.columns
-                            ]
-                        ),
-                    },
+                    output_required=not may_do_nothing,
+                    owners=[OPERATORS],
+                    code_version=code(),
+                    description=described(DESCRIPTIONS[asset], table),
+                    metadata=table_metadata(table) | {"dagster/column_lineage": lineage_of(asset)},
                 )(compute)
 
         return build

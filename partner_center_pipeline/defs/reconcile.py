@@ -4,6 +4,8 @@ Each window is proven complete when it is closed; this proves it once more, the 
 the windows'. Not here: comparing a page (`warehouse.reconciling`), what turns red (`checks`).
 """
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -12,7 +14,7 @@ import dagster as dg
 from sqlalchemy import Connection
 
 from partner_center_pipeline.defs import checks
-from partner_center_pipeline.defs.asset_run import as_dagster_failure, fetching
+from partner_center_pipeline.defs.asset_run import as_dagster_failure, failure, fetching
 from partner_center_pipeline.defs.gate import gate
 from partner_center_pipeline.defs.partitions import POOL
 from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES, periodic_job
@@ -20,6 +22,8 @@ from partner_center_pipeline.defs.resources import GridParam, PartnerCenterResou
 from partner_center_pipeline.partner_center import PartnerCenterError, WholeList, scan
 from partner_center_pipeline.referral import ScanPage
 from partner_center_pipeline.settings import Settings, SettingsError
+from partner_center_pipeline.telling import Paced, giving_up, shown_seconds
+from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import breaker, demo, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.reconciling import Kind, Reconciled, Reconciler
@@ -30,6 +34,8 @@ DEADLINE: Final = 3 * 3600.0
 
 RECENT: Final = 86_400 * TICKS_PER_SECOND
 """What the daily comparison reads, in ticks before the end of the newest window that is done."""
+
+_log = logging.getLogger(__name__)
 
 NOTHING_YET: Final = "no window is done yet, so there is nothing to compare; run `partner-center sync` first"
 
@@ -55,16 +61,30 @@ def reconcile(
     with db.read() as connection:
         demo.refuse_mixing(connection, settings.partner_center_base_url)
         end = reconciling.until(connection)
+        expected = reconciling.expected(connection, recent=kind is Kind.RECENT)
     if end is None:
         raise WarehouseError(NOTHING_YET)
+    _log.info(
+        "compare: %s rows in pages of %d, %s",
+        f"about {expected:,}" if expected else "the last 24 hours'", settings.partner_center_page_size,
+        giving_up(utc_now(), DEADLINE),
+    )  # fmt: skip
     with fetching(db, run_id) as lease:
         lag = settings.grid.lag * TICKS_PER_SECOND
         reconciler = Reconciler.begin(db, lease, end, utc_now, kind=kind, lag=lag)
 
+        began, tell = time.monotonic(), Paced(_log)
+
         def take(pages: Iterator[ScanPage]) -> None:
-            for page in pages:
+            for number, page in enumerate(pages, 1):
                 reconciler.take(page)
-                progress(reconciler.done.fetched)
+                done = reconciler.done
+                progress(done.fetched)
+                tell(
+                    "compare: page %d%s, %s rows, %s were missing", number,
+                    f" of about {-(-expected * number // done.fetched)}" if expected > done.fetched > 0 else "",
+                    f"{done.fetched:,}", f"{done.missing:,}",
+                )  # fmt: skip
 
         with _kept(reconciler), partner_center.open(settings, deadline=DEADLINE) as client:
             if kind is Kind.RECENT:
@@ -74,7 +94,12 @@ def reconcile(
                 take(whole.pages())
                 unseen = reconciler.unseen(whole.shows, accept_many=accept_many_vanished)
                 reconciler.mark_vanished(unseen, client.shows)
-    return reconciler.done
+    done = reconciler.done
+    _log.info(
+        "compare: done, %s rows in %s, %s were missing, %s to quarantine",
+        f"{done.fetched:,}", shown_seconds(time.monotonic() - began), f"{done.missing:,}", f"{done.quarantined:,}",
+    )  # fmt: skip
+    return done
 
 
 @contextmanager
@@ -107,13 +132,27 @@ def _compare(
         try:
             done = reconcile(db, partner_center, settings, context.run.run_id, kind=kind)
         except PartnerCenterError as error:
-            raise dg.Failure(str(error), allow_retries=error.transient) from error
+            raise failure(str(error), allow_retries=error.transient, stops_all=False) from None
         finally:
             with db.read() as connection:
                 checks.report(context.instance, connection)
+    for observation in observations(done):
+        context.log_event(observation)
     context.add_output_metadata(
         {**done.shown(), "windows": checks.windows_table([gap.row() for gap in done.windows()])}
     )
+
+
+def observations(done: Reconciled) -> list[dg.AssetObservation]:
+    """Return what a comparison found of, and did to, the tables of the assets, for the catalog."""
+    seen = [dg.AssetObservation(str(Asset.RAW_REFERRALS), "Compared with Partner Center", metadata=done.shown())]
+    if done.marked or done.returned:
+        marks = {"marked_as_vanished": done.marked, "shown_again": done.returned}
+        seen += [
+            dg.AssetObservation(str(asset), "Leads are shown no more, or again", metadata=marks)
+            for asset in (Asset.NORMALIZED_LEADS, Asset.COMPANIES)
+        ]
+    return seen
 
 
 @dg.op(

@@ -4,6 +4,7 @@ It asks DNS (and, behind its own switch, Microsoft's public tenant metadata) but
 not asked. Not here: when a domain is due (`mail.retention`).
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,42 +12,44 @@ from datetime import datetime
 from typing import Final
 
 import dagster as dg
+from pydantic import Field
 from sqlalchemy import Connection
 
 from partner_center_pipeline.defs.asset_run import as_dagster_failure, counts_table
-from partner_center_pipeline.defs.enrichment import Scan, Scoring, ask, keep
+from partner_center_pipeline.defs.enrichment import Asked, DnsProgress, Scan, Scoring, ask, keep
 from partner_center_pipeline.defs.partitions import DNS_POOL
 from partner_center_pipeline.defs.periodic import periodic_job
 from partner_center_pipeline.defs.resources import MailResource, WarehouseResource, utc_now
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.vocabulary import Task
+from partner_center_pipeline.vocabulary import Asset, Task
 from partner_center_pipeline.warehouse import demo, pending, signals
 from partner_center_pipeline.warehouse.database import Warehouse
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Rescanned:
-    """What a rescan did: domains asked, set-ups changed, domains without an answer, and why scores changed."""
+    """What a rescan did: what was asked, and why scores changed."""
 
-    asked: int = 0
-    set_ups_changed: int = 0
-    without_an_answer: int = 0
+    answers: Asked = field(default_factory=Asked)
     causes: Counter[str] = field(default_factory=Counter)
 
     def shown(self) -> dict[str, int]:
         """Return the counts by the names that people see."""
-        return {
-            "asked": self.asked,
-            "set_ups_changed": self.set_ups_changed,
-            "without_an_answer": self.without_an_answer,
-            "scores_changed": self.causes.total(),
-        }
+        return {**self.answers.shown(), "scores_changed": self.causes.total()}
 
 
 def rescan_due(
-    db: Warehouse, scan: Scan, settings: Settings, now: datetime, progress: Callable[[int], None] = lambda _: None
+    db: Warehouse,
+    scan: Scan,
+    settings: Settings,
+    now: datetime,
+    progress: Callable[[int], None] = lambda _: None,
+    *,
+    ignore_ttl: bool = False,
 ) -> Rescanned:
-    """Ask again about every domain that is due at `now` (UTC), and score its company.
+    """Ask again about every domain that is due at `now` (UTC), or `ignore_ttl` about every one, and score its company.
 
     Each chunk's signals and scores are committed together, so a killed rescan leaves no score that does not follow from
     its signals, and the next one continues with what is still due. `progress` gets the number of domains done. Raises
@@ -56,21 +59,24 @@ def rescan_due(
         demo.refuse_asking(connection, settings)
     scoring = Scoring(settings, now)
     done = Rescanned()
-    for chunk in _due(db, now):
-        answers = ask(db, scan, chunk)
+    asked_at = None if ignore_ttl else now
+    with db.read() as connection:
+        tell = DnsProgress(signals.count_due_again(connection, asked_at))
+    for chunk in _due(db, asked_at):
+        answers = ask(db, scan, chunk, tell)
         with db.write() as connection:
-            rows, changed = keep(connection, answers, settings.signals_ttl_hours)
+            rows, set_ups = keep(connection, answers, settings.signals_ttl_hours)
             _, outcome = scoring.score(connection, chunk)
             pending.remove_items(connection, Task.SCORES, chunk)
-        done.asked += len(rows)
-        done.set_ups_changed += changed
-        done.without_an_answer += sum(not row["is_complete"] for row in rows)
+        done.answers.take(rows, set_ups)
         done.causes += outcome.causes
-        progress(done.asked)
+        progress(done.answers.asked)
+    tell.end()
+    _log.info("score: %d scores changed", done.causes.total())
     return done
 
 
-def _due(db: Warehouse, now: datetime) -> Iterator[list[str]]:
+def _due(db: Warehouse, now: datetime | None) -> Iterator[list[str]]:
     after = ""
     while True:
         with db.read() as connection:
@@ -81,6 +87,15 @@ def _due(db: Warehouse, now: datetime) -> Iterator[list[str]]:
         after = chunk[-1]
 
 
+class RescanConfig(dg.Config):
+    """What a person may choose for a rescan."""
+
+    ignore_ttl: bool = Field(
+        default=False,
+        description="Ask DNS about every company again, however young its last answer is (HUNTER_SIGNALS_TTL_HOURS).",
+    )
+
+
 @dg.op(
     name="ask_dns_again",
     pool=DNS_POOL,
@@ -88,12 +103,33 @@ def _due(db: Warehouse, now: datetime) -> Iterator[list[str]]:
     description="Asks DNS about every company whose last answer is older than HUNTER_SIGNALS_TTL_HOURS, or whose retry "
     "after no answer is due; then scores it anew, with history.",
 )
-def _ask_dns_again(context: dg.OpExecutionContext, warehouse: WarehouseResource, mail: MailResource) -> None:
+def _ask_dns_again(
+    context: dg.OpExecutionContext, config: RescanConfig, warehouse: WarehouseResource, mail: MailResource
+) -> None:
     with as_dagster_failure(), warehouse.open() as db:
         settings = Settings.load()
         with mail.open(settings) as scan:
-            done = rescan_due(db, scan, settings, utc_now())
-    context.add_output_metadata({**done.shown(), "changes_by_cause": counts_table("cause", done.causes)})
+            done = rescan_due(db, scan, settings, utc_now(), ignore_ttl=config.ignore_ttl)
+    shown = {**done.shown(), "changes_by_cause": counts_table("cause", done.causes)}
+    for observation in observations(done):
+        context.log_event(observation)
+    if done.answers.complaint is not None:
+        context.log.error(done.answers.complaint)
+    context.add_output_metadata(shown)
+
+
+def observations(done: Rescanned) -> list[dg.AssetObservation]:
+    """Return what a rescan did to the tables of the assets, for the catalog; nothing where nothing was asked."""
+    if not done.answers.asked:
+        return []
+    return [
+        dg.AssetObservation(str(Asset.DOMAIN_SIGNALS), "Asked again by a rescan", metadata=done.answers.shown()),
+        dg.AssetObservation(
+            str(Asset.SCORED_SEGMENTS),
+            "Scored after a rescan",
+            metadata={"scores_changed": done.causes.total(), "changes_by_cause": counts_table("cause", done.causes)},
+        ),
+    ]
 
 
 def _reason_to_skip(connection: Connection) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from partner_center_pipeline.defs.run_heartbeat import run_heartbeat
+from partner_center_pipeline.defs.told_failure import show_stacks
 from partner_center_pipeline.mail import MailSignals, TenantDiscovery, scan, with_tenant
 from partner_center_pipeline.mail.tenant import is_due
 from partner_center_pipeline.partner_center import (
@@ -23,6 +24,7 @@ from partner_center_pipeline.partner_center import (
     signed_in_account,
 )
 from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.telling import heard_by
 from partner_center_pipeline.warehouse import accounts, capabilities
 from partner_center_pipeline.warehouse.database import Warehouse, open_warehouse
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
@@ -41,16 +43,19 @@ GridParam = dg.ResourceParam[WindowGrid]
 class WarehouseResource(dg.ConfigurableResource[Warehouse]):
     """The warehouse that HUNTER_DATABASE_URL names.
 
-    Dagster sets resources up once for all steps that a process runs, so a run's heartbeat begins here.
+    Dagster sets resources up once for all steps that a process runs, so a run's heartbeat begins here, and so does what
+    it tells.
     """
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Any]:
-        """Send the run's heartbeats; a schedule or a sensor has no run, and sends none."""
+        """Send the run's heartbeats, and put what is told on its page; a schedule or a sensor has no run."""
         if context.run is None or context.instance is None:
             yield self
             return
-        with run_heartbeat(context.run.run_id, context.instance, utc_now):
+        show_stacks()
+        # While a step runs, Dagster takes what this logger gets into the run's log, under the step.
+        with run_heartbeat(context.run.run_id, context.instance, utc_now), heard_by(dg.get_dagster_logger().log):
             yield self
 
     @contextmanager

@@ -23,13 +23,14 @@ from partner_center_pipeline.partner_center import (
 from partner_center_pipeline.partner_center.isolation import is_refused_again
 from partner_center_pipeline.referral import ScanPage
 from partner_center_pipeline.settings import Settings, SettingsError
+from partner_center_pipeline.telling import Paced, giving_up, shown_seconds
 from partner_center_pipeline.warehouse import breaker, demo, quarantine, referrals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline.warehouse.referrals import Placed
 from partner_center_pipeline.warehouse.schema import Resolution
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
-from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, clocks_differ, over_by
+from partner_center_pipeline.windows import TICKS_PER_SECOND, SyncWindow, clocks_differ, datetime_of, over_by
 
 RANGE_DEADLINE: Final = 3 * 3600.0
 """Seconds that the genesis window or a range may take. It commits page by page; the next run continues there."""
@@ -76,8 +77,20 @@ def fetch_windows(
         with db.read() as connection:
             demo.refuse_mixing(connection, settings.partner_center_base_url)
             state = breaker.load(connection)
-        with connect(_deadline(ingest, settings.grid.interval)) as client:
+        seconds = _deadline(ingest, settings.grid.interval)
+        _log.info(
+            "fetch: %s, pages of %d rows, %s",
+            f"{len(windows)} windows, {windows[0].key} to {windows[-1].key}" if len(windows) > 1
+            else f"window {windows[0].key}" + (" and all before it" if ingest.windows[0].is_genesis else ""),
+            settings.partner_center_page_size, giving_up(clock(), seconds),
+        )  # fmt: skip
+        with connect(seconds) as client:
             if state.tripped:
+                _log.warning(
+                    "Partner Center was left alone until %s UTC, after %d failed runs; one row is asked for before "
+                    "anything else. The last failure: %s",
+                    f"{state.open_until:%Y-%m-%d %H:%M}", state.failures, state.reason,
+                )  # fmt: skip
                 client.get_page(PageQuery(1))
             early = _fetch_what_is_over(client, settings, ingest, gate)
             _ask_for_unreadable(db, client, settings, clock, lease)
@@ -115,10 +128,42 @@ def _fetch_what_is_over(
 
 
 def _fetch(client: ReferralsClient, settings: Settings, ingest: WindowIngest, gate: Callable[[], object]) -> None:
+    began, tell, earliest = time.monotonic(), Paced(_log), None
     for page in _pages(client, settings, ingest):
         ingest.write(page)
+        done = ingest.total()
+        earliest = min([ticks for ticks in (earliest, _earliest(page)) if ticks is not None], default=None)
+        tell(
+            "fetch: page %d%s, %s rows (%s new, %s known already, %s to quarantine)%s",
+            done.pages, _of_about(done.pages, earliest, page.position, ingest.windows[-1].end),
+            f"{done.fetched:,}", f"{done.new_versions:,}", f"{done.unchanged:,}", f"{done.quarantined:,}",
+            f", up to {datetime_of(page.position):%Y-%m-%d %H:%M} UTC" if earliest is not None else "",
+        )  # fmt: skip
         if not page.last:
             gate()
+    done = ingest.total()
+    _log.info(
+        "fetch: done, %d pages, %s rows in %s, %s of them waiting", done.pages, f"{done.fetched:,}",
+        shown_seconds(time.monotonic() - began), shown_seconds(done.seconds_waited),
+    )  # fmt: skip
+    _log.info(
+        "store: %s new or changed versions, %s known already, %s late, %s to quarantine", f"{done.new_versions:,}",
+        f"{done.unchanged:,}", f"{done.late:,}", f"{done.quarantined:,}",
+    )  # fmt: skip
+
+
+def _earliest(page: ScanPage) -> int | None:
+    return min((version.updated_ticks for version in page.versions), default=None)
+
+
+def _of_about(pages: int, earliest: int | None, position: int, end: int) -> str:
+    """Return about how many pages there are, by how much of the time from the earliest row to `end` they cover.
+
+    Empty where that is not known: nothing came yet, or the position does not move (a list without a filter).
+    """
+    if earliest is None or not earliest < position <= end:
+        return ""
+    return f" of about {-(-pages * (end - earliest) // (position - earliest))}"
 
 
 def _pages(client: ReferralsClient, settings: Settings, ingest: WindowIngest) -> Iterator[ScanPage]:

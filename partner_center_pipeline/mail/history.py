@@ -4,7 +4,7 @@ Not here: what a change does to a score (`scoring.history`).
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 SHOWN: Final = (
     "provider", "provider_name", "gateway", "tenant", "tenant_source", "mx", "no_mx_reason", "spf", "dmarc",
@@ -14,12 +14,20 @@ SHOWN: Final = (
 single look-ups) and what no rule uses (name servers, verifications)."""
 
 
+def is_known(row: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    """Say whether a row of `domain_signals` holds a set-up: DNS has answered once what a score needs."""
+    return row is not None and row["facts_at"] is not None
+
+
 def change_between(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> dict[str, dict[str, Any]] | None:
     """Return the differences between two rows of table `domain_signals` as `{field: {"before": ..., "after": ...}}`.
 
-    The values are plain JSON. Returns {} for the first scan (`before` is None), and None when nothing differs.
+    The values are plain JSON. Returns {} for the first set-up that is known, and None when nothing differs. As long as
+    DNS has not answered what a score needs, there is no set-up: not answering changes none (`facts_at`).
     """
-    if before is None:
+    if after["facts_at"] is None:
+        return None
+    if not is_known(before):
         return {}
     old, new = before["signals"], after["signals"]
     detail = {

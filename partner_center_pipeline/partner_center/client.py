@@ -27,6 +27,7 @@ from partner_center_pipeline.partner_center.errors import (
 )
 from partner_center_pipeline.partner_center.http import (
     AT_ONCE_SECONDS,
+    PARTNER_CENTER,
     answered_within,
     raise_for_transient_status,
     send_mapping_errors,
@@ -42,6 +43,7 @@ from partner_center_pipeline.partner_center.odata import (
     read_problem,
 )
 from partner_center_pipeline.partner_center.retry import retrying
+from partner_center_pipeline.telling import shown_seconds
 from partner_center_pipeline.windows import ticks_of
 
 CONNECT_SECONDS: Final = 45.0
@@ -238,7 +240,11 @@ class ReferralsClient:
             self._tell_answered()
             return result
 
-        return retrying(self.clock, self._deadline, self._count_wait, tries, self._connect_deadline)(get_once)
+        waited = self.seconds_waited
+        result = retrying(self.clock, self._deadline, self._count_wait, tries, self._connect_deadline)(get_once)
+        if self.seconds_waited > waited:
+            _log.info("Partner Center answered after waiting %s", shown_seconds(self.seconds_waited - waited))
+        return result
 
     def _tell_answered(self) -> None:
         self._connect_deadline = None
@@ -268,13 +274,12 @@ class ReferralsClient:
                 "client-request-id": call_id,
             },
         )
-        response = send_mapping_errors(self._http, request, setting="HUNTER_PARTNER_CENTER_BASE_URL")
-        _log.log(
-            logging.DEBUG if response.is_success else logging.INFO,
+        response = send_mapping_errors(self._http, request, PARTNER_CENTER)
+        _log.debug(
             "GET referrals: %d, client-request-id %s, request-id %s",
             response.status_code, call_id, response.headers.get("request-id"),
         )  # fmt: skip
-        raise_for_transient_status(response, self.clock)
+        raise_for_transient_status(response, self.clock, PARTNER_CENTER)
         return response
 
     def _read_page(self, response: httpx.Response, body: Any) -> Page:

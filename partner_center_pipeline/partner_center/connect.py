@@ -21,7 +21,7 @@ from partner_center_pipeline.partner_center.token_store import (
 from partner_center_pipeline.settings import Settings, TokenPlace
 
 _SIGN_IN_WAIT: Final = 15.0
-"""Seconds that a sign-in request of a client may wait between tries: the client tries it again, to its own deadline."""
+"""Seconds that an answer of the sign-in service may take for a client, which tries it again to its own deadline."""
 
 
 def sign_in_store(settings: Settings, place: SealedPlace | None = None) -> SignInStore:
@@ -78,7 +78,7 @@ def connect(
     with build_http(settings) as http:
         yield ReferralsClient(
             http,
-            SignIn(settings, http, store, account=account, wait=_SIGN_IN_WAIT).token,
+            SignIn(settings, http, store, account=account, wait=_SIGN_IN_WAIT, retries=False).token,
             settings.partner_center_base_url,
             settings.partner_center_page_size,
             deadline_seconds=deadline,

@@ -13,8 +13,8 @@ PartnerCenterError      Partner Center cannot be used as asked. Where "later" is
   * ForeignHost         A next link that leads to another host. It was not followed; a new scan gets new links.
   * ScanIncomplete      The pages contradict each other. What was delivered is right, the rest may come later.
 
-No message holds a name, an e-mail address, a token or a key. Not here: which answer leads to which error (`client`,
-`http`, `refusals`).
+The first sentence of a message says what happened, the others what to do. No message holds a name, an e-mail address, a
+token or a key. Not here: which answer leads to which error (`client`, `http`, `refusals`).
 """
 # ruff: noqa: N818  the names say what happened, as `except TooEarly` reads; all end in PartnerCenterError
 
@@ -46,6 +46,11 @@ class PartnerCenterError(Exception):
         self.retry_after = retry_after
         if transient is not None:
             self.transient = transient
+
+    @property
+    def what_happened(self) -> str:
+        """The first sentence of the message, without its full stop: for a line of progress."""
+        return str(self).split(". ", 1)[0].rstrip(".")
 
 
 class SignInRequired(PartnerCenterError):

@@ -7,6 +7,7 @@ Not here: what is asked (`client`, `sign_in`).
 """
 
 import json
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -46,6 +47,18 @@ _PERMANENT: Final = (501, 505, 507)
 _OF_TRANSFER: Final = ("content-encoding", "transfer-encoding", "content-length")
 """Headers about the body as it was sent, not as it is unpacked."""
 _LOOPBACK: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Who is asked: its name in messages, and the setting that says where it is."""
+
+    name: str
+    setting: str
+
+
+PARTNER_CENTER: Final = Service("Partner Center", "HUNTER_PARTNER_CENTER_BASE_URL")
+SIGN_IN: Final = Service("Microsoft's sign-in service", "HUNTER_PARTNER_CENTER_AUTHORITY")
 
 
 class AnswerTooSlow(httpx.RequestError):
@@ -189,13 +202,17 @@ class MsalHttp:
     With a client that is not its own MSAL retries nothing, and repeats an error that it remembers without sending
     anything (partner_center_api.md, section 8). So transient trouble is retried here: broken connections, 429, 5xx, and
     answers that are not JSON. Raises Unreachable or Throttled when that does not help within `wait` seconds,
-    `MAX_SIGN_IN_WAIT` if not given.
+    `MAX_SIGN_IN_WAIT` if not given. Without `retries` the caller tries again, which then knows until when; an answer
+    still has those seconds.
     """
 
-    def __init__(self, http: httpx.Client, clock: Clock | None = None, wait: float | None = None) -> None:
+    def __init__(
+        self, http: httpx.Client, clock: Clock | None = None, wait: float | None = None, *, retries: bool = True
+    ) -> None:
         self._http = http
         self._clock = clock or SystemClock()
         self._wait = wait
+        self._retries = retries
 
     def get(
         self,
@@ -221,6 +238,8 @@ class MsalHttp:
 
     def _send_with_retries(self, method: str, url: str, **options: Any) -> httpx.Response:
         deadline = self._clock.monotonic() + min(MAX_SIGN_IN_WAIT, self._wait or MAX_SIGN_IN_WAIT)
+        if not self._retries:
+            return self._send_before(deadline, method, url, **options)
         return retrying(self._clock, deadline)(self._send_before, deadline, method, url, **options)
 
     def _send_before(self, deadline: float, method: str, url: str, **options: Any) -> httpx.Response:
@@ -229,54 +248,66 @@ class MsalHttp:
 
     def _send_once(self, method: str, url: str, **options: Any) -> httpx.Response:
         request = self._http.build_request(method, url, **options)
-        response = send_mapping_errors(self._http, request, setting="HUNTER_PARTNER_CENTER_AUTHORITY")
-        raise_for_transient_status(response, self._clock)
+        response = send_mapping_errors(self._http, request, SIGN_IN)
+        raise_for_transient_status(response, self._clock, SIGN_IN)
         try:
             json.loads(response.text)
         except ValueError:
             raise Unreachable(
-                f"{response.url.host} answered {response.status_code} with something other than JSON. A "
-                "proxy or the network's own sign-in page may stand in between; then try again.",
+                f"{SIGN_IN.name} answered {response.status_code} with something other than JSON. A proxy or the "
+                f"network's own sign-in page may stand in between ({response.url.host}); then try again.",
                 status=response.status_code,
             ) from None
         return response
 
 
-def send_mapping_errors(http: httpx.Client, request: httpx.Request, *, setting: str) -> httpx.Response:
+def send_mapping_errors(http: httpx.Client, request: httpx.Request, service: Service) -> httpx.Response:
     """Send once and return the whole answer, whatever its status; raise Unreachable when there is none.
 
-    `setting` is the variable that names the host, for the message. The error is not transient for a certificate that is
-    not trusted and for an answer that is too large.
+    The error is not transient for a certificate that is not trusted and for an answer that is too large.
     """
-    host = request.url.host
+    name, where = service.name, f"{service.setting} ({request.url.host})"
     try:
         return http.send(request)
     except AnswerTooSlow as error:
         raise Unreachable(
-            f"{host} had not sent its whole answer after {error.seconds:.0f} s, and was not waited for any longer. The "
+            f"{name} had not sent its whole answer after {error.seconds:.0f} s, and was not waited for any longer. The "
             "server or something on the way is very slow. Check the network, then try again."
         ) from error
     except AnswerTooLarge as error:
         raise Unreachable(
-            f"{host} sent more than {LARGEST_ANSWER:,} bytes in one answer, which is not what was asked for; the rest "
-            f"was not read. Look for a proxy in between, and check {setting}.",
+            f"{name} sent more than {LARGEST_ANSWER:,} bytes in one answer, which is not what was asked for; the rest "
+            f"was not read. Look for a proxy in between, and check {where}.",
             transient=False,
         ) from error
     except httpx.RequestError as error:
-        if _is_untrusted_certificate(error):
+        if _caused_by(error, ssl.SSLCertVerificationError):
             raise Unreachable(
-                f"The certificate of {host} is not trusted. Where a proxy opens TLS, and for the local "
+                f"The certificate of {request.url.host} is not trusted. Where a proxy opens TLS, and for the local "
                 "Microsoft, name the CA file in HUNTER_PARTNER_CENTER_CA_BUNDLE.",
                 transient=False,
             ) from error
         kind = NotConnected if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else Unreachable
-        raise kind(
-            f"{host} cannot be reached, or broke off its answer ({type(error).__name__}). Check the "
-            f"network and {setting}, then try again."
-        ) from error
+        raise kind(f"{name} {_how_it_failed(error)}. Check the network and {where}, then try again.") from error
 
 
-def raise_for_transient_status(response: httpx.Response, clock: Clock) -> None:
+def _how_it_failed(error: httpx.RequestError) -> str:
+    match error:
+        case httpx.ConnectTimeout():
+            return f"cannot be reached (no connection within {TIMEOUT.connect:.0f} s)"
+        case httpx.ConnectError() if _caused_by(error, ConnectionRefusedError):
+            return "cannot be reached (connection refused)"
+        case httpx.ConnectError() if _caused_by(error, socket.gaierror):
+            return "cannot be reached (its name has no address)"
+        case httpx.ConnectError() | httpx.ProxyError():
+            return f"cannot be reached ({type(error).__name__})"
+        case httpx.TimeoutException():
+            return f"did not answer ({type(error).__name__})"
+        case _:
+            return f"broke off the connection ({type(error).__name__})"
+
+
+def raise_for_transient_status(response: httpx.Response, clock: Clock, service: Service) -> None:
     """Raise Throttled for 429 and 509, and Unreachable for 408 and 5xx without 501, 505 and 507, which would repeat.
 
     The error has the seconds of `Retry-After`. Source: partner_center_api.md, section 4.
@@ -289,15 +320,15 @@ def raise_for_transient_status(response: httpx.Response, clock: Clock) -> None:
     asked = "" if seconds is None else f" and asks to wait {seconds:.0f} s"
     kind, what = (Throttled, "has had too many calls") if status in _THROTTLED else (Unreachable, "is in trouble")
     raise kind(
-        f"{response.url.host} {what} (HTTP {status}){asked}. Nothing is to be done but to try again later.",
+        f"{service.name} {what} (HTTP {status}){asked}. Nothing is to be done but to try again later.",
         status=status,
         request_id=response.headers.get("request-id"),
         retry_after=seconds,
     )
 
 
-def _is_untrusted_certificate(error: BaseException) -> bool:
+def _caused_by(error: BaseException, kind: type[BaseException]) -> bool:
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+    while cause is not None and not isinstance(cause, kind):
         cause = cause.__cause__ or cause.__context__
     return cause is not None

@@ -35,6 +35,8 @@ _SAFE: Final = ":'"
 """Characters that a query string may contain as they are."""
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_LONG: Final = re.compile(r"[\w\-.+/=]{60,}")
 _EMAIL: Final = re.compile(r"[^\s@'\"<>]+@[^\s@'\"<>]+")
 
 
@@ -137,8 +139,9 @@ def read_problem(body: Any) -> ApiProblem:
     """Return the problem that a decoded error body names, in any of the forms of section 4.
 
     These are `{"error": {code, message, innerError}}` (the deepest known code counts), the gateway's
-    `{statusCode, message}`, and the CSP API's `{code, description}`. The message is cut to 300 characters, and
-    `(address)` replaces each e-mail address.
+    `{statusCode, message}`, and the CSP API's `{code, description}`. Both are one line without control characters.
+    The message is cut to 300 characters; `(address)` replaces each e-mail address, `(left out)` what is long enough to
+    be a token.
     """
     if not isinstance(body, dict):
         return ApiProblem("", "")
@@ -150,7 +153,12 @@ def read_problem(body: Any) -> ApiProblem:
         level = level.get("innerError", level.get("innererror"))
     code = chosen.get("code") or body.get("statusCode") or ""
     message = chosen.get("message") or chosen.get("description") or ""
-    return ApiProblem(str(code)[:100], _EMAIL.sub("(address)", str(message))[:300])
+    return ApiProblem(_harmless(code)[:100], _harmless(message)[:300])
+
+
+def _harmless(text: object) -> str:
+    one_line = " ".join(_CONTROLS.sub(" ", str(text)).split())
+    return _LONG.sub("(left out)", _EMAIL.sub("(address)", one_line))
 
 
 def http_date(text: str | None) -> datetime | None:

@@ -3,6 +3,7 @@
 Not here: which page comes next (`keyset_scan`, `unfiltered_scan`).
 """
 
+import logging
 from collections.abc import Iterable, Set
 from dataclasses import replace
 from typing import Final
@@ -15,6 +16,7 @@ from partner_center_pipeline.partner_center.odata import PageQuery
 from partner_center_pipeline.partner_center.retry import repeats
 from partner_center_pipeline.partner_center.schema_drift import DriftWatch
 from partner_center_pipeline.referral import ReferralVersion, RejectedRow, ScanPage
+from partner_center_pipeline.telling import shown_seconds
 from partner_center_pipeline.windows import TICKS_PER_SECOND, render_ticks
 
 MAX_EMPTY_PAGES: Final = 100
@@ -25,6 +27,8 @@ SLACK: Final = TICKS_PER_SECOND
 
 SMALLEST_LIMIT: Final = 10
 """No server limits its pages to fewer rows than this. So a smaller page was not cut off."""
+
+_log = logging.getLogger(__name__)
 
 
 class ContradictionError(Exception):
@@ -84,6 +88,9 @@ class PageReader:
 
     def _read_around(self, request: PageQuery | str, error: PartnerCenterError) -> Page:
         """Return a page for a request that was refused, perhaps because of one of its rows."""
+        _log.warning(
+            "%s. What is asked for may hold a row that cannot be sent: the row is looked for", error.what_happened
+        )
         like = PageQuery(1, self._not_before, self._not_before) if self.client.filters else PageQuery(1)
         if not self._isolation.server_works(like if isinstance(request, str) else request):
             if repeats(error):  # the server is in trouble: go on trying until the deadline
@@ -122,6 +129,11 @@ class PageReader:
                     "HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS). Try again then."
                 )
             self._patience -= seconds_left
+            _log.info(
+                "Partner Center's clock says %s, and this interval may be read from %s on: the page is asked for again "
+                "in %s",
+                render_ticks(page.server_ticks), render_ticks(self._not_before), shown_seconds(seconds_left),
+            )  # fmt: skip
             self.client.clock.sleep(seconds_left)
 
     def fetch_if_taken(self, query: PageQuery) -> Page | None:

@@ -11,6 +11,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 
 from partner_center_pipeline.partner_center.clock import Clock
 from partner_center_pipeline.partner_center.errors import NotConnected, PartnerCenterError, Unreachable
+from partner_center_pipeline.telling import giving_up, shown_seconds
 
 MAX_BACKOFF: Final = 30.0
 """The longest pause (seconds) when Microsoft does not ask for a longer one."""
@@ -39,8 +40,8 @@ def retrying(
     A pause is random between 0 and 0.5 s, 1 s, 2 s ... up to `MAX_BACKOFF` ("full jitter", so that many clients do not
     come back at once), but at least the error's `retry_after`. A pause that would end after `deadline` (seconds of
     `clock.monotonic()`) is not begun: the error is raised, and its message says how often was tried and how long was
-    waited. `on_wait` is called with the seconds of each pause. An error that `repeats` is raised after `tries`, if
-    given. `connect_deadline` is the deadline, if given, while no connection can be made.
+    waited. Each pause is told. `on_wait` is called with its seconds. An error that `repeats` is raised after `tries`,
+    if given. `connect_deadline` is the deadline, if given, while no connection can be made.
     """
     jitter = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF)
 
@@ -50,24 +51,32 @@ def retrying(
     def enough(state: RetryCallState) -> bool:
         return tries is not None and state.attempt_number >= tries and repeats(_error_of(state))
 
+    def ends(error: PartnerCenterError) -> float:
+        if connect_deadline is not None and isinstance(error, NotConnected):
+            return min(deadline, connect_deadline)
+        return deadline
+
     def is_late(state: RetryCallState) -> bool:
-        ends = deadline
-        if connect_deadline is not None and isinstance(_error_of(state), NotConnected):
-            ends = min(deadline, connect_deadline)
-        return clock.monotonic() + state.upcoming_sleep > ends
+        return clock.monotonic() + state.upcoming_sleep > ends(_error_of(state))
 
     def before_sleep(state: RetryCallState) -> None:
         error = _error_of(state)
-        _log.info(
-            "try %d failed: %s (status %s, request-id %s); again in %.1f s",
-            state.attempt_number, type(error).__name__, error.status, error.request_id, state.upcoming_sleep,
-        )  # fmt: skip
+        _log.warning(
+            "%s%s, try %d%s, again in %s, %s",
+            error.what_happened,
+            f" (request id {error.request_id})" if error.request_id else "",
+            state.attempt_number,
+            f" of {tries}" if tries is not None and repeats(error) else "",
+            shown_seconds(state.upcoming_sleep),
+            giving_up(clock.utc(), ends(error) - clock.monotonic()),
+        )
         if on_wait is not None:
             on_wait(state.upcoming_sleep)
 
     def give_up(state: RetryCallState) -> None:
         error = _error_of(state)
-        error.args = (f"{error} (Tried {state.attempt_number} times, waited {state.idle_for:.0f} s.)",)
+        if state.attempt_number > 1:
+            error.args = (f"{error} (Tried {state.attempt_number} times, waited {state.idle_for:.0f} s.)",)
         raise error
 
     return Retrying(

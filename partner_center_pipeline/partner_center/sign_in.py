@@ -85,7 +85,7 @@ class SignIn:
     """The sign-in of one process. Threads may share one object; processes share the sign-in through `store`.
 
     With `account` (see `account_in`), the tokens of another account are refused: somebody may sign in during a run.
-    `wait`: see `MsalHttp`.
+    `wait`, `retries`: see `MsalHttp`.
 
     MSAL's application is made by the first call that needs it, because its constructor already asks the authority.
     """
@@ -98,11 +98,13 @@ class SignIn:
         clock: Clock | None = None,
         account: str | None = None,
         wait: float | None = None,
+        *,
+        retries: bool = True,
     ) -> None:
         self._account = account
         self._settings = settings
         self._clock: Clock = clock or SystemClock()
-        self._http = MsalHttp(http, self._clock, wait)
+        self._http = MsalHttp(http, self._clock, wait, retries=retries)
         self._store = store
         self._lock = RLock()
         self._cache = msal.SerializableTokenCache()
@@ -242,8 +244,13 @@ class SignIn:
         if "access_token" not in result:
             raise refusal(result, stored.flow)
         now = self._clock.utc()
+        renewed = result.get("token_source") == "identity_provider"
+        _log.info(
+            "sign-in: %s, valid for %d minutes",
+            "renewed by Microsoft's sign-in service" if renewed else "the stored token is used",
+            int(result["expires_in"]) // 60,
+        )
         if self._cache.has_state_changed:
-            renewed = result.get("token_source") == "identity_provider"
             self._store.write(
                 stored.model_copy(
                     update={

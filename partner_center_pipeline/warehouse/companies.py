@@ -27,8 +27,8 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]], derived_wit
     made = [{**row, "derived_with": derived_with} for row in rows]
     upsert(connection, companies, [row for row in made if stored.get(row["domain"]) != row])
     keys = tuple(row["domain"] for row in made if not same_content(stored.get(row["domain"]), row))
-    new = sum(domain not in stored for domain in keys)
-    return Written(new, len(keys) - new, len(rows) - len(keys), keys)
+    new = tuple(domain for domain in keys if domain not in stored)
+    return Written(len(new), len(keys) - len(new), len(rows) - len(keys), keys, new)
 
 
 def outdated(start: int, end: int, derived_with: str | None) -> Select[str]:

@@ -16,14 +16,22 @@ SOURCE: Final = "partnercenter"
 """The value of the column `source`."""
 
 
+Keys = Mapping[str, set[str]]
+"""The keys of rows by what a run did to them, such as `new`, noted where it has several windows to tell about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many rows a write found new, changed and unchanged; `keys` are those of the new and the changed ones."""
+    """How many rows a write found new, changed and unchanged; `keys` are those of the new and the changed ones.
+
+    `new_keys` are those of the new ones.
+    """
 
     new: int = 0
     changed: int = 0
     unchanged: int = 0
     keys: tuple[str, ...] = field(default=(), compare=False)
+    new_keys: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def rows(self) -> int:
@@ -35,8 +43,14 @@ class Written:
         return {"new": self.new, "changed": self.changed, "unchanged": self.unchanged}
 
     def __add__(self, other: "Written") -> "Written":
-        """Return the sum of both counts; its `keys` are empty, so that sums of many writes stay small."""
+        """Return the sum of both counts; it has no keys, so that sums of many writes stay small."""
         return Written(self.new + other.new, self.changed + other.changed, self.unchanged + other.unchanged)
+
+    def note(self, keys: Keys | None) -> None:
+        """Add the keys to those of the whole run, where they are noted: `new` and `changed`."""
+        if keys is not None:
+            keys["new"].update(self.new_keys)
+            keys["changed"].update(set(self.keys).difference(self.new_keys))
 
 
 def row_of(newest: Newest, facts: LeadFacts, derived_with: str) -> dict[str, Any]:
@@ -76,12 +90,12 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
     stored = _stored(connection, [row["referral_id"] for row in rows])
     to_write: list[dict[str, Any]] = []
     keys: list[str] = []
-    new = 0
+    new: list[str] = []
     for facts in rows:
         before = stored.get(facts["referral_id"])
         row = {**facts, "source": SOURCE, "former_domains": []}
         if before is None:
-            new += 1
+            new.append(facts["referral_id"])
         else:
             if row["updated_ticks"] < before["updated_ticks"]:
                 continue
@@ -97,7 +111,7 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
         to_write,
         guard=lambda new_row: new_row.updated_ticks >= leads.c.updated_ticks,
     )
-    return Written(new, len(keys) - new, len(rows) - len(keys), tuple(keys))
+    return Written(len(new), len(keys) - len(new), len(rows) - len(keys), tuple(keys), tuple(new))
 
 
 _WRITTEN: Final = [column for column in leads.columns if column.name != "vanished_at"]

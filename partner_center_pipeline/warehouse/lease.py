@@ -18,6 +18,7 @@ from typing import Final
 
 from sqlalchemy import Connection, DateTime, Interval, bindparam, delete, func, select, update
 
+from partner_center_pipeline.telling import Paced, giving_up
 from partner_center_pipeline.warehouse.bulk import insert_new, upsert
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.schema import leases, run_heartbeats
@@ -39,6 +40,9 @@ BEAT_SECONDS, so that a run that lives writes another one meanwhile. Together le
 
 _QUICKLY: Final = 1.0
 """Seconds for the database's lock; whoever waits longer was kept off by another program, and so were the runs."""
+
+_WAIT_TOLD_SECONDS: Final = 15.0
+"""Seconds between two lines that tell of a wait for another run."""
 
 _HEARTBEATS_KEPT: Final = timedelta(days=1)
 
@@ -75,12 +79,20 @@ class Lease:
         Raises LeaseLostError with the holder's run id when it still holds the lease after that.
         """
         waited = 0.0
+        tell = Paced(_log, _WAIT_TOLD_SECONDS)
         while (other := self._try_to_take()) is not None:
             if waited >= patience:
                 raise LeaseLostError(
                     f"run {other.holder} is fetching from Partner Center (since {other.since:%Y-%m-%d %H:%M} UTC); one "
                     "run fetches at a time, on whatever machine. Nothing was done; try again when it has ended."
                 )
+            if not waited or tell.is_due:
+                tell = Paced(_log, _WAIT_TOLD_SECONDS)
+                _log.warning(
+                    "waiting for run %s, which fetches from Partner Center since %s UTC; one run fetches at a time. "
+                    "Waited %.0f s, %s",
+                    other.holder, f"{other.since:%H:%M:%S}", waited, giving_up(self.clock(), patience - waited),
+                )  # fmt: skip
             sleep(1.0)
             waited += 1.0
 

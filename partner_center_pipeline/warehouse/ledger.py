@@ -376,6 +376,43 @@ def mark(connection: Connection, windows: Sequence[SyncWindow], asset: Asset, no
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
+def is_done(connection: Connection, windows: Sequence[SyncWindow]) -> bool:
+    """Say whether raw_referrals has all of these windows, in windows of whatever grid."""
+    low, high = windows[0].start, windows[-1].end
+    return any(start <= low and high <= end for start, end in covered(connection, [Asset.RAW_REFERRALS]))
+
+
+def covering(connection: Connection, windows: Sequence[SyncWindow]) -> dict[SyncWindow, SyncWindow]:
+    """Return for each of these windows, in order, a window that raw_referrals has and that answers for all of it.
+
+    One that several windows cover together is left out.
+    """
+    if not windows:
+        return {}
+    table = sync_windows
+    rows = connection.execute(
+        select(table.c.window_start, table.c.window_end, table.c.covers_from)
+        .where(
+            _done_at(Asset.RAW_REFERRALS).is_not(None),
+            table.c.window_end > windows[0].start,
+            table.c.covers_from < windows[-1].end,
+        )
+        .order_by(table.c.window_start)
+    )
+    known = [SyncWindow(row.window_start, row.window_end, row.covers_from) for row in rows]
+    found: dict[SyncWindow, SyncWindow] = {}
+    for window in windows:
+        by = next((one for one in known if one.covers_from <= window.start and window.end <= one.end), None)
+        if by is not None:
+            found[window] = by
+    return found
+
+
+def has_begun(connection: Connection) -> bool:
+    """Say whether any window was begun."""
+    return connection.execute(select(sync_windows.c.window_start).limit(1)).first() is not None
+
+
 def newest_fetched(connection: Connection, grid: WindowGrid) -> SyncWindow | None:
     """Return the newest window of this grid whose interval raw_referrals has, None while there is none."""
     if grid.first is None:

@@ -5,6 +5,7 @@ killed run leaves its work in the table, whichever window it was for. Items are 
 of their own would cost SQLite a page of its log for each. Not here: what follows from what (`defs.derivation`).
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,12 +31,14 @@ from sqlalchemy import (
     update,
 )
 
+from partner_center_pipeline.telling import Paced
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse.bulk import CHUNK
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import pending_work
 
 _TABLE: Final = pending_work
+_log = logging.getLogger(__name__)
 _QUEUED_AT: Final = _TABLE.c.queued_at.type
 
 Derive = Callable[[Connection, Sequence[str]], None]
@@ -119,7 +122,7 @@ def work_off(db: Warehouse, task: Task, derive: Derive) -> None:
     """
     with db.write() as connection:
         failed_before = _try_again(connection, task)
-    derived, error = 0, None
+    derived, error, tell = 0, None, Paced(_log)
     while (chunk := _next(db, task)).items:
         try:
             _derive(db, chunk, derive)
@@ -135,6 +138,8 @@ def work_off(db: Warehouse, task: Task, derive: Derive) -> None:
                     derived += 1
         else:
             derived += len(chunk.items)
+        if tell.is_due:
+            tell("derive: %s: %s done, %s to do", task, f"{derived:,}", f"{_left(db, task):,}")
     if error is not None and not derived:
         raise error
 
@@ -148,6 +153,11 @@ def _try_again(connection: Connection, task: Task) -> set[str]:
 def _next(db: Warehouse, task: Task) -> Chunk:
     with db.read() as connection:
         return load(connection, task)
+
+
+def _left(db: Warehouse, task: Task) -> int:
+    with db.read() as connection:
+        return count(connection, task)
 
 
 def _derive(db: Warehouse, chunk: Chunk, derive: Derive) -> None:
@@ -173,9 +183,10 @@ class Failed:
     error: str
 
 
-def count(connection: Connection) -> int:
-    """Count the rows that are to be derived and have not failed."""
-    return connection.execute(select(func.count()).where(_TABLE.c.error.is_(None))).scalar_one()
+def count(connection: Connection, task: Task | None = None) -> int:
+    """Count the rows that are to be derived and have not failed, of one task or of all."""
+    rows = select(func.count()).where(_TABLE.c.error.is_(None))
+    return connection.execute(rows if task is None else rows.where(_TABLE.c.task == task)).scalar_one()
 
 
 def oldest(connection: Connection) -> datetime | None:

@@ -411,6 +411,8 @@ domain_signals: Final = Table(
     Column("next_scan_at", UtcDateTime, nullable=False, info={"comment": "when the next scan is due"}),
     Column("failures", Integer, nullable=False, comment="scans without facts since the last good one"),
     Index(None, "next_scan_at"),
+    # Holds all that the checks and pictures count, so that they do not read the wide rows.
+    Index("ix_domain_signals_last_scans", "scanned_at", "failures", "provider", "facts_at"),
     comment="what DNS said about a company's domain, when, and how sure",
 )
 
@@ -656,3 +658,13 @@ def columns_of(table: Table) -> tuple[str, ...]:
 def row_dict(row: Row[Any]) -> dict[str, Any]:
     """Return a result row as a plain dict, by column name."""
     return row._asdict()
+
+
+TABLE_OF: Final = {
+    Asset.RAW_REFERRALS: raw_referrals,
+    Asset.NORMALIZED_LEADS: leads,
+    Asset.COMPANIES: companies,
+    Asset.DOMAIN_SIGNALS: domain_signals,
+    Asset.SCORED_SEGMENTS: company_scores,
+}
+"""The table that holds an asset's rows."""

@@ -117,7 +117,7 @@ def rewrite(
         connection.execute(score_changes.insert(), history)
     if tell:
         outbox.add_entered(connection, entered)
-    new = sum(row["domain"] not in stored for row in changed)
-    return ScoresWritten(
-        Written(new, len(changed) - new, len(rows) - len(changed)), Counter(row["cause"] for row in history)
-    )
+    keys = tuple(row["domain"] for row in changed)
+    new = tuple(domain for domain in keys if domain not in stored)
+    written = Written(len(new), len(keys) - len(new), len(rows) - len(keys), keys, new)
+    return ScoresWritten(written, Counter(row["cause"] for row in history))

@@ -1,12 +1,13 @@
 """Tables domain_signals and signal_changes: the results of DNS scans, and which domains are due for the next scan."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, true
 
-from partner_center_pipeline.mail.history import change_between
+from partner_center_pipeline.mail.history import change_between, is_known
 from partner_center_pipeline.mail.signals import LocalHost
 from partner_center_pipeline.vocabulary import Provider
 from partner_center_pipeline.warehouse.bulk import CHUNK, chunks, upsert
@@ -17,13 +18,21 @@ _CLOCKS_MAY_DIFFER: Final = timedelta(hours=1)
 """How far machines that share a warehouse may differ; an answer younger than that is not asked for again."""
 
 
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    """Return the condition for a domain that is due at `now`, or that a clock which was ahead has scanned."""
+def _is_due(now: datetime | None) -> ColumnElement[bool]:
+    """Return the condition for a domain that is due at `now`, or that a clock which was ahead has scanned.
+
+    Without a time each domain is due.
+    """
+    if now is None:
+        return true()
     return or_(domain_signals.c.next_scan_at <= now, domain_signals.c.scanned_at > now + _CLOCKS_MAY_DIFFER)
 
 
-def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[str]:
-    """Return those of `domains` that have a company and were never scanned, or are due for another scan at `now`."""
+def due(connection: Connection, domains: Sequence[str], now: datetime | None) -> list[str]:
+    """Return those of `domains` that have a company and were never scanned, or are due for another scan at `now`.
+
+    Without a time all that have a company are due.
+    """
     due_domains: list[str] = []
     for chunk in chunks(domains):
         rows = connection.execute(
@@ -39,16 +48,19 @@ def due(connection: Connection, domains: Sequence[str], now: datetime) -> list[s
     return due_domains
 
 
-def due_of_span(start: int, end: int, now: datetime) -> Select[str]:
-    """Select the domains of windows in `[start, end)` (ticks) that were never scanned, or are due at `now`."""
+def due_of_span(start: int, end: int, now: datetime | None) -> Select[str]:
+    """Select the domains of windows in `[start, end)` (ticks) that were never scanned, or are due at `now`.
+
+    Without a time all of them.
+    """
     query = named_by(start, end).outerjoin_from(leads, domain_signals, domain_signals.c.domain == leads.c.domain)
     return query.where(or_(domain_signals.c.domain.is_(None), _is_due(now)))
 
 
-def due_again(connection: Connection, now: datetime, after: str = "") -> list[str]:
+def due_again(connection: Connection, now: datetime | None, after: str = "") -> list[str]:
     """Return up to CHUNK domains after `after`, in order, that were scanned before and are due for another scan.
 
-    Only domains of companies that a referral names: no others are looked up.
+    Without a time each one is due. Only domains of companies that a referral names: no others are looked up.
     """
     rows = connection.execute(
         select(domain_signals.c.domain)
@@ -60,7 +72,7 @@ def due_again(connection: Connection, now: datetime, after: str = "") -> list[st
     return [domain for (domain,) in rows]
 
 
-def count_due_again(connection: Connection, now: datetime) -> int:
+def count_due_again(connection: Connection, now: datetime | None) -> int:
     """Count the domains that repeated calls of `due_again` return."""
     count: int = connection.execute(
         select(func.count())
@@ -106,8 +118,16 @@ def _may_replace(stored: Mapping[str, Any] | None, scanned_at: datetime) -> bool
     return ahead <= timedelta(0) or ahead > _CLOCKS_MAY_DIFFER
 
 
-def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Write signals, with a history row for each mail set-up that changed. Return how many changed.
+@dataclass(frozen=True, slots=True)
+class SetUps:
+    """How many mail set-ups became known with a write, and how many of the known ones changed."""
+
+    new: int = 0
+    changed: int = 0
+
+
+def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> SetUps:
+    """Write signals, with a history row for each mail set-up that became known or changed. Return how many did.
 
     A row with an earlier `scanned_at` than the stored one is not written, unless a clock that was ahead wrote that one.
     """
@@ -115,8 +135,9 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
     newer = [row for row in rows if _may_replace(stored.get(row["domain"]), row["scanned_at"])]
     history: list[dict[str, Any]] = []
     for row in newer:
-        before = stored.get(row["domain"])
-        detail = change_between(before, row)
+        last = stored.get(row["domain"])
+        detail = change_between(last, row)
+        before = last if is_known(last) else None
         if detail is not None:
             history.append(
                 {
@@ -132,4 +153,5 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
     upsert(connection, domain_signals, newer)
     if history:
         connection.execute(signal_changes.insert(), history)
-    return len(history)
+    changed = sum(bool(row["detail"]) for row in history)
+    return SetUps(len(history) - changed, changed)

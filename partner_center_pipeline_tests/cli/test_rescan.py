@@ -38,6 +38,7 @@ def test_what_is_due_is_asked_and_scored_without_a_sign_in(home: Path) -> None:
         assert first.returncode == 0, first.stderr
         assert json.loads(first.stdout) == {
             "asked": 1,
+            "set_ups_new": 0,
             "set_ups_changed": 1,
             "without_an_answer": 0,
             "scores_changed": 1,

@@ -27,7 +27,7 @@ from partner_center_pipeline_tests.cli.conftest import Home
 
 SUBJECTS = [
     "flag", "sync", "open windows", "last failure", "breaker", "pending", "quarantine", "drift", "reconcile, full",
-    "reconcile, recent", "database", "schema", "rules", "daemon", "schedules and sensor", "pools", "queue", "sign-in",
+    "reconcile, recent", "database", "schema", "rules", "daemon", "schedules and sensors", "pools", "queue", "sign-in",
     "disk",
 ]  # fmt: skip
 
@@ -188,11 +188,11 @@ def test_a_stopped_daemon_or_schedule_and_a_pool_without_a_slot_are_wrong(
     grid = Settings.load().grid
     repository = build_defs(grid).get_repository_def()
     names = {one.name for one in repository.schedule_defs} | {one.name for one in repository.sensor_defs}
-    assert names == dagster_state.SCHEDULES_AND_SENSOR
+    assert names == dagster_state.SCHEDULES_AND_SENSORS
 
     heard(instance, datetime.now(UTC))
     found = status(ready)
-    assert {found[subject]["grade"] for subject in ("daemon", "schedules and sensor", "pools", "queue")} == {"ok"}
+    assert {found[subject]["grade"] for subject in ("daemon", "schedules and sensors", "pools", "queue")} == {"ok"}
 
     heard(instance, datetime.now(UTC) - timedelta(minutes=10))
     instance.event_log_storage.set_concurrency_slots("partner_center_api", 0)

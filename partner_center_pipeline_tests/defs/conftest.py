@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from partner_center_pipeline.defs.told_failure import show_stacks
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline_tests.defs.project import Project
@@ -77,3 +78,4 @@ def project(
     project = Project(home, variables, instance)
     yield project
     project.warehouse.close()
+    show_stacks()  # of the tests to come

@@ -122,19 +122,24 @@ class Project:
         assets: Iterable[str] | None = None,
         *,
         force: bool = False,
+        config: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Outcome:
-        """Materialize a window, or with `last` a range by the tags that Dagster uses for it."""
+        """Materialize a window, or with `last` a range by the tags that Dagster uses for it.
+
+        `config` is the configuration of assets, by name; `force` forces those that take it.
+        """
         start, end = (which if which is None or isinstance(which, str) else which.key for which in (first, last))
         which: dict[str, Any] = (
             {"partition_key": start}
             if end is None
             else {"tags": {ASSET_PARTITION_RANGE_START_TAG: start, ASSET_PARTITION_RANGE_END_TAG: end}}
         )
+        configs = config or {name: {"force": True} for name in (FORCED if force else ())}
         result = self.definitions.resolve_job_def(JOB).execute_in_process(
             instance=self.instance,
             asset_selection=None if assets is None else [dg.AssetKey(name) for name in assets],
             raise_on_error=False,
-            run_config=_QUIET | ({"ops": {name: {"config": {"force": True}} for name in FORCED}} if force else {}),
+            run_config=_QUIET | {"ops": {name: {"config": dict(chosen)} for name, chosen in configs.items()}},
             **which,
         )
         failed = next(iter(result.get_step_failure_events()), None)
@@ -159,6 +164,11 @@ class Project:
     def event_log(self, run_id: str) -> str:
         """All that Dagster keeps of a run's events and messages, as it stores it."""
         return "\n".join(serialize_value(entry) for entry in self.instance.all_logs(run_id))
+
+    def observations(self, asset: str) -> list[dg.AssetObservation]:
+        """What Dagster knows of an asset besides its materializations, the newest first."""
+        records = self.instance.fetch_observations(dg.AssetKey(asset), limit=10).records
+        return [record.asset_observation for record in records if record.asset_observation is not None]
 
     # Schedule and sensor
 

@@ -1,10 +1,12 @@
 """Schedule and sensor: evaluated on a real instance that holds runs and backfills in each state."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -391,3 +393,41 @@ def test_a_warehouse_that_is_not_ours_makes_both_skip_with_its_name(project: Pro
     schedule, sensor = both_answers(project)
     assert "nobody:***@127.0.0.1:1/none cannot be used" in str(schedule)
     assert schedule == sensor
+
+
+# What a person sees of a tick that skips ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_each_tick_that_skips_has_its_reason_in_its_own_log(project: Project) -> None:
+    project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
+    repository, at = project.definitions.get_repository_def(), datetime.now(UTC)
+    resources: Any = project.definitions.resources
+    ticks: list[Any] = []
+    for schedule in repository.schedule_defs:
+        with dg.ScheduleEvaluationContext(
+            project.instance.get_ref(), at, None, repository.name, schedule.name, resources, repository
+        ) as context:
+            ticks.append(schedule.evaluate_tick(context))
+    for sensor in repository.sensor_defs:
+        with dg.build_sensor_context(
+            project.instance,
+            instance_ref=project.instance.get_ref(),
+            repository_name=repository.name,
+            sensor_name=sensor.name,
+            repository_def=repository,
+            resources=resources,
+        ) as of_sensor:
+            ticks.append(sensor.evaluate_tick(of_sensor))
+    assert len(ticks) == 9
+    for tick in ticks:
+        told_in_log(project.instance, tick)
+
+
+def told_in_log(instance: dg.DagsterInstance, tick: Any) -> None:
+    """Check that a tick skipped, and that the log that Dagster's UI opens for it says why."""
+    assert tick.skip_message
+    assert tick.log_key is not None
+    kept = instance.compute_log_manager.get_log_data(tick.log_key).stderr
+    assert kept is not None
+    assert any(json.loads(line)["msg"].endswith(f" - {tick.skip_message}") for line in kept.decode().splitlines())

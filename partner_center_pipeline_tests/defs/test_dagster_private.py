@@ -8,7 +8,6 @@ from pathlib import Path
 import dagster as dg
 import httpx
 import pytest
-from dagster._core.test_utils import create_run_for_test
 from dagster_webserver.app import create_app_from_workspace_process_context
 
 from partner_center_pipeline.defs import dagster_private
@@ -32,19 +31,11 @@ def job(seen: dict[str, object]) -> dg.JobDefinition:
         seen["range"] = (context.partition_key_range.start, context.partition_key_range.end)
         return dg.MaterializeResult()
 
-    @dg.asset
-    def interrupted() -> None:
-        raise dagster_private.DagsterExecutionInterruptedError
-
     definitions = dg.Definitions(
-        assets=[probe, interrupted],
-        jobs=[
-            dg.define_asset_job("probing", selection=[probe]),
-            dg.define_asset_job("ending", selection=[interrupted]),
-        ],
+        assets=[probe],
+        jobs=[dg.define_asset_job("probing", selection=[probe])],
         executor=dg.in_process_executor,
     )
-    seen["definitions"] = definitions
     return definitions.resolve_job_def("probing")
 
 
@@ -63,7 +54,7 @@ def test_every_private_name_has_a_test_here() -> None:
 def test_range_tags_make_one_run_of_many_windows(
     job: dg.JobDefinition, seen: dict[str, object], instance: dg.DagsterInstance
 ) -> None:
-    """Without them the sensor and `sync` cannot request a range, and `_busy` does not see the range of a run."""
+    """Without them the sensor and `sync` cannot request a range, and `worked_on` does not see the range of a run."""
     tags = {
         dagster_private.ASSET_PARTITION_RANGE_START_TAG: FIRST,
         dagster_private.ASSET_PARTITION_RANGE_END_TAG: LAST,
@@ -73,22 +64,11 @@ def test_range_tags_make_one_run_of_many_windows(
 
 
 def test_a_run_of_one_window_has_the_partition_tag(job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
-    """Without it `_busy` does not see which window a run works on, and the sensor requests it twice."""
+    """Without it `worked_on` does not see which window a run works on, and the sensor requests it twice."""
     run_id = job.execute_in_process(instance=instance, partition_key=FIRST).run_id
     run = instance.get_run_by_id(run_id)
     assert run is not None
     assert run.tags[dagster_private.PARTITION_NAME_TAG] == FIRST
-
-
-def test_unfinished_statuses_are_those_of_runs_that_may_still_write(instance: dg.DagsterInstance) -> None:
-    """Without them a window that a run works on is requested again, and a periodic job starts twice."""
-    unfinished = set(dagster_private.NOT_FINISHED_STATUSES)
-    status = dg.DagsterRunStatus
-    assert {status.QUEUED, status.NOT_STARTED, status.STARTING, status.STARTED, status.CANCELING} <= unfinished
-    assert unfinished.isdisjoint({status.SUCCESS, status.FAILURE, status.CANCELED})
-    create_run_for_test(instance, job_name="probing", status=dg.DagsterRunStatus.STARTED)
-    found = instance.get_runs(dg.RunsFilter(job_name="probing", statuses=dagster_private.NOT_FINISHED_STATUSES))
-    assert len(found) == 1
 
 
 def test_runs_of_schedules_and_sensors_are_recognized_by_their_tags() -> None:
@@ -139,16 +119,3 @@ def test_the_webserver_can_be_made_in_this_process_and_read_only(read_only: bool
 
         answer = asyncio.run(ask()).json()
     assert any(permission["value"] for permission in answer["data"]["permissions"]) is not read_only
-
-
-def test_an_interrupted_step_fails_under_the_name_of_the_interruption(
-    job: dg.JobDefinition, seen: dict[str, object], instance: dg.DagsterInstance
-) -> None:
-    """Without it Ctrl-C in `sync` shows as a defect."""
-    definitions = seen["definitions"]
-    assert isinstance(definitions, dg.Definitions)
-    result = definitions.resolve_job_def("ending").execute_in_process(instance=instance, raise_on_error=False)
-    (event,) = result.get_step_failure_events()
-    error = event.step_failure_data.error
-    assert error is not None
-    assert error.cls_name == dagster_private.DagsterExecutionInterruptedError.__name__

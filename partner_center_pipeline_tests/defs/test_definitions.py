@@ -24,9 +24,9 @@ nodes = [graph.get(key) for key in sorted(graph.get_all_asset_keys())]
 print(json.dumps({
     "assets": {node.key.to_user_string(): sorted(key.to_user_string() for key in node.parent_keys) for node in nodes},
     "partitions": {
-        node.key.to_user_string(): type(node.partitions_def).__name__ for node in nodes
+        node.key.to_user_string(): type(node.partitions_def).__name__ for node in nodes if node.partitions_def
     },
-    "first": nodes[0].partitions_def.get_first_partition_key(),
+    "first": graph.get(dg.AssetKey("raw_referrals")).partitions_def.get_first_partition_key(),
     "job_assets": sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys),
     "executor": job.executor_def.name,
     "policies": sorted({str(node.backfill_policy.max_partitions_per_run) for node in nodes if node.backfill_policy}),
@@ -43,8 +43,10 @@ print(json.dumps({
         if not column.description
     ),
     "checks": sorted(key.to_user_string() for key in graph.asset_check_keys),
+    "job_checks": sorted(key.name for key in job.asset_layer.asset_graph.asset_check_keys),
     "sensors": {
-        s.name: [s.job_name, s.minimum_interval_seconds, s.default_status.value] for s in repository.sensor_defs
+        s.name: [s.job_name if s.targets else None, s.minimum_interval_seconds, s.default_status.value]
+        for s in repository.sensor_defs
     },
 }))
 """
@@ -80,7 +82,12 @@ def test_the_chain_the_report_the_jobs_their_schedules_and_a_sensor_are_defined(
             "companies": ["normalized_leads"],
             "domain_signals": ["companies"],
             "scored_segments": ["companies", "domain_signals"],
-            "lead_report": ["scored_segments"],
+            "leads_ready": ["companies", "normalized_leads", "scored_segments"],
+            "leads_without_company": ["companies", "normalized_leads", "scored_segments"],
+            "due_first": ["companies", "normalized_leads", "scored_segments"],
+            "company_card": ["domain_signals", "leads_ready"],
+            "sync_health": ["raw_referrals"],
+            "lead_report": ["due_first", "leads_ready", "leads_without_company"],
         },
         "partitions": {
             "raw_referrals": "TimeWindowPartitionsDefinition",
@@ -97,6 +104,7 @@ def test_the_chain_the_report_the_jobs_their_schedules_and_a_sensor_are_defined(
         "pools": {"raw_referrals": ["partner_center_api"]},
         "schedules": {
             "partner_center_alerts_schedule": ["partner_center_alerts", "*/5 * * * *", "RUNNING", "UTC"],
+            "partner_center_checks_schedule": ["partner_center_checks", "41 * * * *", "RUNNING", "UTC"],
             "partner_center_reconcile_schedule": ["partner_center_reconcile", "47 1 * * 0", "RUNNING", "UTC"],
             "partner_center_reconcile_recent_schedule": [
                 "partner_center_reconcile_recent",
@@ -110,12 +118,29 @@ def test_the_chain_the_report_the_jobs_their_schedules_and_a_sensor_are_defined(
         },
         "undescribed_columns": [],
         "checks": [
+            "domain_signals:dns_answers",
+            "normalized_leads:leads_have_a_domain_as_before",
             "raw_referrals:complete_windows_missed_nothing",
             "raw_referrals:few_referrals_vanished",
+            "raw_referrals:late_versions_fit_the_overlap",
             "raw_referrals:quarantine_is_empty",
+            "raw_referrals:referrals_still_come",
+            "raw_referrals:sign_in_does_not_end_soon",
+            "raw_referrals:windows_are_fetched_in_time",
+            "scored_segments:every_company_is_scored",
             "scored_segments:everything_is_derived",
         ],
-        "sensors": {"partner_center_flag_sensor": ["partner_center_sync", 30, "RUNNING"]},
+        "job_checks": [
+            "complete_windows_missed_nothing",
+            "dns_answers",
+            "everything_is_derived",
+            "few_referrals_vanished",
+            "quarantine_is_empty",
+        ],
+        "sensors": {
+            "partner_center_covered_sensor": [None, 60, "RUNNING"],
+            "partner_center_flag_sensor": ["partner_center_sync", 30, "RUNNING"],
+        },
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from partner_center_pipeline.defs.enrichment import Scoring, ask, keep, score_input
+from partner_center_pipeline.defs.enrichment import DnsProgress, Scoring, ask, keep, score_input
 from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.mail.dmarc import Dmarc
 from partner_center_pipeline.mail.signals import NEEDED, Evidence, Lookup, Outcome
@@ -17,6 +17,7 @@ from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Provider, TenantSource
 from partner_center_pipeline.warehouse import companies, schema
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.signals import SetUps
 from partner_center_pipeline_tests.warehouse.rows import company
 
 NOW = datetime(2026, 4, 1, 12, tzinfo=UTC)
@@ -106,7 +107,7 @@ class TestStored:
             kept, changed = keep(connection, [GOOGLE], 24)
             rows, outcome = Scoring(Settings(), NOW + timedelta(hours=1)).score(connection, [DOMAIN])
             stored = connection.execute(select(schema.company_scores)).one()
-        assert ([each["domain"] for each in kept], changed, outcome.written.new) == ([DOMAIN], 1, 1)
+        assert ([each["domain"] for each in kept], changed, outcome.written.new) == ([DOMAIN], SetUps(new=1), 1)
         evidence = {reason["code"]: reason["evidence"] for reason in stored.reasons}
         assert (evidence["provider_google"], evidence["dkim_present"]) == ("aspmx.l.google.com", "google")
         assert "(+50, aspmx.l.google.com)" in stored.explanation_tr
@@ -132,7 +133,7 @@ class TestStored:
         with warehouse.write() as connection:
             companies.write(connection, [company(DOMAIN, referrals=1), company("b.com.tr", referrals=1)])
             keep(connection, [GOOGLE], 24)
-        answers = ask(warehouse, scan, [DOMAIN, "b.com.tr"])
+        answers = ask(warehouse, scan, [DOMAIN, "b.com.tr"], DnsProgress(2))
         assert [answer.domain for answer in answers] == [DOMAIN, "b.com.tr"]
         assert list(heard) == [DOMAIN]
         assert heard[DOMAIN].evidence == GOOGLE.evidence

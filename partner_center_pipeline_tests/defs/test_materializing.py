@@ -4,7 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 from sqlalchemy import select, text
 
 from partner_center_pipeline.scoring.rules import DEFAULT_RULES
@@ -194,6 +196,27 @@ def test_while_the_flag_is_off_a_run_fails_at_once_and_the_attempt_says_disabled
     )
     assert project.attempts(project.window(0)) == [("disabled", None)]
     assert microsoft.api.requests == asked
+
+
+@pytest.mark.slow
+def test_while_the_flag_is_off_a_run_of_complete_windows_fails_nothing_and_paints_none_red(project: Project) -> None:
+    first, second = project.window(0), project.window(1)
+    assert project.run(first, second).success
+    project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
+    for windows in ((first,), (first, second)):
+        outcome = project.run(*windows)
+        assert outcome.success
+        assert outcome.metadata == {}  # nothing claims that it was looked at again
+        assert "Nothing was asked; these windows are complete" in project.event_log(outcome.run_id)
+    assert {state for state, _ in project.attempts(first)} == {"complete", "disabled"}
+    partitions = project.definitions.resolve_assets_def("raw_referrals").partitions_def
+    status = get_and_update_asset_status_cache_value(project.instance, dg.AssetKey("raw_referrals"), partitions)
+    assert status is not None
+    assert partitions is not None
+    assert status.deserialize_failed_partition_subsets(partitions).get_partition_keys() == []
+    # One that is not complete is red, also as a part of a range.
+    outcome = project.run(first, project.window(2))
+    assert outcome.failed_step == "raw_referrals"
 
 
 def test_without_a_sign_in_a_run_says_to_log_in(project: Project, home: Path) -> None:

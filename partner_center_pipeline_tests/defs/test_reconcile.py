@@ -96,6 +96,8 @@ def test_a_lost_row_is_found_loaded_and_named_and_the_check_is_red_at_once(
     assert [record.data["window"] for record in shown["windows"].records] == [project.window(0).key]
     check = checks(project)[MISSED]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert [seen.metadata["missing"].value for seen in project.observations("raw_referrals")] == [1]
+    assert project.observations("normalized_leads") == []
     with project.warehouse.read() as connection:
         raw = connection.execute(select(schema.raw_referrals).where(schema.raw_referrals.c.referral_id == lost)).one()
         assert (raw.window_start, raw.late) == (project.window(0).start, False)

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from partner_center_pipeline.cli import main
 from partner_center_pipeline.defs.derivation import Span, ask_signals
@@ -56,13 +56,13 @@ def known(project: Project, zone: Zone) -> Iterator[Project]:
 
 def first_asked(project: Project) -> None:
     """What the chain does with companies that are new."""
-    from partner_center_pipeline.defs.enrichment import Scoring, ask, keep
+    from partner_center_pipeline.defs.enrichment import DnsProgress, Scoring, ask, keep
     from partner_center_pipeline.defs.resources import MailResource, utc_now
     from partner_center_pipeline.settings import Settings
 
     settings, names = Settings.load(), ["a.com.tr", "b.com.tr"]
     with MailResource().open(settings) as scan:
-        answers = ask(project.warehouse, scan, names)
+        answers = ask(project.warehouse, scan, names, DnsProgress(2))
     with project.warehouse.write() as connection:
         keep(connection, answers, settings.signals_ttl_hours)
         Scoring(settings, utc_now()).score(connection, names)
@@ -75,10 +75,11 @@ def make_due(project: Project, *domains: str) -> None:
         connection.execute(update(table).where(table.c.domain.in_(domains)).values(next_scan_at=past))
 
 
-def rescan(project: Project) -> dict[str, Any]:
-    """Run the job; the metadata of its step."""
+def rescan(project: Project, config: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Run the job; the metadata of its step. `config` is the step's configuration, by its name."""
     job = project.definitions.resolve_job_def(JOB)
-    result = job.execute_in_process(instance=project.instance)
+    chosen = {"ops": {name: {"config": values} for name, values in (config or {}).items()}}
+    result = job.execute_in_process(instance=project.instance, run_config=chosen)
     (step,) = [event for event in result.all_events if event.is_successful_output]
     return {name: value.value for name, value in step.step_output_data.metadata.items()}
 
@@ -137,10 +138,46 @@ def test_no_real_name_server_is_asked_about_the_demos_companies(known: Project) 
     shown = CliRunner().invoke(main, ["rescan", "--json"])
     assert shown.exit_code == 1
     assert said in json.loads(shown.stdout)["error"]
+    assert "asking DNS" not in shown.stderr, "no bar that stands at nothing before the refusal"
     settings = Settings.load()
     with MailResource().open(settings) as scan, pytest.raises(WarehouseError, match=said):
         ask_signals(known.warehouse, Span(0, 1, force=False), scan, settings, now)  # what the asset domain_signals does
     assert stored(known, schema.domain_signals) == before
+
+
+def test_a_rescan_is_seen_on_the_assets_whose_tables_it_changes(known: Project) -> None:
+    rescan(known)
+    assert known.observations("domain_signals") == []  # nothing was due
+    make_due(known, "a.com.tr")
+    rescan(known)
+    (signals,), (scores,) = (known.observations(asset) for asset in ("domain_signals", "scored_segments"))
+    assert signals.metadata["asked"].value == 1
+    assert scores.metadata["scores_changed"].value == 0
+
+
+def test_a_person_may_ask_about_every_company_however_young_its_answer_is(known: Project) -> None:
+    assert rescan(known)["asked"] == 0
+    assert rescan(known, {"ask_dns_again": {"ignore_ttl": True}})["asked"] == 2
+
+
+def test_a_rescan_that_nobody_answers_says_so_in_its_log(known: Project, zone: Zone) -> None:
+    names = [f"{letter}.com.tr" for letter in "cdefg"]
+    with known.warehouse.write() as connection:
+        companies.write(connection, [company(name, referrals=1) for name in names])
+        connection.execute(
+            insert(schema.domain_signals),
+            [
+                dict(row._mapping) | {"domain": name}
+                for row in stored(known, schema.domain_signals)[:1]
+                for name in names
+            ],
+        )
+    for name in names:
+        zone.set_fault(name, DnsFault.REFUSED)
+    job = known.definitions.resolve_job_def(JOB)
+    config = {"ops": {"ask_dns_again": {"config": {"ignore_ttl": True}}}}
+    result = job.execute_in_process(instance=known.instance, run_config=config)
+    assert "DNS did not answer for 5 of 7 companies" in known.event_log(result.run_id)
 
 
 def test_a_rescan_after_which_nothing_differs_writes_no_history(known: Project) -> None:

@@ -5,7 +5,7 @@ Not here: the faults (`table`), the page that lists them (`document`).
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -135,8 +135,10 @@ class Bench:
                  else "Nothing; the run ends well."]  # fmt: skip
         if figures["quarantined"]:
             parts.append(f"In quarantine: {self._quarantined()}.")
-        if outcome.metadata.get(("domain_signals", window.key), {}).get("without_an_answer"):
+        unanswered = outcome.metadata.get(("domain_signals", window.key), {}).get("without_an_answer")
+        if unanswered and outcome.metadata["scored_segments", window.key]["segment_Pending"]:
             parts.append("Companies without an answer: segment Pending, asked again later.")
+        parts += self._red([checks.DNS])
         return " ".join(parts)
 
     def _quarantined(self) -> str:
@@ -162,11 +164,15 @@ class Bench:
         parts = [f"The weekly comparison ends well: {', '.join(f'{name} {count}' for name, count in counts.items())}."]
         if shown["quarantined"].value:
             parts.append(f"In quarantine: {self._quarantined()}.")
-        with self.project.warehouse.read() as connection:
-            found = [check for check in checks.evaluate(connection) if not check.passed]
-        red = [check for check in found if check.severity is dg.AssetCheckSeverity.ERROR]
-        parts += [f"Check {check.check_name}: {check.description}" for check in red]
+        parts += self._red([checks.MISSED, checks.VANISHED])
         return " ".join(parts)
+
+    def _red(self, names: Sequence[str]) -> list[str]:
+        """What the checks say that are red."""
+        with self.project.warehouse.read() as connection:
+            found = [check for check in checks.evaluate(connection, names) if not check.passed]
+        red = [check for check in found if check.severity is dg.AssetCheckSeverity.ERROR]
+        return [f"Check {check.check_name}: {check.description}" for check in red]
 
     def alert(self) -> str:
         """Send what waits to Teams, as the schedule does, and say what the run shows."""

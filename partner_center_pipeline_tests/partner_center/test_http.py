@@ -9,7 +9,7 @@ import pytest
 from partner_center_pipeline.partner_center import PageQuery, ReferralsClient, build_http
 from partner_center_pipeline.partner_center import http as http_module
 from partner_center_pipeline.partner_center.errors import Throttled, Unreachable
-from partner_center_pipeline.partner_center.http import MsalHttp, raise_for_transient_status
+from partner_center_pipeline.partner_center.http import PARTNER_CENTER, MsalHttp, raise_for_transient_status
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline_tests.partner_center.conftest import PatientClock
 from partner_center_simulator import Simulator
@@ -84,20 +84,20 @@ def test_msals_calls_are_tried_again_when_the_answer_is_no_json(
 
 @pytest.mark.parametrize("status", [200, 204, 304, 400, 401, 403, 404, 409, 412, 501, 505, 507])
 def test_a_status_that_would_only_repeat_is_not_tried_again(status: int) -> None:
-    raise_for_transient_status(_answer(status), PatientClock())
+    raise_for_transient_status(_answer(status), PatientClock(), PARTNER_CENTER)
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520])
 def test_a_status_that_passes_is_unreachable_for_now(status: int) -> None:
     with pytest.raises(Unreachable, match=f"HTTP {status}") as busy:
-        raise_for_transient_status(_answer(status), PatientClock())
+        raise_for_transient_status(_answer(status), PatientClock(), PARTNER_CENTER)
     assert (busy.value.status, busy.value.transient, busy.value.retry_after) == (status, True, 7)
 
 
 @pytest.mark.parametrize("status", [429, 509])
 def test_a_status_that_throttles_is_throttled(status: int) -> None:
     with pytest.raises(Throttled, match=r"asks to wait 7 s") as busy:
-        raise_for_transient_status(_answer(status), PatientClock())
+        raise_for_transient_status(_answer(status), PatientClock(), PARTNER_CENTER)
     assert (busy.value.status, busy.value.transient, busy.value.retry_after) == (status, True, 7)
 
 

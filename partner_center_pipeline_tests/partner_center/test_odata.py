@@ -133,9 +133,16 @@ def test_every_shape_of_error_body_is_read(body: object, code: str, message: str
 
 
 def test_an_error_message_is_cut_and_names_nobody() -> None:
-    problem = read_problem({"error": {"code": "x", "message": "user someone@example.com " + "y" * 2000}})
+    problem = read_problem({"error": {"code": "x", "message": "user someone@example.com " + "y " * 2000}})
     assert "example.com" not in problem.message
     assert len(problem.message) <= 300
+
+
+def test_what_an_error_body_says_is_one_line_that_holds_no_token_and_moves_no_cursor() -> None:
+    problem = read_problem(
+        {"error": {"code": "a\tb", "message": f"bad\r\n\x1b[2J token {'eyJ' * 30}.x, id {'4' * 36}"}}
+    )
+    assert (problem.code, problem.message) == ("a b", f"bad [2J token (left out), id {'4' * 36}")
 
 
 def test_retry_after_is_read_as_seconds_and_as_a_date() -> None:

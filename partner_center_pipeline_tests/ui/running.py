@@ -88,10 +88,11 @@ class Ui:
         return True if data["repositoryOrError"]["__typename"] == "Repository" else None
 
     def repository(self) -> dict[str, Any]:
-        """Assets, schedule and sensor, as the pages list them."""
+        """Assets with their checks, schedules and sensors, as the pages list them."""
         data = self.ask(
             "query($s: RepositorySelector!) { repositoryOrError(repositorySelector: $s) { ... on Repository {"
-            " assetNodes { assetKey { path } groupName }"
+            " assetNodes { assetKey { path } groupName"
+            " assetChecksOrError { ... on AssetChecks { checks { name canExecuteIndividually } } } }"
             " schedules { name cronSchedule scheduleState { status } }"
             " sensors { name sensorState { status } } } } }",
             s={"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION},

@@ -197,7 +197,7 @@ def status(folder: Path, code: int) -> dict[str, str]:
 
 def test_what_is_stopped_in_the_ui_is_wrong_in_status(ui: Ui, folder: Path) -> None:
     found = status(folder, 1)  # nothing was synced yet
-    assert found["pools"] == found["schedules and sensor"] == found["daemon"] == "ok"
+    assert found["pools"] == found["schedules and sensors"] == found["daemon"] == "ok"
     set_limit(ui, 0)
     selector = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
     state = ui.ask(
@@ -208,7 +208,7 @@ def test_what_is_stopped_in_the_ui_is_wrong_in_status(ui: Ui, folder: Path) -> N
     stopped = ui.ask("mutation($id: String!) { stopRunningSchedule(id: $id) { __typename } }", id=state)
     assert stopped["stopRunningSchedule"]["__typename"] == "ScheduleStateResult"
     found = status(folder, 2)
-    assert found["pools"] == found["schedules and sensor"] == "wrong"
+    assert found["pools"] == found["schedules and sensors"] == "wrong"
     set_limit(ui, 1)
 
 

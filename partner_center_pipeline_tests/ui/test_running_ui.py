@@ -12,6 +12,7 @@ from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.views import VIEWS
 from partner_center_pipeline.windows import BEGINNING, uncovered
 from partner_center_pipeline_tests.cli.commands import run
 from partner_center_pipeline_tests.ui.running import Tick, Ui, running_ui, wait_until
@@ -97,9 +98,12 @@ def test_a_day_in_the_running_ui(installation: EnvFile, tmp_path: Path) -> None:
         keys = [window.key for window in grid.between(grid.first, grid.first + 20 * grid.width)]
 
         listed = ui.repository()
-        assert {node["assetKey"]["path"][0] for node in listed["assetNodes"]} == {*CHAIN, "lead_report"}
-        assert [schedule["scheduleState"]["status"] for schedule in listed["schedules"]] == ["RUNNING"] * 6
-        assert [sensor["sensorState"]["status"] for sensor in listed["sensors"]] == ["RUNNING"]
+        named = {node["assetKey"]["path"][0] for node in listed["assetNodes"]}
+        assert named == {*CHAIN, *(view.name for view in VIEWS), "lead_report"}
+        checks = [check for node in listed["assetNodes"] for check in node["assetChecksOrError"]["checks"]]
+        assert [check["canExecuteIndividually"] for check in checks] == ["CAN_EXECUTE"] * 11
+        assert [schedule["scheduleState"]["status"] for schedule in listed["schedules"]] == ["RUNNING"] * 7
+        assert [sensor["sensorState"]["status"] for sensor in listed["sensors"]] == ["RUNNING"] * 2
 
         # Off: ticks skip and say why, a manual materialization fails at once and says what to set.
         started = datetime.now(UTC) - timedelta(seconds=60)
@@ -136,7 +140,7 @@ def test_a_day_in_the_running_ui(installation: EnvFile, tmp_path: Path) -> None:
             "breaker",
             "pending",
             "daemon",
-            "schedules and sensor",
+            "schedules and sensors",
             "pools",
             "queue",
         )

@@ -17,6 +17,7 @@ from partner_center_pipeline.warehouse.leads import Written
 from partner_center_pipeline.warehouse.row_counts import row_counts
 from partner_center_pipeline.warehouse.schema import companies as companies_table
 from partner_center_pipeline.warehouse.schema import company_scores, row_dict, score_changes, signal_changes
+from partner_center_pipeline.warehouse.signals import SetUps
 from partner_center_pipeline_tests.warehouse.rows import company
 from partner_center_pipeline_tests.warehouse.test_leads import lead_row
 
@@ -129,10 +130,10 @@ class TestSignals:
         google = {"provider": "Google", "signals": {"provider": "Google", "mx": [[1, "smtp.google.com"]]}}
         with warehouse.write() as connection:
             companies.write(connection, [company("a.com")])
-            assert signals.write(connection, [signal("a.com")]) == 1
-            assert signals.write(connection, [signal("a.com", later)]) == 0
-            assert signals.write(connection, [signal("a.com", NOW, **google)]) == 0  # came too late
-            assert signals.write(connection, [signal("a.com", later, **google)]) == 1
+            assert signals.write(connection, [signal("a.com")]) == SetUps(new=1)
+            assert signals.write(connection, [signal("a.com", later)]) == SetUps()
+            assert signals.write(connection, [signal("a.com", NOW, **google)]) == SetUps()  # came too late
+            assert signals.write(connection, [signal("a.com", later, **google)]) == SetUps(changed=1)
             first, second = [
                 row_dict(row) for row in connection.execute(select(signal_changes).order_by(signal_changes.c.id))
             ]

@@ -2,16 +2,17 @@
 
 import dagster as dg
 
-from partner_center_pipeline.defs.asset_run import DeriveConfig, as_dagster_failure, downstream_step, result, windows_of
+from partner_center_pipeline.defs.asset_run import DeriveConfig, as_dagster_failure, downstream_step, windows_of
+from partner_center_pipeline.defs.catalog import rules_of_leads
 from partner_center_pipeline.defs.derivation import make_companies
 from partner_center_pipeline.defs.partitions import chain_asset
 from partner_center_pipeline.defs.resources import GridParam, WarehouseResource, utc_now
+from partner_center_pipeline.defs.window_figures import derived, keys_of, materialized
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import schema
 
 
-@chain_asset(schema.companies, kinds={"python"}, deps=[Asset.NORMALIZED_LEADS])
+@chain_asset(Asset.COMPANIES, kinds={"python"}, deps=[Asset.NORMALIZED_LEADS], code=rules_of_leads)
 def companies(
     context: dg.AssetExecutionContext, config: DeriveConfig, grid: GridParam, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:
@@ -21,10 +22,13 @@ def companies(
     """
     now = utc_now()
     windows = windows_of(context, grid, now)
+    keys = keys_of(windows, "new", "changed")
     with (
         as_dagster_failure(),
         warehouse.open() as db,
         downstream_step(db, Asset.COMPANIES, windows, now, force=config.force) as span,
     ):
-        made = make_companies(db, span, Settings.load(), now)
-    return result(windows, made.written.rows, {**made.written.shown(), "new_suggestions": made.suggested})
+        made = make_companies(db, span, Settings.load(), now, keys)
+        of_run = {**made.written.shown(), "new_suggestions": made.suggested}
+        numbers = derived(db, Asset.COMPANIES, windows, of_run, keys)
+    return materialized(context, numbers, {})

@@ -13,10 +13,9 @@ import dagster as dg
 from pydantic import Field
 
 from partner_center_pipeline.defs.asset_run import as_dagster_failure, permanent
-from partner_center_pipeline.defs.dagster_private import NOT_FINISHED_STATUSES
+from partner_center_pipeline.defs.catalog import GROUP, LISTS, SALES
 from partner_center_pipeline.defs.gate import GateClosedError, gate
-from partner_center_pipeline.defs.partitions import GROUP
-from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES
+from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES, UNFINISHED, logged
 from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.reports.cells import clean
@@ -26,7 +25,6 @@ from partner_center_pipeline.reports.words import Words
 from partner_center_pipeline.reports.writing import FOLDER, Report, write_folder
 from partner_center_pipeline.scoring import load_rules
 from partner_center_pipeline.settings import Settings, home
-from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import reporting
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.windows import WindowGrid, datetime_of
@@ -65,11 +63,12 @@ def lead_report(grid: WindowGrid) -> dg.AssetsDefinition:
     @dg.asset(
         name=NAME,
         partitions_def=dg.DailyPartitionsDefinition(start_date=_first_day(grid), timezone="UTC", end_offset=1),
-        # It shows all that is known, so it depends on the newest window, not on those of its day.
-        deps=[dg.AssetDep(str(Asset.SCORED_SEGMENTS), partition_mapping=dg.LastPartitionMapping())],
+        deps=list(LISTS),  # views, which have no windows: it shows all that is known
         group_name=GROUP,
         kinds={"excel", "html", "csv"},
-        description=f"The sales team's report of a day: a workbook, a page and CSV files in the folder `{FOLDER}`.",
+        owners=[SALES],
+        description="Send these files to the people who sell, or let them open the folder. The sales team's report of "
+        f"a day: a workbook, a page and CSV files in the folder `{FOLDER}`.",
     )
     def report(
         context: dg.AssetExecutionContext, config: ReportConfig, warehouse: WarehouseResource
@@ -113,6 +112,9 @@ def report_schedule(grid: WindowGrid) -> dg.ScheduleDefinition:
         description="The report of the day, each morning.",
     )
     def schedule(context: dg.ScheduleEvaluationContext, warehouse: WarehouseResource) -> dg.RunRequest | dg.SkipReason:
+        return logged(context, answer(context, warehouse))
+
+    def answer(context: dg.ScheduleEvaluationContext, warehouse: WarehouseResource) -> dg.RunRequest | dg.SkipReason:
         try:
             gate(grid)
             with warehouse.open() as db:
@@ -123,7 +125,7 @@ def report_schedule(grid: WindowGrid) -> dg.ScheduleDefinition:
             return dg.SkipReason(str(error))
         if not has_leads:
             return dg.SkipReason("the warehouse holds no lead yet, so there is nothing to report")
-        unfinished = dg.RunsFilter(job_name=JOB_NAME, statuses=list(NOT_FINISHED_STATUSES))
+        unfinished = dg.RunsFilter(job_name=JOB_NAME, statuses=UNFINISHED)
         if context.instance.get_runs(unfinished, limit=1):
             return dg.SkipReason("the last report is still being written")
         # Of the present day, not of the tick: a tick that was late would ask for a day that cannot be made any more.

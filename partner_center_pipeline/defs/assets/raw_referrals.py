@@ -1,9 +1,10 @@
 """raw_referrals: what the Referrals API has of a window, as received."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import dagster as dg
+from pydantic import Field
 
 from partner_center_pipeline.defs.asset_run import (
     as_dagster_failure,
@@ -11,39 +12,62 @@ from partner_center_pipeline.defs.asset_run import (
     failure,
     fetching,
     permanent,
-    result,
     windows_of,
 )
+from partner_center_pipeline.defs.catalog import rules_of_fetching
 from partner_center_pipeline.defs.dagster_private import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
-from partner_center_pipeline.defs.gate import GateClosedError, gate
+from partner_center_pipeline.defs.gate import GateClosedError, SwitchedOffError, gate
 from partner_center_pipeline.defs.partitions import POOL, chain_asset
 from partner_center_pipeline.defs.resources import GridParam, PartnerCenterResource, WarehouseResource, utc_now
 from partner_center_pipeline.defs.window_fetch import fetch_windows
+from partner_center_pipeline.defs.window_figures import ROWS, materialized, tag_with_windows
 from partner_center_pipeline.partner_center import PartnerCenterError, TooEarly
 from partner_center_pipeline.partner_center.isolation import is_refused_again
-from partner_center_pipeline.warehouse import breaker, ledger, schema
+from partner_center_pipeline.vocabulary import Asset
+from partner_center_pipeline.warehouse import breaker, ledger, window_rows
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease, LeaseLostError
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import SyncWindow
 
 
-@chain_asset(schema.raw_referrals, kinds={"python", "http"}, pool=POOL)
+class FetchConfig(dg.Config):
+    """What a person may choose for a run of raw_referrals."""
+
+    page_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Referrals per page in this run, such as 10 where Partner Center cannot send a larger page; empty: "
+        "HUNTER_PARTNER_CENTER_PAGE_SIZE.",
+    )
+
+
+@chain_asset(Asset.RAW_REFERRALS, kinds={"python", "http"}, pool=POOL, code=rules_of_fetching, may_do_nothing=True)
 def raw_referrals(
     context: dg.AssetExecutionContext,
+    config: FetchConfig,
     grid: GridParam,
     warehouse: WarehouseResource,
     partner_center: PartnerCenterResource,
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Fetch every version of every referral that belongs to these windows, and store it as received."""
     windows = windows_of(context, grid, utc_now())
+    tag_with_windows(context, windows)
     with as_dagster_failure(), warehouse.open() as db:
         try:
             settings = gate(grid)
-        except GateClosedError:
+        except GateClosedError as closed:
             with db.write() as connection:
                 ledger.record_disabled(connection, windows, context.run.run_id, utc_now())
+                done = ledger.is_done(connection, windows)
+            if done and isinstance(closed, SwitchedOffError):
+                # A failure would paint windows red that are complete. Without a materialization they stay as they are.
+                context.log.warning(f"{closed}. Nothing was asked; these windows are complete, and stay so")
+                return
             raise
+        if config.page_size is not None:
+            settings = settings.model_copy(update={"partner_center_page_size": config.page_size})
         with _one_fetch(context, db, windows) as lease:
             try:
                 ingest = fetch_windows(
@@ -58,8 +82,10 @@ def raw_referrals(
                 )
             except PartnerCenterError as error:
                 stops_all = not (isinstance(error, TooEarly) or is_refused_again(error))
-                raise failure(str(error), allow_retries=error.transient, stops_all=stops_all) from error
-    return _report(context, ingest)
+                raise failure(str(error), allow_retries=error.transient, stops_all=stops_all) from None
+        with db.read() as connection:
+            held = window_rows.counts(connection, ingest.windows)
+    yield _report(context, ingest, held)
 
 
 @contextmanager
@@ -86,28 +112,15 @@ def _one_fetch(context: dg.AssetExecutionContext, db: Warehouse, windows: Sequen
         yield lease
 
 
-def _report(context: dg.AssetExecutionContext, ingest: WindowIngest) -> dg.MaterializeResult[None]:
-    if len(ingest.windows) > 1:
-        for window, figures in ingest.figures.items():
-            context.add_asset_metadata(
-                {
-                    "window": window.key,
-                    "interval": str(window),
-                    "dagster/partition_row_count": figures.new_versions,
-                    **_shown(figures),
-                },
-                partition_key=window.key,
-            )
-    total = ingest.total()
-    return result(
-        ingest.windows,
-        total.new_versions,
-        {
-            "overlap_seconds": ingest.overlap_seconds,
-            **_shown(total),
-            "new_versions_by_status": counts_table("status", ingest.statuses),
-        },
-    )
+def _report(
+    context: dg.AssetExecutionContext, ingest: WindowIngest, held: Mapping[SyncWindow, int]
+) -> dg.MaterializeResult[None]:
+    numbers = {window: {ROWS: held[window], **_shown(figures)} for window, figures in ingest.figures.items()}
+    of_run = {
+        "overlap_seconds": ingest.overlap_seconds,
+        "new_versions_by_status": counts_table("status", ingest.statuses),
+    }
+    return materialized(context, numbers, of_run)
 
 
 def _shown(figures: ledger.Figures) -> dict[str, int | float]:

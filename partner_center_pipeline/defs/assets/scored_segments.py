@@ -1,6 +1,6 @@
 """scored_segments: a score, a segment and the reasons for each company."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import dagster as dg
 
@@ -9,50 +9,53 @@ from partner_center_pipeline.defs.asset_run import (
     as_dagster_failure,
     counts_table,
     downstream_step,
-    result,
     windows_of,
 )
-from partner_center_pipeline.defs.checks import EVERYTHING_IS_DERIVED, everything_is_derived
+from partner_center_pipeline.defs.catalog import rules_of_scores
 from partner_center_pipeline.defs.derivation import make_scores
 from partner_center_pipeline.defs.partitions import chain_asset
+from partner_center_pipeline.defs.pictures import grid as picture
 from partner_center_pipeline.defs.resources import GridParam, WarehouseResource, utc_now
+from partner_center_pipeline.defs.window_figures import derived, keys_of, materialized
 from partner_center_pipeline.scoring import Category, Segment
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import schema, scores
+from partner_center_pipeline.warehouse import scores
 
 
 @chain_asset(
-    schema.company_scores,
+    Asset.SCORED_SEGMENTS,
     kinds={"python"},
     deps=[Asset.COMPANIES, Asset.DOMAIN_SIGNALS],
-    check_specs=[EVERYTHING_IS_DERIVED],
+    code=rules_of_scores,
 )
 def scored_segments(
     context: dg.AssetExecutionContext, config: DeriveConfig, grid: GridParam, warehouse: WarehouseResource
-) -> Iterator[dg.MaterializeResult[None]]:
+) -> dg.MaterializeResult[None]:
     """Score the companies that changed or have new signals; a score that did not change is not written again."""
     now = utc_now()
     windows = windows_of(context, grid, now)
+    keys = keys_of(windows, "new", "changed")
     with (
         as_dagster_failure(),
         warehouse.open() as db,
         downstream_step(db, Asset.SCORED_SEGMENTS, windows, now, force=config.force) as span,
     ):
-        scored = make_scores(db, span, Settings.load(), now)
-        derived = everything_is_derived(db)
+        scored = make_scores(db, span, Settings.load(), now, keys)
+        numbers = derived(db, Asset.SCORED_SEGMENTS, windows, scored.written.shown(), keys)
         with db.read() as connection:
             counts = scores.by_segment_and_category(connection)
-    yield result(  # not returned: Dagster would want the check in the annotation of what is returned
-        windows,
-        scored.written.rows,
+    return materialized(
+        context,
+        numbers,
         {
-            **scored.written.shown(),
-            "companies_by_segment": counts_table("segment", scored.segments),
+            "scored_by_segment": counts_table("segment", scored.segments),
             "changes_by_cause": counts_table("cause", scored.causes),
+            "companies_by_segment_and_category": picture(
+                counts, [str(one) for one in Segment], [*(str(one) for one in Category), None], "segment"
+            ),
             **_plotted(counts),
         },
-        [derived],
     )
 
 

@@ -1,0 +1,118 @@
+"""What the asset checks ask of the warehouse: figures from which a person sees that something goes wrong.
+
+Each is one query that an index answers, or that reads a narrow table. Not here: what is too much (`defs.checks`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from partner_center_pipeline.vocabulary import Asset, Task
+from partner_center_pipeline.warehouse.schema import (
+    companies,
+    company_scores,
+    domain_signals,
+    leads,
+    pending_work,
+    raw_referrals,
+    sync_windows,
+)
+from partner_center_pipeline.windows import TICKS_PER_SECOND, datetime_of, ticks_of
+
+DAY: Final = 86_400 * TICKS_PER_SECOND
+
+_ASKED_TOGETHER: Final = timedelta(hours=1)
+"""Scans this long before the newest one count with it: the runs of an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How many domains the last hour of scans asked about, how many of them failed, and when the last one ended."""
+
+    asked: int
+    failed: int
+    last: datetime | None
+
+
+def answers(connection: Connection, now: datetime) -> Answers:
+    """Return how DNS answered lately. A scan that a clock which was ahead has dated later than `now` does not count."""
+    table = domain_signals
+    newest = select(func.max(table.c.scanned_at)).where(table.c.scanned_at <= now + _ASKED_TOGETHER)
+    last: datetime | None = connection.execute(newest).scalar_one()
+    if last is None:
+        return Answers(0, 0, None)
+    counted = select(func.count(), func.count().filter(table.c.failures > 0)).where(
+        table.c.scanned_at >= last - _ASKED_TOGETHER, table.c.scanned_at <= last
+    )
+    asked, failed = connection.execute(counted).one()
+    return Answers(asked, failed, last)
+
+
+def providers(connection: Connection) -> dict[str | None, int]:
+    """Return how many domains have each mail provider; None stands for those that never had an answer."""
+    table = domain_signals
+    known = table.c.facts_at.is_not(None).label("known")
+    rows = connection.execute(select(table.c.provider, known, func.count()).group_by(table.c.provider, known))
+    found: dict[str | None, int] = {}
+    for provider, is_known, count in rows:
+        name = provider if is_known else None
+        found[name] = found.get(name, 0) + count
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many of `total` leads have no domain."""
+
+    total: int
+    without: int
+
+    @property
+    def value(self) -> float:
+        """The share, 0 to 1."""
+        return self.without / self.total if self.total else 0.0
+
+
+def leads_without_domain(connection: Connection, since: int) -> tuple[Share, Share]:
+    """Return the share of leads without a domain: of windows from `since` (ticks) on, and of all others."""
+    brought = select(raw_referrals.c.referral_id).where(raw_referrals.c.window_start >= since)
+    counts = func.count(), func.count(leads.c.domain)
+    total, named = connection.execute(select(*counts).where(leads.c.referral_id.in_(brought))).one()
+    recent = Share(total, total - named)
+    total = connection.execute(select(func.count()).select_from(leads)).scalar_one()
+    without = connection.execute(select(func.count()).where(leads.c.domain.is_(None))).scalar_one()
+    return recent, Share(total - recent.total, without - recent.without)
+
+
+def versions_by_day(connection: Connection, first: int, end: int) -> dict[datetime, int]:
+    """Return how many versions of referrals the windows of each UTC day in `[first, end)` (ticks) brought."""
+    start = raw_referrals.c.window_start
+    day = (start // DAY).label("day")
+    rows = connection.execute(select(day, func.count()).where(start >= first, start < end).group_by(day))
+    return {datetime_of(int(number) * DAY): count for number, count in rows}
+
+
+def last_done(connection: Connection) -> datetime | None:
+    """Return when the whole chain had a window last, None while it has none."""
+    at: datetime | None = connection.execute(
+        select(func.max(sync_windows.c[f"{Asset.SCORED_SEGMENTS}_at"]))
+    ).scalar_one()
+    return at
+
+
+def without_score(connection: Connection) -> int:
+    """Count the companies that a referral names, that have no score, and that no pending work will score."""
+    waiting = select(pending_work.c.item).where(pending_work.c.task.in_([Task.COMPANIES, Task.SIGNALS, Task.SCORES]))
+    count: int = connection.execute(
+        select(func.count())
+        .select_from(companies.outerjoin(company_scores, company_scores.c.domain == companies.c.domain))
+        .where(companies.c.referrals > 0, company_scores.c.domain.is_(None), companies.c.domain.not_in(waiting))
+    ).scalar_one()
+    return count
+
+
+def days_before(now: datetime, days: int) -> int:
+    """Return the tick at which the UTC day began that lies `days` days before the one of `now`."""
+    return ticks_of(now) // DAY * DAY - days * DAY
