@@ -20,7 +20,7 @@ from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.health import EXIT_CODES, Grade, Item
 from partner_center_pipeline.settings import HOME_VARIABLE, Settings, SettingsError, home
 
-_SECONDS: Final = 4.0
+_SECONDS: Final = 3.0
 """Seconds that the warehouse may take, and the stored sign-in."""
 _MARKS: Final = {Grade.OK: "[green]ok[/]     ", Grade.WARNING: "[yellow]warning[/]", Grade.WRONG: "[red]wrong[/]  "}
 
