@@ -62,7 +62,10 @@ def test_the_windows_of_a_range_each_carry_their_own_figures_in_all_assets(
         leads = shown["normalized_leads", window.key]
         assert (leads["new"], leads["changed"], leads["unchanged"]) == (leads[ROWS], 0, 0)
         signals = shown["domain_signals", window.key]
-        assert (signals["asked"], signals["without_an_answer"]) == (signals[ROWS], 0)
+        # A company that a lead of the windows before names too has its answer already.
+        assert signals["without_an_answer"] == 0 <= signals["asked"] <= signals[ROWS]
+    asked = [shown["domain_signals", windows[number].key]["asked"] for number in (1, 4, 5)]
+    assert all(asked)
 
     microsoft.world.change(known[0], windows[1].start + 5, {"status": "Closed"})
     shown = project.run(windows[0], windows[-1]).metadata
