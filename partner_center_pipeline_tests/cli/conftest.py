@@ -1,15 +1,21 @@
 """A home folder whose `.env` points at the local Microsoft, signed in or not."""
 
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
 
 from partner_center_pipeline.cli import main
+from partner_center_pipeline_tests.conftest import Databases, SqliteFiles
 from partner_center_pipeline_tests.defs.conftest import microsoft, running_microsoft, signed_in, sync_start
 from partner_center_simulator import Simulator
+
+if TYPE_CHECKING:
+    from partner_center_pipeline_tests.cli.deciding import Decided
 
 __all__ = ["microsoft", "running_microsoft", "signed_in", "sync_start"]  # fixtures of both folders
 
@@ -52,3 +58,23 @@ def ready(unsigned: Home, signed_in: Path) -> Home:
     """Everything is configured, switched on and signed in."""
     shutil.copytree(signed_in, unsigned.path / ".token_cache")
     return unsigned
+
+
+@pytest.fixture
+def decided(home: Path, databases: Databases) -> "Iterator[Decided]":
+    """Leads and companies about which a person decides, on a database of each kind."""
+    from partner_center_pipeline_tests.cli.deciding import Decided  # it needs `Home`
+
+    made = Decided(home, databases.emptied())
+    yield made
+    made.warehouse.close()
+
+
+@pytest.fixture
+def on_sqlite(home: Path, sqlite: SqliteFiles) -> "Iterator[Decided]":
+    """The same where it does not matter what holds the rows."""
+    from partner_center_pipeline_tests.cli.deciding import Decided  # it needs `Home`
+
+    made = Decided(home, sqlite.emptied())
+    yield made
+    made.warehouse.close()

@@ -1,8 +1,6 @@
 """`partner-center decisions import`: a workbook that was filled in is taken in, all of it or nothing."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,26 +11,10 @@ from partner_center_pipeline.texts import Texts
 from partner_center_pipeline.vocabulary import Language
 from partner_center_pipeline.warehouse import views
 from partner_center_pipeline_tests.cli.deciding import LEADS, NOW, Decided
-from partner_center_pipeline_tests.conftest import Databases, SqliteFiles
 
 pytestmark = pytest.mark.slow
 
 NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=0, minute=0, second=0, tzinfo=None)
-
-
-@pytest.fixture
-def decided(home: Path, databases: Databases) -> Iterator[Decided]:
-    made = Decided(home, databases.emptied())
-    yield made
-    made.warehouse.close()
-
-
-@pytest.fixture
-def on_sqlite(home: Path, sqlite: SqliteFiles) -> Iterator[Decided]:
-    """The same where it does not matter what holds the rows."""
-    made = Decided(home, sqlite.emptied())
-    yield made
-    made.warehouse.close()
 
 
 class Sheets:

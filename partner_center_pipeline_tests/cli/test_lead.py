@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,26 +15,10 @@ from partner_center_pipeline.warehouse import schema, views
 from partner_center_pipeline.windows import ticks_of
 from partner_center_pipeline_tests.cli.commands import COMMAND, clean_environment
 from partner_center_pipeline_tests.cli.deciding import LEADS, NOW, Decided
-from partner_center_pipeline_tests.conftest import Databases, SqliteFiles
 
 pytestmark = pytest.mark.slow
 
 TOMORROW = (NOW + timedelta(days=1)).date()
-
-
-@pytest.fixture
-def decided(home: Path, databases: Databases) -> Iterator[Decided]:
-    made = Decided(home, databases.emptied())
-    yield made
-    made.warehouse.close()
-
-
-@pytest.fixture
-def on_sqlite(home: Path, sqlite: SqliteFiles) -> Iterator[Decided]:
-    """The same where it does not matter what holds the rows."""
-    made = Decided(home, sqlite.emptied())
-    yield made
-    made.warehouse.close()
 
 
 def test_a_domain_set_by_hand_wins_over_the_found_one_until_it_is_cleared(decided: Decided) -> None:

@@ -1,33 +1,15 @@
 """`partner-center matches`: identical names are one line; what is decided holds, and can be undone."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from partner_center_pipeline.warehouse import views
 from partner_center_pipeline_tests.cli.deciding import LEADS, Decided
-from partner_center_pipeline_tests.conftest import Databases, SqliteFiles
 
 pytestmark = pytest.mark.slow
 
 ONE, TWO = "celik-as.com.tr", "celik.com.tr"
-
-
-@pytest.fixture
-def decided(home: Path, databases: Databases) -> Iterator[Decided]:
-    made = Decided(home, databases.emptied())
-    yield made
-    made.warehouse.close()
-
-
-@pytest.fixture
-def on_sqlite(home: Path, sqlite: SqliteFiles) -> Iterator[Decided]:
-    """The same where it does not matter what holds the rows."""
-    made = Decided(home, sqlite.emptied())
-    yield made
-    made.warehouse.close()
 
 
 def group(decided: Decided) -> dict[str, Any]:
