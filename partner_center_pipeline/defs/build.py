@@ -15,6 +15,7 @@ from partner_center_pipeline.defs.assets.raw_referrals import raw_referrals
 from partner_center_pipeline.defs.assets.scored_segments import scored_segments
 from partner_center_pipeline.defs.automation import SYNC_JOB, flag_sensor, sync_schedule
 from partner_center_pipeline.defs.checks import nothing_is_lost
+from partner_center_pipeline.defs.pruning import PRUNING
 from partner_center_pipeline.defs.reconcile import RECONCILE, RECONCILE_RECENT
 from partner_center_pipeline.defs.rescan import RESCAN
 from partner_center_pipeline.defs.resources import MailResource, PartnerCenterResource, WarehouseResource
@@ -32,7 +33,7 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
             for build in (raw_referrals, normalized_leads, companies, domain_signals, scored_segments, lead_report)
         ],
         asset_checks=[nothing_is_lost],
-        jobs=[SYNC_JOB, REPORT_JOB, RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job, ALERTS.job],
+        jobs=[SYNC_JOB, REPORT_JOB, RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job, ALERTS.job, PRUNING.job],
         schedules=[
             sync_schedule(grid),
             report_schedule(grid),
@@ -40,6 +41,7 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
             RECONCILE_RECENT.schedule,
             RESCAN.schedule,
             ALERTS.schedule,
+            PRUNING.schedule,
         ],
         sensors=[flag_sensor(grid)],
         resources={

@@ -7,6 +7,9 @@ from dagster._core.definitions.partitions.subset import TimeWindowPartitionsSubs
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -22,8 +25,12 @@ __all__ = [
     "PARTITION_NAME_TAG",
     "SCHEDULE_NAME_TAG",
     "SENSOR_NAME_TAG",
+    "AssetCheckExecutionsTable",
     "BulkActionStatus",
     "BulkActionsFilter",
     "DagsterExecutionInterruptedError",
+    "LocalComputeLogManager",
+    "SqlEventLogStorage",
+    "SqliteEventLogStorage",
     "TimeWindowPartitionsSubset",
 ]

@@ -96,7 +96,7 @@ def test_a_day_in_the_running_ui(installation: EnvFile, tmp_path: Path) -> None:
 
         listed = ui.repository()
         assert {node["assetKey"]["path"][0] for node in listed["assetNodes"]} == {*CHAIN, "lead_report"}
-        assert [schedule["scheduleState"]["status"] for schedule in listed["schedules"]] == ["RUNNING"] * 6
+        assert [schedule["scheduleState"]["status"] for schedule in listed["schedules"]] == ["RUNNING"] * 7
         assert [sensor["sensorState"]["status"] for sensor in listed["sensors"]] == ["RUNNING"]
 
         # Off: ticks skip and say why, a manual materialization fails at once and says what to set.

@@ -64,7 +64,7 @@ def lead_report(grid: WindowGrid) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=NAME,
-        partitions_def=dg.DailyPartitionsDefinition(start_date=_first_day(grid), timezone="UTC", end_offset=1),
+        partitions_def=report_days(grid),
         # It shows all that is known, so it depends on the newest window, not on those of its day.
         deps=[dg.AssetDep(str(Asset.SCORED_SEGMENTS), partition_mapping=dg.LastPartitionMapping())],
         group_name=GROUP,
@@ -130,6 +130,11 @@ def report_schedule(grid: WindowGrid) -> dg.ScheduleDefinition:
         return dg.RunRequest(partition_key=utc_now().strftime(_KEY))
 
     return schedule
+
+
+def report_days(grid: WindowGrid) -> dg.DailyPartitionsDefinition:
+    """Return the report's partitions: days, the present one included."""
+    return dg.DailyPartitionsDefinition(start_date=_first_day(grid), timezone="UTC", end_offset=1)
 
 
 def _first_day(grid: WindowGrid) -> str:
