@@ -18,6 +18,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from partner_center_pipeline.cli import main
 from partner_center_pipeline.defs import pruning
+from partner_center_pipeline.defs.automation import JOB_NAME, WHAT_IS_PENDING
 from partner_center_pipeline.defs.dagster_private import NOT_FINISHED_STATUSES
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline.vocabulary import Asset
@@ -174,6 +175,22 @@ def test_windows_of_deleted_runs_stay_materialized_and_are_not_asked_for_again(p
     assert run_job(project)["succeeded_runs"] == 1
     assert not known_runs(project) & set(runs)
     assert materialized(project.instance, project, *windows) == everything
+
+
+def test_failures_of_an_earlier_trouble_delay_nothing_although_the_success_after_them_is_deleted(
+    project: Project,
+) -> None:
+    assert project.run(project.window(0), assets=["raw_referrals"]).success
+    project.mark_done((project.window(1), project.last_due()))
+    failed = [
+        create_run_for_test(
+            project.instance, job_name=JOB_NAME, status=dg.DagsterRunStatus.FAILURE, tags=WHAT_IS_PENDING
+        ).run_id
+        for _ in range(6)
+    ]
+    set_back(project, 30, *failed[:5])
+    set_back(project, 2 / 24 / 60, failed[5])
+    assert isinstance(project.tick_sensor(), list)
 
 
 def test_a_run_that_is_not_finished_is_never_deleted(project: Project) -> None:
