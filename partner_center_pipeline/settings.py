@@ -263,8 +263,8 @@ class Settings(BaseSettings):
         ge=1,
         le=3650,
         examples=["14"],
-        description='Days that Dagster keeps a run that succeeded, with its events and logs (docs/dagster.md, "What is '
-        'deleted, and when"). The warehouse does not need them.',
+        description="Days that Dagster keeps a run that succeeded, with its events and logs (docs/dagster.md). The "
+        "warehouse does not need them.",
     )
     dagster_failed_runs_kept_days: int = Field(
         90,

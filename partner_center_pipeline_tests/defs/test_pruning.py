@@ -13,13 +13,15 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from sqlalchemy import make_url, text
 
 from partner_center_pipeline.cli import main
 from partner_center_pipeline.defs import pruning
 from partner_center_pipeline.defs.automation import JOB_NAME, WHAT_IS_PENDING
-from partner_center_pipeline.defs.dagster_private import NOT_FINISHED_STATUSES
+from partner_center_pipeline.defs.dagster_private import NOT_FINISHED_STATUSES, SqlEventLogStorage
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.windows import SyncWindow
@@ -35,19 +37,38 @@ LOGS = ".dagster/compute_logs"
 
 
 @pytest.fixture
-def instance(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage as the project's dagster.yaml describes it, in the home folder."""
-    monkeypatch.setenv("DAGSTER_HOME", str(PROJECT_ROOT))
+def instance(
+    home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[dg.DagsterInstance]:
+    """Dagster's storage as the project's dagster.yaml describes it, in the home folder; or on PostgreSQL."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        monkeypatch.setenv("DAGSTER_HOME", str(PROJECT_ROOT))
+    else:
+        made = request.getfixturevalue("postgres").empty()
+        url = make_url(made).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+        yaml = (PROJECT_ROOT / "dagster.yaml").read_text(encoding="utf-8")
+        before = "storage:\n  sqlite:\n    base_dir: .dagster/storage\n"
+        assert before in yaml
+        yaml = yaml.replace(before, f"storage:\n  postgres:\n    postgres_url: {json.dumps(url)}\n")
+        (home / "dagster.yaml").write_text(yaml, encoding="utf-8")
+        monkeypatch.setenv("DAGSTER_HOME", str(home))
     with dg.DagsterInstance.get() as instance:
         yield instance
+
+
+both_storages = pytest.mark.parametrize(
+    "instance", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
 
 
 def set_back(project: Project, days: float, *run_ids: str) -> None:
     """Let runs have ended so many days ago, in Dagster's storage and by the times of their files."""
     then = datetime.now(UTC) - timedelta(days=days)
-    with closing(sqlite3.connect(project.home / ".dagster/storage/history/runs.db")) as connection, connection:
-        connection.executemany(
-            "UPDATE runs SET create_timestamp = :then, update_timestamp = :then WHERE run_id = :run",
+    storage = project.instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    with storage.connect() as connection:
+        connection.execute(
+            text("UPDATE runs SET create_timestamp = :then, update_timestamp = :then WHERE run_id = :run"),
             [{"then": f"{then:%Y-%m-%d %H:%M:%S.%f}", "run": run_id} for run_id in run_ids],
         )
     for run_id in run_ids:
@@ -156,6 +177,7 @@ def test_the_daily_job_deletes_old_runs_with_their_files_and_keeps_failed_ones_l
         assert project.event_log(kept)
 
 
+@both_storages
 def test_windows_of_deleted_runs_stay_materialized_and_are_not_asked_for_again(project: Project) -> None:
     runs = synced(project, 2)
     windows = [project.window(number) for number in range(2)]
@@ -175,6 +197,13 @@ def test_windows_of_deleted_runs_stay_materialized_and_are_not_asked_for_again(p
     assert run_job(project)["succeeded_runs"] == 1
     assert not known_runs(project) & set(runs)
     assert materialized(project.instance, project, *windows) == everything
+    events = project.instance.event_log_storage
+    assert isinstance(events, SqlEventLogStorage)
+    with events.index_connection() as connection:
+        for table in ("event_logs", "asset_check_executions"):
+            with_rows = set(connection.execute(text(f"SELECT DISTINCT run_id FROM {table}")).scalars())
+            assert with_rows
+            assert not with_rows & set(runs)
 
 
 def test_failures_of_an_earlier_trouble_delay_nothing_although_the_success_after_them_is_deleted(
@@ -193,6 +222,7 @@ def test_failures_of_an_earlier_trouble_delay_nothing_although_the_success_after
     assert isinstance(project.tick_sensor(), list)
 
 
+@both_storages
 def test_a_run_that_is_not_finished_is_never_deleted(project: Project) -> None:
     job = project.definitions.resolve_job_def("partner_center_alerts")
     location = ManagedGrpcPythonEnvCodeLocationOrigin(
