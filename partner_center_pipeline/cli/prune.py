@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.filesize import decimal
 
-from partner_center_pipeline.cli.base import console, emit, enter_home, notes, report_errors
+from partner_center_pipeline.cli.base import console, emit, enter_home, notes, report_errors, stop
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
 
@@ -38,8 +38,11 @@ def prune(dry_run: bool, as_json: bool) -> None:
         if dry_run:
             done = pruning.would_prune(instance, old, settings, now)
         else:
-            with progress_bar("deleting runs", old.count) as report:
-                done = pruning.prune(instance, settings.grid, old, settings, now, progress=report)
+            try:
+                with progress_bar("deleting runs", old.count) as report:
+                    done = pruning.prune(instance, settings.grid, old, settings, now, progress=report)
+            except pruning.PruneBusyError as error:
+                stop(str(error))
     if as_json:
         emit({"dry_run": dry_run, **done.shown()})
     else:

@@ -7,7 +7,7 @@ fetched again. Runs that are not finished are never deleted. Not here: what the 
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -16,6 +16,7 @@ from typing import Final
 from uuid import UUID
 
 import dagster as dg
+from filelock import FileLock, Timeout
 from sqlalchemy import delete, func, select
 
 from partner_center_pipeline.defs.asset_run import as_dagster_failure
@@ -29,7 +30,7 @@ from partner_center_pipeline.defs.dagster_private import (
 )
 from partner_center_pipeline.defs.periodic import periodic_job
 from partner_center_pipeline.defs.resources import GridParam, utc_now
-from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.settings import Settings, home
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.windows import WindowGrid
 
@@ -107,17 +108,26 @@ class Pruned:
         }
 
 
+class PruneBusyError(Exception):
+    """Another prune is at work on this home folder."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another prune is at work on this home folder; it deletes what is old, so nothing is to be done"
+        )
+
+
 class _Storage:
     """Where Dagster's storage keeps files in this home folder. With PostgreSQL only logs are files."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.artifacts = Path(instance.storage_directory())
+        self.artifacts = Path(instance.storage_directory()).resolve()
         self.runs: Path | None = None
         self.databases: list[Path] = []
         self.logs: Path | None = None
         events, manager = instance.event_log_storage, instance.compute_log_manager
         if isinstance(events, SqliteEventLogStorage):
-            index = Path(events.path_for_shard("index"))
+            index = Path(events.path_for_shard("index")).resolve()
             self.runs = index.parent
             # `storage: sqlite` in dagster.yaml puts them there; elsewhere they are looked for in vain, and left alone.
             base = index.parent.parent.parent
@@ -133,8 +143,9 @@ class _Storage:
         return [path for path in (*folders, *events) if path.exists()]
 
     def space(self) -> Space:
-        """Return what all files take."""
-        paths = (*self.databases, *(path for path in (self.runs, self.logs) if path is not None))
+        """Return what all files take, SQLite's logs beside the databases included."""
+        databases = [file for path in self.databases for file in path.parent.glob(f"{path.name}*")]
+        paths = (self.artifacts, *databases, *(path for path in (self.runs, self.logs) if path is not None))
         return _space({file for path in paths for file in _files(path)})
 
     def run_ids(self, older_than: datetime) -> set[str]:
@@ -236,8 +247,34 @@ def prune(
 ) -> Pruned:
     """Delete old runs, at most `most`, with their events and logs, and logs of ticks of that age. `now` is UTC.
 
-    What a killed prune has left behind is deleted by the next one. `progress` gets the number of runs done.
+    What a killed prune has left behind is deleted by the next one. `progress` gets the number of runs done. Raises
+    PruneBusyError while another process does the same.
     """
+    with _alone():
+        return _prune(instance, grid, old, settings, now, most, progress)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    folder = home() / ".hunter"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        lock = FileLock(folder / "prune.lock").acquire(timeout=0)
+    except Timeout:
+        raise PruneBusyError from None
+    with lock:
+        yield
+
+
+def _prune(
+    instance: dg.DagsterInstance,
+    grid: WindowGrid,
+    old: OldRuns,
+    settings: Settings,
+    now: datetime,
+    most: int | None,
+    progress: Callable[[int], None],
+) -> Pruned:
     storage = _Storage(instance)
     done = Pruned(is_dry=False, before=storage.space())
     _note_what_is_materialized(instance, grid)
@@ -364,7 +401,12 @@ def _is_run_id(name: str) -> bool:
 def _delete_old_runs(context: dg.OpExecutionContext, grid: GridParam) -> None:
     with as_dagster_failure():
         settings, now = Settings.load(), utc_now()
-        done = prune(context.instance, grid, old_runs(context.instance, settings, now), settings, now, most=MOST_RUNS)
+        old = old_runs(context.instance, settings, now)
+        try:
+            done = prune(context.instance, grid, old, settings, now, most=MOST_RUNS)
+        except PruneBusyError as error:
+            context.log.info(str(error))
+            return
     for reason in done.not_written_anew:
         context.log.warning(f"free space was not given back: {reason}; the next run of this job tries again")
     context.add_output_metadata(done.shown())

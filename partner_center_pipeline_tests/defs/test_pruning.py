@@ -16,6 +16,7 @@ from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, 
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from filelock import FileLock
 from sqlalchemy import make_url, text
 
 from partner_center_pipeline.cli import main
@@ -284,11 +285,10 @@ def test_the_newest_result_of_a_check_stays_although_its_run_is_deleted(project:
     checked = dg.AssetCheckKey(dg.AssetKey("raw_referrals"), "looked_at")
 
     @dg.op(config_schema={"looks": bool}, out=dg.Out(dg.Nothing))
-    def look(context: dg.OpExecutionContext) -> None:
+    def look(context: dg.OpExecutionContext) -> Iterator[object]:
         if context.op_config["looks"]:
-            context.log_event(
-                dg.AssetCheckEvaluation(asset_key=checked.asset_key, check_name=checked.name, passed=True)
-            )
+            yield dg.AssetCheckEvaluation(asset_key=checked.asset_key, check_name=checked.name, passed=True)
+        yield dg.Output(None)
 
     @dg.job(executor_def=dg.in_process_executor)
     def looking() -> None:
@@ -331,6 +331,21 @@ def test_at_most_so_many_runs_are_deleted_at_a_time(project: Project, monkeypatc
     assert (shown["succeeded_runs"], shown["runs_left_for_later"]) == (5, 2)
     assert known_runs(project) >= set(runs[5:])
     assert run_job(project)["succeeded_runs"] == 2
+
+
+def test_one_prune_is_at_work_at_a_time(project: Project) -> None:
+    job = project.definitions.resolve_job_def("partner_center_alerts")
+    runs = [project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS).run_id for _ in range(2)]
+    set_back(project, 20, *runs)
+    lock = project.home / ".hunter/prune.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(lock):
+        assert project.definitions.resolve_job_def(JOB).execute_in_process(instance=project.instance).success
+        refused = CliRunner().invoke(main, ["prune", "--json"])
+        assert refused.exit_code == 1
+        assert "another prune is at work" in json.loads(refused.stdout)["error"]
+        assert known_runs(project) >= set(runs)
+    assert run_job(project)["succeeded_runs"] == 1
 
 
 def test_a_file_that_is_in_use_is_left_as_it_is_and_the_reason_is_told(
