@@ -275,6 +275,21 @@ class Settings(BaseSettings):
         description="PostgreSQL: seconds that a statement may take. A server that says nothing for 10 seconds more "
         "counts as gone. Migrations have no such limit.",
     )
+    dagster_runs_kept_days: int = Field(
+        14,
+        ge=1,
+        le=3650,
+        examples=["14"],
+        description="Days that Dagster keeps a run that succeeded, with its events and logs (docs/dagster.md). The "
+        "warehouse does not need them.",
+    )
+    dagster_failed_runs_kept_days: int = Field(
+        90,
+        ge=1,
+        le=3650,
+        examples=["90"],
+        description="Days that Dagster keeps a run that failed or was cancelled.",
+    )
     sync_start: datetime | None = Field(
         None,
         examples=["2026-01-01T00:00:00Z"],

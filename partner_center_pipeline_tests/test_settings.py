@@ -269,6 +269,8 @@ class TestRefusals:
             ("HUNTER_DNS_RESOLVERS", "192.0.2.1:port"),
             ("HUNTER_REPORT_LANGUAGE", "de"),
             ("HUNTER_SIGNALS_TTL_HOURS", "0"),
+            ("HUNTER_DAGSTER_RUNS_KEPT_DAYS", "0"),
+            ("HUNTER_DAGSTER_FAILED_RUNS_KEPT_DAYS", "-1"),
             ("HUNTER_TENANT_DISCOVERY_ENABLED", "2"),
         ],
     )

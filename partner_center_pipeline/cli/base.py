@@ -56,6 +56,7 @@ COMMANDS: Final = {
     "matches": "matches:matches",
     "decisions": "decisions:decisions",
     "migrate": "migrate:migrate",
+    "prune": "prune:prune",
     "simulate": "simulate:simulate",
 }
 

@@ -54,6 +54,9 @@ MOST_UNFINISHED: Final = 10
 PENDING_LEFT_TO_RUNS: Final = timedelta(minutes=15)
 """How long rows may be pending while runs work. A run that ends well derives them; one that fails does not."""
 
+FAILURES_COUNTED: Final = timedelta(days=1)
+"""For how long failed runs that derive what is pending count. In a day of failures there are more than enough."""
+
 LIVE: Final = {PRIORITY_TAG: "10"}
 """The tag of a run for the newest window: Dagster takes it from the queue before the backlog."""
 
@@ -222,7 +225,9 @@ def _what_is_pending(
     under_way = dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING, statuses=UNFINISHED)
     if window is None or instance.get_runs_count(under_way):
         return None
-    runs = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING), limit=10)
+    # Not older ones: the success that ended an earlier trouble is deleted sooner than its failures (`pruning`).
+    recent = dg.RunsFilter(job_name=JOB_NAME, tags=WHAT_IS_PENDING, created_after=now - FAILURES_COUNTED)
+    runs = instance.get_run_records(recent, limit=10)
     failed = list(takewhile(lambda run: run.dagster_run.status is not dg.DagsterRunStatus.SUCCESS, runs))
     last = next((run.create_timestamp for run in failed if run.create_timestamp <= now), None)
     again = _may_try_again(ledger.Tries(len(failed), last))

@@ -19,6 +19,7 @@ from partner_center_pipeline.defs.checks import checks_of_each_run
 from partner_center_pipeline.defs.covered_windows import covered_sensor
 from partner_center_pipeline.defs.executor import EXECUTOR
 from partner_center_pipeline.defs.hourly_checks import CHECKS_JOB, CHECKS_SCHEDULE, checks_of_each_hour
+from partner_center_pipeline.defs.pruning import PRUNING
 from partner_center_pipeline.defs.reconcile import RECONCILE, RECONCILE_RECENT
 from partner_center_pipeline.defs.rescan import RESCAN
 from partner_center_pipeline.defs.resources import MailResource, PartnerCenterResource, WarehouseResource
@@ -39,7 +40,10 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
             *view_specs(),
         ],
         asset_checks=[checks_of_each_run, checks_of_each_hour],
-        jobs=[SYNC_JOB, CHECKS_JOB, REPORT_JOB, RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job, ALERTS.job],
+        jobs=[
+            *(SYNC_JOB, CHECKS_JOB, REPORT_JOB),
+            *(RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job, ALERTS.job, PRUNING.job),
+        ],
         schedules=[
             sync_schedule(grid),
             CHECKS_SCHEDULE,
@@ -48,6 +52,7 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
             RECONCILE_RECENT.schedule,
             RESCAN.schedule,
             ALERTS.schedule,
+            PRUNING.schedule,
         ],
         sensors=[flag_sensor(grid), covered_sensor(grid)],
         resources={

@@ -73,7 +73,8 @@ def _events(
     end = max((intervals[-1][1] for intervals in done.values() if intervals), default=start)
     until = min(end, start + MOST_LOOKED_AT * grid.width)
     at_work = list(worked_on(instance, grid))
-    known = {asset: instance.get_materialized_partitions(dg.AssetKey(str(asset))) for asset in Asset}
+    keys = [window.key for window in grid.between(start, until)]
+    known = {asset: _materialized(instance, asset, keys, grid) for asset in Asset}
     missing = (
         (window, assets)
         for window in grid.between(start, until)
@@ -88,6 +89,14 @@ def _events(
     with db.read() as connection:
         covering = ledger.covering(connection, [window for window, _ in found])
     return list(_materializations(found, covering)), reached
+
+
+def _materialized(instance: dg.DagsterInstance, asset: Asset, keys: Sequence[str], grid: WindowGrid) -> set[str]:
+    """Return the windows that Dagster shows as materialized, also by runs that were deleted (`pruning`)."""
+    key = dg.AssetKey(str(asset))
+    noted = instance.get_status_by_partition(key, keys, grid.partitions()) or {}
+    by_ranges = {window for window, status in noted.items() if status is not None and status.name == "MATERIALIZED"}
+    return by_ranges | instance.get_materialized_partitions(key)
 
 
 def _is_covered(window: SyncWindow, intervals: Sequence[tuple[int, int]]) -> bool:

@@ -5,6 +5,9 @@ Dagster may move them in any release. A test for each says what stops working th
 
 from dagster._core.definitions.partitions.subset import TimeWindowPartitionsSubset
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -21,8 +24,12 @@ __all__ = [
     "PARTITION_NAME_TAG",
     "SCHEDULE_NAME_TAG",
     "SENSOR_NAME_TAG",
+    "AssetCheckExecutionsTable",
     "BulkActionStatus",
     "BulkActionsFilter",
+    "LocalComputeLogManager",
+    "SqlEventLogStorage",
+    "SqliteEventLogStorage",
     "TimeWindowPartitionsSubset",
     "WorkspaceFileTarget",
     "WorkspaceProcessContext",

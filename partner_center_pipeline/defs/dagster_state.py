@@ -16,6 +16,7 @@ SCHEDULES_AND_SENSORS: Final = frozenset(
         "partner_center_checks_schedule",
         "partner_center_covered_sensor",
         "partner_center_flag_sensor",
+        "partner_center_prune_schedule",
         "partner_center_reconcile_recent_schedule",
         "partner_center_reconcile_schedule",
         "partner_center_report_schedule",

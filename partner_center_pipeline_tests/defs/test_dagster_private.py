@@ -119,3 +119,17 @@ def test_the_webserver_can_be_made_in_this_process_and_read_only(read_only: bool
 
         answer = asyncio.run(ask()).json()
     assert any(permission["value"] for permission in answer["data"]["permissions"]) is not read_only
+
+
+def test_the_storage_of_dagster_yaml_keeps_one_file_of_events_per_run(job: dg.JobDefinition, tmp_path: Path) -> None:
+    """Without it files of deleted runs stay, and results of checks (`defs/pruning.py`)."""
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        run_id = job.execute_in_process(instance=instance, partition_key=FIRST).run_id
+        events, logs = instance.event_log_storage, instance.compute_log_manager
+        assert isinstance(events, dagster_private.SqlEventLogStorage)
+        assert isinstance(events, dagster_private.SqliteEventLogStorage)
+        assert Path(events.path_for_shard(run_id)).is_file()
+        with events.index_connection() as connection:
+            assert connection.execute(dagster_private.AssetCheckExecutionsTable.select()).all() == []
+        assert isinstance(logs, dagster_private.LocalComputeLogManager)
+        assert (Path(logs.get_captured_local_path(["any"], "err")).parent / run_id).is_dir()

@@ -62,7 +62,7 @@ def lead_report(grid: WindowGrid) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=NAME,
-        partitions_def=dg.DailyPartitionsDefinition(start_date=_first_day(grid), timezone="UTC", end_offset=1),
+        partitions_def=report_days(grid),
         deps=list(LISTS),  # views, which have no windows: it shows all that is known
         group_name=GROUP,
         kinds={"excel", "html", "csv"},
@@ -132,6 +132,11 @@ def report_schedule(grid: WindowGrid) -> dg.ScheduleDefinition:
         return dg.RunRequest(partition_key=utc_now().strftime(_KEY))
 
     return schedule
+
+
+def report_days(grid: WindowGrid) -> dg.DailyPartitionsDefinition:
+    """Return the report's partitions: days, the present one included."""
+    return dg.DailyPartitionsDefinition(start_date=_first_day(grid), timezone="UTC", end_offset=1)
 
 
 def _first_day(grid: WindowGrid) -> str:
