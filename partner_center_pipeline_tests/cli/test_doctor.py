@@ -201,8 +201,8 @@ def test_when_nothing_answers_it_ends_within_15_s_and_has_printed_line_by_line(
         lines = [(time.monotonic() - started, line) for line in process.stdout]
         assert process.wait(30) == 1
         took = time.monotonic() - started
-    assert took < 15
-    assert lines[0][0] < took - 5, "the first line came long before the end"
+    waited = took - lines[0][0]  # without the start of Python, which takes long beside other tests
+    assert 5 < waited < 13
     text = "".join(line for _, line in lines)
     assert "warehouse  no answer from postgresql+psycopg://hunter@127.0.0.1" in text
     host = authority.removeprefix("https://").partition(":")[0]

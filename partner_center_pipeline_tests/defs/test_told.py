@@ -195,14 +195,14 @@ def test_each_phase_is_told_with_its_numbers_under_its_step(project: Project, mo
         r"raw_referrals: fetch: window \S+ and all before it, pages of 40 rows, giving up at [\d:]+ UTC",
         r"raw_referrals: sign-in: the stored token is used, valid for \d+ minutes",
         r"raw_referrals: fetch: page 1 of about [2-9], 40 rows \(40 new, 0 known already, .+\), up to .+ UTC",
-        r"raw_referrals: fetch: done, [2-9] pages, \d+ rows in [\d.]+ s, 0\.0 s of them waiting",
-        r"raw_referrals: store: \d+ new or changed versions, 0 known already, 0 late, 0 to quarantine",
-        r"normalized_leads: derive: leads: \d+ done, 0 to do",
-        r"normalized_leads: derive: leads: \d+ new, 0 changed, 0 unchanged",
-        r"companies: derive: companies: \d+ new, 0 changed, 0 unchanged; \d+ matches suggested",
+        r"raw_referrals: fetch: done, [2-9] pages, [\d,]+ rows in [\d.]+ s, 0\.0 s of them waiting",
+        r"raw_referrals: store: [\d,]+ new or changed versions, 0 known already, 0 late, 0 to quarantine",
+        r"normalized_leads: derive: leads: [\d,]+ done, 0 to do",
+        r"normalized_leads: derive: leads: [\d,]+ new, 0 changed, 0 unchanged",
+        r"companies: derive: companies: [\d,]+ new, 0 changed, 0 unchanged; [\d,]+ matches suggested",
         r"domain_signals: DNS: 2 of \d+ domains, 0 without all answers",
         r"domain_signals: DNS: done, \d+ domains asked in [\d.]+ s, 0 without all answers",
-        r"scored_segments: score: \d+ new, 0 changed, 0 unchanged",
+        r"scored_segments: score: [\d,]+ new, 0 changed, 0 unchanged",
     ):
         assert any(re.fullmatch(pattern, line) for line in lines), pattern
 
@@ -223,9 +223,9 @@ def test_the_comparisons_and_the_rescan_tell_their_phases(project: Project, monk
         return "\n".join(told(project, done.run_id))
 
     compared = lines_of("partner_center_reconcile")
-    assert re.search(r"compare_with_partner_center: compare: about \d+ rows in pages of 100, giving up at", compared)
+    assert re.search(r"compare_with_partner_center: compare: about [\d,]+ rows in pages of 100, giving up at", compared)
     assert re.search(r"compare: page 1 of about [2-9], 100 rows, 0 were missing", compared)
-    assert re.search(r"compare: done, \d+ rows in [\d.]+ s, 0 were missing, 0 to quarantine", compared)
+    assert re.search(r"compare: done, [\d,]+ rows in [\d.]+ s, 0 were missing, 0 to quarantine", compared)
     assert re.search(
         r"compare: the last 24 hours' rows in pages of 100, giving", lines_of("partner_center_reconcile_recent")
     )
