@@ -20,7 +20,7 @@ _WHOLE: Final = ftfy.TextFixerConfig(decode_inconsistent_utf8=False, explain=Fal
 
 _AND: Final = frozenset({"ve", "and"})
 _LONGEST_FORM: Final = max(len(form.split()) for form in LEGAL_FORMS | LEADING_LEGAL_FORMS)
-_WITH_DOT: Final = re.compile(r"(\w+)\.")
+_WITH_DOT: Final = re.compile(r"\b(\w+)\.")  # without \b it takes seconds for a word of 30,000 letters
 _INITIALS: Final = re.compile(r"(?<=\b\w) (?=\w\b)")
 
 

@@ -420,8 +420,9 @@ def test_each_tick_that_skips_has_its_reason_in_its_own_log(project: Project) ->
             resources=resources,
         ) as of_sensor:
             ticks.append(sensor.evaluate_tick(of_sensor))
-    assert len(ticks) == len(SCHEDULES_AND_SENSORS)
-    for tick in ticks:
+    skipping = [tick for tick in ticks if not tick.run_requests]
+    assert len(skipping) == len(SCHEDULES_AND_SENSORS) - 1  # old runs are deleted whatever the flag says
+    for tick in skipping:
         told_in_log(project.instance, tick)
 
 
