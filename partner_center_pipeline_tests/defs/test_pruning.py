@@ -24,6 +24,7 @@ from partner_center_pipeline.defs import pruning
 from partner_center_pipeline.defs.automation import JOB_NAME, WHAT_IS_PENDING
 from partner_center_pipeline.defs.dagster_private import SqlEventLogStorage
 from partner_center_pipeline.defs.periodic import UNFINISHED
+from partner_center_pipeline.defs.run_heartbeat import end_finishing
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.windows import SyncWindow
@@ -57,6 +58,7 @@ def instance(
         monkeypatch.setenv("DAGSTER_HOME", str(home))
     with dg.DagsterInstance.get() as instance:
         yield instance
+        end_finishing()  # before the database is dropped
 
 
 both_storages = pytest.mark.parametrize(

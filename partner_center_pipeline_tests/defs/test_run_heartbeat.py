@@ -1,5 +1,6 @@
 """A run's process gives heartbeats from before its first step until the run is finished; a killed one is noticed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,12 +16,13 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 
 from partner_center_pipeline.defs import run_heartbeat
 from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline.warehouse import lease, schema
+from partner_center_pipeline_tests.conftest import PostgresServer
 from partner_center_pipeline_tests.defs.project import JOB, Project
 from partner_center_simulator import Simulator
 
@@ -105,6 +107,21 @@ def test_every_job_gives_heartbeats(project: Project, job: str) -> None:
     project.definitions.resolve_job_def(job).execute_in_process(instance=project.instance, raise_on_error=False)
     run_heartbeat.end_finishing()
     assert len(set(seen(project)) - before) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_a_run_whose_dagster_storage_went_away_is_not_taken_for_finished(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    url = make_url(postgres.empty()).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+    storage = {"storage": {"postgres": {"postgres_url": url}}}
+    (tmp_path / "dagster.yaml").write_text(json.dumps(storage), encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        run = create_run_for_test(instance)
+        assert not run_heartbeat._is_finished(instance, run.run_id)
+        postgres.drop()
+        assert not run_heartbeat._is_finished(instance, run.run_id)
 
 
 @pytest.mark.usefixtures("quick")

@@ -32,7 +32,7 @@ _DIFFERS: Final = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<instant>"),
     (r"\d{4}-\d\d-\d\d-\d\d:\d\d", "<window>"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d", "<time>"),
-    (r"Tried \d+ times, waited \d+ s", "Tried <n> times, waited <n> s"),
+    (r" \(Tried \d+ times, waited \d+ s\.\)", ""),  # on a busy machine there is one try
     (r"\d+ of \d+ leads", "<n> of <n> leads"),
     (r"after \d+ tries", "after <n> tries"),
     (r"clock is \d+ s", "clock is <n> s"),
