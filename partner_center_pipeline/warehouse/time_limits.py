@@ -76,7 +76,11 @@ class _LimitedConnection(psycopg.Connection[Any]):
 
 
 def limit_waits(engine: Engine, limits: TimeLimits) -> None:
-    """Let an engine for PostgreSQL keep the limits. What HUNTER_DATABASE_URL itself says of one goes first."""
+    """Let an engine for PostgreSQL keep the limits. What HUNTER_DATABASE_URL itself says to the server goes first.
+
+    The time after which the connection is closed follows `limits` alone: an address with a longer `statement_timeout`
+    needs a longer HUNTER_DATABASE_STATEMENT_SECONDS, too.
+    """
 
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:

@@ -172,15 +172,15 @@ class Project:
 
     # Schedule and sensor
 
-    def tick_schedule(self, at: datetime) -> dg.RunRequest | str:
-        """The schedule's answer to a tick at `at`: a run, or why there is none."""
+    def tick_schedule(self, at: datetime, job: str = JOB) -> dg.RunRequest | str:
+        """The answer of a job's schedule to a tick at `at`: a run, or why there is none."""
         with dg.build_schedule_context(
             instance=self.instance,
             scheduled_execution_time=at,
             repository_def=self.definitions.get_repository_def(),
             resources=self.definitions.resources,
         ) as context:
-            data = self.definitions.resolve_schedule_def("partner_center_sync_schedule").evaluate_tick(context)
+            data = self.definitions.resolve_schedule_def(f"{job}_schedule").evaluate_tick(context)
         if data.skip_message is not None:
             return data.skip_message
         assert data.run_requests is not None

@@ -44,21 +44,6 @@ def everyone_is_p1(project: Project) -> None:
     project.edit_env(HUNTER_SCORING_RULES=str(rules_of_p1(project.home)))
 
 
-def tick(project: Project) -> dg.RunRequest | str:
-    with dg.build_schedule_context(
-        instance=project.instance,
-        scheduled_execution_time=datetime.now(UTC),
-        repository_def=project.definitions.get_repository_def(),
-        resources=project.definitions.resources,
-    ) as context:
-        data = project.definitions.resolve_schedule_def(f"{JOB}_schedule").evaluate_tick(context)
-    if data.skip_message is not None:
-        return data.skip_message
-    assert data.run_requests is not None
-    (request,) = data.run_requests
-    return request
-
-
 def deliver(project: Project) -> dict[str, object]:
     """Run the job to its good end; the metadata of its step."""
     result = project.definitions.resolve_job_def(JOB).execute_in_process(instance=project.instance)
@@ -88,7 +73,7 @@ def test_off_by_default_a_sync_keeps_nothing_for_sending_and_no_run_is_asked_for
     assert project.run(project.window(0)).success
     assert good_companies(project) > 5
     assert outbox(project) == []
-    assert tick(project) == "alerts are off: HUNTER_TEAMS_WEBHOOK_URL is not set"
+    assert project.tick_schedule(datetime.now(UTC), JOB) == "alerts are off: HUNTER_TEAMS_WEBHOOK_URL is not set"
 
 
 def test_the_first_sync_of_a_tenant_is_told_in_one_card_and_then_there_is_nothing_to_tell(
@@ -99,15 +84,15 @@ def test_the_first_sync_of_a_tenant_is_told_in_one_card_and_then_there_is_nothin
     assert project.run(project.window(0)).success
     assert len(outbox(project)) == good_companies(project) > 5
     assert receiver.received == []  # a sync asks no receiver, so none can delay it
-    assert isinstance(tick(project), dg.RunRequest)
+    assert isinstance(project.tick_schedule(datetime.now(UTC), JOB), dg.RunRequest)
     shown = deliver(project)
     assert (shown["messages"], shown["waiting"]) == (1, 0)
     (message,) = receiver.received
     assert message.texts[0] == f"{shown['events']} bildirim"
     assert set(outbox(project)) <= {"sent", "outdated"}
-    assert tick(project) == "there is nothing to tell"
+    assert project.tick_schedule(datetime.now(UTC), JOB) == "there is nothing to tell"
     assert project.run(project.window(0), force=True).success
-    assert tick(project) == "there is nothing to tell"
+    assert project.tick_schedule(datetime.now(UTC), JOB) == "there is nothing to tell"
 
 
 def test_a_rescore_tells_too_and_a_dry_one_does_not(project: Project, receiver: Receiver) -> None:
@@ -130,9 +115,9 @@ def test_a_dead_receiver_fails_neither_a_sync_nor_the_job_that_sends(project: Pr
     assert shown["waiting"] == outbox(project).count("waiting") > 5
     assert "localhost cannot be reached" in str(shown["failed"])
     assert SECRET not in project.event_log(outcome.run_id)
-    assert "the last message failed; nothing is sent until" in str(tick(project))
+    assert "the last message failed; nothing is sent until" in str(project.tick_schedule(datetime.now(UTC), JOB))
 
 
 def test_the_switch_of_partner_center_switches_alerts_off_too(project: Project, receiver: Receiver) -> None:
     project.edit_env(HUNTER_TEAMS_WEBHOOK_URL=receiver.url, HUNTER_PARTNER_CENTER_ENABLED="false")
-    assert "HUNTER_PARTNER_CENTER_ENABLED" in str(tick(project))
+    assert "HUNTER_PARTNER_CENTER_ENABLED" in str(project.tick_schedule(datetime.now(UTC), JOB))

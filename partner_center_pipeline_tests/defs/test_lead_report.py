@@ -141,30 +141,14 @@ def test_the_report_is_in_the_language_of_the_settings(synced: Project) -> None:
     assert csv.startswith("List,Rank,Company,Domain,")
 
 
-def tick(project: Project) -> dg.RunRequest | str:
-    with dg.build_schedule_context(
-        instance=project.instance,
-        scheduled_execution_time=datetime.now(UTC),
-        repository_def=project.definitions.get_repository_def(),
-        resources=project.definitions.resources,
-    ) as context:
-        schedule = project.definitions.resolve_schedule_def("partner_center_report_schedule")
-        data = schedule.evaluate_tick(context)
-    if data.skip_message is not None:
-        return data.skip_message
-    assert data.run_requests is not None
-    (request,) = data.run_requests
-    return request
-
-
 def test_the_schedule_asks_for_the_present_day_once_there_are_leads_and_the_gate_is_open(project: Project) -> None:
-    assert "no lead yet" in str(tick(project))
+    assert "no lead yet" in str(project.tick_schedule(datetime.now(UTC), "partner_center_report"))
     assert project.run(project.window(0)).success
-    request = tick(project)
+    request = project.tick_schedule(datetime.now(UTC), "partner_center_report")
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == today()
     project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
-    assert "HUNTER_PARTNER_CENTER_ENABLED" in str(tick(project))
+    assert "HUNTER_PARTNER_CENTER_ENABLED" in str(project.tick_schedule(datetime.now(UTC), "partner_center_report"))
 
 
 def test_scored_segments_shows_counts_by_segment_and_category_as_numbers(project: Project) -> None:

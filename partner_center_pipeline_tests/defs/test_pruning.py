@@ -145,21 +145,6 @@ def materialized(instance: dg.DagsterInstance, project: Project, *windows: SyncW
     }
 
 
-def tick(project: Project) -> dg.RunRequest | str:
-    with dg.build_schedule_context(
-        instance=project.instance,
-        scheduled_execution_time=datetime.now(UTC),
-        repository_def=project.definitions.get_repository_def(),
-        resources=project.definitions.resources,
-    ) as context:
-        data = project.definitions.resolve_schedule_def(f"{JOB}_schedule").evaluate_tick(context)
-    if data.skip_message is not None:
-        return data.skip_message
-    assert data.run_requests is not None
-    (request,) = data.run_requests
-    return request
-
-
 def test_the_daily_job_deletes_old_runs_with_their_files_and_keeps_failed_ones_longer(project: Project) -> None:
     first, second, newest = synced(project, 3)
     early, late, last = (failed_run(project) for _ in range(3))
@@ -167,7 +152,7 @@ def test_the_daily_job_deletes_old_runs_with_their_files_and_keeps_failed_ones_l
     set_back(project, 13, second)
     set_back(project, 91, early, last)
     set_back(project, 89, late)
-    assert isinstance(tick(project), dg.RunRequest)
+    assert isinstance(project.tick_schedule(datetime.now(UTC), JOB), dg.RunRequest)
 
     shown = run_job(project)
     assert (shown["succeeded_runs"], shown["failed_runs"], shown["runs_left_for_later"]) == (1, 1, 0)

@@ -52,21 +52,6 @@ def reconcile(project: Project, name: str = JOB) -> tuple[Outcome, dict[str, Any
     return Outcome(result.run_id, result.success, None, failure, {}), shown
 
 
-def tick(project: Project, name: str = JOB) -> dg.RunRequest | str:
-    with dg.build_schedule_context(
-        instance=project.instance,
-        scheduled_execution_time=datetime.now(UTC),
-        repository_def=project.definitions.get_repository_def(),
-        resources=project.definitions.resources,
-    ) as context:
-        data = project.definitions.resolve_schedule_def(f"{name}_schedule").evaluate_tick(context)
-    if data.skip_message is not None:
-        return data.skip_message
-    assert data.run_requests is not None
-    (request,) = data.run_requests
-    return request
-
-
 def lose_one(project: Project) -> tuple[str, int]:
     """Take a referral's only version away behind the pipeline's back; its id and the window it was under."""
     raw = schema.raw_referrals
@@ -166,14 +151,14 @@ def test_while_the_flag_is_off_schedule_and_run_say_so_and_nothing_is_asked(
     assert project.run(project.window(0)).success
     project.edit_env(HUNTER_PARTNER_CENTER_ENABLED="false")
     asked = microsoft.api.requests
-    assert tick(project) == DISABLED
+    assert project.tick_schedule(datetime.now(UTC), JOB) == DISABLED
     assert reconcile(project)[0].failure == DISABLED
     assert microsoft.api.requests == asked
     assert kept(project) == []
 
 
 def test_before_the_first_window_is_done_there_is_nothing_to_compare(project: Project) -> None:
-    assert "no window is done yet" in str(tick(project))
+    assert "no window is done yet" in str(project.tick_schedule(datetime.now(UTC), JOB))
     failure = reconcile(project)[0].failure
     assert failure is not None
     assert "run `partner-center sync` first" in failure
@@ -181,15 +166,15 @@ def test_before_the_first_window_is_done_there_is_nothing_to_compare(project: Pr
 
 def test_the_schedule_requests_a_run_unless_one_is_running_or_the_breaker_is_open(project: Project) -> None:
     project.mark_done((project.window(0), project.window(0)))
-    assert isinstance(tick(project), dg.RunRequest)
+    assert isinstance(project.tick_schedule(datetime.now(UTC), JOB), dg.RunRequest)
     job = project.definitions.resolve_job_def(JOB)
     run = project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
-    assert tick(project) == "the last reconcile is still at work"
+    assert project.tick_schedule(datetime.now(UTC), JOB) == "the last reconcile is still at work"
     project.instance.report_run_canceled(run)
     with project.warehouse.write() as connection:
         for _ in range(breaker.FAILURES):
             breaker.note_failure(connection, "no answer.", datetime.now(UTC))
-    assert "Partner Center is left alone until" in str(tick(project))
+    assert "Partner Center is left alone until" in str(project.tick_schedule(datetime.now(UTC), JOB))
 
 
 def test_while_another_run_fetches_it_does_nothing_and_names_it(
@@ -393,11 +378,11 @@ def test_the_daily_comparison_finds_what_was_lost_in_the_last_day_only(project: 
 
 def test_the_daily_schedule_requests_a_run_of_its_own_job(project: Project) -> None:
     project.mark_done((project.window(0), project.window(0)))
-    assert isinstance(tick(project, DAILY), dg.RunRequest)
+    assert isinstance(project.tick_schedule(datetime.now(UTC), DAILY), dg.RunRequest)
     job = project.definitions.resolve_job_def(DAILY)
     run = project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
-    assert tick(project, DAILY) == "the last daily reconcile is still at work"
-    assert isinstance(tick(project), dg.RunRequest)
+    assert project.tick_schedule(datetime.now(UTC), DAILY) == "the last daily reconcile is still at work"
+    assert isinstance(project.tick_schedule(datetime.now(UTC), JOB), dg.RunRequest)
     project.instance.report_run_canceled(run)
 
 

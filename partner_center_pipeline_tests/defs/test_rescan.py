@@ -89,21 +89,6 @@ def stored(project: Project, table: Any) -> list[Any]:
         return list(connection.execute(select(table).order_by(*table.primary_key)))
 
 
-def tick(project: Project) -> dg.RunRequest | str:
-    with dg.build_schedule_context(
-        instance=project.instance,
-        scheduled_execution_time=datetime.now(UTC),
-        repository_def=project.definitions.get_repository_def(),
-        resources=project.definitions.resources,
-    ) as context:
-        data = project.definitions.resolve_schedule_def("partner_center_rescan_schedule").evaluate_tick(context)
-    if data.skip_message is not None:
-        return data.skip_message
-    assert data.run_requests is not None
-    (request,) = data.run_requests
-    return request
-
-
 def test_only_what_is_due_is_asked_and_what_changed_is_scored_with_both_histories(known: Project, zone: Zone) -> None:
     zone.remove("a.com.tr")
     zone.add({"a.com.tr": MICROSOFT})
@@ -131,7 +116,7 @@ def test_no_real_name_server_is_asked_about_the_demos_companies(known: Project) 
     before = stored(known, schema.domain_signals)
     known.edit_env(HUNTER_PARTNER_CENTER_BASE_URL="https://api.partner.microsoft.com")
     said = "about which real name servers are not asked"
-    assert said in str(tick(known))
+    assert said in str(known.tick_schedule(datetime.now(UTC), JOB))
     result = known.definitions.resolve_job_def(JOB).execute_in_process(instance=known.instance, raise_on_error=False)
     assert not result.success
     assert said in str(result.all_events)
@@ -205,8 +190,8 @@ def test_without_an_answer_what_was_known_is_kept_and_asked_again_sooner(known: 
 
 
 def test_the_schedule_requests_a_run_when_something_is_due_and_none_is_running(known: Project) -> None:
-    assert tick(known) == "no company's mail set-up is due to be asked again"
+    assert known.tick_schedule(datetime.now(UTC), JOB) == "no company's mail set-up is due to be asked again"
     make_due(known, "a.com.tr")
-    assert isinstance(tick(known), dg.RunRequest)
+    assert isinstance(known.tick_schedule(datetime.now(UTC), JOB), dg.RunRequest)
     known.instance.create_run_for_job(known.definitions.resolve_job_def(JOB), status=dg.DagsterRunStatus.STARTED)
-    assert tick(known) == "the last rescan is still at work"
+    assert known.tick_schedule(datetime.now(UTC), JOB) == "the last rescan is still at work"
