@@ -4,9 +4,10 @@ Values come from, first wins: `.env` in the home folder, then the environment. T
 pydantic-settings' default, on purpose: Dagster copies `.env` into its processes' environment once, at start, so an
 edit of the file would otherwise never count in a running process (and `.env` wins in Dagster too).
 
-The *home* folder holds `.env`, `.hunter/`, `.token_cache/` and `.dagster/`. It is the project's root, or what
-HUNTER_HOME names. HUNTER_EXTRA_ENV_FILE names a file that is read ahead of `.env`; `partner-center demo` uses it to
-point the same code at the local Microsoft.
+The *home* folder holds `.env`, `dagster.yaml`, `.hunter/`, `.token_cache/` and `.dagster/`. It is what HUNTER_HOME
+names; without it, the checkout that the program runs from, or a folder of the user where it was installed from a wheel.
+HUNTER_EXTRA_ENV_FILE names a file that is read ahead of `.env`; `partner-center demo` uses it to point the same code at
+the local Microsoft.
 """
 
 import os
@@ -35,11 +36,16 @@ from partner_center_pipeline.vocabulary import Language
 from partner_center_pipeline.windows import ALLOWED_INTERVALS, WindowGrid
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
-"""Where pyproject.toml, dagster.yaml, workspace.yaml and alembic.ini are."""
+"""The checkout, where the program runs from one."""
+
+_IN_WHEEL: Final = Path(__file__).resolve().parent / "shipped"
+SHIPPED: Final = _IN_WHEEL if _IN_WHEEL.is_dir() else PROJECT_ROOT
+"""Where dagster.yaml, workspace.yaml, alembic.ini, alembic/ and .env.example are: a wheel has copies (setup.py)."""
 
 PREFIX: Final = "HUNTER_"
 HOME_VARIABLE: Final = "HUNTER_HOME"
 EXTRA_ENV_VARIABLE: Final = "HUNTER_EXTRA_ENV_FILE"
+_FOLDER_OF_USER: Final = "~/.local/share/partner-center"
 RETIRED_HOST: Final = "api.partnercenter.microsoft.com"
 
 DEFAULT_DATABASE: Final = "sqlite:///.hunter/hunter.db"
@@ -79,8 +85,17 @@ class SettingsError(Exception):
 
 
 def home() -> Path:
-    """Return the home folder, absolute."""
-    return Path(os.environ.get(HOME_VARIABLE) or PROJECT_ROOT).expanduser().resolve()
+    """Return the home folder, absolute. Raises SettingsError where the user has no folder that it could be in."""
+    named = os.environ.get(HOME_VARIABLE)
+    if not named and SHIPPED == PROJECT_ROOT:
+        return PROJECT_ROOT
+    try:
+        return Path(named or _FOLDER_OF_USER).expanduser().resolve()
+    except RuntimeError:
+        problem = (
+            "begins with ~ and names no user of this machine" if named else "is not set, and this user has no home"
+        )
+        raise SettingsError(HOME_VARIABLE, f"{problem}; set it to a folder for the program's data") from None
 
 
 def env_files() -> tuple[Path, ...]:

@@ -12,8 +12,9 @@ from typing import Final, TypeVar
 
 from partner_center_pipeline import health
 from partner_center_pipeline.cli.base import enter_home, notes
+from partner_center_pipeline.cli.dagster_home import dagster_home_to_read
 from partner_center_pipeline.health import Grade, Item
-from partner_center_pipeline.settings import PROJECT_ROOT, Settings, home
+from partner_center_pipeline.settings import Settings, home
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 
 T = TypeVar("T")
@@ -92,9 +93,9 @@ def dagster_items(settings: Settings, now: datetime) -> Iterator[Item]:
     """Yield what Dagster's storage says; one item where it does not answer."""
     from partner_center_pipeline.defs import dagster_state
 
-    enter_home(make=False)
+    folder = dagster_home_to_read(enter_home(make=False))
     try:
-        facts = within(_DAGSTER_SECONDS, "Dagster's storage (dagster.yaml)", lambda: dagster_state.facts(PROJECT_ROOT))
+        facts = within(_DAGSTER_SECONDS, "Dagster's storage (dagster.yaml)", lambda: dagster_state.facts(folder))
     except NoAnswerError as error:
         yield Item("daemon", Grade.WRONG, str(error))
         return

@@ -13,7 +13,6 @@ import pytest
 from dagster._daemon.types import DaemonHeartbeat
 from sqlalchemy import insert
 
-from partner_center_pipeline.cli import base, health_check
 from partner_center_pipeline.cli import status as status_command
 from partner_center_pipeline.defs import dagster_state
 from partner_center_pipeline.defs.build import build_defs
@@ -224,14 +223,12 @@ def test_a_database_that_does_not_answer_is_wrong_and_is_not_waited_for_long(rea
 
 @pytest.mark.slow
 def test_a_storage_of_dagster_that_does_not_answer_is_wrong_and_is_not_waited_for_long(
-    ready: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ready: Home,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = {"hostname": "127.0.0.1", "port": silent.getsockname()[1], "username": "u", "password": "hush-hush"}
         database = {"scheme": "postgresql+psycopg2", "db_name": "dagster", **server}
-        (tmp_path / "dagster.yaml").write_text(json.dumps({"storage": {"postgres": {"postgres_db": database}}}))
-        for module in (base, health_check):
-            monkeypatch.setattr(module, "PROJECT_ROOT", tmp_path)  # where dagster.yaml is
+        (ready.path / "dagster.yaml").write_text(json.dumps({"storage": {"postgres": {"postgres_db": database}}}))
         started = time.monotonic()
         found = status(ready)["daemon"]
         assert time.monotonic() - started < NOT_LONG

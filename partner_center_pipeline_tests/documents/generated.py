@@ -32,7 +32,7 @@ GROUPS: Final[Mapping[str, str]] = {
 _ENV_HEAD: Final = f"""\
 # Settings of the pipeline. Copy to .env and change what you need; every name that exists is here, with its default.
 # What is in .env wins over the environment, as it does in Dagster, and an edit counts at the next tick, without a
-# restart (except where it says so). Relative paths start at the project's root, or at the folder HUNTER_HOME.
+# restart (except where it says so). Relative paths start at the home folder (HUNTER_HOME).
 # Written by `{COMMAND}` from settings.py.
 """
 
@@ -44,7 +44,9 @@ and change what you need. This page is written by `{COMMAND}` from `settings.py`
 
 * Values come from, first wins: `.env` in the home folder, then the environment. An edit of `.env` counts at the next
   tick, without a restart, except where the table says so.
-* The home folder is the project's root, or what `HUNTER_HOME` names. Relative paths start there.
+* The home folder is what `HUNTER_HOME` names. Without it: the checkout that the program runs from, or
+  `~/.local/share/partner-center` where it was installed from a wheel. Relative paths start there. `partner-center init`
+  makes one.
 * `HUNTER_EXTRA_ENV_FILE` names a file that is read ahead of `.env`; `partner-center demo` uses it.
 * A value that cannot be used stops a command at the start and names the variable, the problem and a value that works.
   So does a `HUNTER_` name that means nothing.
@@ -52,7 +54,8 @@ and change what you need. This page is written by `{COMMAND}` from `settings.py`
   `HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS` and `HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS`. Coverage is kept by
   interval, so another width or start never makes history look missing. Dagster's UI stays fast up to about 80,000
   windows (a year and a half at ten minutes); then move `HUNTER_SYNC_START` forward: what is synced stays synced.
-* Dagster's own storage is configured apart, in [dagster.yaml](../dagster.yaml).
+* Dagster's own storage is configured apart, in the home folder's `dagster.yaml` ([dagster.md](dagster.md), "Starting
+  and stopping").
 """
 
 _TABLES_HEAD: Final = f"""\
