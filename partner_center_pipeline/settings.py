@@ -8,6 +8,8 @@ The *home* folder holds `.env`, `dagster.yaml`, `.hunter/`, `.token_cache/` and 
 names; without it, the checkout that the program runs from, or a folder of the user where it was installed from a wheel.
 HUNTER_EXTRA_ENV_FILE names a file that is read ahead of `.env`; `partner-center demo` uses it to point the same code at
 the local Microsoft.
+
+A secret may stand in a file of its own: HUNTER_X_FILE names the file of HUNTER_X, for every X that is a secret.
 """
 
 import os
@@ -19,11 +21,13 @@ from enum import StrEnum
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, Self
+from typing import Annotated, Any, Final, NamedTuple, Self, get_args
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -46,6 +50,9 @@ PREFIX: Final = "HUNTER_"
 HOME_VARIABLE: Final = "HUNTER_HOME"
 EXTRA_ENV_VARIABLE: Final = "HUNTER_EXTRA_ENV_FILE"
 _FOLDER_OF_USER: Final = "~/.local/share/partner-center"
+_FILE: Final = "_FILE"
+"""After the name of a secret: the name of the variable that says in which file the secret is."""
+PROXY_VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 RETIRED_HOST: Final = "api.partnercenter.microsoft.com"
 
 DEFAULT_DATABASE: Final = "sqlite:///.hunter/hunter.db"
@@ -104,6 +111,62 @@ def env_files() -> tuple[Path, ...]:
     return (home() / ".env", *((home() / extra,) if extra else ()))
 
 
+def use_proxy_of_env_files() -> None:
+    """Set the proxy variables that `.env` names in the environment, where HTTP clients look for them.
+
+    Dagster does that for its own processes when they start. So a command has the same proxy, and an edit counts.
+    """
+    for name, value in _values_in_files().items():
+        if name in PROXY_VARIABLES:
+            os.environ.pop(name.lower(), None)  # it would count more
+            os.environ[name] = value
+
+
+def secret_files() -> dict[str, Path]:
+    """Return the files that hold a secret, by the variable that names them. Raises SettingsError as `Settings.load`."""
+    return {variable: path for variable, _, path in _secret_files()}
+
+
+def _secret_files() -> Iterator[tuple[str, str, Path]]:
+    """Yield variable, field and file of each secret that is in a file."""
+    environment = {name.upper(): value for name, value in os.environ.items()}
+    values = {name: value for name, value in (environment | _values_in_files()).items() if value}
+    for field in _secret_fields():
+        name = f"{PREFIX}{field.upper()}"
+        variable = name + _FILE
+        if variable not in values:
+            continue
+        if name in values:
+            raise SettingsError(variable, f"is set, and so is {name}; leave one of them out")
+        try:
+            yield variable, field, _from_home(Path(values[variable]))
+        except ValueError as error:
+            raise SettingsError(variable, str(error)) from None
+
+
+def _secret_in(variable: str, file: Path) -> str:
+    """Return the one line of a file. Raises SettingsError, which does not quote it."""
+    try:
+        secret = file.read_text(encoding=_ENCODING).rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(variable, f"{file} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(variable, f"{file} is not UTF-8 text") from None
+    if not secret or "\n" in secret:
+        raise SettingsError(variable, f"{file} is empty" if not secret else f"{file} has more than one line")
+    return secret
+
+
+def _values_in_files() -> dict[str, str]:
+    """Return the variables of the `.env` files, in upper case; the stronger file counts."""
+    found: dict[str, str] = {}
+    for file in env_files():
+        for name, value in dotenv_values(file, encoding=_ENCODING).items():
+            if value:
+                found[name.upper()] = value
+    return found
+
+
 def is_loopback(host: str) -> bool:
     """Say whether a host name or address is this machine's own."""
     try:
@@ -135,6 +198,17 @@ def _from_home(path: Path) -> Path:
         return home() / path.expanduser()
     except RuntimeError:
         raise ValueError("begins with ~ and names no user of this machine") from None
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """The secrets that are in files."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Return nothing for a single field: all are read at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return {field: _secret_in(variable, file) for variable, field, file in _secret_files()}
 
 
 class Settings(BaseSettings):
@@ -347,7 +421,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         files = DotEnvSettingsSource(settings_cls, env_file=env_files(), env_file_encoding=_ENCODING)
-        return init_settings, files, env_settings
+        return init_settings, files, env_settings, _SecretFiles(settings_cls)
 
     @classmethod
     def load(cls) -> Self:
@@ -528,7 +602,18 @@ def _as_text(default: object) -> str:
 def variable_names() -> tuple[str, ...]:
     """Return every HUNTER_ name that means something, old names included."""
     names = [name for setting in documented_settings() for name in setting.names]
-    return (*names, HOME_VARIABLE, EXTRA_ENV_VARIABLE)
+    return (*names, *secret_file_variables(), HOME_VARIABLE, EXTRA_ENV_VARIABLE)
+
+
+def secret_file_variables() -> tuple[str, ...]:
+    """Return the variables that name the file of a secret."""
+    return tuple(f"{PREFIX}{field.upper()}{_FILE}" for field in _secret_fields())
+
+
+def _secret_fields() -> Iterator[str]:
+    for field, info in Settings.model_fields.items():
+        if SecretStr in (info.annotation, *get_args(info.annotation)):
+            yield field
 
 
 def _names_by_source() -> list[set[str]]:
@@ -578,6 +663,7 @@ def _variable_of(location: tuple[int | str, ...], sources: list[set[str]]) -> st
     """Return the name under which the value at fault was given: a field may have an old one too."""
     name = str(location[0])
     names = next((names for names in map(_aliases, Settings.model_fields) if name in names), None) or _aliases(name)
+    names = (*names, *(f"{each}{_FILE}" for each in names))
     return next((name for source in sources for name in names if name in source), names[0])
 
 

@@ -12,7 +12,12 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Table
 
-from partner_center_pipeline.settings import PROJECT_ROOT, DocumentedSetting, documented_settings
+from partner_center_pipeline.settings import (
+    PROJECT_ROOT,
+    DocumentedSetting,
+    documented_settings,
+    secret_file_variables,
+)
 from partner_center_pipeline.warehouse.schema import comment_of, metadata
 from partner_center_pipeline.warehouse.views import VIEWS
 
@@ -33,8 +38,12 @@ _ENV_HEAD: Final = f"""\
 # Settings of the pipeline. Copy to .env and change what you need; every name that exists is here, with its default.
 # What is in .env wins over the environment, as it does in Dagster, and an edit counts at the next tick, without a
 # restart (except where it says so). Relative paths start at the home folder (HUNTER_HOME).
+# A secret may stand in a file of its own: HUNTER_UI_PASSWORD_FILE=/run/secrets/ui_password, for example. A proxy is set
+# here, too: HTTPS_PROXY=http://proxy.example.com:8080 and NO_PROXY=.example.com,10.0.0.5
 # Written by `{COMMAND}` from settings.py.
 """
+
+_SECRET_FILES: Final = "\n".join(f"  `{name}`," for name in secret_file_variables()).rstrip(",") + "."
 
 _SETTINGS_HEAD: Final = f"""\
 # Settings
@@ -48,6 +57,13 @@ and change what you need. This page is written by `{COMMAND}` from `settings.py`
   `~/.local/share/partner-center` where it was installed from a wheel. Relative paths start there. `partner-center init`
   makes one.
 * `HUNTER_EXTRA_ENV_FILE` names a file that is read ahead of `.env`; `partner-center demo` uses it.
+* **A secret may stand in a file of its own**, as with credentials of systemd and secrets of Docker:
+{_SECRET_FILES}
+  Such a file has the secret as its one line. A secret and its file at once are refused.
+* **A proxy** is named by `HTTPS_PROXY` (`HTTP_PROXY`, `ALL_PROXY`), what is asked without it by `NO_PROXY`: in `.env`
+  or in the environment; `.env` wins. They count for Microsoft and for Teams, in commands and in Dagster's processes alike.
+  DNS and PostgreSQL do not go through a proxy, nor does this machine itself. After a line is taken out, start the
+  service anew. A proxy that opens TLS needs `HUNTER_PARTNER_CENTER_CA_BUNDLE`.
 * A value that cannot be used stops a command at the start and names the variable, the problem and a value that works.
   So does a `HUNTER_` name that means nothing.
 * Three settings shape the windows and are fixed while a code location is loaded: `HUNTER_SYNC_START`,
