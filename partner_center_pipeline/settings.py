@@ -36,6 +36,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from partner_center_pipeline.private_files import opening
 from partner_center_pipeline.vocabulary import Language
 from partner_center_pipeline.windows import ALLOWED_INTERVALS, WindowGrid
 
@@ -432,6 +433,7 @@ class Settings(BaseSettings):
         """
         sources = _names_by_source()
         _refuse_unknown_names(sources)
+        _refuse_what_all_may_change()
         try:
             return cls()
         except ValidationError as error:
@@ -657,6 +659,15 @@ def _refuse_unknown_names(sources: list[set[str]]) -> None:
         close = get_close_matches(name, known, n=1)
         hint = f"; the nearest name is {close[0]}" if close else "; .env.example lists every name"
         raise SettingsError(name, f"no such setting{hint}")
+
+
+def _refuse_what_all_may_change() -> None:
+    """Raise SettingsError for a file of settings or of a secret that everybody on the machine may change."""
+    files = [(str(file), file) for file in env_files()]
+    for name, file in (*files, *secret_files().items()):
+        found = opening(file)
+        if found is not None and found.by_all:
+            raise SettingsError(name, f"whoever uses this machine could change what the program does: {found.text}")
 
 
 def _variable_of(location: tuple[int | str, ...], sources: list[set[str]]) -> str:

@@ -92,7 +92,7 @@ class _Lazy(click.Group):
         """Run a command. With `--json` an error is one JSON object on stdout, too, beside its message on stderr."""
         arguments = sys.argv[1:] if args is None else list(args)
         _replace_what_cannot_be_printed()
-        with _signals_end_as_ctrl_c():
+        with _private_files(), _signals_end_as_ctrl_c():
             if not standalone_mode or "--json" not in arguments:
                 return super().main(arguments, prog_name, complete_var, standalone_mode, **extra)
             _Output.has_json = False
@@ -250,6 +250,16 @@ def print_table(table: Table) -> None:
             head = Text(name.plain.ljust(longest + 2), "bold")
             console.print(head + Text("\n" + " " * len(head)).join(shown.split("\n")))
         console.print()
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """Let nobody else read what this process and its children write."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager

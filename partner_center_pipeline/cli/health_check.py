@@ -14,7 +14,8 @@ from partner_center_pipeline import health
 from partner_center_pipeline.cli.base import enter_home, notes
 from partner_center_pipeline.cli.dagster_home import dagster_home_to_read
 from partner_center_pipeline.health import Grade, Item
-from partner_center_pipeline.settings import Settings, home
+from partner_center_pipeline.private_files import opening
+from partner_center_pipeline.settings import Settings, env_files, home, secret_files
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 
 T = TypeVar("T")
@@ -140,6 +141,15 @@ def disk_items(settings: Settings) -> Iterator[Item]:
             free[place.stat().st_dev] = (shutil.disk_usage(place).free, place)
     for size, place in free.values():
         yield health.of_disk(size, str(place))
+
+
+def private_file_items(settings: Settings) -> Iterator[Item]:
+    """Yield what other users of this machine can read or change of settings, secrets and the database's file."""
+    database = Warehouse.of(settings).file
+    files = [*env_files(), *secret_files().values(), *([home() / database] if database is not None else [])]
+    files += sorted(settings.partner_center_token_cache_path.glob("sign_in.*"))
+    found = {file: open_to_others for file in files if (open_to_others := opening(file)) is not None}
+    yield health.of_private_files([(one.text, one.may_change) for one in found.values()])
 
 
 def utc_now() -> datetime:

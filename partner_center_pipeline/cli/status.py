@@ -12,6 +12,7 @@ from partner_center_pipeline.cli.base import console, emit
 from partner_center_pipeline.cli.health_check import (
     dagster_items,
     disk_items,
+    private_file_items,
     sign_in_items,
     utc_now,
     warehouse_items,
@@ -78,3 +79,4 @@ def _items() -> Iterator[Item]:
     if all(item.subject != "warehouse" for item in warehouse):  # it may hold the sign-in, and would be waited for again
         yield from sign_in_items(settings, _SECONDS)
     yield from disk_items(settings)
+    yield from private_file_items(settings)

@@ -27,7 +27,7 @@ from partner_center_pipeline_tests.cli.conftest import Home
 SUBJECTS = [
     "flag", "sync", "open windows", "last failure", "breaker", "pending", "quarantine", "drift", "reconcile, full",
     "reconcile, recent", "database", "schema", "rules", "daemon", "schedules and sensors", "pools", "queue", "sign-in",
-    "disk",
+    "disk", "private files",
 ]  # fmt: skip
 
 NOT_LONG = 30

@@ -50,6 +50,8 @@ def test_an_installed_program_runs_the_demo_and_the_ui(installed: Installed, tmp
     found = installed.json("demo", HUNTER_HOME=str(home))
     assert found["rows"]["leads"] > 100
     assert found["added"] == found["rows"]
+    exported = installed.json("export", "--output", str(home / "monday.xlsx"), HUNTER_HOME=str(home))
+    assert exported
     port = free_port()
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
@@ -67,6 +69,7 @@ def test_an_installed_program_runs_the_demo_and_the_ui(installed: Installed, tmp
             process.terminate()
             process.wait(60)
     assert process.returncode == 0, (tmp_path / "log").read_text()
+    assert [path for path in [home, *home.rglob("*")] if path.lstat().st_mode & 0o077] == []
     status = json.loads(installed.run("status", "--json", HUNTER_HOME=str(home)).stdout)
     heard = {item["subject"]: item["grade"] for item in status["items"]}
     assert heard["schema"] == "ok"
