@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -53,6 +55,20 @@ class Installed:
         assert done.returncode == 0, done.stdout + done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
+
+    @contextmanager
+    def running(self, command: Sequence[str], log: Path, variables: dict[str, str]) -> Iterator[None]:
+        """Start a command that goes on, and end it by SIGTERM after the block; it has to end well."""
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command, env=variables, cwd=self.folder, stdout=output, stderr=output, start_new_session=True
+            )
+            try:
+                yield
+            finally:
+                process.terminate()
+                process.wait(60)
+        assert process.returncode == 0, log.read_text()
 
 
 def build_wheel(folder: Path) -> Path:
