@@ -19,17 +19,24 @@ _HEAD: Final = "# Renewed by partner-center while nobody edits it; once edited i
 def write_dagster_yaml(home: Path) -> Path:
     """Write the program's `dagster.yaml` into a home folder that has none or an older one of the program's.
 
-    Returns where it is.
+    Returns where it is. Raises OSError, which names the file.
     """
     file = home / _NAME
     wanted = _marked((SHIPPED / _NAME).read_bytes())
     present = file.read_bytes() if file.exists() else None
     if present == wanted or (present is not None and not _is_unedited(present)):
         return file
-    handle, temporary = tempfile.mkstemp(prefix=f".{_NAME}-", dir=home)  # mode 0600
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(wanted)
-    Path(temporary).replace(file)  # whole: other processes may read it at this moment
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{_NAME}-", dir=home)  # mode 0600
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(wanted)
+            Path(temporary).replace(file)  # whole: other processes may read it at this moment
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from None
     return file
 
 
