@@ -2,7 +2,6 @@
 
 import json
 import os
-import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,16 +116,3 @@ def test_status_and_doctor_warn_of_each_file_that_others_read(
     assert str(cache) in found["text"]
     told = json.loads(Home(home).invoke("doctor", "--json").stdout)["findings"]
     assert {finding["state"] for finding in told if finding["subject"] == "private files"} == {"note"}
-
-
-def test_what_a_command_writes_nobody_else_reads_whatever_the_shell_says(home: Path) -> None:
-    before = os.umask(0o000)
-    try:
-        assert Home(home).invoke("migrate").exit_code == 0
-        Home(home).invoke("sync", "--from", "2020-01-01", "--json")
-        assert os.umask(0) == 0o000
-    finally:
-        os.umask(before)
-    written = [path for path in home.rglob("*") if not path.is_symlink()]
-    assert written
-    assert [path for path in written if stat.S_IMODE(path.stat().st_mode) & 0o077] == []

@@ -449,3 +449,17 @@ class TestSecretsInFiles:
         assert said.startswith("HUNTER_UI_PASSWORD_FILE: ")
         assert problem in said
         assert not {"one", "two", "short"} & set(re.findall(r"\w+", said.replace("more than one", "")))
+
+
+def test_a_home_of_nobody_is_refused_by_its_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(monkeypatch, HOME_VARIABLE, "~no-such-user/data").startswith("HUNTER_HOME: begins with ~ and names")
+
+
+def test_an_installed_program_keeps_its_data_in_a_folder_of_the_user(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(HOME_VARIABLE)
+    assert home_folder() == PROJECT_ROOT
+    monkeypatch.setattr("partner_center_pipeline.settings.SHIPPED", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "somebody"))
+    assert home_folder() == tmp_path / "somebody/.local/share/partner-center"

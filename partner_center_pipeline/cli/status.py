@@ -63,10 +63,10 @@ def status(as_json: bool) -> None:
 
 
 def _items() -> Iterator[Item]:
-    if not home().is_dir():
-        yield Item("home", Grade.WRONG, f"there is no folder {home()}; correct {HOME_VARIABLE}, or make the folder")
-        return
     try:
+        if not home().is_dir():
+            yield Item("home", Grade.WRONG, f"there is no folder {home()}; correct {HOME_VARIABLE}, or make the folder")
+            return
         settings = Settings.load()
     except SettingsError as error:
         yield Item("settings", Grade.WRONG, str(error))

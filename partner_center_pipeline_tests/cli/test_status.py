@@ -160,6 +160,11 @@ def test_settings_that_cannot_be_used_are_wrong_and_no_warning(ready: Home) -> N
     assert "HUNTER_PARTNER_CENTER_PAGE_SIZE" in status(ready)["settings"]["text"]
 
 
+def test_a_home_of_nobody_is_wrong_and_no_defect(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUNTER_HOME", "~no-such-user/data")
+    assert "HUNTER_HOME: begins with ~" in status(Home(home))["settings"]["text"]
+
+
 def test_a_defect_is_no_warning_for_a_monitor(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status_command, "disk_items", None)  # a defect, where the last subject is asked for
     done = Home(home).invoke("status", "--json")

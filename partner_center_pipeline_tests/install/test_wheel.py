@@ -1,6 +1,5 @@
 """A wheel that works anywhere: built, installed into an environment of its own, and used outside the checkout."""
 
-import json
 import subprocess
 from pathlib import Path
 
@@ -40,7 +39,6 @@ def test_an_installed_program_makes_a_home_migrates_it_and_says_what_is_missing(
     assert (migrated.returncode, "is up to date now" in migrated.stdout) == (0, True), migrated.stderr
     doctor = installed.run("doctor", "--json")
     assert "HUNTER_PARTNER_CENTER_CLIENT_ID" in doctor.stdout
-    assert installed.run("status", "--json").returncode in (1, 2)
 
 
 def test_an_installed_program_runs_the_demo_and_nobody_else_reads_what_it_wrote(
@@ -50,10 +48,7 @@ def test_an_installed_program_runs_the_demo_and_nobody_else_reads_what_it_wrote(
     found = installed.json("demo", HUNTER_HOME=str(home))
     assert found["rows"]["leads"] > 100
     assert found["added"] == found["rows"]
-    exported = installed.json("export", "--output", str(home / "monday.xlsx"), HUNTER_HOME=str(home))
-    assert exported
     assert [path for path in [home, *home.rglob("*")] if path.lstat().st_mode & 0o077] == []
-    status = json.loads(installed.run("status", "--json", HUNTER_HOME=str(home)).stdout)
-    heard = {item["subject"]: item["grade"] for item in status["items"]}
-    assert heard["schema"] == "ok"
+    assert (home / "reports/demo.xlsx").exists()
+    assert (home / ".dagster/storage").is_dir()
     assert list(PROJECT_ROOT.glob(".logs_queue")) == []
