@@ -15,6 +15,12 @@ from typing import Final
 PACE: Final = 5.0
 """Seconds between two lines of progress: a run of three hours tells about 2,000 at most."""
 
+UNTOLD_SECONDS: Final = 1.0
+"""How long a wait for a lock may last until it is told: most are over at once."""
+
+SIGN_IN_HELD: Final = "another process holds the sign-in %s; waiting up to %.0f s until it has renewed it"
+"""The line of a wait for the stored sign-in: where it is, and how long is waited."""
+
 _PACKAGE: Final = logging.getLogger("partner_center_pipeline")
 
 Tell = Callable[[int, str], object]
@@ -65,6 +71,18 @@ class Paced:
         if self.is_due:
             self._last = time.monotonic()
             self._log.info(line, *values)
+
+
+def told_wait(acquire: Callable[[float | None], bool], log: logging.Logger, line: str, *values: object) -> bool:
+    """Wait for a lock, and tell the line (`%` format of `logging`) once the wait has lasted UNTOLD_SECONDS.
+
+    `acquire` gets the seconds that it may wait, None for as long as the lock's own limit allows, and returns whether
+    the lock is held. Returns whether it is held in the end.
+    """
+    if acquire(UNTOLD_SECONDS):
+        return True
+    log.warning(line, *values)
+    return acquire(None)
 
 
 def shown_seconds(seconds: float) -> str:
