@@ -69,6 +69,20 @@ class TokenPlace(StrEnum):
     DATABASE = "database"
 
 
+class LogFormat(StrEnum):
+    """How a line of the log file is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """Which lines go to the log file."""
+
+    INFO = "info"
+    DEBUG = "debug"
+
+
 class SettingsError(Exception):
     """A variable cannot be used. The message names it, says what is wrong and shows a value that works."""
 
@@ -274,6 +288,19 @@ class Settings(BaseSettings):
         examples=["300"],
         description="PostgreSQL: seconds that a statement may take. A server that says nothing for 10 seconds more "
         "counts as gone. Migrations have no such limit.",
+    )
+    log_file: Path | None = Field(
+        None,
+        examples=[".hunter/log/partner-center.log"],
+        description="A file that gets each line that runs and commands tell, with the run, its windows and the ids of "
+        "the latest call to Microsoft (docs/operations.md). Relative to the home folder. Five files of 10 MB at most. "
+        "Empty: no file.",
+    )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT, examples=["json"], description="How a line of it is written: text, or json for a program."
+    )
+    log_level: LogLevel = Field(
+        LogLevel.INFO, examples=["debug"], description="info, or debug: each call to Microsoft too."
     )
     dagster_runs_kept_days: int = Field(
         14,

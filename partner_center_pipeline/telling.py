@@ -7,7 +7,7 @@ wait. No line holds a secret or personal data. Who listens is decided where Dags
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
@@ -21,6 +21,11 @@ UNTOLD_SECONDS: Final = 1.0
 SIGN_IN_HELD: Final = "another process holds the sign-in %s; waiting up to %.0f s until it has renewed it"
 """The line of a wait for the stored sign-in: where it is, and how long is waited."""
 
+ONLY_IN_FILE: Final = {"only_in_file": True}
+"""`extra` of a line that is for the log file alone, as Dagster and the terminal show it by other ways."""
+
+_at_work_on: Final[dict[str, str]] = {}
+
 _PACKAGE: Final = logging.getLogger("partner_center_pipeline")
 
 Tell = Callable[[int, str], object]
@@ -33,6 +38,8 @@ class _Forward(logging.Handler):
         self._tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "only_in_file"):
+            return
         try:
             self._tell(record.levelno, record.getMessage())
         except Exception:  # noqa: BLE001  as each handler of logging: what cannot be told stops no work
@@ -51,6 +58,33 @@ def heard_by(tell: Tell) -> Iterator[None]:
     finally:
         _PACKAGE.removeHandler(forward)
         _PACKAGE.setLevel(level)
+
+
+@contextmanager
+def about(**facts: str | None) -> Iterator[None]:
+    """Name what the process is at work on while the block runs, such as `run` and `windows`: the log file shows it.
+
+    It is the same for all threads, as a process works on one run at a time. What was named before is forgotten.
+    """
+    _at_work_on.clear()
+    note(**facts)
+    try:
+        yield
+    finally:
+        _at_work_on.clear()
+
+
+def note(**facts: str | None) -> None:
+    """Name more of what the process is at work on from now on, such as its latest call; None names it no longer."""
+    for name, value in facts.items():
+        _at_work_on.pop(name, None)
+        if value is not None:
+            _at_work_on[name] = value
+
+
+def at_work_on() -> Mapping[str, str]:
+    """Return what the process is at work on, by name."""
+    return dict(_at_work_on)
 
 
 class Paced:
