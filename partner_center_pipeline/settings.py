@@ -331,6 +331,19 @@ class Settings(BaseSettings):
     dkim_selectors: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_DKIM_SELECTORS, examples=["selector1,selector2,google"], description="DKIM selectors to ask for."
     )
+    attempts_kept_days: int = Field(
+        90,
+        ge=7,
+        le=3650,
+        examples=["90"],
+        description="Days that each attempt at a window is kept one by one; of older ones the sums of each day stay.",
+    )
+    closed_versions_kept: int | None = Field(
+        None,
+        ge=1,
+        examples=["3"],
+        description="Of a referral that is closed for a month, so many of its newest versions are kept. Empty: all.",
+    )
     signals_ttl_hours: int = Field(
         168, ge=1, le=24 * 365, examples=["168"], description="How long an answer of DNS is good, in hours."
     )

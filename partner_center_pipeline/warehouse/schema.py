@@ -246,6 +246,23 @@ sync_attempts: Final = Table(
     comment="each try at a window, with its figures",
 )
 
+sync_days: Final = Table(
+    "sync_days",
+    metadata,
+    Column("day", Text, primary_key=True, comment="the day (UTC) that the attempts began on, as 2026-11-28"),
+    Column("state", Text, primary_key=True, comment="how they ended, as in sync_attempts"),
+    Column("attempts", Integer, nullable=False, comment="how many attempts"),
+    Column("pages", BigInteger, nullable=False, comment="pages received"),
+    Column("fetched", BigInteger, nullable=False, comment="rows the API sent, the overlap's included"),
+    Column("new_versions", BigInteger, nullable=False, comment="versions that were not stored yet"),
+    Column("unchanged", BigInteger, nullable=False, comment="rows already known by id and content"),
+    Column("late", BigInteger, nullable=False, comment="new versions met in the overlap before a window"),
+    Column("quarantined", BigInteger, nullable=False, comment="rows that break the contract"),
+    Column("seconds_waited", Float, nullable=False, comment="for Retry-After and between retries"),
+    Column("latest_late_seconds", Float, comment="the largest one of the attempts of the day"),
+    comment="what attempts did that are kept one by one no longer",
+)
+
 pending_work: Final = Table(
     "pending_work",
     metadata,
