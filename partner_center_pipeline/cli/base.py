@@ -57,6 +57,7 @@ COMMANDS: Final = {
     "decisions": "decisions:decisions",
     "migrate": "migrate:migrate",
     "prune": "prune:prune",
+    "compact-windows": "compact_windows:compact_windows",
     "simulate": "simulate:simulate",
 }
 

@@ -42,6 +42,7 @@ OPTIONS = {
     "matches": ["list", "accept", "reject", "undo"],
     "decisions": ["import"],
     "migrate": [],
+    "compact-windows": ["--keep-days", "--dry-run", "--json", "80,000", "Reload"],
     "prune": ["--dry-run", "--json", "HUNTER_DAGSTER_RUNS_KEPT_DAYS"],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }
