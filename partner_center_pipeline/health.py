@@ -84,6 +84,19 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """The last full reconcile that went through: leads that it looked for, and those that Partner Center shows no more.
+
+    `complaint` says what to do when those are too many at once to be true.
+    """
+
+    at: datetime
+    held: int
+    vanished: int
+    complaint: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class WarehouseFacts:
     """What the warehouse says. Instants in ticks, times in UTC; None for what there is not.
 
@@ -94,6 +107,7 @@ class WarehouseFacts:
     pending         rows that are still to be derived; `oldest_pending` since when
     quarantine      what the quarantine says, None when it is empty
     size            bytes of the database
+    shown           what the last full reconcile found of leads that are shown no more
     """
 
     newest_end: int | None
@@ -112,6 +126,7 @@ class WarehouseFacts:
     comparisons: Sequence[Comparison]
     size: int
     scored_by: Sequence[str]
+    shown: Shown | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +265,7 @@ def of_warehouse(facts: WarehouseFacts, now: datetime) -> Iterator[Item]:
     yield Item("drift", Grade.WARNING if is_new else Grade.OK, text, figures)
 
     yield from (_compared(kind, facts, now) for kind in COMPARED)
+    yield _shown(facts.shown)
     yield Item("database", Grade.OK, f"{_bytes(facts.size)}", {"bytes": facts.size})
 
 
@@ -273,6 +289,18 @@ def _compared(kind: str, facts: WarehouseFacts, now: datetime) -> Item:
         text += f"; that is long ago: run `partner-center reconcile{option}`"
     bad = is_late or last.missed or last.error or (not last.is_finished and now - last.at > LONG_OPEN)
     return Item(subject, Grade.WARNING if bad else Grade.OK, text, figures)
+
+
+def _shown(facts: Shown | None) -> Item:
+    subject = "referrals shown"
+    if facts is None:
+        text = "no full reconcile went through yet, so nobody knows whether Partner Center shows all that it did"
+        return Item(subject, Grade.OK, text, {"at": None})
+    figures = {"at": _iso(facts.at), "held": facts.held, "vanished": facts.vanished}
+    text = f"{facts.at:%Y-%m-%d %H:%M} UTC, Partner Center showed {facts.held - facts.vanished} of {facts.held} leads"
+    if facts.complaint is None:
+        return Item(subject, Grade.OK, text, figures)
+    return Item(subject, Grade.WRONG, f"{facts.at:%Y-%m-%d %H:%M} UTC found {facts.complaint}", figures)
 
 
 def of_schema(is_current: bool, revision: str | None, *, is_sqlite: bool) -> Item:

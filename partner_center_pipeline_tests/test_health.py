@@ -13,6 +13,7 @@ from partner_center_pipeline.health import (
     Failure,
     Grade,
     Item,
+    Shown,
     SignInFacts,
     WarehouseFacts,
 )
@@ -112,6 +113,16 @@ def test_a_hole_behind_the_newest_window_is_wrong_after_a_day(age: timedelta, wo
     item = sync(replace(WELL, open_windows=1, oldest_open=start, is_working=working))["open windows"]
     assert item.grade is grade
     assert item.figures["oldest"] == GRID.window(start).key
+
+
+def test_an_account_that_sees_far_less_than_before_is_wrong_and_few_vanished_leads_are_not() -> None:
+    subject = "referrals shown"
+    assert warehouse(WELL)[subject].grade is Grade.OK
+    few = warehouse(replace(WELL, shown=Shown(NOW, 90, 2, None)))[subject]
+    assert (few.grade, "showed 88 of 90 leads" in few.text) == (Grade.OK, True)
+    many = warehouse(replace(WELL, shown=Shown(NOW, 90, 60, "60 of 90 leads. Check the role.")))[subject]
+    assert (many.grade, many.figures["vanished"]) == (Grade.WRONG, 60)
+    assert many.text == "2026-03-11 12:03 UTC found 60 of 90 leads. Check the role."
 
 
 def test_the_last_failure_is_told_in_words_and_is_no_warning_once_a_window_was_done() -> None:
