@@ -194,7 +194,8 @@ def _lag(facts: WarehouseFacts, grid: WindowGrid, now: datetime, due: int, allow
     }
     what_to_do = "see `last failure`, `breaker` and `daemon`, then run `partner-center sync`"
     if facts.newest_end is None:
-        is_new = not facts.attempts and now - datetime_of(grid.first or 0) <= timedelta(days=1)
+        is_begun = facts.attempts and not facts.is_working  # the first load of a large tenant takes hours
+        is_new = not is_begun and now - datetime_of(grid.first or 0) <= timedelta(days=1)
         grade = Grade.WARNING if is_new or missed <= allowed else Grade.WRONG
         text = f"no window is complete yet, {missed} are due; "
         text += "run `partner-center sync`, or `partner-center ui`" if not facts.attempts else what_to_do

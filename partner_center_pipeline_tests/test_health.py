@@ -100,6 +100,8 @@ def test_nothing_complete_is_a_warning_on_the_first_day_and_wrong_after_tries_or
     assert lag.grade is still_open.grade is Grade.WARNING
     (lag, *_) = health.of_sync(replace(nothing, oldest_open=new.first, attempts=True), new, NOW, 6)
     assert lag.grade is Grade.WRONG
+    (lag, *_) = health.of_sync(replace(nothing, oldest_open=new.first, attempts=True, is_working=True), new, NOW, 6)
+    assert lag.grade is Grade.WARNING
     (unset,) = health.of_sync(nothing, WindowGrid.of(None, 600, 120), NOW, 6)
     assert (unset.grade, "HUNTER_SYNC_START" in unset.text) == (Grade.WARNING, True)
 

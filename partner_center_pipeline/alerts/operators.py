@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -40,6 +40,9 @@ MAIL: Final = "operators_mail"
 NOT_SET_UP: Final = "the channel is not set up any more"
 CANNOT_BE_USED: Final = frozenset({"warehouse", "schema"})
 """Findings that keep the warehouse from being used."""
+
+_PAUSE: Final = timedelta(minutes=15)
+"""How long nothing is tried by a channel whose settings cannot be used: each try is a run of Dagster."""
 
 _Send = Callable[[Message, datetime], Failed | None]
 
@@ -105,7 +108,7 @@ def reason_not_to_check(settings: Settings) -> str | None:
 def reason_to_wait(connection: Connection, settings: Settings, items: Iterable[Item], now: datetime) -> str | None:
     """Return why there is nothing to do at `now` (UTC) with these findings, None when there is."""
     known = conditions.load(connection)
-    if judged(known, explained(items), now)[1] != known or without_warehouse.is_open():
+    if judged(known, explained(items), now)[1] != known or without_warehouse.noted() is not None:
         return None
     waiting = [name for name in channels_of(settings) if outbox.waiting(connection, name)]
     if any(outbox.paused_until(connection, name, now) is None for name in waiting):
@@ -193,7 +196,19 @@ def _deliver(
             channel = _channel(name, settings, stack)
             return Delivery(db, channel, lease, clock, sleep).all(ignore_pause=ignore_pause)
     except SettingsError as error:
-        return Delivered(failed=str(error))
+        now = clock()
+        until = now + _PAUSE
+        with db.write() as connection:
+            lease.confirm(connection)
+            waiting = [row.id for row in outbox.waiting(connection, name)]
+            outbox.mark_failed(connection, waiting, str(error), until)
+        return Delivered(failed=str(error), waiting=len(waiting), paused_until=until)
+
+
+def is_told_without_warehouse(settings: Settings) -> bool:
+    """Say whether each channel was told that the warehouse cannot be used."""
+    state = without_warehouse.noted()
+    return state is not None and set(channels_of(settings)) <= set(state.told)
 
 
 def tell_without_warehouse(settings: Settings, reason: str, clock: Callable[[], datetime]) -> Checked:

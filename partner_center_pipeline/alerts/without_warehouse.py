@@ -97,9 +97,9 @@ def alone() -> Iterator[Kept]:
         raise SenderBusyError("another process is sending alerts; nothing was done") from None
 
 
-def is_open() -> bool:
-    """Say whether it was noted that the warehouse cannot be used."""
-    return _path().exists()
+def noted() -> State | None:
+    """Return what was noted of a warehouse that cannot be used."""
+    return _read()
 
 
 def _path() -> Path:

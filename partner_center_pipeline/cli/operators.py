@@ -28,7 +28,7 @@ _SECONDS: Final = 20.0
 
 
 def check_now(settings: Settings, command: str, *, ignore_pause: bool = False) -> "Checked":
-    """Find out and tell operators. Raises SenderBusyError while another process does, SettingsError and RulesError."""
+    """Find out and tell operators. Raises SenderBusyError while another process does, SettingsError."""
     from partner_center_pipeline.alerts import operators
 
     found = list(warehouse_items(settings, _SECONDS, utc_now()))
@@ -72,7 +72,6 @@ def told_at_the_end() -> Iterator[None]:
 def _tell() -> None:
     from partner_center_pipeline.alerts.delivery import SenderBusyError
     from partner_center_pipeline.alerts.operators import reason_not_to_check
-    from partner_center_pipeline.scoring import RulesError
     from partner_center_pipeline.warehouse.database import WarehouseError
 
     try:
@@ -80,7 +79,7 @@ def _tell() -> None:
         if reason_not_to_check(settings) is not None:
             return
         failures = check_now(settings, "partner-center sync").failures
-    except (SettingsError, RulesError, WarehouseError, SenderBusyError, OSError) as error:
+    except (SettingsError, WarehouseError, SenderBusyError, OSError) as error:
         failures = [str(error)]
     for failure in failures:
         notes.print("[bold yellow]warning[/] ", end="")

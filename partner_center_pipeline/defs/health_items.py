@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 
 from partner_center_pipeline import health
-from partner_center_pipeline.health import DagsterFacts, Item
+from partner_center_pipeline.health import DagsterFacts, Grade, Item
 from partner_center_pipeline.partner_center import connect_sign_in
-from partner_center_pipeline.scoring import load_rules
+from partner_center_pipeline.scoring import RulesError, load_rules
 from partner_center_pipeline.settings import Settings, home
 from partner_center_pipeline.warehouse import health as in_warehouse
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -19,7 +19,7 @@ from partner_center_pipeline.warehouse.tokens import shared_sign_in
 
 
 def of_warehouse(warehouse: Warehouse, settings: Settings, now: datetime) -> Iterator[Item]:
-    """Yield what the warehouse says. Raises WarehouseError, and RulesError for rules that cannot be used."""
+    """Yield what the warehouse says, and whether the rules can be used. Raises WarehouseError."""
     is_current = warehouse.is_current()
     revision = warehouse.revision()
     if not is_current:
@@ -30,7 +30,12 @@ def of_warehouse(warehouse: Warehouse, settings: Settings, now: datetime) -> Ite
     yield from sync if settings.partner_center_enabled else health.while_off(sync)
     yield from health.of_warehouse(facts, now)
     yield health.of_schema(True, revision, is_sqlite=warehouse.is_sqlite)
-    yield health.of_rules(load_rules(settings.scoring_rules).version, facts.scored_by)
+    try:
+        version = load_rules(settings.scoring_rules).version
+    except RulesError as error:
+        yield Item("rules", Grade.WRONG, str(error))
+        return
+    yield health.of_rules(version, facts.scored_by)
 
 
 def of_dagster(facts: DagsterFacts | None, settings: Settings, now: datetime) -> Iterator[Item]:
@@ -43,7 +48,7 @@ def of_sign_in(settings: Settings) -> Item:
     """Return what is stored of the sign-in. Raises PartnerCenterError, WarehouseError and SettingsError."""
     if not settings.partner_center_client_id or not settings.partner_center_tenant_id:
         text = "not configured: `partner-center doctor` says what to set"
-        return Item("sign-in", health.Grade.WARNING, text, {"signed_in": False})
+        return Item("sign-in", Grade.WARNING, text, {"signed_in": False})
     with shared_sign_in(settings) as place, connect_sign_in(settings, place) as sign_in:
         status = sign_in.status()
     command = "partner-center login" if status.flow is None else status.flow.command

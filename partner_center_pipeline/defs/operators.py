@@ -24,7 +24,6 @@ from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.health import Grade, Item
 from partner_center_pipeline.partner_center import PartnerCenterError
-from partner_center_pipeline.scoring import RulesError
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 
@@ -108,8 +107,11 @@ def operators_schedule(
 def _answer(context: dg.ScheduleEvaluationContext, warehouse: WarehouseResource) -> dg.RunRequest | dg.SkipReason:
     try:
         settings = Settings.load()
-        if (reason := operators.reason_not_to_check(settings)) is not None:
-            return dg.SkipReason(reason)
+    except SettingsError as error:
+        return dg.SkipReason(str(error))
+    if (reason := operators.reason_not_to_check(settings)) is not None:
+        return dg.SkipReason(reason)
+    try:
         unfinished = dg.RunsFilter(job_name=JOB, statuses=UNFINISHED)
         with warehouse.open() as db:
             end_dead_runs(context.instance, db, utc_now)
@@ -119,8 +121,8 @@ def _answer(context: dg.ScheduleEvaluationContext, warehouse: WarehouseResource)
             items = list(find(context.instance, db, settings, now))
             with db.read() as connection:
                 wait = operators.reason_to_wait(connection, settings, items, now)
-    except WarehouseError:
-        return dg.RunRequest()
-    except (SettingsError, RulesError) as error:
+    except WarehouseError as error:
+        return dg.SkipReason(str(error)) if operators.is_told_without_warehouse(settings) else dg.RunRequest()
+    except SettingsError as error:
         return dg.SkipReason(str(error))
     return dg.RunRequest() if wait is None else dg.SkipReason(wait)

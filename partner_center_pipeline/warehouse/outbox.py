@@ -193,7 +193,7 @@ def paused_until(connection: Connection, channel: str, now: datetime) -> datetim
     A failure holds all messages back, as it is the receiver's. A pause longer than LONGEST_PAUSE was written by a clock
     that was wrong, and is void.
     """
-    failed = and_(outbox.c.state == OutboxState.WAITING, outbox.c.channel == channel, outbox.c.attempts > 0)
+    failed = and_(outbox.c.state == OutboxState.WAITING, outbox.c.channel == channel, outbox.c.reason.is_not(None))
     until = connection.execute(select(func.max(outbox.c.next_try_at)).where(failed)).scalar_one()
     return until if until is not None and counts_until(until, now, LONGEST_PAUSE) else None
 

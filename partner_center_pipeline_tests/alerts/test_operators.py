@@ -153,12 +153,17 @@ def test_what_is_still_so_is_told_however_late_and_what_is_over_is_given_up_afte
 
 
 def test_a_channel_whose_settings_cannot_be_used_is_said_and_the_others_are_told(
-    told: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    told: Settings, receiver: Receiver, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = checked(without(monkeypatch, "HUNTER_OPERATORS_MAIL_FROM"), WRONG)
     (failure,) = done.failures
     assert failure.startswith("HUNTER_OPERATORS_MAIL_FROM: is not set")
     assert len(receiver.received) == 2
+    assert [(row.state, row.reason) for row in noted(warehouse, [MAIL])] == [("waiting", failure)]
+    with warehouse.read() as connection:
+        wait = operators.reason_to_wait(connection, told, [WRONG], utc())
+    assert wait == "the last message failed; it is tried again later"
+    assert checked(told, WRONG, ignore_pause=True).channels[MAIL].messages == 1
 
 
 def test_what_waits_for_a_channel_that_is_set_up_no_more_is_told_to_nobody(
@@ -287,7 +292,7 @@ def test_a_warehouse_that_cannot_be_used_is_told_once_and_once_when_it_can(
     assert checked(again, WELL).cleared == []
     assert to(receiver, "/ops/teams")[-1].texts[0] == "Over: the database cannot be used"
     assert (len(receiver.received), len(mailbox.received)) == (4, 2)
-    assert not without_warehouse.is_open()
+    assert without_warehouse.noted() is None
 
 
 def test_a_channel_that_did_not_take_it_is_told_both_when_the_warehouse_can_be_used_again(

@@ -165,3 +165,12 @@ def test_a_sync_tells_at_its_end_whether_it_went_well_or_not(
     assert "operators could not be told: localhost is in trouble (HTTP 500)." in done.stderr
     assert json.loads(done.stdout)["failures"] == []
     assert ("sign-in", "cleared") in said(receiver)
+
+
+def test_rules_that_cannot_be_used_are_wrong_and_keep_no_alert_back(told: Home, receiver: Receiver) -> None:
+    (told.path / "rules.toml").write_text("version = 1", encoding="utf-8")
+    told.edit_env(HUNTER_SCORING_RULES="rules.toml")
+    assert check(told)["raised"] == ["sync", "rules"]
+    assert sorted(said(receiver)) == [("rules", "raised"), ("sync", "raised")]
+    (item,) = [one for one in json.loads(told.invoke("status", "--json").stdout)["items"] if one["subject"] == "rules"]
+    assert (item["grade"], "rules.toml" in item["text"]) == ("wrong", True)

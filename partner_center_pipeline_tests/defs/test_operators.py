@@ -92,8 +92,10 @@ def test_a_warehouse_that_cannot_be_used_is_told_by_the_job_too(project: Project
     project.edit_env(HUNTER_DATABASE_URL="postgresql+psycopg://hunter:x@127.0.0.1:1/hunter")
     assert isinstance(tick(project), dg.RunRequest)
     assert tell(project)["raised"] == ["warehouse"]
+    assert "127.0.0.1:1" in str(tick(project))  # it was told, so no run is needed
     assert tell(project)["raised"] == []
     project.edit_env(HUNTER_DATABASE_URL=usable)
+    assert isinstance(tick(project), dg.RunRequest)
     assert "warehouse" in str(tell(project)["cleared"])
     assert [one for one in said(receiver) if one[0] == "warehouse"] == [
         ("warehouse", "cleared"), ("warehouse", "raised"),
