@@ -114,15 +114,13 @@ def check(ignore_pause: bool, as_json: bool) -> None:
     if (reason := operators.reason_not_to_check(settings)) is not None:
         if not operators.channels_of(settings):
             stop(reason)
-        if as_json:
-            emit({"skipped": reason})
-        else:
-            console.print(reason, markup=False)
+        _skip(reason, as_json)
         return
     try:
         checked = check_now(settings, "partner-center alerts check", ignore_pause=ignore_pause)
-    except SenderBusyError as error:
-        stop(str(error))
+    except SenderBusyError:
+        _skip("another process is telling operators at this moment; nothing was done", as_json)
+        return
     if as_json:
         emit(checked.shown())
     else:
@@ -168,6 +166,14 @@ def test(for_operators: bool, as_json: bool) -> None:
         "workflow's run history in Teams.",
         markup=False,
     )
+
+
+def _skip(reason: str, as_json: bool) -> None:
+    """Say why nothing was done, which is no failure of a timer."""
+    if as_json:
+        emit({"skipped": reason})
+    else:
+        console.print(reason, markup=False)
 
 
 def _test_operators(as_json: bool) -> None:

@@ -57,7 +57,7 @@ def _find(settings: Settings) -> Iterator[Item]:
 def told_at_the_end() -> Iterator[None]:
     """Tell operators when the block ends, well or not; where none are to be told, do nothing.
 
-    What hinders that is a line of warning: it changes nothing of how the block ended.
+    What hinders that is a line of warning, unless another process does it: it changes nothing of how the block ended.
     """
     try:
         yield
@@ -79,7 +79,9 @@ def _tell() -> None:
         if reason_not_to_check(settings) is not None:
             return
         failures = check_now(settings, "partner-center sync").failures
-    except (SettingsError, WarehouseError, SenderBusyError, OSError) as error:
+    except SenderBusyError:
+        return
+    except (SettingsError, WarehouseError, OSError) as error:
         failures = [str(error)]
     for failure in failures:
         notes.print("[bold yellow]warning[/] ", end="")

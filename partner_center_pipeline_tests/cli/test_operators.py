@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from partner_center_pipeline.warehouse import breaker
+from partner_center_pipeline.warehouse import breaker, outbox
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline_tests.alerts.mailbox import Mailbox, running_mailbox
 from partner_center_pipeline_tests.alerts.receiver import SECRET, Answer, Receiver, running
 from partner_center_pipeline_tests.cli.commands import run
@@ -104,6 +105,14 @@ def test_a_dead_receiver_is_an_exit_code_and_in_doctor_and_is_told_later(
     assert told.invoke("alerts", "check", "--now").exit_code == 0
     assert said(receiver) == [("sync", "raised")] * 2
     assert len(set(receiver.ids)) == 1
+
+
+def test_while_another_process_tells_it_does_nothing_and_that_is_no_failure(
+    told: Home, receiver: Receiver, warehouse: Warehouse
+) -> None:
+    Lease(warehouse, "another", lambda: datetime.now(UTC), outbox.OPERATORS_LEASE).acquire(0, lambda _: None)
+    assert "another process is telling operators" in str(check(told)["skipped"])
+    assert receiver.received == []
 
 
 def test_off_it_says_so_and_tells_nobody(told: Home, receiver: Receiver) -> None:
