@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from statistics import median
 from typing import Final
 
 from partner_center_pipeline.windows import WindowGrid, datetime_of
@@ -34,6 +35,14 @@ DISK_WARNING, DISK_WRONG = 2_000_000_000, 500_000_000
 
 ONE_SLOT: Final = 1
 """What each pool of the project is limited to (dagster.yaml)."""
+
+
+SAME_WEEKDAYS: Final = 4
+"""A day is compared with the same weekday of so many weeks before."""
+LEAST_A_DAY: Final = 10
+"""Versions that such a day has as a rule; of fewer nothing can be said."""
+COLLAPSED: Final = 0.2
+"""The part of the usual number below which a day's count has collapsed."""
 
 
 class Grade(StrEnum):
@@ -97,6 +106,18 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Versions of referrals that yesterday brought (None: it is not fetched to its end), and the same weekdays before.
+
+    `by_day` has all days since the first of those, by their start (UTC).
+    """
+
+    yesterday: int | None
+    weekdays_before: Sequence[int]
+    by_day: Mapping[datetime, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class WarehouseFacts:
     """What the warehouse says. Instants in ticks, times in UTC; None for what there is not.
 
@@ -108,6 +129,7 @@ class WarehouseFacts:
     quarantine      what the quarantine says, None when it is empty
     size            bytes of the database
     shown           what the last full reconcile found of leads that are shown no more
+    arrivals        how many versions yesterday brought, and what is usual; None before the first window
     """
 
     newest_end: int | None
@@ -127,6 +149,7 @@ class WarehouseFacts:
     size: int
     scored_by: Sequence[str]
     shown: Shown | None = None
+    arrivals: Arrivals | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +290,7 @@ def of_warehouse(facts: WarehouseFacts, now: datetime) -> Iterator[Item]:
 
     yield from (_compared(kind, facts, now) for kind in COMPARED)
     yield _shown(facts.shown)
+    yield of_arrivals(facts.arrivals)
     yield Item("database", Grade.OK, f"{_bytes(facts.size)}", {"bytes": facts.size})
 
 
@@ -302,6 +326,36 @@ def _shown(facts: Shown | None) -> Item:
     if facts.complaint is None:
         return Item(subject, Grade.OK, text, figures)
     return Item(subject, Grade.WRONG, f"{facts.at:%Y-%m-%d %H:%M} UTC found {facts.complaint}", figures)
+
+
+def of_arrivals(facts: Arrivals | None) -> Item:
+    """Grade how many versions of referrals yesterday brought, by what its weekday usually brings."""
+    subject = "referrals come"
+    if facts is None or facts.yesterday is None:
+        text = "yesterday is not fetched to its end, so nobody knows what it brings"
+        return Item(subject, Grade.OK, text, {"yesterday": None, "usual": None})
+    expected = usual(facts.weekdays_before)
+    figures = {"yesterday": facts.yesterday, "usual": expected}
+    text = f"yesterday brought {facts.yesterday} versions of referrals"
+    if expected is None:
+        text += "; there are too few days, or too few referrals a day, to know what is usual"
+        return Item(subject, Grade.OK, text, figures)
+    text += f"; the same weekday usually brings {expected:.0f}"
+    if facts.yesterday >= COLLAPSED * expected:
+        return Item(subject, Grade.OK, text, figures)
+    text += (
+        ". A holiday does that. If there was none, the account may see less than before: look at its role, Referral "
+        "Admin for the entire company, and run `partner-center reconcile`"
+    )
+    return Item(subject, Grade.WARNING, text, figures)
+
+
+def usual(counts: Sequence[int]) -> float | None:
+    """Return how many versions a day usually brings, from the counts of the same weekdays; None where nobody knows."""
+    if len(counts) < SAME_WEEKDAYS // 2:
+        return None
+    middle = float(median(counts))
+    return middle if middle >= LEAST_A_DAY else None
 
 
 def of_schema(is_current: bool, revision: str | None, *, is_sqlite: bool) -> Item:

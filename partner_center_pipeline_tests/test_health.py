@@ -7,6 +7,7 @@ import pytest
 
 from partner_center_pipeline import health
 from partner_center_pipeline.health import (
+    Arrivals,
     Comparison,
     Daemon,
     DagsterFacts,
@@ -125,6 +126,20 @@ def test_an_account_that_sees_far_less_than_before_is_wrong_and_few_vanished_lea
     many = warehouse(replace(WELL, shown=Shown(NOW, 90, 60, "60 of 90 leads. Check the role.")))[subject]
     assert (many.grade, many.figures["vanished"]) == (Grade.WRONG, 60)
     assert many.text == "2026-03-11 12:03 UTC found 60 of 90 leads. Check the role."
+
+
+@pytest.mark.parametrize(("yesterday", "before", "grade"), [
+    (5, (30, 20, 25, 25), Grade.OK), (4, (30, 20, 25, 25), Grade.WARNING), (0, (9, 9, 9, 9), Grade.OK),
+    (0, (40,), Grade.OK), (None, (30, 20, 25, 25), Grade.OK),
+])  # fmt: skip
+def test_a_day_that_brought_less_than_a_fifth_of_what_is_usual_is_a_warning(
+    yesterday: int | None, before: tuple[int, ...], grade: Grade
+) -> None:
+    item = warehouse(replace(WELL, arrivals=Arrivals(yesterday, before)))["referrals come"]
+    assert item.grade is grade
+    assert item.figures["yesterday"] == yesterday
+    assert ("Referral Admin" in item.text) == (grade is Grade.WARNING)
+    assert warehouse(WELL)["referrals come"].grade is Grade.OK
 
 
 def test_the_last_failure_is_told_in_words_and_is_no_warning_once_a_window_was_done() -> None:

@@ -12,7 +12,7 @@ from partner_center_pipeline.health import EXIT_CODES, Grade, Item
 from partner_center_pipeline.warehouse.conditions import Condition
 from partner_center_pipeline.warehouse.outbox import Change
 
-WARNED: Final = frozenset({"quarantine", "sign-in", "disk", "reconcile, full", "reconcile, recent"})
+WARNED: Final = frozenset({"quarantine", "sign-in", "disk", "reconcile, full", "reconcile, recent", "referrals come"})
 """Of these a warning is told, too: nothing else would say it before it is too late. Of the others what is wrong is."""
 
 TOLD_BY_ANOTHER: Final = frozenset({"flag", "last failure"})

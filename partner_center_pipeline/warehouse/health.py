@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select, text
 
 from partner_center_pipeline.health import Comparison, Failure, Shown, WarehouseFacts
-from partner_center_pipeline.warehouse import breaker, ledger, quarantine, reconciling
+from partner_center_pipeline.warehouse import breaker, check_figures, ledger, quarantine, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import (
     AttemptState,
@@ -55,6 +55,7 @@ def facts(warehouse: Warehouse, grid: WindowGrid, now: datetime) -> WarehouseFac
             size=_size(connection, warehouse),
             scored_by=_scored_by(connection),
             shown=_shown(connection),
+            arrivals=check_figures.arrivals(connection, grid.first, now),
         )
 
 

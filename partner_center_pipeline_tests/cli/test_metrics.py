@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from partner_center_pipeline import health
 from partner_center_pipeline.cli.metric_families import METRICS, PREFIX, families, names
-from partner_center_pipeline.health import Comparison, Failure, Grade, Item, Shown, SignInFacts
+from partner_center_pipeline.health import Arrivals, Comparison, Failure, Grade, Item, Shown, SignInFacts
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline_tests.cli.commands import free_port, running
 from partner_center_pipeline_tests.cli.conftest import Home
@@ -43,6 +43,7 @@ def everything() -> list[Item]:
         newest_drift=NOW,
         comparisons=[Comparison(kind, NOW, True, 3, None) for kind in ("full", "recent")],
         shown=Shown(NOW, 90, 2, None),
+        arrivals=Arrivals(30, [30, 20, 25, 25]),
     )
     return [
         health.of_flag(True),

@@ -27,8 +27,8 @@ from partner_center_pipeline_tests.cli.conftest import Home
 
 SUBJECTS = [
     "flag", "sync", "open windows", "last failure", "breaker", "pending", "quarantine", "drift", "reconcile, full",
-    "reconcile, recent", "referrals shown", "database", "schema", "rules", "daemon", "schedules and sensors", "pools",
-    "queue", "sign-in", "disk",
+    "reconcile, recent", "referrals shown", "referrals come", "database", "schema", "rules", "daemon",
+    "schedules and sensors", "pools", "queue", "sign-in", "disk",
 ]  # fmt: skip
 
 NOT_LONG = 30
