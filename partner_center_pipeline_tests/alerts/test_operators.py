@@ -152,6 +152,7 @@ def test_what_is_still_so_is_told_however_late_and_what_is_over_is_given_up_afte
     ]
 
 
+@pytest.mark.slow
 def test_a_channel_whose_settings_cannot_be_used_is_said_and_the_others_are_told(
     told: Settings, receiver: Receiver, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_channel_whose_settings_cannot_be_used_is_said_and_the_others_are_told
     assert checked(told, WRONG, ignore_pause=True).channels[MAIL].messages == 1
 
 
+@pytest.mark.slow
 def test_what_waits_for_a_channel_that_is_set_up_no_more_is_told_to_nobody(
     told: Settings, mailbox: Mailbox, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +209,7 @@ def test_while_one_process_checks_another_one_does_nothing(
     assert [row.detail for row in noted(warehouse)] == ["raised"] * 3
 
 
+@pytest.mark.slow
 def test_there_is_something_to_do_when_something_changed_or_waits_and_not_otherwise(
     told: Settings, receiver: Receiver, warehouse: Warehouse
 ) -> None:
@@ -295,6 +298,7 @@ def test_a_warehouse_that_cannot_be_used_is_told_once_and_once_when_it_can(
     assert without_warehouse.noted() is None
 
 
+@pytest.mark.slow
 def test_a_channel_that_did_not_take_it_is_told_both_when_the_warehouse_can_be_used_again(
     unreachable: Settings, receiver: Receiver, mailbox: Mailbox, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
