@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "accept-account": "accept_account:accept_account",
     "doctor": "doctor:doctor",
     "status": "status:status",
+    "metrics": "metrics:metrics",
     "sync": "sync:sync",
     "reconcile": "reconcile:reconcile",
     "quarantine": "quarantine:quarantine",

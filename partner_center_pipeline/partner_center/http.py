@@ -170,7 +170,7 @@ def build_http(settings: Settings) -> httpx.Client:
     HUNTER_PARTNER_CENTER_CA_BUNDLE alone, or certifi's when it is not set. Redirects are not followed, because a token
     is sent with the request. Raises SettingsError when HUNTER_PARTNER_CENTER_CA_BUNDLE cannot be read.
     """
-    context = _tls_context(settings)
+    context = tls_context(settings)
     context.sslsocket_class = _TimedSocket
     return _Client(
         verify=context,
@@ -183,7 +183,7 @@ def build_http(settings: Settings) -> httpx.Client:
     )
 
 
-def _tls_context(settings: Settings) -> ssl.SSLContext:
+def tls_context(settings: Settings) -> ssl.SSLContext:
     bundle = settings.partner_center_ca_bundle
     if bundle is None:
         return httpx.create_ssl_context(trust_env=False)

@@ -24,6 +24,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "HUNTER_PARTNER_CENTER_ENABLED": "Partner Center",
     "HUNTER_PARTNER_CENTER_COSELL_BONUS": "Scoring",
     "HUNTER_REPORT_LANGUAGE": "Report and alerts",
+    "HUNTER_OPERATORS_TEAMS_WEBHOOK_URL": "Operators",
     "HUNTER_DATABASE_URL": "Warehouse and windows",
     "HUNTER_DNS_RESOLVERS": "Mail signals",
 }
