@@ -45,6 +45,6 @@ else:
     engine = build_engine(_url(), _limits())
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _forget_foreign_keys)
-    with begin_writing(engine) as connection, keeping_view_rights(connection):
+    with begin_writing(engine, _limits()) as connection, keeping_view_rights(connection):
         _configure(connection=connection, render_as_batch=True)
     engine.dispose()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from statistics import median
 from typing import Final
 
 from partner_center_pipeline.windows import WindowGrid, datetime_of
@@ -34,6 +35,14 @@ DISK_WARNING, DISK_WRONG = 2_000_000_000, 500_000_000
 
 ONE_SLOT: Final = 1
 """What each pool of the project is limited to (dagster.yaml)."""
+
+
+SAME_WEEKDAYS: Final = 4
+"""A day is compared with the same weekday of so many weeks before."""
+LEAST_A_DAY: Final = 10
+"""Versions that such a day has as a rule; of fewer nothing can be said."""
+COLLAPSED: Final = 0.2
+"""The part of the usual number below which a day's count has collapsed."""
 
 
 class Grade(StrEnum):
@@ -84,6 +93,31 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """The last full reconcile that went through: leads that it looked for, and those that Partner Center shows no more.
+
+    `complaint` says what to do when those are too many at once to be true.
+    """
+
+    at: datetime
+    held: int
+    vanished: int
+    complaint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Versions of referrals that yesterday brought (None: it is not fetched to its end), and the same weekdays before.
+
+    `by_day` has all days since the first of those, by their start (UTC).
+    """
+
+    yesterday: int | None
+    weekdays_before: Sequence[int]
+    by_day: Mapping[datetime, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class WarehouseFacts:
     """What the warehouse says. Instants in ticks, times in UTC; None for what there is not.
 
@@ -94,6 +128,8 @@ class WarehouseFacts:
     pending         rows that are still to be derived; `oldest_pending` since when
     quarantine      what the quarantine says, None when it is empty
     size            bytes of the database
+    shown           what the last full reconcile found of leads that are shown no more
+    arrivals        how many versions yesterday brought, and what is usual; None before the first window
     """
 
     newest_end: int | None
@@ -112,6 +148,8 @@ class WarehouseFacts:
     comparisons: Sequence[Comparison]
     size: int
     scored_by: Sequence[str]
+    shown: Shown | None = None
+    arrivals: Arrivals | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +217,8 @@ def _lag(facts: WarehouseFacts, grid: WindowGrid, now: datetime, due: int, allow
     }
     what_to_do = "see `last failure`, `breaker` and `daemon`, then run `partner-center sync`"
     if facts.newest_end is None:
-        is_new = not facts.attempts and now - datetime_of(grid.first or 0) <= timedelta(days=1)
+        is_begun = facts.attempts and not facts.is_working  # the first load of a large tenant takes hours
+        is_new = not is_begun and now - datetime_of(grid.first or 0) <= timedelta(days=1)
         grade = Grade.WARNING if is_new or missed <= allowed else Grade.WRONG
         text = f"no window is complete yet, {missed} are due; "
         text += "run `partner-center sync`, or `partner-center ui`" if not facts.attempts else what_to_do
@@ -250,6 +289,8 @@ def of_warehouse(facts: WarehouseFacts, now: datetime) -> Iterator[Item]:
     yield Item("drift", Grade.WARNING if is_new else Grade.OK, text, figures)
 
     yield from (_compared(kind, facts, now) for kind in COMPARED)
+    yield _shown(facts.shown)
+    yield of_arrivals(facts.arrivals)
     yield Item("database", Grade.OK, f"{_bytes(facts.size)}", {"bytes": facts.size})
 
 
@@ -273,6 +314,48 @@ def _compared(kind: str, facts: WarehouseFacts, now: datetime) -> Item:
         text += f"; that is long ago: run `partner-center reconcile{option}`"
     bad = is_late or last.missed or last.error or (not last.is_finished and now - last.at > LONG_OPEN)
     return Item(subject, Grade.WARNING if bad else Grade.OK, text, figures)
+
+
+def _shown(facts: Shown | None) -> Item:
+    subject = "referrals shown"
+    if facts is None:
+        text = "no full reconcile went through yet, so nobody knows whether Partner Center shows all that it did"
+        return Item(subject, Grade.OK, text, {"at": None})
+    figures = {"at": _iso(facts.at), "held": facts.held, "vanished": facts.vanished}
+    text = f"{facts.at:%Y-%m-%d %H:%M} UTC, Partner Center showed {facts.held - facts.vanished} of {facts.held} leads"
+    if facts.complaint is None:
+        return Item(subject, Grade.OK, text, figures)
+    return Item(subject, Grade.WRONG, f"{facts.at:%Y-%m-%d %H:%M} UTC found {facts.complaint}", figures)
+
+
+def of_arrivals(facts: Arrivals | None) -> Item:
+    """Grade how many versions of referrals yesterday brought, by what its weekday usually brings."""
+    subject = "referrals come"
+    if facts is None or facts.yesterday is None:
+        text = "yesterday is not fetched to its end, so nobody knows what it brings"
+        return Item(subject, Grade.OK, text, {"yesterday": None, "usual": None})
+    expected = usual(facts.weekdays_before)
+    figures = {"yesterday": facts.yesterday, "usual": expected}
+    text = f"yesterday brought {facts.yesterday} versions of referrals"
+    if expected is None:
+        text += "; there are too few days, or too few referrals a day, to know what is usual"
+        return Item(subject, Grade.OK, text, figures)
+    text += f"; the same weekday usually brings {expected:.0f}"
+    if facts.yesterday >= COLLAPSED * expected:
+        return Item(subject, Grade.OK, text, figures)
+    text += (
+        ". A holiday does that. If there was none, the account may see less than before: look at its role, Referral "
+        "Admin for the entire company, and run `partner-center reconcile`"
+    )
+    return Item(subject, Grade.WARNING, text, figures)
+
+
+def usual(counts: Sequence[int]) -> float | None:
+    """Return how many versions a day usually brings, from the counts of the same weekdays; None where nobody knows."""
+    if len(counts) < SAME_WEEKDAYS // 2:
+        return None
+    middle = float(median(counts))
+    return middle if middle >= LEAST_A_DAY else None
 
 
 def of_schema(is_current: bool, revision: str | None, *, is_sqlite: bool) -> Item:

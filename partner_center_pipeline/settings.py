@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -81,6 +81,27 @@ class TokenPlace(StrEnum):
 
     FILE = "file"
     DATABASE = "database"
+
+
+class LogFormat(StrEnum):
+    """How a line of the log file is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """Which lines go to the log file."""
+
+    INFO = "info"
+    DEBUG = "debug"
+
+
+class MailSecurity(StrEnum):
+    """How the connection to a mail server is made safe."""
+
+    STARTTLS = "starttls"
+    TLS = "tls"
 
 
 class SettingsError(Exception):
@@ -182,8 +203,8 @@ def _comma_list(value: object) -> object:
     return value
 
 
-def _split_host_port(text: str) -> tuple[str, int]:
-    """`192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:5353` as (host, port); the port is 53 unless given."""
+def _split_host_port(text: str, default: int = 53) -> tuple[str, int]:
+    """`192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:5353` as (host, port); the port is `default` unless given."""
     parts = urlsplit(f"//{text}")
     try:
         port = parts.port
@@ -191,7 +212,7 @@ def _split_host_port(text: str) -> tuple[str, int]:
         port = 0
     if not parts.hostname or " " in text or parts.path or parts.username or port == 0:
         raise ValueError(f"{text!r} is not HOST or HOST:PORT (an IPv6 address stands in brackets)")
-    return parts.hostname, port or 53
+    return parts.hostname, port or default
 
 
 def _from_home(path: Path) -> Path:
@@ -328,6 +349,47 @@ class Settings(BaseSettings):
         "enters P1 or P2, and when a good lead has to be answered within 72 hours (docs/alerts.md). Empty: nothing is "
         "sent and nothing is kept for sending.",
     )
+    operators_teams_webhook_url: SecretStr | None = Field(
+        None,
+        examples=["https://example.invalid/workflows/11111111?sig=secret"],
+        description="The address of a Teams Workflows webhook, which is a secret, for those who operate the pipeline: "
+        "what stops the sync, and when that is over (docs/alerts.md). Empty: not told there; the sales "
+        "team's channel never gets these.",
+    )
+    operators_webhook_url: SecretStr | None = Field(
+        None,
+        examples=["https://example.invalid/hooks/22222222"],
+        description="The same as a POST with JSON to an address of your own, which is a secret.",
+    )
+    operators_mail_to: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        examples=["operator@example.com"],
+        description="The same by mail: to whom, commas between. It needs the next two settings.",
+    )
+    operators_mail_from: str | None = Field(
+        None, examples=["pipeline@example.com"], description="The sender of these mails."
+    )
+    smtp_server: Annotated[tuple[str, int] | None, NoDecode] = Field(
+        None,
+        examples=["smtp.example.com:587"],
+        description="The mail server, host or host:port; the port is 587 (465 for tls) unless given.",
+    )
+    smtp_security: MailSecurity = Field(
+        MailSecurity.STARTTLS,
+        examples=["starttls"],
+        description="starttls, or tls from the first byte. The server's certificate is checked; mail is never sent "
+        "without.",
+    )
+    smtp_user: str | None = Field(
+        None, examples=["pipeline@example.com"], description="The user at the mail server; empty: no sign-in there."
+    )
+    smtp_password: SecretStr | None = Field(None, description="The password of that user.")
+    ping_url: SecretStr | None = Field(
+        None,
+        examples=["https://example.invalid/ping/33333333"],
+        description="An address that is asked (GET) after each complete window, which is a secret: a monitor on "
+        "another machine, such as healthchecks.io, then notices when none was completed for long (docs/alerts.md).",
+    )
     ui_password: SecretStr | None = Field(
         None,
         examples=["at-least-twelve-characters"],
@@ -365,6 +427,19 @@ class Settings(BaseSettings):
         description="PostgreSQL: seconds that a statement may take. A server that says nothing for 10 seconds more "
         "counts as gone. Migrations have no such limit.",
     )
+    log_file: Path | None = Field(
+        None,
+        examples=[".hunter/log/partner-center.log"],
+        description="A file that gets each line that runs and commands tell, with the run, its windows and the ids of "
+        "the latest call to Microsoft (docs/operations.md). Relative to the home folder. Five files of 10 MB at most. "
+        "Empty: no file.",
+    )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT, examples=["json"], description="How a line of it is written: text, or json for a program."
+    )
+    log_level: LogLevel = Field(
+        LogLevel.INFO, examples=["debug"], description="info, or debug: each call to Microsoft too."
+    )
     dagster_runs_kept_days: int = Field(
         14,
         ge=1,
@@ -393,6 +468,19 @@ class Settings(BaseSettings):
     )
     dkim_selectors: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_DKIM_SELECTORS, examples=["selector1,selector2,google"], description="DKIM selectors to ask for."
+    )
+    attempts_kept_days: int = Field(
+        90,
+        ge=7,
+        le=3650,
+        examples=["90"],
+        description="Days that each attempt at a window is kept one by one; of older ones the sums of each day stay.",
+    )
+    closed_versions_kept: int | None = Field(
+        None,
+        ge=1,
+        examples=["3"],
+        description="Of a referral that is closed for a month, so many of its newest versions are kept. Empty: all.",
     )
     signals_ttl_hours: int = Field(
         168, ge=1, le=24 * 365, examples=["168"], description="How long an answer of DNS is good, in hours."
@@ -468,9 +556,9 @@ class Settings(BaseSettings):
             raise ValueError("port 0 is no port")
         return value.rstrip("/")
 
-    @field_validator("teams_webhook_url")
+    @field_validator("teams_webhook_url", "operators_teams_webhook_url", "operators_webhook_url", "ping_url")
     @classmethod
-    def _webhook(cls, value: SecretStr | None) -> SecretStr | None:
+    def _webhook(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:
             return None
         # Not quoted: whoever knows the address can write into the channel.
@@ -480,10 +568,33 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("is no address") from None
         if parts.scheme != "https" or not parts.hostname or not has_port or " " in parts.geturl():
-            raise ValueError("must be an https:// address: copy it whole from the workflow in Teams")
+            whence = " from the workflow in Teams" if "teams" in (info.field_name or "") else ""
+            raise ValueError(f"must be an https:// address: copy it whole{whence}")
         if parts.username or parts.fragment:
             raise ValueError("must be an address without user and fragment")
         return SecretStr(parts.geturl())
+
+    @field_validator("operators_mail_to", mode="before")
+    @classmethod
+    def _addresses(cls, value: object) -> object:
+        return _comma_list(value)
+
+    @field_validator("operators_mail_to", "operators_mail_from")
+    @classmethod
+    def _mail(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+        from email_validator import EmailNotValidError, validate_email
+
+        for address in (value,) if isinstance(value, str) else value or ():
+            try:
+                validate_email(address, check_deliverability=False, allow_smtputf8=False, test_environment=True)
+            except EmailNotValidError:
+                raise ValueError("has something that is no mail address") from None
+        return value
+
+    @field_validator("smtp_server", mode="before")
+    @classmethod
+    def _server(cls, value: object) -> object:
+        return _split_host_port(value, 0) if isinstance(value, str) else value
 
     @field_validator("ui_password")
     @classmethod
@@ -557,6 +668,11 @@ class Settings(BaseSettings):
         return WindowGrid.of(
             self.sync_start, self.partner_center_poll_interval_seconds, self.partner_center_safety_lag_seconds
         )
+
+    @property
+    def partner_center_host(self) -> str:
+        """The host of the Referrals API."""
+        return urlsplit(self.partner_center_base_url).hostname or ""
 
     @property
     def authority_url(self) -> str:

@@ -7,13 +7,24 @@ wait. No line holds a secret or personal data. Who listens is decided where Dags
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
 PACE: Final = 5.0
 """Seconds between two lines of progress: a run of three hours tells about 2,000 at most."""
+
+UNTOLD_SECONDS: Final = 1.0
+"""How long a wait for a lock may last until it is told: most are over at once."""
+
+SIGN_IN_HELD: Final = "another process holds the sign-in %s; waiting up to %.0f s until it has renewed it"
+"""The line of a wait for the stored sign-in: where it is, and how long is waited."""
+
+ONLY_IN_FILE: Final = {"only_in_file": True}
+"""`extra` of a line that is for the log file alone, as Dagster and the terminal show it by other ways."""
+
+_at_work_on: Final[dict[str, str]] = {}
 
 _PACKAGE: Final = logging.getLogger("partner_center_pipeline")
 
@@ -27,6 +38,8 @@ class _Forward(logging.Handler):
         self._tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "only_in_file"):
+            return
         try:
             self._tell(record.levelno, record.getMessage())
         except Exception:  # noqa: BLE001  as each handler of logging: what cannot be told stops no work
@@ -47,6 +60,33 @@ def heard_by(tell: Tell) -> Iterator[None]:
         _PACKAGE.setLevel(level)
 
 
+@contextmanager
+def about(**facts: str | None) -> Iterator[None]:
+    """Name what the process is at work on while the block runs, such as `run` and `windows`: the log file shows it.
+
+    It is the same for all threads, as a process works on one run at a time. What was named before is forgotten.
+    """
+    _at_work_on.clear()
+    note(**facts)
+    try:
+        yield
+    finally:
+        _at_work_on.clear()
+
+
+def note(**facts: str | None) -> None:
+    """Name more of what the process is at work on from now on, such as its latest call; None names it no longer."""
+    for name, value in facts.items():
+        _at_work_on.pop(name, None)
+        if value is not None:
+            _at_work_on[name] = value
+
+
+def at_work_on() -> Mapping[str, str]:
+    """Return what the process is at work on, by name."""
+    return dict(_at_work_on)
+
+
 class Paced:
     """Tells a line of progress not more often than each `seconds` (PACE if not given), and none in the first ones."""
 
@@ -65,6 +105,18 @@ class Paced:
         if self.is_due:
             self._last = time.monotonic()
             self._log.info(line, *values)
+
+
+def told_wait(acquire: Callable[[float | None], bool], log: logging.Logger, line: str, *values: object) -> bool:
+    """Wait for a lock, and tell the line (`%` format of `logging`) once the wait has lasted UNTOLD_SECONDS.
+
+    `acquire` gets the seconds that it may wait, None for as long as the lock's own limit allows, and returns whether
+    the lock is held. Returns whether it is held in the end.
+    """
+    if acquire(UNTOLD_SECONDS):
+        return True
+    log.warning(line, *values)
+    return acquire(None)
 
 
 def shown_seconds(seconds: float) -> str:

@@ -84,9 +84,12 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` means: four workers more than processors, as many tests wait for servers, not processors."""
-    return (os.cpu_count() or 1) + 4
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What `-n auto` means: workers more than processors, as tests wait for servers, and the slow ones much longer.
+
+    Each worker costs some seconds of a processor to read the tests, and has a PostgreSQL of its own.
+    """
+    return (os.cpu_count() or 1) + (1 if "not slow" in config.option.markexpr else 4)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,12 +7,14 @@ import pytest
 
 from partner_center_pipeline import health
 from partner_center_pipeline.health import (
+    Arrivals,
     Comparison,
     Daemon,
     DagsterFacts,
     Failure,
     Grade,
     Item,
+    Shown,
     SignInFacts,
     WarehouseFacts,
 )
@@ -99,6 +101,8 @@ def test_nothing_complete_is_a_warning_on_the_first_day_and_wrong_after_tries_or
     assert lag.grade is still_open.grade is Grade.WARNING
     (lag, *_) = health.of_sync(replace(nothing, oldest_open=new.first, attempts=True), new, NOW, 6)
     assert lag.grade is Grade.WRONG
+    (lag, *_) = health.of_sync(replace(nothing, oldest_open=new.first, attempts=True, is_working=True), new, NOW, 6)
+    assert lag.grade is Grade.WARNING
     (unset,) = health.of_sync(nothing, WindowGrid.of(None, 600, 120), NOW, 6)
     assert (unset.grade, "HUNTER_SYNC_START" in unset.text) == (Grade.WARNING, True)
 
@@ -112,6 +116,30 @@ def test_a_hole_behind_the_newest_window_is_wrong_after_a_day(age: timedelta, wo
     item = sync(replace(WELL, open_windows=1, oldest_open=start, is_working=working))["open windows"]
     assert item.grade is grade
     assert item.figures["oldest"] == GRID.window(start).key
+
+
+def test_an_account_that_sees_far_less_than_before_is_wrong_and_few_vanished_leads_are_not() -> None:
+    subject = "referrals shown"
+    assert warehouse(WELL)[subject].grade is Grade.OK
+    few = warehouse(replace(WELL, shown=Shown(NOW, 90, 2, None)))[subject]
+    assert (few.grade, "showed 88 of 90 leads" in few.text) == (Grade.OK, True)
+    many = warehouse(replace(WELL, shown=Shown(NOW, 90, 60, "60 of 90 leads. Check the role.")))[subject]
+    assert (many.grade, many.figures["vanished"]) == (Grade.WRONG, 60)
+    assert many.text == "2026-03-11 12:03 UTC found 60 of 90 leads. Check the role."
+
+
+@pytest.mark.parametrize(("yesterday", "before", "grade"), [
+    (5, (30, 20, 25, 25), Grade.OK), (4, (30, 20, 25, 25), Grade.WARNING), (0, (9, 9, 9, 9), Grade.OK),
+    (0, (40,), Grade.OK), (None, (30, 20, 25, 25), Grade.OK),
+])  # fmt: skip
+def test_a_day_that_brought_less_than_a_fifth_of_what_is_usual_is_a_warning(
+    yesterday: int | None, before: tuple[int, ...], grade: Grade
+) -> None:
+    item = warehouse(replace(WELL, arrivals=Arrivals(yesterday, before)))["referrals come"]
+    assert item.grade is grade
+    assert item.figures["yesterday"] == yesterday
+    assert ("Referral Admin" in item.text) == (grade is Grade.WARNING)
+    assert warehouse(WELL)["referrals come"].grade is Grade.OK
 
 
 def test_the_last_failure_is_told_in_words_and_is_no_warning_once_a_window_was_done() -> None:

@@ -41,6 +41,7 @@ def test_a_machine_without_postgresql_is_served_by_the_wheel() -> None:
     assert not Path(folder).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_the_server_ends_with_tests_that_are_killed() -> None:
     root = Path(postgres.__file__).parent.parent

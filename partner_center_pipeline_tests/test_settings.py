@@ -103,6 +103,31 @@ class TestValues:
         with pytest.raises(SettingsError, match=r"TOKEN_STORE: .*'file' or 'database'.*TOKEN_STORE=file"):
             Settings.load()
 
+    @pytest.mark.parametrize("name", ["OPERATORS_TEAMS_WEBHOOK_URL", "OPERATORS_WEBHOOK_URL", "PING_URL"])
+    @pytest.mark.parametrize("value", ["http://example.invalid/hush-hush", "hush-hush", "https://u:hush-hush@a/"])
+    def test_an_address_of_operators_is_https_and_is_never_shown(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    ) -> None:
+        said = refusal(monkeypatch, f"HUNTER_{name}", value)
+        assert said.startswith(f"HUNTER_{name}: must be an ")
+        assert "hush" not in said
+        monkeypatch.setenv(f"HUNTER_{name}", "https://example.invalid/hush-hush")
+        assert "hush" not in repr(Settings.load())
+
+    def test_mail_addresses_and_the_server_are_read_and_a_wrong_one_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HUNTER_OPERATORS_MAIL_TO", "a@example.com, b@example.com")
+        monkeypatch.setenv("HUNTER_SMTP_SERVER", "smtp.example.com:2525")
+        settings = Settings.load()
+        assert settings.operators_mail_to == ("a@example.com", "b@example.com")
+        assert settings.smtp_server == ("smtp.example.com", 2525)
+        monkeypatch.setenv("HUNTER_SMTP_SERVER", "smtp.example.com")
+        assert Settings.load().smtp_server == ("smtp.example.com", 0)
+        assert "no mail address" in refusal(monkeypatch, "HUNTER_OPERATORS_MAIL_TO", "a@example.com,nobody")
+        monkeypatch.delenv("HUNTER_OPERATORS_MAIL_TO")
+        assert "'starttls' or 'tls'" in refusal(monkeypatch, "HUNTER_SMTP_SECURITY", "none")
+
     def test_a_short_password_of_the_ui_is_refused_and_never_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         said = refusal(monkeypatch, "HUNTER_UI_PASSWORD", "hush-hush")
         assert "HUNTER_UI_PASSWORD: has fewer than 12 characters" in said
@@ -399,6 +424,10 @@ class TestSecretsInFiles:
         ("UI_PASSWORD", "ui_password", "correct horse battery"),
         ("DATABASE_URL", "database_url", "postgresql+psycopg://hunter:hush-hush@db/hunter"),
         ("TEAMS_WEBHOOK_URL", "teams_webhook_url", "https://example.invalid/workflows/0?sig=hush-hush"),
+        ("OPERATORS_TEAMS_WEBHOOK_URL", "operators_teams_webhook_url", "https://example.invalid/workflows/1?sig=hush"),
+        ("OPERATORS_WEBHOOK_URL", "operators_webhook_url", "https://example.invalid/hook?hush-hush"),
+        ("PING_URL", "ping_url", "https://example.invalid/ping/hush-hush"),
+        ("SMTP_PASSWORD", "smtp_password", "hush hush"),
     )
 
     @pytest.mark.parametrize(("name", "field", "secret"), SECRETS)
@@ -420,7 +449,8 @@ class TestSecretsInFiles:
             assert password.get_secret_value() == secret
 
     def test_every_secret_has_such_a_variable_and_nothing_else_has(self) -> None:
-        names = {name for name in variable_names() if name.endswith("_FILE")} - {EXTRA_ENV_VARIABLE}
+        names = set(secret_file_variables())
+        assert names < set(variable_names())
         assert names == {f"HUNTER_{name}_FILE" for name, _, _ in self.SECRETS} | {
             "HUNTER_PARTNER_CENTER_CLIENT_SECRET_FILE"
         }

@@ -12,6 +12,7 @@ from typing import Any, Final
 from partner_center_pipeline.reports.cells import clean
 from partner_center_pipeline.reports.model import REFERRALS_PAGE, LeadRow, Reason
 from partner_center_pipeline.reports.words import Words
+from partner_center_pipeline.texts import Texts
 
 LARGEST: Final = 28 * 1024
 """Bytes that Teams takes in a message (Microsoft Learn, "Create Incoming Webhooks")."""
@@ -86,6 +87,15 @@ def trial(message_id: str, words: Words, now: datetime) -> Card:
     return _card(say("alert.test_title"), [_block([_run(text)])], message_id, words)
 
 
+def plain(title: str, lines: Sequence[tuple[str, str]], message_id: str, say: Texts) -> Card:
+    """Return a card of labels and values, without a link; a line without a label or a value has the other alone."""
+    blocks = [
+        _line(label, value) if label and value else _block([_bold(label) if label else _run(value)])
+        for label, value in lines
+    ]
+    return _made(title, blocks, message_id, say)
+
+
 def _facts(row: LeadRow, words: Words, now: datetime) -> list[tuple[str, str]]:
     say = words.say
     company = _name(row, words)
@@ -147,19 +157,22 @@ def _clipped(text: str, most: int) -> str:
 
 
 def _card(title: str, lines: Sequence[Mapping[str, Any]], message_id: str, words: Words) -> Card:
-    say = words.say
+    link = {"type": "Action.OpenUrl", "title": words.say("alert.open"), "url": REFERRALS_PAGE}
+    return {**_made(title, lines, message_id, words.say), "actions": [link]}
+
+
+def _made(title: str, lines: Sequence[Mapping[str, Any]], message_id: str, say: Texts) -> Card:
     return {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
-        "lang": str(words.language),
+        "lang": str(say.language),
         "fallbackText": title,
         "body": [
             _block([_bold(title, size="Large")]),
             *lines,
             _block([_run(say("alert.message_id", id=message_id), size="Small", isSubtle=True)], spacing="Medium"),
         ],
-        "actions": [{"type": "Action.OpenUrl", "title": say("alert.open"), "url": REFERRALS_PAGE}],
     }
 
 

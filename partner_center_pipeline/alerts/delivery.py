@@ -3,30 +3,28 @@
 A message is claimed in one transaction and marked in another, with the sending between them. A process that is killed
 between sending and marking leaves the message waiting, and the next one sends it again with the same id.
 
-Not here: what a card says (`cards`), the answer of the receiver (`teams`), the table (`warehouse.outbox`).
+Not here: what is told to whom (`sales`, `operators`), the answer of a receiver (`teams`, `mail`), the table
+(`warehouse.outbox`).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from partner_center_pipeline.alerts import cards
-from partner_center_pipeline.alerts.cards import News
-from partner_center_pipeline.alerts.events import is_good, is_near
-from partner_center_pipeline.alerts.teams import VARIABLE, Failed, Webhook
-from partner_center_pipeline.reports.model import LeadRow
-from partner_center_pipeline.reports.words import Words
-from partner_center_pipeline.scoring import load_rules
-from partner_center_pipeline.settings import Settings, is_loopback
-from partner_center_pipeline.warehouse import demo, outbox, reporting, views
+from partner_center_pipeline.alerts.teams import Failed
+from partner_center_pipeline.settings import is_loopback
+from partner_center_pipeline.warehouse import demo, outbox, reporting
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease, LeaseLostError, renewed
-from partner_center_pipeline.warehouse.outbox import GIVE_UP_AFTER, LONGEST_PAUSE, Kind
+from partner_center_pipeline.warehouse.outbox import GIVE_UP_AFTER, LONGEST_PAUSE, Event, Row
 from partner_center_pipeline.warehouse.schema import OutboxState
+
+News = TypeVar("News")
 
 MOST_SINGLE: Final = 5
 """Events that get a card each. More at once get one card together: the first sync of a tenant may bring hundreds."""
@@ -42,10 +40,6 @@ _LONGEST_BACKOFF: Final = timedelta(hours=1)
 _TRIES_IN_A_ROW: Final = 4
 """Tries of a message after which others go first: one that is always refused must not hold all others back."""
 
-NO_LONGER_IN_CATEGORY: Final = "the company is no longer in the category"
-NO_OPEN_REFERRAL: Final = "no referral of the company is open"
-SET_ASIDE: Final = "a person set it aside"
-NO_LONGER_DUE: Final = "the lead is no longer due: it was closed, has another deadline, or the deadline passed"
 OF_THE_DEMO: Final = "the warehouse holds the demo's invented referrals, which are told to a local receiver only"
 NOT_TRIED: Final = "it was not tried to be sent for 48 hours"
 
@@ -73,103 +67,104 @@ class SenderBusyError(Exception):
     """Another process is sending. Nothing was done."""
 
 
-def reason_not_to_send(settings: Settings) -> str | None:
-    """Return why nothing may be sent under these settings, None when something may."""
-    if settings.teams_webhook_url is None:
-        return f"alerts are off: {VARIABLE} is not set"
-    if not settings.partner_center_enabled:
-        return "Partner Center integration is disabled (HUNTER_PARTNER_CENTER_ENABLED), and alerts with it"
-    return None
+class Channel(Protocol[News]):
+    """Whom messages of the outbox go to, and what they say. `News` is an event with what is known of it now."""
+
+    @property
+    def name(self) -> str:
+        """The channel in the outbox."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """The receiver's host."""
+        ...
+
+    @property
+    def in_order(self) -> bool:
+        """Whether messages are told in the order of their events, also where one is refused again and again."""
+        ...
+
+    def found(self, connection: Connection, now: datetime) -> Sequence[Event]:
+        """Return the events that are looked for before a delivery."""
+        ...
+
+    def news(self, connection: Connection, rows: Sequence[Row]) -> Mapping[str, News | str]:
+        """Return by id what is to be told of each event, or why nothing is to be told of it any more."""
+        ...
+
+    def lasting(self, connection: Connection, rows: Sequence[Row]) -> Collection[str]:
+        """Return the ids of events that are told however old they are."""
+        ...
+
+    def send(self, told: Sequence[News], message_id: str, now: datetime, *, is_single: bool) -> Failed | None:
+        """Send a message once; return why it was not taken, if it was not."""
+        ...
 
 
-def reason_to_wait(connection: Connection, settings: Settings, now: datetime) -> str | None:
-    """Return why there is nothing to do at `now` (UTC), None when there is."""
-    if (reason := reason_not_to_send(settings)) is not None:
-        return reason
-    waits = bool(outbox.waiting(connection))
-    if not waits and _is_the_demos(connection, Webhook.host_of(settings)):
-        return OF_THE_DEMO
-    has_new = bool(_near_deadlines(connection, now))
-    if not has_new and not waits:
-        return "there is nothing to tell"
-    until = outbox.paused_until(connection, now)
-    if until is not None and not has_new:
-        return f"the last message failed; nothing is sent until {until:%Y-%m-%d %H:%M} UTC"
-    return None
-
-
-def deliver(
-    db: Warehouse,
-    settings: Settings,
-    *,
-    holder: str,
-    clock: Callable[[], datetime],
-    sleep: Callable[[float], None],
-    ignore_pause: bool = False,
-) -> Delivered:
-    """Note deadlines that came near, then send all that waits, unless a failure lately asks to wait.
-
-    `holder` names the sender, `clock` returns UTC. The first message that fails ends the delivery: the receiver is left
-    alone for a while, longer each time, and at least as long as it asks for. Raises SenderBusyError while another
-    process sends, SettingsError and RulesError for settings and rules that cannot be used.
-    """
-    words = Words(load_rules(settings.scoring_rules), settings.report_language)
-    webhook = Webhook(settings)
-    lease = Lease(db, holder, clock, outbox.LEASE)
+@contextmanager
+def sending(
+    db: Warehouse, name: str, holder: str, clock: Callable[[], datetime], sleep: Callable[[float], None]
+) -> Iterator[Lease]:
+    """Be the only one who sends while the block runs. Raises SenderBusyError while another process does."""
+    lease = Lease(db, holder, clock, name)
     try:
-        try:
-            lease.acquire(0, sleep)
-        except LeaseLostError:
-            raise SenderBusyError("another process is sending alerts; nothing was done") from None
-        try:
-            with renewed(lease):
-                return _Delivery(db, webhook, lease, words, clock, sleep).all(ignore_pause)
-        except LeaseLostError:
-            raise SenderBusyError("another process took over sending alerts; this one stopped") from None
-        finally:
-            lease.release()
+        lease.acquire(0, sleep)
+    except LeaseLostError:
+        raise SenderBusyError("another process is sending alerts; nothing was done") from None
+    try:
+        with renewed(lease):
+            yield lease
+    except LeaseLostError:
+        raise SenderBusyError("another process took over sending alerts; this one stopped") from None
     finally:
-        webhook.close()
+        lease.release()
 
 
 @dataclass(frozen=True, slots=True)
-class _Delivery:
-    """One delivery, under the lease."""
+class Delivery(Generic[News]):
+    """One delivery to a channel, under the lease. `clock` returns UTC."""
 
     db: Warehouse
-    webhook: Webhook
+    channel: Channel[News]
     lease: Lease
-    words: Words
     clock: Callable[[], datetime]
     sleep: Callable[[float], None]
 
-    def all(self, ignore_pause: bool) -> Delivered:
+    def all(self, *, ignore_pause: bool = False) -> Delivered:
+        """Note what the channel looks for, then send all that waits, unless a failure lately asks to wait.
+
+        The first message that fails ends the delivery: the receiver is left alone for a while, longer each time, and at
+        least as long as it asks for.
+        """
         done = Delivered()
         begun = self.clock()
         with self.db.read() as connection:  # takes a second in a large warehouse, which no writer is to wait for
-            near = _near_deadlines(connection, begun)
+            found = self.channel.found(connection, begun)
         with self.db.write() as connection:
-            self._prepare(connection, near, begun, done)
-            done.paused_until = None if ignore_pause else outbox.paused_until(connection, begun)
+            self._prepare(connection, found, begun, done)
+            done.paused_until = None if ignore_pause else outbox.paused_until(connection, self.channel.name, begun)
         if done.paused_until is None:
             self._send_all(begun, done)
         with self.db.read() as connection:
-            done.waiting = len(outbox.waiting(connection))
+            done.waiting = len(outbox.waiting(connection, self.channel.name))
         return done
 
-    def _prepare(self, connection: Connection, near: Sequence[outbox.Event], now: datetime, done: Delivered) -> None:
-        """Note deadlines that came near, and end what is not to be told any more."""
+    def _prepare(self, connection: Connection, found: Sequence[Event], now: datetime, done: Delivered) -> None:
+        """Note what was found, and end what is not to be told any more."""
         self.lease.confirm(connection)
         outbox.prune(connection, now)
-        if _is_the_demos(connection, self.webhook.host):
-            refused = [row.id for row in outbox.waiting(connection)]
+        if is_the_demos(connection, self.channel.host):
+            refused = [row.id for row in outbox.waiting(connection, self.channel.name)]
             outbox.end(connection, refused, OutboxState.OUTDATED, OF_THE_DEMO, now)
             done.outdated += len(refused)
             return
-        outbox.add(connection, near)
+        outbox.add(connection, found)
         too_old: defaultdict[str, list[str]] = defaultdict(list)
-        for row in outbox.waiting(connection):
-            if row.happened_at < now - GIVE_UP_AFTER:
+        old = [row for row in outbox.waiting(connection, self.channel.name) if row.happened_at < now - GIVE_UP_AFTER]
+        lasting = self.channel.lasting(connection, old) if old else ()
+        for row in old:
+            if row.id not in lasting:
                 too_old[row.reason or NOT_TRIED].append(row.id)
         for reason, ids in too_old.items():
             outbox.end(connection, ids, OutboxState.GIVEN_UP, reason, now)
@@ -178,27 +173,29 @@ class _Delivery:
     def _send_all(self, begun: datetime, done: Delivered) -> None:
         with self.db.read() as connection:
             reporting.begin_snapshot(connection)
-            rows = outbox.waiting(connection)
-            known = _known(connection, rows)
-        for message_id, of_message in _messages(rows):
+            rows = outbox.waiting(connection, self.channel.name)
+            news = self.channel.news(connection, rows)
+        for message_id, of_message in _messages(rows, in_order=self.channel.in_order):
             if self.clock() - begun > timedelta(seconds=DELIVERY_SECONDS):
                 return
             if done.messages:
                 self.sleep(_PACE_SECONDS)
-            if self._send(message_id, of_message, known, done) is not None:
+            if self._send(message_id, of_message, news, done) is not None:
                 return
 
     def _send(
-        self, message_id: str, rows: Sequence[outbox.Row], known: Mapping[tuple[str, str], LeadRow], done: Delivered
+        self, message_id: str, rows: Sequence[Row], news: Mapping[str, News | str], done: Delivered
     ) -> Failed | None:
         """Tell what is still so; return why the message failed, if it did."""
         now = self.clock()
-        news = {row.id: _news(row, known) for row in rows}
-        true = {id_: one for id_, one in news.items() if isinstance(one, News)}
+        true: dict[str, News] = {}
         outdated: defaultdict[str, list[str]] = defaultdict(list)
-        for id_, one in news.items():
+        for row in rows:
+            one = news[row.id]
             if isinstance(one, str):
-                outdated[one].append(id_)
+                outdated[one].append(row.id)
+            else:
+                true[row.id] = one
         with self.db.write() as connection:
             self.lease.confirm(connection)
             for reason, ids in outdated.items():
@@ -207,13 +204,7 @@ class _Delivery:
             outbox.claim(connection, list(true), message_id)
         if not true:
             return None
-        told = list(true.values())
-        card = (
-            cards.single(told[0], message_id, self.words, now)
-            if len(rows) == 1
-            else cards.digest(told, message_id, self.words)
-        )
-        failed = self.webhook.send(cards.message(card), message_id, now)
+        failed = self.channel.send(list(true.values()), message_id, now, is_single=len(rows) == 1)
         now = self.clock()
         with self.db.write() as connection:
             self.lease.confirm(connection)
@@ -231,7 +222,7 @@ class _Delivery:
         return failed
 
 
-def _is_the_demos(connection: Connection, host: str) -> bool:
+def is_the_demos(connection: Connection, host: str) -> bool:
     """Say whether what is in the warehouse must not be told to a receiver on this host."""
     return demo.load(connection) is not None and not is_loopback(host)
 
@@ -246,14 +237,14 @@ def pause_after(attempts: int, asked: float | None) -> timedelta:
     return max(backoff, wanted)
 
 
-def _messages(rows: Sequence[outbox.Row]) -> list[tuple[str, list[outbox.Row]]]:
+def _messages(rows: Sequence[Row], *, in_order: bool) -> list[tuple[str, list[Row]]]:
     """Return the messages to send, with their events.
 
     Events that were tried already stay together under the id they had. Of the others each gets a message of its own, or
-    all get one together where they are more than MOST_SINGLE. The oldest is first, but one that failed _TRIES_IN_A_ROW
-    times goes behind those that failed less often.
+    all get one together where they are more than MOST_SINGLE. The oldest is first, but unless they are to be told
+    `in_order`, one that failed _TRIES_IN_A_ROW times goes behind those that failed less often.
     """
-    tried: dict[str, list[outbox.Row]] = {}
+    tried: dict[str, list[Row]] = {}
     fresh = [row for row in rows if row.message_id is None]
     for row in rows:
         if row.message_id is not None:
@@ -265,45 +256,9 @@ def _messages(rows: Sequence[outbox.Row]) -> list[tuple[str, list[outbox.Row]]]:
         messages += [(row.id, [row]) for row in fresh]
     return sorted(
         messages,
-        key=lambda one: (one[1][0].attempts // _TRIES_IN_A_ROW, min(row.happened_at for row in one[1]), one[0]),
+        key=lambda one: (
+            0 if in_order else one[1][0].attempts // _TRIES_IN_A_ROW,
+            min(row.happened_at for row in one[1]),
+            one[0],
+        ),
     )
-
-
-def _near_deadlines(connection: Connection, now: datetime) -> list[outbox.Event]:
-    """Return the deadlines of good leads that came near and are not in the outbox yet, by the database's clock."""
-    near = (LeadRow.of(row) for row in reporting.due_rows(connection))
-    events = [
-        outbox.came_near(row.referral_id, row.response_due, now)
-        for row in near
-        if is_near(row) and is_good(row) and not row.is_set_aside
-        if row.referral_id is not None and row.response_due is not None
-    ]
-    return outbox.unknown(connection, events)
-
-
-def _known(connection: Connection, rows: Sequence[outbox.Row]) -> dict[tuple[str, str], LeadRow]:
-    """Return what the lists say now about the subjects of events, by kind and subject."""
-    known = {}
-    for kind, view, key in (
-        (Kind.CATEGORY, views.leads_ready, "domain"),
-        (Kind.DEADLINE, views.due_first, "referral_id"),
-    ):
-        subjects = {row.subject for row in rows if row.kind == kind}
-        for found in reporting.rows_of(connection, view, key, subjects):
-            known[str(kind), str(found[key])] = LeadRow.of(found)
-    return known
-
-
-def _news(row: outbox.Row, known: Mapping[tuple[str, str], LeadRow]) -> News | str:
-    """Return an event with what is known now, or why it is not to be told any more."""
-    found = known.get((row.kind, row.subject))
-    if found is not None and found.is_set_aside:
-        return SET_ASIDE
-    if row.kind == Kind.CATEGORY:
-        if found is None or found.category != row.detail:
-            return NO_LONGER_IN_CATEGORY
-        return News(found, row.detail) if found.open_referrals else NO_OPEN_REFERRAL
-    due = None if found is None else found.response_due
-    if found is None or due is None or due.strftime("%Y-%m-%dT%H:%M:%SZ") != row.detail:
-        return NO_LONGER_DUE
-    return News(found)

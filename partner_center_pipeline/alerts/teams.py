@@ -1,4 +1,4 @@
-"""Sending one message to the Teams Workflows webhook, and what its answer means. The address is a secret.
+"""Sending one message to a webhook, of Teams Workflows or another, and what its answer means. Addresses are secrets.
 
 Not here: what is sent (`cards`), when it is sent again (`delivery`).
 """
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import orjson
+from pydantic import SecretStr
 
 from partner_center_pipeline.partner_center import PartnerCenterError
 from partner_center_pipeline.partner_center.http import Service, answered_within, build_http, send_mapping_errors
@@ -19,6 +20,8 @@ from partner_center_pipeline.partner_center.odata import http_date, retry_after
 from partner_center_pipeline.settings import Settings, SettingsError
 
 VARIABLE: Final = "HUNTER_TEAMS_WEBHOOK_URL"
+OPERATORS_TEAMS: Final = "HUNTER_OPERATORS_TEAMS_WEBHOOK_URL"
+OPERATORS_WEBHOOK: Final = "HUNTER_OPERATORS_WEBHOOK_URL"
 
 ANSWER_SECONDS: Final = 15.0
 """Seconds that an answer may take, however steadily it comes. Connecting has 5 of them, and TLS 5."""
@@ -33,6 +36,12 @@ _SAID: Final[Mapping[int, str]] = {
     413: "says that the message is too large",
     429: "has had too many messages",
 }
+_SAID_BY_ANOTHER: Final[Mapping[int, str]] = {
+    **dict.fromkeys((401, 403), f"refuses the address. Check {OPERATORS_WEBHOOK}"),
+    **dict.fromkeys((404, 410), f"knows nothing at this address. Check {OPERATORS_WEBHOOK}"),
+    413: _SAID[413],
+    429: _SAID[429],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +53,24 @@ class Failed:
 
 
 class Webhook:
-    """The webhook that HUNTER_TEAMS_WEBHOOK_URL names."""
+    """The webhook that a setting names: the sales team's, or one of the operators'."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, variable: str = VARIABLE) -> None:
         """Open a client. Raises SettingsError without an address, and for a CA bundle that cannot be used."""
-        if settings.teams_webhook_url is None:
-            raise SettingsError(VARIABLE, "is not set, so nothing is sent to Teams (docs/alerts.md)")
-        self._url: Final = settings.teams_webhook_url.get_secret_value()
-        self.host: Final = self.host_of(settings)
+        address = _addresses(settings)[variable]
+        if address is None:
+            raise SettingsError(variable, "is not set, so nothing is sent there (docs/alerts.md)")
+        self._url: Final = address.get_secret_value()
+        self._variable: Final = variable
+        self.host: Final = self.host_of(settings, variable)
         self._http: Final = build_http(settings)
         # httpx writes the whole address of each request to its log, and this one is a secret.
         logging.getLogger("httpx").setLevel(logging.WARNING)
 
     @staticmethod
-    def host_of(settings: Settings) -> str:
+    def host_of(settings: Settings, variable: str = VARIABLE) -> str:
         """Return the receiver's host, the only part of the address that people may see; "" without an address."""
-        address = settings.teams_webhook_url
+        address = _addresses(settings)[variable]
         return "" if address is None else urlsplit(address.get_secret_value()).hostname or ""
 
     def close(self) -> None:
@@ -80,7 +91,7 @@ class Webhook:
         )
         try:
             with answered_within(ANSWER_SECONDS):
-                answer = send_mapping_errors(self._http, request, Service(self.host, VARIABLE))
+                answer = send_mapping_errors(self._http, request, Service(self.host, self._variable))
         except PartnerCenterError as error:
             return Failed(str(error))
         if answer.is_success:
@@ -88,8 +99,18 @@ class Webhook:
         status = answer.status_code
         asked = retry_after(answer.headers.get("retry-after"), http_date(answer.headers.get("date")) or now)
         if answer.is_redirect:
-            said = f"points to another address, which is not followed. Check {VARIABLE}"
+            said = f"points to another address, which is not followed. Check {self._variable}"
         else:
-            said = _SAID.get(status, "is in trouble" if status >= 500 else f"does not take it. Check {VARIABLE}")
+            known = _SAID_BY_ANOTHER if self._variable == OPERATORS_WEBHOOK else _SAID
+            other = "is in trouble" if status >= 500 else f"does not take it. Check {self._variable}"
+            said = known.get(status, other)
         wait = "" if asked is None else f" It asks to wait {asked:.0f} s."
         return Failed(f"{self.host} {said} (HTTP {status}).{wait}", asked)
+
+
+def _addresses(settings: Settings) -> Mapping[str, SecretStr | None]:
+    return {
+        VARIABLE: settings.teams_webhook_url,
+        OPERATORS_TEAMS: settings.operators_teams_webhook_url,
+        OPERATORS_WEBHOOK: settings.operators_webhook_url,
+    }

@@ -1,4 +1,4 @@
-"""`partner-center alerts`: send the cards that wait, list them, and try the webhook.
+"""`partner-center alerts`: send the cards that wait, list them, check for operators, and try the receivers.
 
 Not here: what is told and how it is delivered (`alerts`).
 """
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from partner_center_pipeline.cli.base import console, emit, print_table, report_errors, stop
 from partner_center_pipeline.cli.options import json_option
-from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from partner_center_pipeline.warehouse.outbox import Row
@@ -26,6 +26,10 @@ def alerts() -> None:
 
     The schedule sends them while the UI runs. Set HUNTER_TEAMS_WEBHOOK_URL first (docs/alerts.md), then try it with
     `partner-center alerts test`.
+
+    Operators are told what stops the sync, and when that is over: by Teams, a webhook or mail, where one of
+    HUNTER_OPERATORS_TEAMS_WEBHOOK_URL, HUNTER_OPERATORS_WEBHOOK_URL and HUNTER_OPERATORS_MAIL_TO is set. Try it with
+    `partner-center alerts test --operators`.
     """
 
 
@@ -35,7 +39,8 @@ def alerts() -> None:
 @report_errors
 def send(ignore_pause: bool, as_json: bool) -> None:
     """Send what waits. Exit code 1 when the receiver did not take it, with the reason."""
-    from partner_center_pipeline.alerts.delivery import SenderBusyError, deliver, reason_not_to_send
+    from partner_center_pipeline.alerts.delivery import SenderBusyError
+    from partner_center_pipeline.alerts.sales import deliver, reason_not_to_send
     from partner_center_pipeline.warehouse.database import open_warehouse
 
     settings = Settings.load()
@@ -89,10 +94,55 @@ def list_(everything: bool, as_json: bool) -> None:
 
 
 @alerts.command()
-@json_option("Print the message's id and the receiver's host as JSON.")
+@click.option("--now", "ignore_pause", is_flag=True, help="Do not wait because a message failed lately.")
+@json_option("Print what was done as JSON.")
 @report_errors
-def test(as_json: bool) -> None:
+def check(ignore_pause: bool, as_json: bool) -> None:
+    """Find out what `status` says, and tell operators what is not well anew, or over.
+
+    Each condition is told once, once more when it becomes worse, and once when it is over, by each channel that is set
+    up. For a timer of the system, every five minutes: Dagster's daemon does the same, but not when it is dead.
+
+    Exit code 1 when a receiver did not take a message; what it was is kept, and tried again. Whether all is well is not
+    in the exit code: `partner-center status` has that.
+    """
+    from partner_center_pipeline.alerts import operators
+    from partner_center_pipeline.alerts.delivery import SenderBusyError
+    from partner_center_pipeline.cli.operators import check_now
+
+    settings = Settings.load()
+    if (reason := operators.reason_not_to_check(settings)) is not None:
+        if not operators.channels_of(settings):
+            stop(reason)
+        _skip(reason, as_json)
+        return
+    try:
+        checked = check_now(settings, "partner-center alerts check", ignore_pause=ignore_pause)
+    except SenderBusyError:
+        _skip("another process is telling operators at this moment; nothing was done", as_json)
+        return
+    if as_json:
+        emit(checked.shown())
+    else:
+        for label, subjects in (("New", checked.raised), ("Worse", checked.worse), ("Over", checked.cleared)):
+            if subjects:
+                console.print(f"{label}: {', '.join(subjects)}.", markup=False)
+        console.print(f"Not well: {', '.join(checked.open)}." if checked.open else "All is well.", markup=False)
+        for name, done in checked.channels.items():
+            console.print(f"{name}: {done.messages} messages sent, {done.waiting} wait.", markup=False)
+    if checked.failures:
+        stop("\n".join(checked.failures))
+
+
+@alerts.command()
+@click.option("--operators", "for_operators", is_flag=True, help="Try each channel that operators are told by.")
+@json_option("Print the message's id and the receiver's host as JSON; with --operators a list.")
+@report_errors
+def test(for_operators: bool, as_json: bool) -> None:
     """Send a card that says that cards arrive. Nothing is kept of it."""
+    if for_operators:
+        _test_operators(as_json)
+        return
     from partner_center_pipeline.alerts import cards
     from partner_center_pipeline.alerts.teams import Webhook
     from partner_center_pipeline.reports.words import Words
@@ -118,12 +168,48 @@ def test(as_json: bool) -> None:
     )
 
 
+def _skip(reason: str, as_json: bool) -> None:
+    """Say why nothing was done, which is no failure of a timer."""
+    if as_json:
+        emit({"skipped": reason})
+    else:
+        console.print(reason, markup=False)
+
+
+def _test_operators(as_json: bool) -> None:
+    """Try each channel, also after one failed."""
+    from partner_center_pipeline.alerts import operators
+
+    settings = Settings.load()
+    channels = operators.channels_of(settings)
+    if not channels:
+        stop(operators.reason_not_to_check(settings) or "")
+    message_id, now = str(uuid4()), _utc_now()
+    reasons = []
+    for name in channels:
+        try:
+            failed = operators.try_out(name, settings, message_id, now)
+            reasons.append(None if failed is None else failed.reason)
+        except SettingsError as error:
+            reasons.append(str(error))
+    if as_json:
+        tried = zip(channels, operators.hosts_of(settings), reasons, strict=True)
+        emit([{"message_id": message_id, "channel": name, "host": host, "failed": why} for name, host, why in tried])
+    else:
+        for host, why in zip(operators.hosts_of(settings), reasons, strict=True):
+            if why is None:
+                console.print(f"{host} took the message {message_id}.", markup=False)
+    if any(reasons):
+        stop("\n".join(why for why in reasons if why is not None))
+
+
 def _table(rows: "list[Row]") -> Table:
-    table = Table("when (UTC)", "what", "of", "detail", "state", "tries", "next try (UTC)", "reason")
+    table = Table("when (UTC)", "to", "what", "of", "detail", "state", "tries", "next try (UTC)", "reason")
     for row in rows:
         is_waiting = row.ended_at is None
         table.add_row(
             f"{row.happened_at:%Y-%m-%d %H:%M}",
+            row.channel,
             row.kind,
             Text(row.subject),
             row.detail,

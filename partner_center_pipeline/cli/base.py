@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "accept-account": "accept_account:accept_account",
     "doctor": "doctor:doctor",
     "status": "status:status",
+    "metrics": "metrics:metrics",
     "sync": "sync:sync",
     "reconcile": "reconcile:reconcile",
     "quarantine": "quarantine:quarantine",
@@ -59,6 +60,7 @@ COMMANDS: Final = {
     "decisions": "decisions:decisions",
     "migrate": "migrate:migrate",
     "prune": "prune:prune",
+    "compact-windows": "compact_windows:compact_windows",
     "simulate": "simulate:simulate",
 }
 

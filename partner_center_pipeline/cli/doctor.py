@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import click
 from rich.table import Table
 
+from partner_center_pipeline.alerts import operators
 from partner_center_pipeline.alerts.teams import Webhook
 from partner_center_pipeline.cli.base import console, emit, print_table, report_errors
 from partner_center_pipeline.cli.health_check import (
@@ -263,26 +264,34 @@ def _health(settings: Settings) -> Iterator[Finding]:
 
 
 def _alerts(settings: Settings) -> Iterator[Finding]:
-    """Yield whether cards are sent, and what waits or was given up; nothing while the warehouse cannot be read."""
+    """Yield who is told, what waits and what was given up; nothing while the warehouse cannot be read."""
     if settings.teams_webhook_url is None:
         yield Finding("alerts", "ok", "off: HUNTER_TEAMS_WEBHOOK_URL is not set")
-        return
+    else:
+        yield from _told(settings, "alerts", f"cards go to {Webhook.host_of(settings)}", [outbox.SALES], "send")
+    if channels := operators.channels_of(settings):
+        hosts = ", ".join(operators.hosts_of(settings))
+        yield from _told(settings, "operators", f"what stops the sync is told to {hosts}", channels, "check")
+    else:
+        yield Finding("operators", "ok", "nobody is told what stops the sync (docs/alerts.md, Operators)")
+
+
+def _told(settings: Settings, subject: str, said: str, channels: list[str], command: str) -> Iterator[Finding]:
     try:
         warehouse = Warehouse.of(settings)
         if not warehouse.is_current():
             return
         with warehouse.read() as connection:
-            found = outbox.summary(connection, datetime.now(UTC))
+            found = outbox.summary(connection, channels, datetime.now(UTC))
     except WarehouseError:
         return
-    said = f"cards go to {Webhook.host_of(settings)}"
     if found.given_up:
         said += f"; {found.given_up} were given up in the last 7 days"
     if found.waiting:
         said += f"; {found.waiting} wait to be sent"
     if found.reason is not None:
-        said += f". {found.reason} Then run `partner-center alerts send --now`"
-    yield Finding("alerts", "note" if found.given_up or found.reason else "ok", said)
+        said += f". {found.reason} Then run `partner-center alerts {command} --now`"
+    yield Finding(subject, "note" if found.given_up or found.reason else "ok", said)
 
 
 def _sign_in(settings: Settings) -> tuple[str, str]:

@@ -3,10 +3,8 @@
 Not here: the rules (`health`).
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Thread
 from typing import Final, TypeVar
 
@@ -62,8 +60,10 @@ def warehouse_items(settings: Settings, seconds: float, now: datetime) -> Iterat
     warehouse = Warehouse.of(settings)
 
     def ask() -> list[Item]:
+        from partner_center_pipeline.defs import health_items
+
         try:
-            return list(_asked(warehouse, settings, now))
+            return list(health_items.of_warehouse(warehouse, settings, now))
         finally:
             warehouse.close()
 
@@ -73,26 +73,9 @@ def warehouse_items(settings: Settings, seconds: float, now: datetime) -> Iterat
         yield Item("warehouse", Grade.WRONG, str(error))
 
 
-def _asked(warehouse: Warehouse, settings: Settings, now: datetime) -> Iterator[Item]:
-    from partner_center_pipeline.scoring import load_rules
-    from partner_center_pipeline.warehouse import health as in_warehouse
-
-    is_current = warehouse.is_current()
-    revision = warehouse.revision()
-    if not is_current:
-        yield health.of_schema(False, revision, is_sqlite=warehouse.is_sqlite)
-        return
-    facts = in_warehouse.facts(warehouse, settings.grid, now)
-    sync = health.of_sync(facts, settings.grid, now, settings.lag_windows)
-    yield from sync if settings.partner_center_enabled else health.while_off(sync)
-    yield from health.of_warehouse(facts, now)
-    yield health.of_schema(True, revision, is_sqlite=warehouse.is_sqlite)
-    yield health.of_rules(load_rules(settings.scoring_rules).version, facts.scored_by)
-
-
 def dagster_items(settings: Settings, now: datetime) -> Iterator[Item]:
     """Yield what Dagster's storage says; one item where it does not answer."""
-    from partner_center_pipeline.defs import dagster_state
+    from partner_center_pipeline.defs import dagster_state, health_items
 
     folder = dagster_home_to_read(enter_home(make=False))
     try:
@@ -104,43 +87,26 @@ def dagster_items(settings: Settings, now: datetime) -> Iterator[Item]:
         reason = next(iter(str(error).splitlines()), "")
         yield Item("daemon", Grade.WRONG, f"Dagster's storage cannot be read ({type(error).__name__}: {reason})")
         return
-    items = health.of_dagster(facts, now)
-    yield from items if settings.partner_center_enabled else health.while_off(items)
+    yield from health_items.of_dagster(facts, settings, now)
 
 
 def sign_in_items(settings: Settings, seconds: float) -> Iterator[Item]:
     """Yield what is stored of the sign-in; nothing is sent to Microsoft."""
-    from partner_center_pipeline.partner_center import PartnerCenterError, connect_sign_in
+    from partner_center_pipeline.defs import health_items
+    from partner_center_pipeline.partner_center import PartnerCenterError
     from partner_center_pipeline.settings import SettingsError
-    from partner_center_pipeline.warehouse.tokens import shared_sign_in
-
-    if not settings.partner_center_client_id or not settings.partner_center_tenant_id:
-        text = "not configured: `partner-center doctor` says what to set"
-        yield Item("sign-in", Grade.WARNING, text, {"signed_in": False})
-        return
-
-    def ask() -> Item:
-        with shared_sign_in(settings) as place, connect_sign_in(settings, place) as sign_in:
-            status = sign_in.status()
-        command = "partner-center login" if status.flow is None else status.flow.command
-        return health.of_sign_in(health.SignInFacts(status.signed_in, status.signed_in_at, status.age_days, command))
 
     try:
-        yield within(seconds, "the stored sign-in", ask)
+        yield within(seconds, "the stored sign-in", lambda: health_items.of_sign_in(settings))
     except (PartnerCenterError, WarehouseError, SettingsError, NoAnswerError) as error:
         yield Item("sign-in", Grade.WRONG, str(error))
 
 
 def disk_items(settings: Settings) -> Iterator[Item]:
     """Yield the free bytes of the disks that the program writes to."""
-    file = Warehouse.of(settings).file
-    places = {home()} | ({(home() / file).parent} if file is not None else set())
-    free: dict[int, tuple[int, Path]] = {}
-    for place in sorted(places):
-        if place.is_dir():
-            free[place.stat().st_dev] = (shutil.disk_usage(place).free, place)
-    for size, place in free.values():
-        yield health.of_disk(size, str(place))
+    from partner_center_pipeline.defs import health_items
+
+    yield from health_items.of_disks(settings)
 
 
 def private_file_items(settings: Settings) -> Iterator[Item]:

@@ -42,7 +42,7 @@ def status(as_json: bool) -> None:
     """
     try:
         items = []
-        for item in _items():
+        for item in findings():
             items.append(item)
             if not as_json:
                 console.print(f"{_MARKS[item.grade]}  [bold]{item.subject}[/]  ", end="")
@@ -62,7 +62,8 @@ def status(as_json: bool) -> None:
     sys.exit(EXIT_CODES[grade])
 
 
-def _items() -> Iterator[Item]:
+def findings() -> Iterator[Item]:
+    """Yield all that is judged. Raises nothing but for a defect."""
     try:
         if not home().is_dir():
             yield Item("home", Grade.WRONG, f"there is no folder {home()}; correct {HOME_VARIABLE}, or make the folder")

@@ -7,6 +7,7 @@ import click
 
 from partner_center_pipeline.cli.base import console, emit, ensure_sync_start, enter_home, notes, report_errors, stop
 from partner_center_pipeline.cli.one_fetch import wait_option
+from partner_center_pipeline.cli.operators import told_at_the_end
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.sign_in import refuse_without_sign_in
 from partner_center_pipeline.windows import (
@@ -57,11 +58,18 @@ def sync(since: datetime | None, until: datetime | None, force: bool, wait: floa
     After a failure the next windows are done, unless they would meet the same (nobody is signed in, Partner Center
     cannot be reached). Exit code 1 at the end when something failed. Rows in quarantine are a warning.
 
+    At the end operators are told what is not well, where a channel is set up (docs/alerts.md).
+
     One run fetches at a time. When another one does, this says which and since when, and ends with exit code 3; with
     --wait it waits. A run that was killed is waited for in any case, up to about a minute.
     """
     enter_home()
     ensure_sync_start()
+    with told_at_the_end():
+        _sync(since, until, force=force, wait=wait, as_json=as_json)
+
+
+def _sync(since: datetime | None, until: datetime | None, *, force: bool, wait: float | None, as_json: bool) -> None:
     from partner_center_pipeline.cli.chain import run_chain
     from partner_center_pipeline.defs.gate import gate
     from partner_center_pipeline.warehouse import ledger, quarantine

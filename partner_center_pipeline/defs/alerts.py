@@ -9,7 +9,8 @@ from typing import Final
 import dagster as dg
 from sqlalchemy import Connection
 
-from partner_center_pipeline.alerts.delivery import SenderBusyError, deliver, reason_not_to_send, reason_to_wait
+from partner_center_pipeline.alerts.delivery import SenderBusyError
+from partner_center_pipeline.alerts.sales import deliver, reason_not_to_send, reason_to_wait
 from partner_center_pipeline.defs.asset_run import as_dagster_failure
 from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES, periodic_job
 from partner_center_pipeline.defs.resources import WarehouseResource, utc_now

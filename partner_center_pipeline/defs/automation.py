@@ -293,5 +293,5 @@ def _warn_of_many(context: dg.SensorEvaluationContext, grid: WindowGrid, now: da
     if grid.first is not None and last is not None and (last.end - grid.first) // grid.width > WINDOWS_WARNING:
         context.log.warning(
             f"there are more than {WINDOWS_WARNING} sync windows since HUNTER_SYNC_START ({datetime_of(grid.first)}); "
-            "move it forward: what is synced stays synced, and the UI stays fast"
+            "`partner-center compact-windows` moves it forward: what is synced stays synced, and the UI stays fast"
         )

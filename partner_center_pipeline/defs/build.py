@@ -19,6 +19,7 @@ from partner_center_pipeline.defs.checks import checks_of_each_run
 from partner_center_pipeline.defs.covered_windows import covered_sensor
 from partner_center_pipeline.defs.executor import EXECUTOR
 from partner_center_pipeline.defs.hourly_checks import CHECKS_JOB, CHECKS_SCHEDULE, checks_of_each_hour
+from partner_center_pipeline.defs.operators import operators_job, operators_schedule
 from partner_center_pipeline.defs.pruning import PRUNING
 from partner_center_pipeline.defs.reconcile import RECONCILE, RECONCILE_RECENT
 from partner_center_pipeline.defs.rescan import RESCAN
@@ -42,7 +43,7 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
         asset_checks=[checks_of_each_run, checks_of_each_hour],
         jobs=[
             *(SYNC_JOB, CHECKS_JOB, REPORT_JOB),
-            *(RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job, ALERTS.job, PRUNING.job),
+            *(RECONCILE.job, RECONCILE_RECENT.job, RESCAN.job, ALERTS.job, operators_job, PRUNING.job),
         ],
         schedules=[
             sync_schedule(grid),
@@ -52,6 +53,7 @@ def build_defs(grid: WindowGrid) -> dg.Definitions:
             RECONCILE_RECENT.schedule,
             RESCAN.schedule,
             ALERTS.schedule,
+            operators_schedule,
             PRUNING.schedule,
         ],
         sensors=[flag_sensor(grid), covered_sensor(grid)],

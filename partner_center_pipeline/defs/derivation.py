@@ -22,6 +22,7 @@ from partner_center_pipeline.leads import read_lead
 from partner_center_pipeline.leads.company import company_of
 from partner_center_pipeline.leads.customer_domain import values_without_tenant
 from partner_center_pipeline.leads.decisions import decided
+from partner_center_pipeline.leads.suggestions import MatchKind
 from partner_center_pipeline.referral import Drift, DriftKind, NewDrift
 from partner_center_pipeline.scoring import load_rules
 from partner_center_pipeline.settings import Settings
@@ -32,6 +33,7 @@ from partner_center_pipeline.warehouse import (
     demo,
     drift,
     leads,
+    matches,
     pending,
     referrals,
     scores,
@@ -114,10 +116,17 @@ def _drift_of_tenants(newest: Sequence[referrals.Newest]) -> list[NewDrift]:
 
 @dataclass(slots=True)
 class CompaniesMade:
-    """What was made: rows, and how many suggested matches are new."""
+    """What was made: rows, how many suggested matches are new, and the companies that these are about."""
 
     written: Written = field(default_factory=Written)
     suggested: int = 0
+    with_new_suggestions: set[str] = field(default_factory=set)
+
+    def note(self, found: Sequence[matches.Key]) -> None:
+        """Count new suggestions, and note the companies on both of their sides."""
+        self.suggested += len(found)
+        for kind, subject, domain in found:
+            self.with_new_suggestions.update((domain, subject) if kind == MatchKind.COMPANY else (domain,))
 
 
 def make_companies(
@@ -142,15 +151,17 @@ def make_companies(
         made.written += written
 
     def suggest_to_companies(connection: Connection, domains: Sequence[str]) -> None:
-        made.suggested += suggest_for_companies(connection, domains, now)
+        made.note(suggest_for_companies(connection, domains, now))
 
     def suggest_to_leads(connection: Connection, referral_ids: Sequence[str]) -> None:
-        made.suggested += suggest_for_leads(connection, referral_ids, now)
+        made.note(suggest_for_leads(connection, referral_ids, now))
 
     _add(db, Task.COMPANIES, companies.outdated(span.start, span.end, span.digest(digest)), now)
     pending.work_off(db, Task.COMPANIES, derive)
     pending.work_off(db, Task.COMPANY_MATCHES, suggest_to_companies)
     pending.work_off(db, Task.LEAD_MATCHES, suggest_to_leads)
+    if keys is not None:
+        keys["with_new_suggestions"].update(made.with_new_suggestions)
     _log.info("derive: companies: %s; %s matches suggested", _counted(made.written), f"{made.suggested:,}")
     return made
 

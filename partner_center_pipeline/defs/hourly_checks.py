@@ -5,21 +5,22 @@ runs of windows nothing. Red (ERROR) means act, yellow (WARN) means look at it. 
 evaluates (`checks`), what they count (`warehouse.check_figures`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import sqrt
-from statistics import median
 from typing import Any, Final
 
 import dagster as dg
 from sqlalchemy import Connection
 
+from partner_center_pipeline import health
 from partner_center_pipeline.defs import checks
 from partner_center_pipeline.defs.asset_run import as_dagster_failure
 from partner_center_pipeline.defs.gate import DISABLED
 from partner_center_pipeline.defs.periodic import NO_RUN_RETRIES, periodic_schedule
 from partner_center_pipeline.defs.resources import GridParam, WarehouseResource, utc_now
+from partner_center_pipeline.health import Grade
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.partner_center.errors import PartnerCenterError
 from partner_center_pipeline.settings import Settings, SettingsError
@@ -38,7 +39,6 @@ from partner_center_pipeline.windows import (
     datetime_of,
     held_back,
     ticks_of,
-    uncovered,
     widened_overlap,
 )
 
@@ -52,13 +52,6 @@ SCORED: Final = "every_company_is_scored"
 OPEN_TOO_LONG: Final = timedelta(hours=2)
 """How long a window may be due and not done, and rows may wait to be derived: longer than the longest wait of the
 sensor, an hour, and one try after it."""
-
-SAME_WEEKDAYS: Final = 4
-"""A day is compared with the same weekday of so many weeks before."""
-LEAST_A_DAY: Final = 10
-"""Versions that such a day has as a rule; of fewer nothing can be said."""
-COLLAPSED: Final = 0.2
-"""The part of the usual number below which a day's count has collapsed."""
 
 RECENT: Final = timedelta(days=7)
 LEAST_LEADS: Final = 20
@@ -190,44 +183,20 @@ def _windows_are_fetched_in_time(moment: Moment) -> dg.AssetCheckResult:
     return _result(FETCHED, Asset.RAW_REFERRALS, said, dg.AssetCheckSeverity.ERROR, shown)
 
 
-def usual(counts: Sequence[int]) -> float | None:
-    """Return how many versions a day usually brings, from the counts of the same weekdays; None where nobody knows."""
-    if len(counts) < SAME_WEEKDAYS // 2:
-        return None
-    middle = float(median(counts))
-    return middle if middle >= LEAST_A_DAY else None
-
-
 def _referrals_still_come(moment: Moment) -> dg.AssetCheckResult:
-    grid, now = moment.grid, moment.now
-    yesterday = check_figures.days_before(now, 1)
-    weeks = [yesterday - weeks * 7 * check_figures.DAY for weeks in range(SAME_WEEKDAYS, 0, -1)]
-    # The first window of an installation brings all that was before it.
-    known = [day for day in weeks if grid.first is not None and day > grid.first]
-    found = check_figures.versions_by_day(moment.connection, weeks[0], yesterday + check_figures.DAY)
-    counts = [found.get(datetime_of(day), 0) for day in known]
-    brought, expected = found.get(datetime_of(yesterday), 0), usual(counts)
+    arrivals = check_figures.arrivals(moment.connection, moment.grid.first, moment.now)
+    item = health.of_arrivals(arrivals)
+    by_day = {} if arrivals is None else arrivals.by_day
     shown = {
-        "versions_of_yesterday": brought,
+        "versions_of_yesterday": by_day.get(datetime_of(check_figures.days_before(moment.now, 1)), 0),
         "versions_a_day": dg.MetadataValue.table(
-            [dg.TableRecord({"day": f"{day:%Y-%m-%d}", "versions": count}) for day, count in sorted(found.items())],
+            [dg.TableRecord({"day": f"{day:%Y-%m-%d}", "versions": count}) for day, count in sorted(by_day.items())],
             dg.TableSchema([dg.TableColumn("day", "string"), dg.TableColumn("versions", "int")]),
         ),
     }
-    if uncovered(yesterday, yesterday + check_figures.DAY, ledger.covered(moment.connection, [Asset.RAW_REFERRALS])):
-        said = f"Yesterday is not fetched to its end; the check {FETCHED} tells what is open."
-        return _result(STILL_COME, Asset.RAW_REFERRALS, said, None, shown)
-    if expected is None:
-        said = "There are too few days, or too few referrals a day, to know what is usual."
-        return _result(STILL_COME, Asset.RAW_REFERRALS, said, None, shown)
-    said = f"Yesterday brought {brought} versions of referrals; the same weekday usually brings {expected:.0f}."
-    if brought >= COLLAPSED * expected:
-        return _result(STILL_COME, Asset.RAW_REFERRALS, said, None, shown)
-    said += (
-        " A holiday does that. If there was none, the account may see less than before: look at its role, Referral "
-        "Admin for the entire company, and run `partner-center reconcile`"
-    )
-    return _result(STILL_COME, Asset.RAW_REFERRALS, said, dg.AssetCheckSeverity.WARN, shown)
+    said = item.text[:1].upper() + item.text[1:]
+    severity = None if item.grade is Grade.OK else dg.AssetCheckSeverity.WARN
+    return _result(STILL_COME, Asset.RAW_REFERRALS, said, severity, shown)
 
 
 def _late_versions_fit_the_overlap(moment: Moment) -> dg.AssetCheckResult:

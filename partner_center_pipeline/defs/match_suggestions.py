@@ -16,8 +16,8 @@ from partner_center_pipeline.warehouse import decisions, matches
 Row = Mapping[str, Any]
 
 
-def suggest_for_companies(connection: Connection, domains: Sequence[str], now: datetime) -> int:
-    """Replace the suggestions for these companies; return how many are new.
+def suggest_for_companies(connection: Connection, domains: Sequence[str], now: datetime) -> list[matches.Key]:
+    """Replace the suggestions for these companies; return the keys of the new ones.
 
     Both sides of a pair are looked at when they change, so the order in which windows run does not matter.
     """
@@ -26,8 +26,8 @@ def suggest_for_companies(connection: Connection, domains: Sequence[str], now: d
     return matches.replace_of_companies(connection, domains, _rows(connection, found), now)
 
 
-def suggest_for_leads(connection: Connection, referral_ids: Sequence[str], now: datetime) -> int:
-    """Replace the suggestions for these leads, where they have no domain; return how many are new."""
+def suggest_for_leads(connection: Connection, referral_ids: Sequence[str], now: datetime) -> list[matches.Key]:
+    """Replace the suggestions for these leads, where they have no domain; return the keys of the new ones."""
     rows = matches.leads_of(connection, referral_ids)
     subjects = [_of_lead(row) for row in rows if row["domain"] is None]
     found = suggest(subjects, _near(connection, subjects))

@@ -11,6 +11,11 @@ from typing import Any
 
 import dagster as dg
 
+from partner_center_pipeline.defs.dagster_private import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 from partner_center_pipeline.defs.run_heartbeat import run_heartbeat
 from partner_center_pipeline.defs.told_failure import show_stacks
 from partner_center_pipeline.mail import MailSignals, TenantDiscovery, scan, with_tenant
@@ -23,8 +28,8 @@ from partner_center_pipeline.partner_center import (
     connect,
     signed_in_account,
 )
-from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.telling import heard_by
+from partner_center_pipeline.settings import Settings, SettingsError
+from partner_center_pipeline.telling import about, heard_by
 from partner_center_pipeline.warehouse import accounts, capabilities
 from partner_center_pipeline.warehouse.database import Warehouse, open_warehouse
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
@@ -34,6 +39,23 @@ from partner_center_pipeline.windows import WindowGrid
 def utc_now() -> datetime:
     """Return the time now, for everything in `defs`."""
     return datetime.now(UTC)
+
+
+def _windows_of(run: dg.DagsterRun) -> str | None:
+    """Return the key of a run's window, or of its first and last one; None for a run of none."""
+    first, last = (run.tags.get(tag) for tag in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG))
+    return f"{first} to {last}" if first and last else run.tags.get(PARTITION_NAME_TAG)
+
+
+def _open_log_file() -> None:
+    try:
+        settings = Settings.load()
+    except SettingsError:
+        return  # the first step says what is wrong
+    if settings.log_file is not None:
+        from partner_center_pipeline.log_file import open_log_file
+
+        open_log_file(settings.log_file, settings.log_format, settings.log_level)
 
 
 GridParam = dg.ResourceParam[WindowGrid]
@@ -55,7 +77,12 @@ class WarehouseResource(dg.ConfigurableResource[Warehouse]):
             return
         show_stacks()
         # While a step runs, Dagster takes what this logger gets into the run's log, under the step.
-        with run_heartbeat(context.run.run_id, context.instance, utc_now), heard_by(dg.get_dagster_logger().log):
+        with (
+            run_heartbeat(context.run.run_id, context.instance, utc_now),
+            heard_by(dg.get_dagster_logger().log),
+            about(run=context.run.run_id, windows=_windows_of(context.run)),
+        ):
+            _open_log_file()
             yield self
 
     @contextmanager

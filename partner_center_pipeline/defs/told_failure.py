@@ -4,10 +4,15 @@ Dagster writes each exception with the stack that it was raised on, and nothing 
 `sys.tracebacklimit` is documented to leave out the stack wherever an exception is written.
 """
 
+import logging
 import sys
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
+
+from partner_center_pipeline.telling import ONLY_IN_FILE
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Failed(dg.Failure):
@@ -22,6 +27,7 @@ class Failed(dg.Failure):
         the next step or run shows stacks again.
         """
         super().__init__(message, metadata, allow_retries)
+        _log.error("the run fails: %s", message, extra=ONLY_IN_FILE)
         sys.tracebacklimit = 0
 
 

@@ -16,7 +16,7 @@ from partner_center_pipeline.warehouse.leads import Keys
 from partner_center_pipeline.windows import SyncWindow, datetime_of
 
 ROWS: Final = "dagster/partition_row_count"
-
+_WRITTEN: Final = frozenset({"new", "changed"})
 
 WINDOWS_TAG: Final = "partner_center/windows"
 """The tag that says in words which windows a run is for, so that lists of runs show it."""
@@ -70,7 +70,7 @@ def derived(
     """Return the numbers of each window of a later asset: rows held, and how many of them the run did what to.
 
     `of_run` are the numbers of the run, which are those of its window when it has one. `keys`: see `keys_of`. `rest`
-    names the rows that are in none of them, None where they are not to be told.
+    names the rows that are neither new nor changed, None where they are not to be told.
     """
     with db.read() as connection:
         if keys is None:
@@ -83,9 +83,9 @@ def derived(
         for window, key in window_rows.keys(connection, asset, windows):
             figures = numbers[window]
             figures[ROWS] += 1
-            found = [name for name, noted in keys.items() if key in noted]
+            found = {name for name, noted in keys.items() if key in noted}
             for name in found:
                 figures[name] += 1
-            if rest is not None and not found:
+            if rest is not None and not found & _WRITTEN:
                 figures[rest] += 1
     return numbers

@@ -43,7 +43,7 @@ from partner_center_pipeline.partner_center.odata import (
     read_problem,
 )
 from partner_center_pipeline.partner_center.retry import retrying
-from partner_center_pipeline.telling import shown_seconds
+from partner_center_pipeline.telling import note, shown_seconds
 from partner_center_pipeline.windows import ticks_of
 
 CONNECT_SECONDS: Final = 45.0
@@ -265,6 +265,7 @@ class ReferralsClient:
     def _send_once(self, url: str, token: str) -> httpx.Response:
         """Send with the API's headers, write a log line, and raise for a transient status."""
         call_id = str(uuid4())
+        note(client_request_id=call_id, request_id=None)
         request = self._http.build_request(
             "GET",
             url,
@@ -275,10 +276,9 @@ class ReferralsClient:
             },
         )
         response = send_mapping_errors(self._http, request, PARTNER_CENTER)
-        _log.debug(
-            "GET referrals: %d, client-request-id %s, request-id %s",
-            response.status_code, call_id, response.headers.get("request-id"),
-        )  # fmt: skip
+        request_id = response.headers.get("request-id")
+        note(request_id=request_id)
+        _log.debug("GET referrals: %d, client-request-id %s, request-id %s", response.status_code, call_id, request_id)
         raise_for_transient_status(response, self.clock, PARTNER_CENTER)
         return response
 

@@ -172,7 +172,7 @@ def build_http(settings: Settings) -> httpx.Client:
     cannot be read, or a proxy's address cannot be used.
     """
     use_proxy_of_env_files()
-    context = _tls_context(settings)
+    context = tls_context(settings)
     context.sslsocket_class = _TimedSocket
     try:
         return _Client(
@@ -192,7 +192,7 @@ def build_http(settings: Settings) -> httpx.Client:
         ) from None
 
 
-def _tls_context(settings: Settings) -> ssl.SSLContext:
+def tls_context(settings: Settings) -> ssl.SSLContext:
     bundle = settings.partner_center_ca_bundle
     if bundle is None:
         return httpx.create_ssl_context(trust_env=False)

@@ -39,6 +39,11 @@ _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _LONG: Final = re.compile(r"[\w\-.+/=]{60,}")
 _EMAIL: Final = re.compile(r"(?<![^\s@'\"<>])[^\s@'\"<>]+@[^\s@'\"<>]+")
 """Begins where a word does: else a word of 100,000 letters would take half a minute."""
+_PHONE: Final = re.compile(r"(?<![\w\-+.:/])(?:\+|\(|0)[\d()./\- ]{7,30}\d(?![\w\-])")
+"""A number as people write a phone's: it begins with +, ( or 0. A date, a GUID and a count do not."""
+_QUOTED: Final = re.compile(r"""(?<!\w)(['"])([^'"]{1,300})\1(?!\w)""")
+_IDENTIFIER: Final = re.compile(r"[a-z\d@$][\w@$./:*,()\[\]\-]*|Edm\.\w+", re.ASCII)
+"""What may stand in quotes: a field, an option, a date or a type. Anything else is a value, perhaps of a person."""
 
 
 class DateLiteral(StrEnum):
@@ -141,8 +146,8 @@ def read_problem(body: Any) -> ApiProblem:
 
     These are `{"error": {code, message, innerError}}` (the deepest known code counts), the gateway's
     `{statusCode, message}`, and the CSP API's `{code, description}`. Both are one line without control characters.
-    The message is cut to 300 characters; `(address)` replaces each e-mail address, `(left out)` what is long enough to
-    be a token.
+    The message is cut to 300 characters; `(address)` replaces each e-mail address, `(number)` each phone number,
+    `(value)` what stands in quotes and is no identifier, and `(left out)` what is long enough to be a token.
     """
     if not isinstance(body, dict):
         return ApiProblem("", "")
@@ -159,7 +164,13 @@ def read_problem(body: Any) -> ApiProblem:
 
 def _harmless(text: object) -> str:
     one_line = " ".join(_CONTROLS.sub(" ", str(text)).split())
-    return _LONG.sub("(left out)", _EMAIL.sub("(address)", one_line))
+    shown = _PHONE.sub("(number)", _EMAIL.sub("(address)", one_line))
+    return _LONG.sub("(left out)", _QUOTED.sub(_without_value, shown))
+
+
+def _without_value(quoted: re.Match[str]) -> str:
+    mark, value = quoted[1], quoted[2]
+    return quoted[0] if _IDENTIFIER.fullmatch(value) else f"{mark}(value){mark}"
 
 
 def http_date(text: str | None) -> datetime | None:

@@ -3,6 +3,7 @@
 Not here: what the sign-in means and when it is renewed (`sign_in`), the shared place itself (`warehouse.tokens`).
 """
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,10 +21,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, SecretStr, Validation
 
 from partner_center_pipeline.partner_center.errors import SignInRequired, TokenStoreError
 from partner_center_pipeline.settings import SettingsError
+from partner_center_pipeline.telling import SIGN_IN_HELD, told_wait
 
 KEY_VARIABLE: Final = "HUNTER_PARTNER_CENTER_TOKEN_KEY"
 LOCK_SECONDS: Final = 90.0
 """How long to wait for another process that renews; longer than its `MAX_SIGN_IN_WAIT`."""
+
+_log: Final = logging.getLogger(__name__)
 
 _CACHE_FILE: Final = "sign_in.bin"
 _KEY_FILE: Final = "sign_in.key"
@@ -160,14 +164,20 @@ class TokenStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         self._make_folder()
-        lock = FileLock(self.folder / _LOCK_FILE, timeout=LOCK_SECONDS, mode=0o600)
-        try:
-            lock.acquire()
-        except Timeout:
+        lock = FileLock(self.folder / _LOCK_FILE, mode=0o600)
+
+        def acquire(seconds: float | None) -> bool:
+            try:
+                lock.acquire(timeout=LOCK_SECONDS if seconds is None else seconds)
+            except Timeout:
+                return False
+            return True
+
+        if not told_wait(acquire, _log, SIGN_IN_HELD, self.where, LOCK_SECONDS):
             raise TokenStoreError(
                 f"Another process has held {lock.lock_file} for {LOCK_SECONDS:.0f} s. Let it finish, or end it.",
                 transient=True,
-            ) from None
+            )
         try:
             yield
         finally:

@@ -1,6 +1,7 @@
 """What the asset checks ask of the warehouse: figures from which a person sees that something goes wrong.
 
-Each is one query that an index answers, or that reads a narrow table. Not here: what is too much (`defs.checks`).
+Each is one query that an index answers, or that reads a narrow table. Not here: what is too much (`health`,
+`defs.checks`).
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
+from partner_center_pipeline.health import SAME_WEEKDAYS, Arrivals
 from partner_center_pipeline.vocabulary import Asset, Task
+from partner_center_pipeline.warehouse import ledger
 from partner_center_pipeline.warehouse.schema import (
     companies,
     company_scores,
@@ -19,7 +22,7 @@ from partner_center_pipeline.warehouse.schema import (
     raw_referrals,
     sync_windows,
 )
-from partner_center_pipeline.windows import TICKS_PER_SECOND, datetime_of, ticks_of
+from partner_center_pipeline.windows import TICKS_PER_SECOND, datetime_of, ticks_of, uncovered
 
 DAY: Final = 86_400 * TICKS_PER_SECOND
 
@@ -92,6 +95,24 @@ def versions_by_day(connection: Connection, first: int, end: int) -> dict[dateti
     day = (start // DAY).label("day")
     rows = connection.execute(select(day, func.count()).where(start >= first, start < end).group_by(day))
     return {datetime_of(int(number) * DAY): count for number, count in rows}
+
+
+def arrivals(connection: Connection, first: int | None, now: datetime) -> Arrivals | None:
+    """Return how many versions yesterday brought, and the same weekdays before; None before the first window.
+
+    `first` is where the windows begin (ticks). What that window brought was there before, so its day does not count.
+    """
+    if first is None:
+        return None
+    yesterday = days_before(now, 1)
+    weeks = [yesterday - weeks * 7 * DAY for weeks in range(SAME_WEEKDAYS, 0, -1)]
+    found = versions_by_day(connection, weeks[0], yesterday + DAY)
+    is_whole = not uncovered(yesterday, yesterday + DAY, ledger.covered(connection, [Asset.RAW_REFERRALS]))
+    return Arrivals(
+        yesterday=found.get(datetime_of(yesterday), 0) if is_whole else None,
+        weekdays_before=[found.get(datetime_of(day), 0) for day in weeks if day > first],
+        by_day=found,
+    )
 
 
 def last_done(connection: Connection) -> datetime | None:

@@ -12,30 +12,27 @@ from typing import Any, Final, Self
 
 import orjson
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from partner_center_pipeline.settings import HOME_VARIABLE, SHIPPED, Settings, home
+from partner_center_pipeline.warehouse.locks import BUSY_SECONDS, begin_writing_on_sqlite, lock_on_postgresql
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 from partner_center_pipeline.warehouse.time_limits import TimeLimits, limit_waits
 
 _OWN_FOLDER: Final = ".hunter"
 """The folder in the home folder that the default SQLite file is in; it is made when it is needed."""
 
-_BEGIN: Final = "sqlite_begin"
-"""Execution option of a connection: how its transactions begin on SQLite."""
-_BUSY_SECONDS: Final = 60
+_WRITING: Final = "sqlite_writing"
+"""Execution option of a connection: whether its transactions on SQLite exclude other writers from their beginning."""
 _WAL_PAGES: Final = 32_000
 """Pages in SQLite's write-ahead log before a checkpoint: 128 MB. With the default of 4 MB, the same index pages are
 copied into the file again and again while a load commits page by page."""
 
 _WRITERS: Final = 0x70_61_72_74_6E_65_72
 """The key of the advisory lock that writers take on PostgreSQL: "partner" in ASCII."""
-_LOCK: Final = select(
-    func.pg_advisory_xact_lock(_WRITERS), func.set_config("plan_cache_mode", "force_custom_plan", True)
-)
-"""Takes the lock, and makes PostgreSQL plan each statement of the transaction anew: tables grow a thousandfold
-during a load, and a plan from its beginning would read a whole table for each page."""
+_WRITER: Final = "another run or command writes to %s; waiting up to %d s until it has finished"
+"""What a writer tells that has to wait: the warehouse, and for how long."""
 
 
 class WarehouseError(Exception):
@@ -50,6 +47,11 @@ class JsonText(str):
 
 def _dumps(value: Any) -> str:
     return value if isinstance(value, JsonText) else orjson.dumps(value).decode()
+
+
+def shown_url(url: URL) -> str:
+    """Return the URL without its password."""
+    return url.render_as_string(hide_password=True)
 
 
 def build_engine(url: str, limits: TimeLimits) -> Engine:
@@ -74,7 +76,7 @@ def build_engine(url: str, limits: TimeLimits) -> Engine:
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
         hide_parameters=True,
-        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
@@ -85,21 +87,24 @@ def build_engine(url: str, limits: TimeLimits) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get(_BEGIN, 'DEFERRED')}")
+        if connection.get_execution_options().get(_WRITING):
+            begin_writing_on_sqlite(connection, _WRITER, shown_url(parsed), BUSY_SECONDS)
+        else:
+            connection.exec_driver_sql("BEGIN DEFERRED")
 
     return engine
 
 
 @contextmanager
-def begin_writing(engine: Engine) -> Iterator[Connection]:
+def begin_writing(engine: Engine, limits: TimeLimits) -> Iterator[Connection]:
     """Open a transaction that excludes other writers: BEGIN IMMEDIATE on SQLite, an advisory lock on PostgreSQL.
 
     So what it reads has not changed when it writes. Otherwise a company made from its leads could miss leads that
     another run is writing.
     """
-    with engine.connect().execution_options(**{_BEGIN: "IMMEDIATE"}) as connection, connection.begin():
+    with engine.connect().execution_options(**{_WRITING: True}) as connection, connection.begin():
         if engine.dialect.name == "postgresql":
-            connection.execute(_LOCK)
+            lock_on_postgresql(connection, _WRITERS, _WRITER, shown_url(engine.url), limits.lock_seconds)
         yield connection
 
 
@@ -165,7 +170,7 @@ class Warehouse:
     @property
     def shown(self) -> str:
         """The URL without its password."""
-        return make_url(self.url).render_as_string(hide_password=True)
+        return shown_url(make_url(self.url))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -179,7 +184,7 @@ class Warehouse:
 
         Raises WarehouseError when the database refuses a statement, with the kind of error but without the row.
         """
-        with self._without_row_values(), begin_writing(self.engine) as connection:
+        with self._without_row_values(), begin_writing(self.engine, self.limits) as connection:
             yield connection
 
     @contextmanager

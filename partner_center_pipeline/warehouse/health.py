@@ -5,8 +5,8 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select, text
 
-from partner_center_pipeline.health import Comparison, Failure, WarehouseFacts
-from partner_center_pipeline.warehouse import breaker, ledger, quarantine
+from partner_center_pipeline.health import Comparison, Failure, Shown, WarehouseFacts
+from partner_center_pipeline.warehouse import breaker, check_figures, ledger, quarantine, reconciling
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import (
     AttemptState,
@@ -54,6 +54,8 @@ def facts(warehouse: Warehouse, grid: WindowGrid, now: datetime) -> WarehouseFac
             comparisons=_comparisons(connection),
             size=_size(connection, warehouse),
             scored_by=_scored_by(connection),
+            shown=_shown(connection),
+            arrivals=check_figures.arrivals(connection, grid.first, now),
         )
 
 
@@ -87,6 +89,14 @@ def _comparisons(connection: Connection) -> list[Comparison]:
     newest = select(func.max(table.c.id)).group_by(table.c.kind)
     rows = connection.execute(select(table).where(table.c.id.in_(newest)))
     return [Comparison(row.kind, row.started_at, row.finished_at is not None, row.missed, row.error) for row in rows]
+
+
+def _shown(connection: Connection) -> Shown | None:
+    found = reconciling.latest_full(connection)
+    if found is None:
+        return None
+    complaint = reconciling.too_many(found.vanished, found.held) if found.too_many_vanished else None
+    return Shown(found.started_at, found.held, found.vanished, complaint)
 
 
 def _size(connection: Connection, warehouse: Warehouse) -> int:

@@ -376,10 +376,12 @@ def mark(connection: Connection, windows: Sequence[SyncWindow], asset: Asset, no
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
-def is_done(connection: Connection, windows: Sequence[SyncWindow]) -> bool:
-    """Say whether raw_referrals has all of these windows, in windows of whatever grid."""
+def is_done(
+    connection: Connection, windows: Sequence[SyncWindow], assets: Iterable[Asset] = (Asset.RAW_REFERRALS,)
+) -> bool:
+    """Say whether raw_referrals, or other assets, have all of these windows, in windows of whatever grid."""
     low, high = windows[0].start, windows[-1].end
-    return any(start <= low and high <= end for start, end in covered(connection, [Asset.RAW_REFERRALS]))
+    return any(start <= low and high <= end for start, end in covered(connection, assets))
 
 
 def covering(connection: Connection, windows: Sequence[SyncWindow]) -> dict[SyncWindow, SyncWindow]:

@@ -18,6 +18,8 @@ BLOCK_LIMIT: Final = 1000
 common word, and its suggestions would be useless."""
 
 Row = Mapping[str, Any]
+Key = tuple[str, str, str]
+"""The kind of a suggestion, its subject (a company's domain, or the id of a referral), and the domain suggested."""
 _COMPANY: Final = (
     companies.c.domain, companies.c.domain_ascii_key, companies.c.name_key, companies.c.country,
 )  # fmt: skip
@@ -71,8 +73,10 @@ def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
     return [row_dict(row) for row in connection.execute(query)]
 
 
-def replace_of_companies(connection: Connection, domains: Sequence[str], found: Sequence[Row], now: datetime) -> int:
-    """Replace all suggestions about these companies by `found`. Return how many are new."""
+def replace_of_companies(
+    connection: Connection, domains: Sequence[str], found: Sequence[Row], now: datetime
+) -> list[Key]:
+    """Replace all suggestions about these companies by `found`. Return the keys of the new ones."""
     concerned = or_(
         suggested_matches.c.domain.in_(domains),
         and_(suggested_matches.c.kind == "company", suggested_matches.c.subject.in_(domains)),
@@ -80,13 +84,15 @@ def replace_of_companies(connection: Connection, domains: Sequence[str], found: 
     return _replace(connection, concerned, found, now)
 
 
-def replace_of_leads(connection: Connection, referral_ids: Sequence[str], found: Sequence[Row], now: datetime) -> int:
-    """Replace all suggestions about these leads by `found`. Return how many are new."""
+def replace_of_leads(
+    connection: Connection, referral_ids: Sequence[str], found: Sequence[Row], now: datetime
+) -> list[Key]:
+    """Replace all suggestions about these leads by `found`. Return the keys of the new ones."""
     concerned = and_(suggested_matches.c.kind == "lead", suggested_matches.c.subject.in_(referral_ids))
     return _replace(connection, concerned, found, now)
 
 
-def _replace(connection: Connection, concerned: ColumnElement[bool], found: Sequence[Row], now: datetime) -> int:
+def _replace(connection: Connection, concerned: ColumnElement[bool], found: Sequence[Row], now: datetime) -> list[Key]:
     stored = {_key(row): row for row in _rows(connection, select(suggested_matches).where(concerned))}
     wanted = {_key(row): row for row in found}
     for kind, subject, domain in sorted(stored.keys() - wanted.keys()):
@@ -103,8 +109,8 @@ def _replace(connection: Connection, concerned: ColumnElement[bool], found: Sequ
         if key not in stored or any(stored[key][name] != row[name] for name in ("reason", "similarity", "group_id"))
     ]
     upsert(connection, suggested_matches, changed)
-    return len(wanted.keys() - stored.keys())
+    return sorted(wanted.keys() - stored.keys())
 
 
-def _key(row: Row) -> tuple[str, str, str]:
+def _key(row: Row) -> Key:
     return row["kind"], row["subject"], row["domain"]

@@ -18,8 +18,12 @@ from partner_center_pipeline.warehouse.bulk import chunks, insert_new, present
 from partner_center_pipeline.warehouse.schema import OutboxState, outbox
 from partner_center_pipeline.windows import counts_until
 
+SALES: Final = "sales"
+"""The channel of the sales team's events."""
+
 LEASE: Final = "outbox"
-"""The name of the lease for sending: one sender at a time."""
+OPERATORS_LEASE: Final = "outbox, operators"
+"""The names of the leases for sending, to the sales team and to operators: one sender of each at a time."""
 
 COOL_DOWN: Final = timedelta(days=7)
 """A company that comes back to a category within this time after it entered it is no news."""
@@ -41,12 +45,22 @@ class Kind(StrEnum):
 
     CATEGORY = "category"
     DEADLINE = "deadline"
+    CONDITION = "condition"
+
+
+class Change(StrEnum):
+    """How a condition changed."""
+
+    RAISED = "raised"
+    WORSE = "worse"
+    CLEARED = "cleared"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something to tell: `subject` is a company's domain or a referral's id, `detail` the category or the deadline.
 
+    Of a condition they are what is not well and the Change, and it has `grade`, `text` and `since` as they were then.
     `id` is the same whenever the same event is found again.
     """
 
@@ -55,6 +69,10 @@ class Event:
     subject: str
     detail: str
     happened_at: datetime
+    channel: str = SALES
+    grade: str | None = None
+    text: str | None = None
+    since: datetime | None = None
 
 
 def entered(domain: str, category: str, scored_at: datetime) -> Event:
@@ -68,6 +86,16 @@ def came_near(referral_id: str, deadline: datetime, now: datetime) -> Event:
     """Return the event of a lead whose deadline came near. Another deadline of the same lead is another event."""
     text = deadline.strftime("%Y-%m-%dT%H:%M:%SZ")
     return Event(_id(Kind.DEADLINE, referral_id, text), Kind.DEADLINE, referral_id, text, now)
+
+
+def changed(subject: str, change: Change, grade: str, text: str, since: datetime, now: datetime, channel: str) -> Event:
+    """Return the event of a condition that changed, for one channel: each is told by itself.
+
+    A condition that is known since an instant is raised and cleared once, and may become worse more often.
+    """
+    when = now.isoformat() if change is Change.WORSE else ""
+    id_ = _id(Kind.CONDITION, subject, change, since.isoformat(), when, channel)
+    return Event(id_, Kind.CONDITION, subject, change, now, channel, grade, text, since)
 
 
 def digest_id(ids: Collection[str]) -> str:
@@ -94,6 +122,10 @@ class Row:
     next_try_at: datetime
     reason: str | None
     ended_at: datetime | None
+    channel: str
+    grade: str | None
+    text: str | None
+    since: datetime | None
 
     def shown(self) -> dict[str, Any]:
         """Return the row as JSON shows it."""
@@ -148,19 +180,20 @@ def unknown(connection: Connection, events: Sequence[Event]) -> list[Event]:
     return [event for event in events if (event.id,) not in known]
 
 
-def waiting(connection: Connection) -> list[Row]:
-    """Return the events to be told, the oldest first."""
-    query = select(outbox).where(outbox.c.state == OutboxState.WAITING).order_by(outbox.c.happened_at, outbox.c.id)
+def waiting(connection: Connection, channel: str) -> list[Row]:
+    """Return the events to be told by a channel, the oldest first."""
+    is_waiting = and_(outbox.c.state == OutboxState.WAITING, outbox.c.channel == channel)
+    query = select(outbox).where(is_waiting).order_by(outbox.c.happened_at, outbox.c.id)
     return [Row(**row._asdict()) for row in connection.execute(query)]
 
 
-def paused_until(connection: Connection, now: datetime) -> datetime | None:
-    """Return until when nothing is sent because a message failed; None when something may be sent at `now` (UTC).
+def paused_until(connection: Connection, channel: str, now: datetime) -> datetime | None:
+    """Return until when a channel sends nothing because a message failed; None when it may send at `now` (UTC).
 
     A failure holds all messages back, as it is the receiver's. A pause longer than LONGEST_PAUSE was written by a clock
     that was wrong, and is void.
     """
-    failed = and_(outbox.c.state == OutboxState.WAITING, outbox.c.attempts > 0)
+    failed = and_(outbox.c.state == OutboxState.WAITING, outbox.c.channel == channel, outbox.c.reason.is_not(None))
     until = connection.execute(select(func.max(outbox.c.next_try_at)).where(failed)).scalar_one()
     return until if until is not None and counts_until(until, now, LONGEST_PAUSE) else None
 
@@ -185,6 +218,18 @@ def end(connection: Connection, ids: Sequence[str], state: OutboxState, reason: 
         connection.execute(update(outbox).where(outbox.c.id.in_(some)).values(state=state, reason=reason, ended_at=now))
 
 
+def end_others(
+    connection: Connection, channels: Collection[str], state: OutboxState, reason: str, now: datetime
+) -> None:
+    """Note that conditions are no longer to be told by any channel but these, and why."""
+    others = and_(
+        outbox.c.state == OutboxState.WAITING,
+        outbox.c.kind == Kind.CONDITION,
+        outbox.c.channel.not_in(list(channels)),
+    )
+    connection.execute(update(outbox).where(others).values(state=state, reason=reason, ended_at=now))
+
+
 def prune(connection: Connection, now: datetime) -> None:
     """Delete the events that ended longer than KEPT ago."""
     connection.execute(delete(outbox).where(outbox.c.ended_at < now - KEPT))
@@ -207,15 +252,15 @@ class Summary:
     reason: str | None
 
 
-def summary(connection: Connection, now: datetime) -> Summary:
-    """Return what is wrong, or nothing. An event that was given up counts for a week."""
+def summary(connection: Connection, channels: Collection[str], now: datetime) -> Summary:
+    """Return what is wrong with these channels, or nothing. An event that was given up counts for a week."""
     lately = and_(outbox.c.state == OutboxState.GIVEN_UP, outbox.c.ended_at > now - timedelta(days=7))
-    is_waiting = outbox.c.state == OutboxState.WAITING
-    query = select(outbox.c.state, func.count().label("number")).where(or_(is_waiting, lately)).group_by(outbox.c.state)
+    counts_now = and_(or_(outbox.c.state == OutboxState.WAITING, lately), outbox.c.channel.in_(list(channels)))
+    query = select(outbox.c.state, func.count().label("number")).where(counts_now).group_by(outbox.c.state)
     counts = {row.state: row.number for row in connection.execute(query)}
     reason = connection.execute(
         select(outbox.c.reason)
-        .where(or_(is_waiting, lately), outbox.c.reason.is_not(None))
+        .where(counts_now, outbox.c.reason.is_not(None))
         .order_by(outbox.c.next_try_at.desc())
         .limit(1)
     ).scalar_one_or_none()

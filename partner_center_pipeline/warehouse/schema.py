@@ -246,6 +246,23 @@ sync_attempts: Final = Table(
     comment="each try at a window, with its figures",
 )
 
+sync_days: Final = Table(
+    "sync_days",
+    metadata,
+    Column("day", Text, primary_key=True, comment="the day (UTC) that the attempts began on, as 2026-11-28"),
+    Column("state", Text, primary_key=True, comment="how they ended, as in sync_attempts"),
+    Column("attempts", Integer, nullable=False, comment="how many attempts"),
+    Column("pages", BigInteger, nullable=False, comment="pages received"),
+    Column("fetched", BigInteger, nullable=False, comment="rows the API sent, the overlap's included"),
+    Column("new_versions", BigInteger, nullable=False, comment="versions that were not stored yet"),
+    Column("unchanged", BigInteger, nullable=False, comment="rows already known by id and content"),
+    Column("late", BigInteger, nullable=False, comment="new versions met in the overlap before a window"),
+    Column("quarantined", BigInteger, nullable=False, comment="rows that break the contract"),
+    Column("seconds_waited", Float, nullable=False, comment="for Retry-After and between retries"),
+    Column("latest_late_seconds", Float, comment="the largest one of the attempts of the day"),
+    comment="what attempts did that are kept one by one no longer",
+)
+
 pending_work: Final = Table(
     "pending_work",
     metadata,
@@ -607,9 +624,16 @@ outbox: Final = Table(
     "outbox",
     metadata,
     Column("id", Text, primary_key=True, comment="UUIDv5 of kind, subject and what caused the event"),
-    Column("kind", Text, nullable=False, comment="category (a company entered it) or deadline (of a good lead)"),
-    Column("subject", _Ordered, nullable=False, comment="the company's domain, or the referral's id"),
-    Column("detail", Text, nullable=False, comment="the category that was entered, or the deadline"),
+    Column(
+        "kind", Text, nullable=False, comment="category (a company entered it), deadline (of a good lead) or condition"
+    ),
+    Column("subject", _Ordered, nullable=False, comment="the company's domain, the referral's id, or what is not well"),
+    Column(
+        "detail",
+        Text,
+        nullable=False,
+        comment="the category that was entered, the deadline, or how a condition changed",
+    ),
     Column("happened_at", UtcDateTime, nullable=False, comment="when the event was noted"),
     Column("state", Text, nullable=False, comment="waiting, sent, outdated or given_up"),
     Column("message_id", Text, comment="the message that tells it, from before it is first sent; the same in repeats"),
@@ -617,9 +641,31 @@ outbox: Final = Table(
     Column("next_try_at", UtcDateTime, nullable=False, comment="before then nothing is sent"),
     Column("reason", Text, comment="why the last try failed, or why nobody was told"),
     Column("ended_at", UtcDateTime, comment="when it was sent, found outdated or given up; empty while it waits"),
+    Column(
+        "channel",
+        Text,
+        nullable=False,
+        server_default="sales",
+        comment="sales, or one of the operators': see alerts.md",
+    ),
+    Column("grade", Text, comment="a condition's: warning or wrong"),
+    Column("text", Text, comment="what is said of a condition"),
+    Column("since", UtcDateTime, comment="since when a condition is known"),
     Index(None, "kind", "subject"),
     Index(None, "state"),
     comment="events that people are to be told, each until it was told",
+)
+
+alert_conditions: Final = Table(
+    "alert_conditions",
+    metadata,
+    Column("subject", Text, primary_key=True, comment="what is not well, as partner-center status calls it"),
+    Column("grade", Text, nullable=False, comment="warning or wrong, as it was told last"),
+    Column("size", BigInteger, nullable=False, comment="how much of it there was then; 0 where that is no number"),
+    Column("text", Text, nullable=False, comment="what was said of it last"),
+    Column("since", UtcDateTime, nullable=False, comment="when it was first found"),
+    Column("told_at", UtcDateTime, nullable=False, comment="when that was noted to be told"),
+    comment="what is not well and operators are told of, until it is well again",
 )
 
 connected_account: Final = Table(

@@ -13,7 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
 
 from partner_center_pipeline.settings import Settings, SettingsError, TokenPlace
+from partner_center_pipeline.telling import SIGN_IN_HELD
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError, open_warehouse
+from partner_center_pipeline.warehouse.locks import lock_on_postgresql
 from partner_center_pipeline.warehouse.schema import token_caches
 
 _NAME: Final = "sign_in"
@@ -42,7 +44,7 @@ class SharedSignIn:
         with self._warehouse.read() as connection:
             connection.execute(text(f"SET LOCAL lock_timeout = '{seconds * 1000:.0f}ms'"))
             try:
-                connection.execute(select(func.pg_advisory_xact_lock(_RENEWERS)))
+                lock_on_postgresql(connection, _RENEWERS, SIGN_IN_HELD, self.where, seconds)
             except OperationalError as error:
                 if not isinstance(error.orig, LockNotAvailable):
                     raise

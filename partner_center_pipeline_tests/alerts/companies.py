@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, select, update
 
-from partner_center_pipeline.alerts.delivery import Delivered, deliver
+from partner_center_pipeline.alerts.delivery import Delivered
+from partner_center_pipeline.alerts.sales import deliver
 from partner_center_pipeline.leads.company import company_of
 from partner_center_pipeline.scoring import ScorePolicy, load_rules
 from partner_center_pipeline.scoring.model import CommercialSegment

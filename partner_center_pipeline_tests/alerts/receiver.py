@@ -58,6 +58,10 @@ class Receiver:
         """The address of the webhook, with what nobody may see."""
         return f"https://localhost:{self.port}{PATH}?api-version=1&{SECRET}"
 
+    def at(self, path: str) -> str:
+        """Another address of the receiver, with what nobody may see."""
+        return f"https://localhost:{self.port}{path}?{SECRET}"
+
     @property
     def environment(self) -> dict[str, str]:
         """The settings with which it is told to."""
@@ -85,9 +89,9 @@ class Receiver:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Receiver]:
-    """Run a receiver with a certificate of an authority of its own."""
-    authority = trustme.CA()
+def running(folder: Path, authority: trustme.CA | None = None) -> Iterator[Receiver]:
+    """Run a receiver with a certificate of an authority of its own, unless one is given."""
+    authority = authority or trustme.CA()
     authority.cert_pem.write_to_path(folder / "receiver-ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
@@ -99,9 +103,13 @@ def running(folder: Path) -> Iterator[Receiver]:
             self.request = context.wrap_socket(self.request, server_side=True)
             super().setup()
 
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
-            raw = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.received.append(Received(self.path, self.headers["Idempotency-Key"], json.loads(raw), len(raw)))
+            raw = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            body = json.loads(raw) if raw else {}
+            receiver.received.append(Received(self.path, self.headers["Idempotency-Key"], body, len(raw)))
             answer = receiver.planned.popleft() if receiver.planned else Answer()
             if answer.seconds:
                 receiver.released.wait(answer.seconds)

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from partner_center_pipeline.alerts import delivery, teams
+from partner_center_pipeline.alerts import delivery, sales, teams
 from partner_center_pipeline.alerts.cards import LARGEST
-from partner_center_pipeline.alerts.delivery import SenderBusyError, pause_after, reason_to_wait
+from partner_center_pipeline.alerts.delivery import SenderBusyError, pause_after
+from partner_center_pipeline.alerts.sales import reason_to_wait
 from partner_center_pipeline.alerts.teams import Webhook
 from partner_center_pipeline.leads.decisions import Author, Decision, DecisionKind, Mark
 from partner_center_pipeline.settings import Settings, SettingsError
@@ -67,7 +68,7 @@ def test_an_event_is_kept_with_the_score_that_brings_it_about_or_not_at_all(ware
     with warehouse.engine.connect() as connection, connection.begin() as transaction:
         known(connection, "a.com.tr")
         scores.write(connection, scored("P1", "a.com.tr"), tell=True)
-        assert [row.subject for row in outbox.waiting(connection)] == ["a.com.tr"]
+        assert [row.subject for row in outbox.waiting(connection, outbox.SALES)] == ["a.com.tr"]
         transaction.rollback()
     assert rows(warehouse) == []
     enter(warehouse, "P1", "a.com.tr")
@@ -102,8 +103,8 @@ def test_what_is_no_longer_so_when_its_turn_comes_is_not_told_and_the_row_says_w
     assert (done.messages, done.outdated, done.waiting) == (0, 2, 0)
     assert receiver.received == []
     assert [(row.subject, row.state, row.reason) for row in rows(warehouse)] == [
-        ("closed.com.tr", "outdated", delivery.NO_OPEN_REFERRAL),
-        ("left.com.tr", "outdated", delivery.NO_LONGER_IN_CATEGORY),
+        ("closed.com.tr", "outdated", sales.NO_OPEN_REFERRAL),
+        ("left.com.tr", "outdated", sales.NO_LONGER_IN_CATEGORY),
     ]
 
 
@@ -145,7 +146,7 @@ def test_a_lead_that_was_closed_before_its_turn_is_not_told(
         referrals(connection, {"r-a.com.tr": closed})
     send(warehouse, settings, ignore_pause=True)
     assert len(receiver.received) == 1
-    assert [(row.state, row.reason) for row in rows(warehouse)] == [("outdated", delivery.NO_LONGER_DUE)]
+    assert [(row.state, row.reason) for row in rows(warehouse)] == [("outdated", sales.NO_LONGER_DUE)]
 
 
 def test_what_a_person_set_aside_is_not_told_until_it_is_reopened(
@@ -164,7 +165,7 @@ def test_what_a_person_set_aside_is_not_told_until_it_is_reopened(
     mark(Mark.NOT_INTERESTED, "r-due.com.tr", "r-enters.com.tr")
     done = send(warehouse, settings)
     assert (done.messages, done.outdated) == (0, 1)
-    assert [(row.state, row.reason) for row in rows(warehouse)] == [("outdated", delivery.SET_ASIDE)]
+    assert [(row.state, row.reason) for row in rows(warehouse)] == [("outdated", sales.SET_ASIDE)]
     mark(Mark.REOPENED, "r-due.com.tr", "r-enters.com.tr")
     send(warehouse, settings)
     assert [message.texts[0].split(": ")[1] for message in receiver.received] == ["Firma due.com.tr"]
@@ -347,8 +348,8 @@ def test_what_is_not_taken_for_48_hours_is_given_up_with_the_reason(
     assert (done.given_up, done.waiting) == (1, 0)
     assert [(row.state, row.reason) for row in rows(warehouse)] == [("given_up", "localhost is in trouble (HTTP 503).")]
     with warehouse.read() as connection:
-        found = outbox.summary(connection, now + timedelta(days=3))
-        later = outbox.summary(connection, now + timedelta(days=10))
+        found = outbox.summary(connection, [outbox.SALES], now + timedelta(days=3))
+        later = outbox.summary(connection, [outbox.SALES], now + timedelta(days=10))
     assert (found.given_up, found.reason) == (1, "localhost is in trouble (HTTP 503).")
     assert later.given_up == 0
 

@@ -26,8 +26,8 @@ from partner_center_pipeline_tests.cli.conftest import Home
 
 SUBJECTS = [
     "flag", "sync", "open windows", "last failure", "breaker", "pending", "quarantine", "drift", "reconcile, full",
-    "reconcile, recent", "database", "schema", "rules", "daemon", "schedules and sensors", "pools", "queue", "sign-in",
-    "disk", "private files",
+    "reconcile, recent", "referrals shown", "referrals come", "database", "schema", "rules", "daemon",
+    "schedules and sensors", "pools", "queue", "sign-in", "disk", "private files",
 ]  # fmt: skip
 
 NOT_LONG = 30
@@ -131,13 +131,16 @@ def test_what_waits_is_told_with_its_age(placed: Home, warehouse: Warehouse) -> 
         ])  # fmt: skip
         connection.execute(insert(schema.reconciliations), [
             {"run_id": "r", "started_at": now - timedelta(days=20), "finished_at": now, "until": 0, "pages": 1,
-             "fetched": 1, "missing": 1, "missed": 1, "quarantined": 0, "windows": [], "kind": "full"},
+             "fetched": 1, "missing": 1, "missed": 1, "quarantined": 0, "windows": [], "kind": "full", "held": 90,
+             "vanished": 60, "marked": 0},
         ])  # fmt: skip
     found = status(placed)
     assert (found["pending"]["grade"], "the oldest for 3 h" in found["pending"]["text"]) == ("warning", True)
     assert found["drift"]["grade"] == "warning"
     assert found["reconcile, full"]["figures"]["missed"] == 1
     assert "complete windows had missed" in found["reconcile, full"]["text"]
+    assert (found["referrals shown"]["grade"], found["referrals shown"]["figures"]["vanished"]) == ("wrong", 60)
+    assert "60 of 90 leads that Partner Center shows no more" in found["referrals shown"]["text"]
 
 
 def test_it_makes_nothing_and_says_what_is_not_there_yet(

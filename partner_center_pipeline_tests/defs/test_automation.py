@@ -89,6 +89,7 @@ def add_run(project: Project, status: dg.DagsterRunStatus, first: SyncWindow, la
 # The schedule -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_tick_asks_for_the_window_that_ended_the_lag_before_it(project: Project) -> None:
     window = project.window(20)
     request = project.tick_schedule(datetime_of(window.end) + timedelta(minutes=2))
@@ -97,11 +98,13 @@ def test_a_tick_asks_for_the_window_that_ended_the_lag_before_it(project: Projec
     assert request.run_key is None  # a key is never used again, not even after failure
 
 
+@pytest.mark.slow
 def test_before_the_first_window_has_ended_a_tick_skips(project: Project) -> None:
     start = datetime_of(project.window(0).start)
     assert project.tick_schedule(start + timedelta(minutes=2)) == "no sync window has ended since HUNTER_SYNC_START"
 
 
+@pytest.mark.slow
 def test_a_tick_skips_a_window_that_is_done(project: Project) -> None:
     window = project.window(20)
     all_done_until(project, window)
@@ -259,6 +262,7 @@ def test_a_backfill_of_reports_holds_no_window_back(project: Project) -> None:
     assert project.tick_sensor() == missing
 
 
+@pytest.mark.slow
 def test_a_failed_window_rests_longer_after_each_try(project: Project) -> None:
     window = project.window(5)
     project.mark_done((project.window(0), project.window(4)))
@@ -285,6 +289,7 @@ def test_gaps_that_rest_do_not_keep_later_ones_waiting(project: Project) -> None
     assert project.tick_sensor() == [(project.window(41).key, project.window(41).key)]
 
 
+@pytest.mark.slow
 def test_tries_while_the_flag_was_off_do_not_make_a_window_rest(project: Project) -> None:
     project.mark_done((project.window(0), project.window(4)))
     project.mark_done((project.window(6), project.last_due()))
@@ -294,6 +299,7 @@ def test_tries_while_the_flag_was_off_do_not_make_a_window_rest(project: Project
     assert project.tick_sensor() == [(project.window(5).key, project.window(5).key)]
 
 
+@pytest.mark.slow
 def test_a_backlog_of_months_does_not_keep_the_newest_window_waiting(project: Project) -> None:
     start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=120)
     project = Project(
@@ -318,6 +324,7 @@ def test_a_backlog_of_months_does_not_keep_the_newest_window_waiting(project: Pr
     assert "runs of the job wait or work; more are requested as they end" in str(project.tick_sensor())
 
 
+@pytest.mark.slow
 def test_a_stretch_that_is_refused_again_and_again_is_asked_for_in_halves(project: Project) -> None:
     project.mark_done((project.window(0), project.window(4)))
     project.mark_done((project.window(13), project.last_due()))

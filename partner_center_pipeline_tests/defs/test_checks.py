@@ -61,6 +61,7 @@ def compared(project: Project, missing: int) -> None:
     lease.release()
 
 
+@pytest.mark.slow
 def test_a_run_of_a_window_evaluates_all_and_what_nobody_has_compared_is_yellow(project: Project) -> None:
     outcome = project.run(project.window(0))
     assert outcome.success
@@ -83,6 +84,7 @@ def test_a_run_of_a_window_evaluates_all_and_what_nobody_has_compared_is_yellow(
     assert found[QUARANTINE].description == "Every row of Partner Center was taken in."
 
 
+@pytest.mark.slow
 def test_a_comparison_turns_what_nobody_had_compared_green(project: Project) -> None:
     project.mark_done((project.window(0), project.window(0)))
     compared(project, missing=0)
@@ -126,6 +128,7 @@ def test_when_most_look_ups_go_unanswered_the_check_and_the_run_say_so_and_no_se
     assert not checks(project)[DNS].passed
 
 
+@pytest.mark.slow
 def test_a_range_run_evaluates_them_once_and_gets_through(project: Project) -> None:
     outcome = project.run(project.window(1), project.window(4))
     assert outcome.success
@@ -133,6 +136,7 @@ def test_a_range_run_evaluates_them_once_and_gets_through(project: Project) -> N
     assert [check.partition for check in checks(project).values()] == [None] * 5
 
 
+@pytest.mark.slow
 def test_materializing_raw_referrals_alone_evaluates_them(project: Project, microsoft: Simulator) -> None:
     microsoft.faults.corrupt_rows = frozenset({CorruptRow.NUL})
     with dg.instance_for_test() as instance:
@@ -149,6 +153,7 @@ def test_materializing_raw_referrals_alone_evaluates_them(project: Project, micr
         assert DERIVED not in found
 
 
+@pytest.mark.slow
 def test_a_filled_quarantine_is_yellow_with_counts_by_reason_and_the_next_step(
     project: Project, microsoft: Simulator
 ) -> None:
@@ -167,6 +172,7 @@ def test_a_filled_quarantine_is_yellow_with_counts_by_reason_and_the_next_step(
     assert [value for value in _personal(microsoft) if value in log] == []
 
 
+@pytest.mark.slow
 def test_a_complete_window_that_missed_rows_is_red_until_a_comparison_finds_nothing(project: Project) -> None:
     project.mark_done((project.window(0), project.window(0)))
     compared(project, missing=3)

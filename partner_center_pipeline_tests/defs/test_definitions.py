@@ -105,6 +105,7 @@ def test_the_chain_the_report_the_jobs_their_schedules_and_a_sensor_are_defined(
         "schedules": {
             "partner_center_alerts_schedule": ["partner_center_alerts", "*/5 * * * *", "RUNNING", "UTC"],
             "partner_center_checks_schedule": ["partner_center_checks", "41 * * * *", "RUNNING", "UTC"],
+            "partner_center_operators_schedule": ["partner_center_operators", "*/5 * * * *", "RUNNING", "UTC"],
             "partner_center_prune_schedule": ["partner_center_prune", "47 3 * * *", "RUNNING", "UTC"],
             "partner_center_reconcile_schedule": ["partner_center_reconcile", "47 1 * * 0", "RUNNING", "UTC"],
             "partner_center_reconcile_recent_schedule": [

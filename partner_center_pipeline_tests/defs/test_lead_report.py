@@ -16,6 +16,8 @@ from partner_center_pipeline.scoring import Category, Segment
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline_tests.defs.project import Project
 
+pytestmark = pytest.mark.slow  # each makes workbooks in real runs
+
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 

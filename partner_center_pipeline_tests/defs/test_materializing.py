@@ -38,6 +38,7 @@ def test_the_genesis_window_brings_every_referral_there_was_and_scores_every_com
     assert project.attempts(first) == [("complete", None)]
 
 
+@pytest.mark.slow
 def test_after_a_run_every_open_lead_is_in_one_list_with_what_the_rules_say_of_it(project: Project) -> None:
     assert project.run(project.window(0)).success
     with project.warehouse.read() as connection:
@@ -101,6 +102,7 @@ def test_a_whole_day_is_one_run_and_equals_what_the_server_has(project: Project,
         assert set(connection.execute(select(schema.leads.c.referral_id)).scalars()) == expected
 
 
+@pytest.mark.slow
 def test_rows_that_break_the_contract_are_counted_and_the_window_is_completed(
     project: Project, microsoft: Simulator
 ) -> None:
@@ -115,6 +117,7 @@ def test_rows_that_break_the_contract_are_counted_and_the_window_is_completed(
     assert project.attempts(project.window(0)) == [("complete", None)]
 
 
+@pytest.mark.slow
 def test_a_domain_whose_dns_does_not_answer_is_pending_not_skipped(project: Project, microsoft: Simulator) -> None:
     microsoft.faults.dns = DnsFault.REFUSED
     outcome = project.run(project.window(0))
@@ -144,6 +147,7 @@ def test_many_referrals_of_one_company_are_one_scan_and_none_while_it_is_fresh(
     assert second["asked"] == second["domains"] - second["still_fresh"]
 
 
+@pytest.mark.slow
 def test_an_asset_alone_says_what_to_materialize_before_it(project: Project) -> None:
     first = project.window(0)
     outcome = project.run(first, assets=["companies"])
@@ -310,6 +314,7 @@ def test_a_bad_edit_fails_the_run_with_the_variables_name(project: Project) -> N
     assert project.attempts(project.window(0)) == [("failed", outcome.failure)]
 
 
+@pytest.mark.slow
 def test_a_later_asset_names_the_variable_of_a_bad_edit_too(project: Project) -> None:
     assert project.run(project.window(0), assets=RAW).success
     project.edit_env(HUNTER_PARTNER_CENTER_PAGE_SIZE="many")
@@ -352,6 +357,7 @@ def test_a_real_api_is_not_copied_into_the_demos_warehouse(project: Project) -> 
 # What Dagster gets to see -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_name_address_or_phone_of_a_person_reaches_dagsters_event_log(
     project: Project, microsoft: Simulator
 ) -> None:
@@ -364,6 +370,7 @@ def test_no_name_address_or_phone_of_a_person_reaches_dagsters_event_log(
     assert [value for value in personal if value in log] == []
 
 
+@pytest.mark.slow
 def test_not_even_a_failing_database_shows_a_person(project: Project, microsoft: Simulator) -> None:
     with project.warehouse.write() as connection:
         connection.execute(

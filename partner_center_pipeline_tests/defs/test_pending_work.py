@@ -104,6 +104,7 @@ class TestReplay:
         assert project.counts() == before
         assert is_done(project)
 
+    @pytest.mark.slow
     def test_a_forced_run_derives_the_windows_rows_again(
         self, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -116,6 +117,7 @@ class TestReplay:
         assert outcome.metadata["normalized_leads", project.window(0).key]["unchanged"] == before["leads"]
         assert project.counts() == before
 
+    @pytest.mark.slow
     def test_a_changed_setting_derives_what_it_concerns_again(self, project: Project) -> None:
         assert project.run(project.window(0)).success
         with project.warehouse.read() as connection:
@@ -129,6 +131,7 @@ class TestReplay:
             emptied = connection.execute(select(schema.companies).where(schema.companies.c.domain == own)).one()
         assert emptied.referrals == 0
 
+    @pytest.mark.slow
     def test_rows_of_an_earlier_version_of_the_code_are_derived_again(self, project: Project) -> None:
         assert project.run(project.window(0)).success
         tables = (schema.leads, schema.companies, schema.company_scores)
@@ -167,6 +170,7 @@ class TestDefects:
         assert is_done(project)
         assert checks(project)[DERIVED].passed
 
+    @pytest.mark.slow
     def test_it_is_asked_for_again_by_no_run_of_its_own(
         self, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -175,6 +179,7 @@ class TestDefects:
         project.mark_done((project.window(0), project.last_due()))
         assert project.tick_sensor() == "no window was missed"
 
+    @pytest.mark.slow
     def test_when_every_row_fails_the_run_fails_and_later_ones_do_not(
         self, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -36,6 +36,7 @@ def ended(project: Project, at: datetime) -> list[str]:
     return end_dead_runs(project.instance, project.warehouse, lambda: at)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["partner_center_api", "mail_dns"])
 def test_a_run_with_a_slot_and_no_heartbeat_is_ended_and_the_next_one_continues(pool: str, project: Project) -> None:
     dead, waiting = started(project, pool), started(project, pool)
@@ -49,6 +50,7 @@ def test_a_run_with_a_slot_and_no_heartbeat_is_ended_and_the_next_one_continues(
     assert claim.is_claimed
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_a_slot_however_long_is_alive(project: Project) -> None:
     first, waiting = started(project, "partner_center_api"), started(project, "partner_center_api")
     for minutes in range(0, 30, 5):
@@ -68,6 +70,7 @@ def test_a_run_whose_process_is_slow_to_start_is_not_ended_after_a_heartbeat(pro
         assert ended(project, DEAD) == []
 
 
+@pytest.mark.slow
 def test_a_run_in_another_pool_is_left_alone(project: Project) -> None:
     started(project, "another_pool")
     assert ended(project, NOW) == []

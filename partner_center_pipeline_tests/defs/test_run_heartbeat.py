@@ -100,6 +100,7 @@ def test_a_run_is_alive_while_dagster_takes_long_to_write_events_between_and_aft
     assert project.attempts(project.window(0))[-1] == ("complete", None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("job", ["partner_center_reconcile", "partner_center_rescan"])
 def test_every_job_gives_heartbeats(project: Project, job: str) -> None:
@@ -124,6 +125,7 @@ def test_a_run_whose_dagster_storage_went_away_is_not_taken_for_finished(
         assert not run_heartbeat._is_finished(instance, run.run_id)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_heartbeats_end_when_the_run_is_finished(project: Project) -> None:
     assert project.run(project.window(0), assets=["raw_referrals"]).success

@@ -84,6 +84,7 @@ def test_what_a_failed_range_has_stored_becomes_leads_while_it_keeps_failing(
 
 
 class TestRetryAfter:
+    @pytest.mark.slow
     def test_a_wait_longer_than_the_run_lets_partner_center_rest_at_once(
         self, project: Project, microsoft: Simulator
     ) -> None:
@@ -97,6 +98,7 @@ class TestRetryAfter:
         said = project.tick_sensor()
         assert "because it asked to wait; then one page is tried" in str(said)
 
+    @pytest.mark.slow
     def test_a_comparison_that_is_asked_to_wait_lets_it_rest_too(self, project: Project, microsoft: Simulator) -> None:
         microsoft.faults.plan(HttpFault.THROTTLED, retry_after=86_400)
         with pytest.raises(PartnerCenterError, match="asks to wait 86400 s"):
@@ -104,6 +106,7 @@ class TestRetryAfter:
         with project.warehouse.read() as connection:
             assert breaker.load(connection).rests(datetime.now(UTC) + timedelta(hours=23))
 
+    @pytest.mark.slow
     def test_a_run_that_ends_well_forgets_the_wait(self, project: Project, microsoft: Simulator) -> None:
         microsoft.faults.plan(HttpFault.THROTTLED, retry_after=86_400)
         assert not project.run(project.window(1)).success
@@ -112,6 +115,7 @@ class TestRetryAfter:
 
 
 class TestSwitch:
+    @pytest.mark.slow
     def test_turned_off_during_a_run_it_ends_between_two_pages_and_keeps_what_came(
         self, project: Project, microsoft: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:

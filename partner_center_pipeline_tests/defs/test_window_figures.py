@@ -45,6 +45,26 @@ def test_a_second_run_of_a_window_shows_the_same_rows_and_nothing_new(project: P
 
 
 @pytest.mark.slow
+def test_each_window_of_a_range_says_of_how_many_companies_it_found_a_match(
+    project: Project, microsoft: Simulator
+) -> None:
+    assert project.run(project.window(0)).success
+    windows = [project.window(number) for number in range(1, 5)]
+    for window, domain in ((windows[0], "anka-makine"), (windows[2], "ankamak")):
+        customer = {
+            "customerProfile/team": [{"email": f"bilgi@{domain}.com.tr"}],
+            "customerProfile/name": "Anka Makine",
+        }
+        microsoft.world.create(window.start, customer)
+    shown = project.run(windows[0], windows[-1]).metadata
+    figures = [shown["companies", window.key] for window in windows]
+    assert [each["with_new_suggestions"] for each in figures] == [1, 0, 1, 0]
+    assert all(each["new"] + each["changed"] + each["unchanged"] == each[ROWS] for each in figures)
+    shown = project.run(windows[0], force=True).metadata
+    assert shown["companies", windows[0].key]["with_new_suggestions"] == 0
+
+
+@pytest.mark.slow
 def test_the_windows_of_a_range_each_carry_their_own_figures_in_all_assets(
     project: Project, microsoft: Simulator
 ) -> None:

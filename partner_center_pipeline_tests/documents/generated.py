@@ -29,6 +29,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "HUNTER_PARTNER_CENTER_ENABLED": "Partner Center",
     "HUNTER_PARTNER_CENTER_COSELL_BONUS": "Scoring",
     "HUNTER_REPORT_LANGUAGE": "Report and alerts",
+    "HUNTER_OPERATORS_TEAMS_WEBHOOK_URL": "Operators",
     "HUNTER_DATABASE_URL": "Warehouse and windows",
     "HUNTER_DNS_RESOLVERS": "Mail signals",
 }
@@ -61,9 +62,9 @@ and change what you need. This page is written by `{COMMAND}` from `settings.py`
 {_SECRET_FILES}
   Such a file has the secret as its one line. A secret and its file at once are refused.
 * **A proxy** is named by `HTTPS_PROXY` (`HTTP_PROXY`, `ALL_PROXY`), what is asked without it by `NO_PROXY`: in `.env`
-  or in the environment; `.env` wins. They count for Microsoft and for Teams, in commands and in Dagster's processes
-  alike. DNS and PostgreSQL do not go through a proxy, nor does this machine itself. After a line is taken out, start
-  the service anew. A proxy that opens TLS needs `HUNTER_PARTNER_CENTER_CA_BUNDLE`.
+  or in the environment; `.env` wins. They count for Microsoft, Teams, webhooks and the ping, in commands and in
+  Dagster's processes alike. DNS, PostgreSQL and mail do not go through a proxy, nor does this machine itself. After a
+  line is taken out, start the service anew. A proxy that opens TLS needs `HUNTER_PARTNER_CENTER_CA_BUNDLE`.
 * A value that cannot be used stops a command at the start and names the variable, the problem and a value that works.
   So does a `HUNTER_` name that means nothing.
 * Three settings shape the windows and are fixed while a code location is loaded: `HUNTER_SYNC_START`,

@@ -35,7 +35,7 @@ def read(
 
 
 @pytest.mark.slow
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     offsets=st.lists(st.integers(0, 6), min_size=1, max_size=14),
     poisoned=st.sets(st.integers(0, 13), min_size=1, max_size=3),

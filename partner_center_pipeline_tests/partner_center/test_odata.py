@@ -139,6 +139,38 @@ def test_an_error_message_is_cut_and_names_nobody() -> None:
     assert len(problem.message) <= 300
 
 
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("The value 'Ayşe Yılmaz' of 'customer/team'", "The value '(value)' of 'customer/team'"),
+        ('No member "Mehmet" in the team', 'No member "(value)" in the team'),
+        ("Call +90 (532) 123 45 67 or 0212-555-01-02.", "Call (number) or (number)."),
+        ("Ring (0532) 123 4567 now", "Ring (number) now"),
+        ("Line one\r\n\x1b[31mline two\x00", "Line one [31mline two"),
+    ],
+)
+def test_an_error_text_loses_what_may_be_of_a_person(message: str, shown: str) -> None:
+    assert read_problem({"error": {"code": "x", "message": message}}).message == shown
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Can't read the user's field 'status', doesn't exist",
+        "Cannot compare 'Edm.DateTimeOffset' with '2026-11-28T10:00:00Z'",
+        "Trace 0f8fad5b-d9cb-469f-a165-70867728950e at 2026-11-28 10:00:00",
+        "Only 100 of 1,000,000,000 rows in 00:00:10.000000",
+    ],
+)
+def test_an_error_text_keeps_fields_dates_and_ids(message: str) -> None:
+    assert read_problem({"error": {"code": "x", "message": message}}).message == message
+
+
+@pytest.mark.parametrize("part", ["'", '"', "+", "0 ", "(0", "'a ", "+9 "])
+def test_an_error_text_of_any_length_is_read_at_once(part: str) -> None:
+    assert len(read_problem({"error": {"message": part * 100_000}}).message) <= 300
+
+
 def test_an_error_message_of_any_length_costs_no_time() -> None:
     began = time.process_time()
     assert read_problem({"error": {"message": "a" * 200_000 + "@b.com"}}).message == "(address)"

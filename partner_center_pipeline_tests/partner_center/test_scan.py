@@ -444,6 +444,7 @@ def scanned(server: OffsetServer) -> list[ScanPage]:
     return list(scan(server, start=ORIGIN, end=END, not_before=NOW))
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     times=ticks_of_rows,

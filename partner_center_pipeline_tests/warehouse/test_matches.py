@@ -67,14 +67,18 @@ def test_suggestions_are_replaced_and_those_that_stay_keep_their_day(warehouse: 
     with warehouse.write() as connection:
         companies.write(connection, [company(name, referrals=1) for name in ("a.com", "b.com", "c.com")])
         first = [match("company", "a.com", "b.com"), match("company", "a.com", "c.com"), match("lead", "r1", "a.com")]
-        assert matches.replace_of_companies(connection, ["a.com"], first, NOW) == 3
+        assert matches.replace_of_companies(connection, ["a.com"], first, NOW) == [
+            ("company", "a.com", "b.com"),
+            ("company", "a.com", "c.com"),
+            ("lead", "r1", "a.com"),
+        ]
         again = [match("company", "a.com", "b.com"), match("company", "a.com", "c.com", 91)]
-        assert matches.replace_of_companies(connection, ["a.com"], again, LATER) == 0
+        assert matches.replace_of_companies(connection, ["a.com"], again, LATER) == []
         assert stored(connection) == {
             ("company", "a.com", "b.com"): (95, NOW),
             ("company", "a.com", "c.com"): (91, NOW),
         }
-        assert matches.replace_of_companies(connection, ["c.com"], [], LATER) == 0
+        assert matches.replace_of_companies(connection, ["c.com"], [], LATER) == []
         assert list(stored(connection)) == [("company", "a.com", "b.com")]
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import inspect, text
 
 from alembic import command
 from partner_center_pipeline.settings import PROJECT_ROOT
+from partner_center_pipeline.warehouse import outbox
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 from partner_center_pipeline_tests.conftest import Databases, PostgresServer, SqliteFiles
@@ -55,6 +57,25 @@ def test_down_to_nothing_and_up_again(databases: Databases) -> None:
     warehouse.migrate()
     assert warehouse.is_current()
     assert drift_of(warehouse) == []
+    warehouse.close()
+
+
+@pytest.mark.slow
+def test_before_0011_no_message_for_operators_is_left_that_would_go_to_the_sales_team(databases: Databases) -> None:
+    warehouse = Warehouse(databases.migrated())
+    now = datetime(2026, 11, 28, tzinfo=UTC)
+    events = [
+        outbox.entered("a.com.tr", "P1", now),
+        outbox.changed("disk", outbox.Change.RAISED, "wrong", "full", now, now, "operators_mail"),
+    ]
+    with warehouse.write() as connection:
+        outbox.add(connection, events)
+    command.downgrade(warehouse._alembic(), "0010")
+    with warehouse.read() as connection:
+        assert connection.execute(text("SELECT subject FROM outbox")).scalars().all() == ["a.com.tr"]
+    warehouse.migrate()
+    with warehouse.read() as connection:
+        assert [row.channel for row in outbox.listed(connection, everything=True)] == [outbox.SALES]
     warehouse.close()
 
 

@@ -22,13 +22,13 @@ def companies(
     """
     now = utc_now()
     windows = windows_of(context, grid, now)
-    keys = keys_of(windows, "new", "changed")
+    keys = keys_of(windows, "new", "changed", "with_new_suggestions")
     with (
         as_dagster_failure(),
         warehouse.open() as db,
         downstream_step(db, Asset.COMPANIES, windows, now, force=config.force) as span,
     ):
         made = make_companies(db, span, Settings.load(), now, keys)
-        of_run = {**made.written.shown(), "new_suggestions": made.suggested}
+        of_run = {**made.written.shown(), "with_new_suggestions": len(made.with_new_suggestions)}
         numbers = derived(db, Asset.COMPANIES, windows, of_run, keys)
     return materialized(context, numbers, {})

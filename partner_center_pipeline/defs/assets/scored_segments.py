@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from partner_center_pipeline.alerts.ping import ping
 from partner_center_pipeline.defs.asset_run import (
     DeriveConfig,
     as_dagster_failure,
@@ -20,7 +21,7 @@ from partner_center_pipeline.defs.window_figures import derived, keys_of, materi
 from partner_center_pipeline.scoring import Category, Segment
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import scores
+from partner_center_pipeline.warehouse import ledger, scores
 
 
 @chain_asset(
@@ -36,15 +37,17 @@ def scored_segments(
     now = utc_now()
     windows = windows_of(context, grid, now)
     keys = keys_of(windows, "new", "changed")
-    with (
-        as_dagster_failure(),
-        warehouse.open() as db,
-        downstream_step(db, Asset.SCORED_SEGMENTS, windows, now, force=config.force) as span,
-    ):
-        scored = make_scores(db, span, Settings.load(), now, keys)
-        numbers = derived(db, Asset.SCORED_SEGMENTS, windows, scored.written.shown(), keys)
+    with as_dagster_failure(), warehouse.open() as db:
+        settings = Settings.load()
         with db.read() as connection:
-            counts = scores.by_segment_and_category(connection)
+            was_done = ledger.is_done(connection, windows, ledger.CHAIN)
+        with downstream_step(db, Asset.SCORED_SEGMENTS, windows, now, force=config.force) as span:
+            scored = make_scores(db, span, settings, now, keys)
+            numbers = derived(db, Asset.SCORED_SEGMENTS, windows, scored.written.shown(), keys)
+            with db.read() as connection:
+                counts = scores.by_segment_and_category(connection)
+        if not was_done:
+            ping(db, settings)
     return materialized(
         context,
         numbers,

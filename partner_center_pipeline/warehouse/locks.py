@@ -1,0 +1,71 @@
+"""Waits for a lock of the database, and tells it when that takes longer than a moment.
+
+On SQLite a writer begins with BEGIN IMMEDIATE; on PostgreSQL it takes an advisory lock until its transaction ends.
+"""
+
+import logging
+import sqlite3
+import time
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, select
+
+from partner_center_pipeline.telling import told_wait
+
+BUSY_SECONDS: Final = 60
+"""How long a writer waits for another one on SQLite."""
+
+_BETWEEN_TRIES: Final = 0.02
+"""Seconds between two looks whether a lock of PostgreSQL is free, as long as the wait is not told."""
+_BEGIN: Final = "BEGIN IMMEDIATE"
+_PLAN: Final = func.set_config("plan_cache_mode", "force_custom_plan", True)
+"""Makes PostgreSQL plan each statement of the transaction anew: tables grow a thousandfold during a load, and a plan
+from its beginning would read a whole table for each page."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+def begin_writing_on_sqlite(connection: Connection, line: str, *values: object) -> None:
+    """Begin a transaction that excludes other writers; tell the line when that does not succeed in a moment.
+
+    It waits up to BUSY_SECONDS. Raises OperationalError when that is over.
+    """
+    raw: Any = connection.connection.driver_connection
+
+    def begin(seconds: float | None) -> bool:
+        wait = BUSY_SECONDS if seconds is None else seconds
+        raw.execute(f"PRAGMA busy_timeout={wait * 1000:.0f}")
+        try:
+            if seconds is None:
+                connection.exec_driver_sql(_BEGIN)
+            else:
+                raw.execute(_BEGIN)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                return False
+            connection.exec_driver_sql(_BEGIN)  # raises the same, as SQLAlchemy's error
+        finally:
+            raw.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+        return True
+
+    told_wait(begin, _log, line, *values)
+
+
+def lock_on_postgresql(connection: Connection, key: int, line: str, *values: object) -> None:
+    """Take an advisory lock until the transaction ends; tell the line when it is not had in a moment.
+
+    How long it waits is what `lock_timeout` says. Raises OperationalError when that is over.
+    """
+
+    def lock(seconds: float | None) -> bool:
+        if seconds is None:
+            connection.execute(select(func.pg_advisory_xact_lock(key), _PLAN))
+            return True
+        until = time.monotonic() + seconds
+        while not connection.execute(select(func.pg_try_advisory_xact_lock(key), _PLAN)).scalar():
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_BETWEEN_TRIES)
+        return True
+
+    told_wait(lock, _log, line, *values)
