@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest -n auto --dist loadgroup
 BENCHMARK := $(BIN)/python -m $(TESTS).benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test fast lint types demo bench documents
+.PHONY: help venv test fast lint types demo bench pins sbom documents
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/\1|\2/' | \
@@ -42,6 +42,17 @@ bench: | $(BIN)/pytest ## measure: domains, scoring, dns, report, and ingest wit
 	$(BENCHMARK) dns
 	$(BENCHMARK) report
 	$(BENCHMARK) ingest --no-million
+
+# With uv, as it takes the hashes of all files of a version from the index; pip knows those that it downloads.
+COMPILE := $(BIN)/uv pip compile -q --generate-hashes --no-annotate --custom-compile-command 'make pins'
+
+pins: | $(BIN)/pytest ## write constraints-hashed.txt and deploy/requirements.txt anew, from constraints.txt
+	$(BIN)/pip install -q -c constraints.txt uv
+	$(COMPILE) --universal --no-deps constraints.txt -o constraints-hashed.txt
+	echo setuptools | $(COMPILE) --python-platform linux --python-version 3.11 -c constraints.txt pyproject.toml - -o deploy/requirements.txt
+
+sbom: | $(BIN)/pytest ## write sbom.json: what an installation consists of (CycloneDX)
+	$(BIN)/cyclonedx-py requirements deploy/requirements.txt --pyproject pyproject.toml --of JSON -o sbom.json
 
 documents: | $(BIN)/pytest ## write the generated pages of docs/ and .env.example
 	$(BIN)/python -m $(TESTS).documents

@@ -452,6 +452,15 @@ def of_disk(free: int, place: str) -> Item:
     return Item("disk", grade, text if grade is Grade.OK else f"{text}: make room, or writing fails", figures)
 
 
+def of_private_files(open_to_others: Sequence[tuple[str, bool]]) -> Item:
+    """Judge which files other users get at: each with a text, and whether they can change it."""
+    figures = {"open": len(open_to_others)}
+    if not open_to_others:
+        return Item("private files", Grade.OK, "no other user of this machine reads settings, secrets or data", figures)
+    grade = Grade.WRONG if any(may_change for _, may_change in open_to_others) else Grade.WARNING
+    return Item("private files", grade, "; ".join(text for text, _ in open_to_others), figures)
+
+
 def while_off(items: Iterable[Item]) -> Iterator[Item]:
     """Grade what stands still while the flag is off: nothing is expected to run then, so nothing of it is wrong."""
     for item in items:

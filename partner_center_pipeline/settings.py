@@ -4,9 +4,12 @@ Values come from, first wins: `.env` in the home folder, then the environment. T
 pydantic-settings' default, on purpose: Dagster copies `.env` into its processes' environment once, at start, so an
 edit of the file would otherwise never count in a running process (and `.env` wins in Dagster too).
 
-The *home* folder holds `.env`, `.hunter/`, `.token_cache/` and `.dagster/`. It is the project's root, or what
-HUNTER_HOME names. HUNTER_EXTRA_ENV_FILE names a file that is read ahead of `.env`; `partner-center demo` uses it to
-point the same code at the local Microsoft.
+The *home* folder holds `.env`, `dagster.yaml`, `.hunter/`, `.token_cache/` and `.dagster/`. It is what HUNTER_HOME
+names; without it, the checkout that the program runs from, or a folder of the user where it was installed from a wheel.
+HUNTER_EXTRA_ENV_FILE names a file that is read ahead of `.env`; `partner-center demo` uses it to point the same code at
+the local Microsoft.
+
+A secret may stand in a file of its own: HUNTER_X_FILE names the file of HUNTER_X, for every X that is a secret.
 """
 
 import os
@@ -18,11 +21,13 @@ from enum import StrEnum
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, Self
+from typing import Annotated, Any, Final, NamedTuple, Self, get_args
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -31,15 +36,24 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from partner_center_pipeline.private_files import opening
 from partner_center_pipeline.vocabulary import Language
 from partner_center_pipeline.windows import ALLOWED_INTERVALS, WindowGrid
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
-"""Where pyproject.toml, dagster.yaml, workspace.yaml and alembic.ini are."""
+"""The checkout, where the program runs from one."""
+
+_IN_WHEEL: Final = Path(__file__).resolve().parent / "shipped"
+SHIPPED: Final = _IN_WHEEL if _IN_WHEEL.is_dir() else PROJECT_ROOT
+"""Where dagster.yaml, workspace.yaml, alembic.ini, alembic/ and .env.example are: a wheel has copies (setup.py)."""
 
 PREFIX: Final = "HUNTER_"
 HOME_VARIABLE: Final = "HUNTER_HOME"
 EXTRA_ENV_VARIABLE: Final = "HUNTER_EXTRA_ENV_FILE"
+_FOLDER_OF_USER: Final = "~/.local/share/partner-center"
+_FILE: Final = "_FILE"
+"""After the name of a secret: the name of the variable that says in which file the secret is."""
+PROXY_VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 RETIRED_HOST: Final = "api.partnercenter.microsoft.com"
 
 DEFAULT_DATABASE: Final = "sqlite:///.hunter/hunter.db"
@@ -100,14 +114,79 @@ class SettingsError(Exception):
 
 
 def home() -> Path:
-    """Return the home folder, absolute."""
-    return Path(os.environ.get(HOME_VARIABLE) or PROJECT_ROOT).expanduser().resolve()
+    """Return the home folder, absolute. Raises SettingsError where the user has no folder that it could be in."""
+    named = os.environ.get(HOME_VARIABLE)
+    if not named and SHIPPED == PROJECT_ROOT:
+        return PROJECT_ROOT
+    try:
+        return Path(named or _FOLDER_OF_USER).expanduser().resolve()
+    except RuntimeError:
+        problem = (
+            "begins with ~ and names no user of this machine" if named else "is not set, and this user has no home"
+        )
+        raise SettingsError(HOME_VARIABLE, f"{problem}; set it to a folder for the program's data") from None
 
 
 def env_files() -> tuple[Path, ...]:
     """Return the files that are read before the environment, the strongest last (pydantic-settings' order)."""
     extra = os.environ.get(EXTRA_ENV_VARIABLE)
     return (home() / ".env", *((home() / extra,) if extra else ()))
+
+
+def use_proxy_of_env_files() -> None:
+    """Set the proxy variables that `.env` names in the environment, where HTTP clients look for them.
+
+    Dagster does that for its own processes when they start. So a command has the same proxy, and an edit counts.
+    """
+    for name, value in _values_in_files().items():
+        if name in PROXY_VARIABLES:
+            os.environ.pop(name.lower(), None)  # it would count more
+            os.environ[name] = value
+
+
+def secret_files() -> dict[str, Path]:
+    """Return the files that hold a secret, by the variable that names them. Raises SettingsError as `Settings.load`."""
+    return {variable: path for variable, _, path in _secret_files()}
+
+
+def _secret_files() -> Iterator[tuple[str, str, Path]]:
+    """Yield variable, field and file of each secret that is in a file."""
+    environment = {name.upper(): value for name, value in os.environ.items()}
+    values = {name: value for name, value in (environment | _values_in_files()).items() if value}
+    for field in _secret_fields():
+        name = f"{PREFIX}{field.upper()}"
+        variable = name + _FILE
+        if variable not in values:
+            continue
+        if name in values:
+            raise SettingsError(variable, f"is set, and so is {name}; leave one of them out")
+        try:
+            yield variable, field, _from_home(Path(values[variable]))
+        except ValueError as error:
+            raise SettingsError(variable, str(error)) from None
+
+
+def _secret_in(variable: str, file: Path) -> str:
+    """Return the one line of a file. Raises SettingsError, which does not quote it."""
+    try:
+        secret = file.read_text(encoding=_ENCODING).rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(variable, f"{file} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(variable, f"{file} is not UTF-8 text") from None
+    if not secret or "\n" in secret:
+        raise SettingsError(variable, f"{file} is empty" if not secret else f"{file} has more than one line")
+    return secret
+
+
+def _values_in_files() -> dict[str, str]:
+    """Return the variables of the `.env` files, in upper case; the stronger file counts."""
+    found: dict[str, str] = {}
+    for file in env_files():
+        for name, value in dotenv_values(file, encoding=_ENCODING).items():
+            if value:
+                found[name.upper()] = value
+    return found
 
 
 def is_loopback(host: str) -> bool:
@@ -141,6 +220,17 @@ def _from_home(path: Path) -> Path:
         return home() / path.expanduser()
     except RuntimeError:
         raise ValueError("begins with ~ and names no user of this machine") from None
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """The secrets that are in files."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Return nothing for a single field: all are read at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return {field: _secret_in(variable, file) for variable, field, file in _secret_files()}
 
 
 class Settings(BaseSettings):
@@ -420,7 +510,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         files = DotEnvSettingsSource(settings_cls, env_file=env_files(), env_file_encoding=_ENCODING)
-        return init_settings, files, env_settings
+        return init_settings, files, env_settings, _SecretFiles(settings_cls)
 
     @classmethod
     def load(cls) -> Self:
@@ -431,6 +521,7 @@ class Settings(BaseSettings):
         """
         sources = _names_by_source()
         _refuse_unknown_names(sources)
+        _refuse_what_all_may_change()
         try:
             return cls()
         except ValidationError as error:
@@ -629,7 +720,18 @@ def _as_text(default: object) -> str:
 def variable_names() -> tuple[str, ...]:
     """Return every HUNTER_ name that means something, old names included."""
     names = [name for setting in documented_settings() for name in setting.names]
-    return (*names, HOME_VARIABLE, EXTRA_ENV_VARIABLE)
+    return (*names, *secret_file_variables(), HOME_VARIABLE, EXTRA_ENV_VARIABLE)
+
+
+def secret_file_variables() -> tuple[str, ...]:
+    """Return the variables that name the file of a secret."""
+    return tuple(f"{PREFIX}{field.upper()}{_FILE}" for field in _secret_fields())
+
+
+def _secret_fields() -> Iterator[str]:
+    for field, info in Settings.model_fields.items():
+        if SecretStr in (info.annotation, *get_args(info.annotation)):
+            yield field
 
 
 def _names_by_source() -> list[set[str]]:
@@ -675,10 +777,20 @@ def _refuse_unknown_names(sources: list[set[str]]) -> None:
         raise SettingsError(name, f"no such setting{hint}")
 
 
+def _refuse_what_all_may_change() -> None:
+    """Raise SettingsError for a file of settings or of a secret that everybody on the machine may change."""
+    files = [(str(file), file) for file in env_files()]
+    for name, file in (*files, *secret_files().items()):
+        found = opening(file)
+        if found is not None and found.by_all:
+            raise SettingsError(name, f"whoever uses this machine could change what the program does: {found.text}")
+
+
 def _variable_of(location: tuple[int | str, ...], sources: list[set[str]]) -> str:
     """Return the name under which the value at fault was given: a field may have an old one too."""
     name = str(location[0])
     names = next((names for names in map(_aliases, Settings.model_fields) if name in names), None) or _aliases(name)
+    names = (*names, *(f"{each}{_FILE}" for each in names))
     return next((name for source in sources for name in names if name in source), names[0])
 
 

@@ -17,6 +17,7 @@ from partner_center_pipeline.settings import (
     Settings,
     SettingsError,
     TokenPlace,
+    secret_file_variables,
     variable_names,
 )
 from partner_center_pipeline.settings import (
@@ -387,7 +388,7 @@ class TestExampleFile:
     def test_every_setting_stands_there_and_nothing_else(self) -> None:
         named = set(re.findall(r"^#?(HUNTER_\w+)=", self.EXAMPLE, re.MULTILINE))
         old = {PARTNER_CENTER + "API_URL", PARTNER_CENTER + "SYNC_INTERVAL"}
-        assert named == set(variable_names()) - old - {HOME_VARIABLE, EXTRA_ENV_VARIABLE}
+        assert named == set(variable_names()) - old - {HOME_VARIABLE, EXTRA_ENV_VARIABLE, *secret_file_variables()}
         assert all(name in self.EXAMPLE for name in old)
 
     def test_every_setting_has_a_comment_above_it(self) -> None:
@@ -414,3 +415,81 @@ def test_only_one_file_reads_the_environment() -> None:
         if re.search(r"os\.(?:environ\.get|getenv)\(|os\.environ\[[^]]+\](?! = )", path.read_text(encoding="utf-8"))
     }
     assert readers - {"partner_center_pipeline/cli/local_microsoft.py"} == {"partner_center_pipeline/settings.py"}
+
+
+@pytest.mark.usefixtures("home")
+class TestSecretsInFiles:
+    SECRETS = (
+        ("PARTNER_CENTER_TOKEN_KEY", "partner_center_token_key", "a key"),
+        ("UI_PASSWORD", "ui_password", "correct horse battery"),
+        ("DATABASE_URL", "database_url", "postgresql+psycopg://hunter:hush-hush@db/hunter"),
+        ("TEAMS_WEBHOOK_URL", "teams_webhook_url", "https://example.invalid/workflows/0?sig=hush-hush"),
+        ("OPERATORS_TEAMS_WEBHOOK_URL", "operators_teams_webhook_url", "https://example.invalid/workflows/1?sig=hush"),
+        ("OPERATORS_WEBHOOK_URL", "operators_webhook_url", "https://example.invalid/hook?hush-hush"),
+        ("PING_URL", "ping_url", "https://example.invalid/ping/hush-hush"),
+        ("SMTP_PASSWORD", "smtp_password", "hush hush"),
+    )
+
+    @pytest.mark.parametrize(("name", "field", "secret"), SECRETS)
+    @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+    def test_each_secret_may_stand_in_a_file(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch, name: str, field: str, secret: str, end: str
+    ) -> None:
+        (home / "secret").write_bytes((secret + end).encode())
+        monkeypatch.setenv(f"HUNTER_{name}_FILE", str(home / "secret"))
+        assert getattr(Settings.load(), field).get_secret_value() == secret
+
+    def test_env_may_name_the_file_from_the_home_folder_and_an_edit_of_it_counts(self, home: Path) -> None:
+        (home / ".env").write_text("HUNTER_UI_PASSWORD_FILE=run/password\n")
+        (home / "run").mkdir()
+        for secret in ("twelve letters", "other letters"):
+            (home / "run/password").write_text(secret)
+            password = Settings.load().ui_password
+            assert password is not None
+            assert password.get_secret_value() == secret
+
+    def test_every_secret_has_such_a_variable_and_nothing_else_has(self) -> None:
+        names = set(secret_file_variables())
+        assert names < set(variable_names())
+        assert names == {f"HUNTER_{name}_FILE" for name, _, _ in self.SECRETS} | {
+            "HUNTER_PARTNER_CENTER_CLIENT_SECRET_FILE"
+        }
+
+    def test_a_secret_that_is_set_twice_is_refused(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (home / ".env").write_text("HUNTER_UI_PASSWORD=twelve letters\n")
+        problem = refusal(monkeypatch, "HUNTER_UI_PASSWORD_FILE", "password")
+        assert problem.startswith("HUNTER_UI_PASSWORD_FILE: is set, and so is HUNTER_UI_PASSWORD;")
+
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [
+            (None, "cannot be read (No such file or directory)"),
+            (b"", "is empty"),
+            (b"one\ntwo\n", "has more than one line"),
+            (b"\xff\xfe", "is not UTF-8 text"),
+            (b"short", "has fewer than 12 characters"),
+        ],
+    )
+    def test_a_file_without_a_usable_secret_is_refused_by_its_variable_and_not_quoted(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, problem: str
+    ) -> None:
+        if content is not None:
+            (home / "secret").write_bytes(content)
+        said = refusal(monkeypatch, "HUNTER_UI_PASSWORD_FILE", "secret")
+        assert said.startswith("HUNTER_UI_PASSWORD_FILE: ")
+        assert problem in said
+        assert not {"one", "two", "short"} & set(re.findall(r"\w+", said.replace("more than one", "")))
+
+
+def test_a_home_of_nobody_is_refused_by_its_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(monkeypatch, HOME_VARIABLE, "~no-such-user/data").startswith("HUNTER_HOME: begins with ~ and names")
+
+
+def test_an_installed_program_keeps_its_data_in_a_folder_of_the_user(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(HOME_VARIABLE)
+    assert home_folder() == PROJECT_ROOT
+    monkeypatch.setattr("partner_center_pipeline.settings.SHIPPED", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "somebody"))
+    assert home_folder() == tmp_path / "somebody/.local/share/partner-center"

@@ -23,7 +23,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from partner_center_pipeline.settings import HOME_VARIABLE, PROJECT_ROOT, Settings, SettingsError, home
+from partner_center_pipeline.cli.dagster_home import dagster_home_to_read, write_dagster_yaml
+from partner_center_pipeline.settings import HOME_VARIABLE, Settings, SettingsError, home
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +37,7 @@ notes: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
 COMMANDS: Final = {
     "demo": "demo:demo",
+    "init": "init:init",
     "ui": "ui:ui",
     "login": "sign_in:login",
     "token": "token:token",
@@ -92,7 +94,7 @@ class _Lazy(click.Group):
         """Run a command. With `--json` an error is one JSON object on stdout, too, beside its message on stderr."""
         arguments = sys.argv[1:] if args is None else list(args)
         _replace_what_cannot_be_printed()
-        with _signals_end_as_ctrl_c():
+        with _private_files(), _signals_end_as_ctrl_c():
             if not standalone_mode or "--json" not in arguments:
                 return super().main(arguments, prog_name, complete_var, standalone_mode, **extra)
             _Output.has_json = False
@@ -253,6 +255,16 @@ def print_table(table: Table) -> None:
 
 
 @contextmanager
+def _private_files() -> Iterator[None]:
+    """Let nobody else read what this process and its children write."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
 def _signals_end_as_ctrl_c() -> Iterator[None]:
     """Let SIGTERM and SIGHUP (the terminal was closed) end the command as Ctrl-C does: runs record that they ended.
 
@@ -320,16 +332,17 @@ def notes_on_a_descriptor_of_their_own() -> Iterator[None]:
 
 
 def enter_home(*, make: bool = True) -> Path:
-    """Make the home folder the working directory, set DAGSTER_HOME and return the folder.
+    """Make the home folder the working directory and DAGSTER_HOME, and return it. `make`: make what is missing there.
 
     The paths in dagster.yaml are relative to the working directory. Without DAGSTER_HOME Dagster keeps its history in a
     temporary folder and deletes it.
     """
     root = home()
     if make:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_dagster_yaml(root)
     os.chdir(root)
-    os.environ["DAGSTER_HOME"] = str(PROJECT_ROOT)
+    os.environ["DAGSTER_HOME"] = str(dagster_home_to_read(root))
     return root
 
 

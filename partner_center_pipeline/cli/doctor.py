@@ -18,6 +18,7 @@ from partner_center_pipeline.cli.health_check import (
     NoAnswerError,
     dagster_items,
     disk_items,
+    private_file_items,
     utc_now,
     warehouse_items,
     within,
@@ -256,8 +257,8 @@ def _warehouse(settings: Settings) -> tuple[str, str]:
 def _health(settings: Settings) -> Iterator[Finding]:
     """Yield how well the pipeline does, by the rules of `partner-center status`; what is well only where it matters."""
     now = utc_now()
-    items = (*warehouse_items(settings, _WAREHOUSE_SECONDS, now), *dagster_items(settings, now), *disk_items(settings))
-    for item in items:
+    asked = (*warehouse_items(settings, _WAREHOUSE_SECONDS, now), *dagster_items(settings, now))
+    for item in (*asked, *disk_items(settings), *private_file_items(settings)):
         if item.subject in _SHOWN or (item.grade is not Grade.OK and item.subject != "schema"):
             yield Finding(item.subject, "note" if item.grade is Grade.WARNING else str(item.grade), item.text)
 

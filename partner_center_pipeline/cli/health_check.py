@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from threading import Thread
 from typing import Final, TypeVar
 
+from partner_center_pipeline import health
 from partner_center_pipeline.cli.base import enter_home, notes
+from partner_center_pipeline.cli.dagster_home import dagster_home_to_read
 from partner_center_pipeline.health import Grade, Item
-from partner_center_pipeline.settings import PROJECT_ROOT, Settings
+from partner_center_pipeline.private_files import opening
+from partner_center_pipeline.settings import Settings, env_files, home, secret_files
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 
 T = TypeVar("T")
@@ -74,9 +77,9 @@ def dagster_items(settings: Settings, now: datetime) -> Iterator[Item]:
     """Yield what Dagster's storage says; one item where it does not answer."""
     from partner_center_pipeline.defs import dagster_state, health_items
 
-    enter_home(make=False)
+    folder = dagster_home_to_read(enter_home(make=False))
     try:
-        facts = within(_DAGSTER_SECONDS, "Dagster's storage (dagster.yaml)", lambda: dagster_state.facts(PROJECT_ROOT))
+        facts = within(_DAGSTER_SECONDS, "Dagster's storage (dagster.yaml)", lambda: dagster_state.facts(folder))
     except NoAnswerError as error:
         yield Item("daemon", Grade.WRONG, str(error))
         return
@@ -104,6 +107,15 @@ def disk_items(settings: Settings) -> Iterator[Item]:
     from partner_center_pipeline.defs import health_items
 
     yield from health_items.of_disks(settings)
+
+
+def private_file_items(settings: Settings) -> Iterator[Item]:
+    """Yield what other users of this machine can read or change of settings, secrets and the database's file."""
+    database = Warehouse.of(settings).file
+    files = [*env_files(), *secret_files().values(), *([home() / database] if database is not None else [])]
+    files += sorted(settings.partner_center_token_cache_path.glob("sign_in.*"))
+    found = {file: open_to_others for file in files if (open_to_others := opening(file)) is not None}
+    yield health.of_private_files([(one.text, one.may_change) for one in found.values()])
 
 
 def utc_now() -> datetime:

@@ -12,6 +12,7 @@ from partner_center_pipeline.cli.base import console, emit
 from partner_center_pipeline.cli.health_check import (
     dagster_items,
     disk_items,
+    private_file_items,
     sign_in_items,
     utc_now,
     warehouse_items,
@@ -63,10 +64,10 @@ def status(as_json: bool) -> None:
 
 def findings() -> Iterator[Item]:
     """Yield all that is judged. Raises nothing but for a defect."""
-    if not home().is_dir():
-        yield Item("home", Grade.WRONG, f"there is no folder {home()}; correct {HOME_VARIABLE}, or make the folder")
-        return
     try:
+        if not home().is_dir():
+            yield Item("home", Grade.WRONG, f"there is no folder {home()}; correct {HOME_VARIABLE}, or make the folder")
+            return
         settings = Settings.load()
     except SettingsError as error:
         yield Item("settings", Grade.WRONG, str(error))
@@ -79,3 +80,4 @@ def findings() -> Iterator[Item]:
     if all(item.subject != "warehouse" for item in warehouse):  # it may hold the sign-in, and would be waited for again
         yield from sign_in_items(settings, _SECONDS)
     yield from disk_items(settings)
+    yield from private_file_items(settings)

@@ -8,6 +8,7 @@ of objects that the scanner does not need: it takes 300 us for an answer, this m
 
 import struct
 from dataclasses import dataclass, replace
+from enum import Enum
 from ipaddress import ip_address
 from typing import Final
 
@@ -40,6 +41,8 @@ _EDNS_REJECTIONS: Final = (1, 4)
 _MIN_SOA_BYTES: Final = 22
 _MAX_LABEL_BYTES: Final = 63
 _POINTER: Final = 0xC0
+_LETTERS: Final = bytes(0x20 if chr(byte).islower() and byte < 0x80 else 0 for byte in range(256))
+"""For each byte, the bit by which it differs from its capital; a length is less than any letter."""
 
 # Control characters, except tab and line ends: they mean nothing in a TXT record, and PostgreSQL cannot store NUL.
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F) if code not in (0x09, 0x0A, 0x0D)}
@@ -69,15 +72,25 @@ def impossible(name: str) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question ready to send: `section` is the question section as bytes, `name` is in lower case."""
+    """A question ready to send: `section` is the question section as bytes, `name` is in lower case.
+
+    `letters` has, in the section as one number, the bits by which the letters of the name differ from capitals.
+    """
 
     name: str
     rdtype: RdataType
     section: bytes
+    letters: int = 0
 
-    def message(self, ident: int, *, edns: bool = True) -> bytes:
-        """Return the whole message with this 16-bit id, recursion desired."""
-        return _HEADER.pack(ident, _RECURSION_DESIRED, 1, 0, 0, int(edns)) + self.section + (_OPT if edns else b"")
+    def message(self, ident: int, *, edns: bool = True, capitals: int = 0) -> bytes:
+        """Return the whole message with this 16-bit id, recursion desired.
+
+        `capitals`, a number with eight bits for each byte of the section, says which letters of the name are capitals.
+        A server repeats the name as it came, so random bits are one more thing that a forger would have to guess.
+        """
+        mixed = int.from_bytes(self.section, "big") ^ (capitals & self.letters)
+        section = mixed.to_bytes(len(self.section), "big")
+        return _HEADER.pack(ident, _RECURSION_DESIRED, 1, 0, 0, int(edns)) + section + (_OPT if edns else b"")
 
 
 def question(name: str, rdtype: RdataType) -> Question | None:
@@ -87,7 +100,8 @@ def question(name: str, rdtype: RdataType) -> Question | None:
         wire = _name_to_wire(name)
     except (dns.exception.DNSException, ValueError):
         return None
-    return Question(name, rdtype, wire + struct.pack("!HH", rdtype, IN))
+    letters = int.from_bytes(wire.translate(_LETTERS) + bytes(4), "big")  # none in type and class
+    return Question(name, rdtype, wire + struct.pack("!HH", rdtype, IN), letters)
 
 
 def _name_to_wire(name: str) -> bytes:
@@ -97,6 +111,36 @@ def _name_to_wire(name: str) -> bytes:
     if not all(0 < len(label) < 64 for label in labels) or len(name) > NAME_LIMIT:
         raise ValueError("not a name that DNS can hold")
     return b"".join(len(label).to_bytes() + label for label in labels) + b"\0"
+
+
+class Fit(Enum):
+    """Whether a message that came is the answer to a message that was sent."""
+
+    WHOLE = 1
+    """It has the id and repeats the question letter for letter; or it has the id and says why nothing is repeated."""
+
+    IN_OTHER_CAPITALS = 2
+    """It has the id, and the question in other capitals: a server that does not keep them, or a forged answer."""
+
+    ID_ONLY = 3
+    """It has the id, and another question or half of one."""
+
+    NOT_AT_ALL = 4
+
+
+def fit(message: bytes, sent: bytes, asked: Question) -> Fit:
+    """Say whether `message` answers `sent`, a message of the question `asked`."""
+    if message[:2] != sent[:2] or len(message) < 2:
+        return Fit.NOT_AT_ALL
+    if len(message) < _HEADER.size:
+        return Fit.ID_ONLY
+    end = _HEADER.size + len(asked.section)
+    _, flags, questions, *_ = _HEADER.unpack_from(message)
+    if questions == 0 and flags & _RESPONSE and flags & 0xF not in (0, _NXDOMAIN):
+        return Fit.WHOLE
+    if message[_HEADER.size : end] == sent[_HEADER.size : end]:
+        return Fit.WHOLE
+    return Fit.IN_OTHER_CAPITALS if _repeats_question(message, asked) else Fit.ID_ONLY
 
 
 def ident_of(message: bytes) -> int | None:
@@ -117,6 +161,10 @@ def rejects_edns(message: bytes) -> bool:
 def decode_text(pieces: bytes) -> str:
     """Return joined TXT pieces as text. Bytes that are not UTF-8 and control characters are escaped as `\\xff`."""
     return pieces.decode("utf-8", "backslashreplace").translate(_ESCAPES)
+
+
+ASK_OVER_TCP: Final = _HEADER.pack(0, _RESPONSE | _TRUNCATED, 0, 0, 0, 0)
+"""A message that says: ask again over TCP."""
 
 
 def read_answer(message: bytes, asked: Question) -> Answer:
@@ -315,6 +363,7 @@ def continue_chain(so_far: Answer, rest: Answer) -> Answer:
 
 __all__ = [
     "AAAA",
+    "ASK_OVER_TCP",
     "CHAIN_LIMIT",
     "CNAME",
     "MX",
@@ -324,10 +373,12 @@ __all__ = [
     "TXT",
     "A",
     "Answer",
+    "Fit",
     "Question",
     "RdataType",
     "continue_chain",
     "decode_text",
+    "fit",
     "ident_of",
     "impossible",
     "is_truncated",

@@ -23,7 +23,7 @@ from partner_center_pipeline.partner_center.clock import Clock, SystemClock
 from partner_center_pipeline.partner_center.errors import NotConnected, Throttled, Unreachable
 from partner_center_pipeline.partner_center.odata import http_date, retry_after
 from partner_center_pipeline.partner_center.retry import retrying
-from partner_center_pipeline.settings import Settings, SettingsError
+from partner_center_pipeline.settings import Settings, SettingsError, use_proxy_of_env_files
 
 USER_AGENT: Final = f"partner-center-pipeline/{version('partner-center-pipeline')}"
 TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
@@ -165,22 +165,31 @@ def _read_body(response: httpx.Response) -> bytes:
 def build_http(settings: Settings) -> httpx.Client:
     """Return a new client; the caller closes it.
 
-    It obeys HTTPS_PROXY and NO_PROXY (`trust_env`), which many companies need. The TLS context is made here, so that
-    SSL_CERT_FILE, SSL_CERT_DIR and REQUESTS_CA_BUNDLE do not change whom the pipeline trusts: the certificates in
-    HUNTER_PARTNER_CENTER_CA_BUNDLE alone, or certifi's when it is not set. Redirects are not followed, because a token
-    is sent with the request. Raises SettingsError when HUNTER_PARTNER_CENTER_CA_BUNDLE cannot be read.
+    It obeys HTTPS_PROXY and NO_PROXY (`trust_env`) of `.env` and the environment, which many companies need. The TLS
+    context is made here, so that SSL_CERT_FILE, SSL_CERT_DIR and REQUESTS_CA_BUNDLE do not change whom the pipeline
+    trusts: the certificates in HUNTER_PARTNER_CENTER_CA_BUNDLE alone, or certifi's when it is not set. Redirects are
+    not followed, because a token is sent with the request. Raises SettingsError when HUNTER_PARTNER_CENTER_CA_BUNDLE
+    cannot be read, or a proxy's address cannot be used.
     """
+    use_proxy_of_env_files()
     context = tls_context(settings)
     context.sslsocket_class = _TimedSocket
-    return _Client(
-        verify=context,
-        timeout=TIMEOUT,
-        limits=_LIMITS,
-        follow_redirects=False,
-        headers={"User-Agent": USER_AGENT},
-        # A proxy cannot reach this machine's loopback address, where the simulator listens.
-        mounts={pattern: httpx.HTTPTransport(verify=context, limits=_LIMITS) for pattern in _LOOPBACK},
-    )
+    try:
+        return _Client(
+            verify=context,
+            timeout=TIMEOUT,
+            limits=_LIMITS,
+            follow_redirects=False,
+            headers={"User-Agent": USER_AGENT},
+            # A proxy cannot reach this machine's loopback address, where the simulator listens.
+            mounts={pattern: httpx.HTTPTransport(verify=context, limits=_LIMITS) for pattern in _LOOPBACK},
+        )
+    except (ValueError, ImportError, httpx.InvalidURL):  # not quoted: it may hold a password
+        raise SettingsError(
+            "HTTPS_PROXY",
+            "this, HTTP_PROXY, ALL_PROXY or NO_PROXY is no address that can be used; a proxy is written like "
+            "http://proxy.example.com:8080",
+        ) from None
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:

@@ -15,7 +15,7 @@ import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
-from partner_center_pipeline.settings import HOME_VARIABLE, PROJECT_ROOT, Settings, home
+from partner_center_pipeline.settings import HOME_VARIABLE, SHIPPED, Settings, home
 from partner_center_pipeline.warehouse.locks import BUSY_SECONDS, begin_writing_on_sqlite, lock_on_postgresql
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 from partner_center_pipeline.warehouse.time_limits import TimeLimits, limit_waits
@@ -295,7 +295,7 @@ class Warehouse:
 def _alembic() -> Any:
     from alembic.config import Config
 
-    return Config(PROJECT_ROOT / "alembic.ini")
+    return Config(SHIPPED / "alembic.ini")
 
 
 @cache

@@ -11,6 +11,7 @@ from partner_center_pipeline.cli.base import COMMANDS
 
 OPTIONS = {
     "demo": ["--json", "--language", "--open"],
+    "init": ["[FOLDER]", "--json"],
     "ui": ["--demo", "--host", "--port", "--allow-remote", "--name", "--read-only", "--open", "--link"],
     "login": ["--browser"],
     "token": ["status", "rotate-key"],

@@ -26,8 +26,8 @@ NEEDED = {
     "decisions import": (__file__,),
 }
 """Arguments that a command cannot be without."""
-NO_SETTINGS = {"doctor", "status"}
-"""Commands whose result is what is wrong."""
+NO_SETTINGS = {"doctor", "status", "init"}
+"""Commands whose result is what is wrong, and the one that makes the settings."""
 
 
 def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[str]:

@@ -13,7 +13,6 @@ import pytest
 from dagster._daemon.types import DaemonHeartbeat
 from sqlalchemy import insert
 
-from partner_center_pipeline.cli import base, health_check
 from partner_center_pipeline.cli import status as status_command
 from partner_center_pipeline.defs import dagster_state
 from partner_center_pipeline.defs.build import build_defs
@@ -28,7 +27,7 @@ from partner_center_pipeline_tests.cli.conftest import Home
 SUBJECTS = [
     "flag", "sync", "open windows", "last failure", "breaker", "pending", "quarantine", "drift", "reconcile, full",
     "reconcile, recent", "referrals shown", "referrals come", "database", "schema", "rules", "daemon",
-    "schedules and sensors", "pools", "queue", "sign-in", "disk",
+    "schedules and sensors", "pools", "queue", "sign-in", "disk", "private files",
 ]  # fmt: skip
 
 NOT_LONG = 30
@@ -164,6 +163,11 @@ def test_settings_that_cannot_be_used_are_wrong_and_no_warning(ready: Home) -> N
     assert "HUNTER_PARTNER_CENTER_PAGE_SIZE" in status(ready)["settings"]["text"]
 
 
+def test_a_home_of_nobody_is_wrong_and_no_defect(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUNTER_HOME", "~no-such-user/data")
+    assert "HUNTER_HOME: begins with ~" in status(Home(home))["settings"]["text"]
+
+
 def test_a_defect_is_no_warning_for_a_monitor(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status_command, "disk_items", None)  # a defect, where the last subject is asked for
     done = Home(home).invoke("status", "--json")
@@ -227,14 +231,12 @@ def test_a_database_that_does_not_answer_is_wrong_and_is_not_waited_for_long(rea
 
 @pytest.mark.slow
 def test_a_storage_of_dagster_that_does_not_answer_is_wrong_and_is_not_waited_for_long(
-    ready: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ready: Home,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = {"hostname": "127.0.0.1", "port": silent.getsockname()[1], "username": "u", "password": "hush-hush"}
         database = {"scheme": "postgresql+psycopg2", "db_name": "dagster", **server}
-        (tmp_path / "dagster.yaml").write_text(json.dumps({"storage": {"postgres": {"postgres_db": database}}}))
-        for module in (base, health_check):
-            monkeypatch.setattr(module, "PROJECT_ROOT", tmp_path)  # where dagster.yaml is
+        (ready.path / "dagster.yaml").write_text(json.dumps({"storage": {"postgres": {"postgres_db": database}}}))
         started = time.monotonic()
         found = status(ready)["daemon"]
         assert time.monotonic() - started < NOT_LONG

@@ -118,7 +118,7 @@ def test_a_home_folder_that_cannot_be_written_ends_in_one_sentence(command: str,
     (tmp_path / "home").mkdir()
     done = run(tmp_path / "home", command, HUNTER_HOME="/sys")  # root cannot write there either
     assert done.returncode == 1
-    assert done.stderr.startswith("error /sys/.hunter cannot be ")
+    assert re.match(r"error /sys/(\.hunter|dagster\.yaml) cannot be ", done.stderr)
     assert "HUNTER_HOME names another" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
@@ -130,4 +130,13 @@ def test_an_older_python_is_told_which_one_is_needed() -> None:
     done = subprocess.run([sys.executable, "-c", old], cwd=file.parent.parent, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("partner-center needs Python 3.11 or newer, and this is 3.10;")
+
+
+def test_windows_is_told_to_use_wsl_or_a_container() -> None:
+    there = "import sys; sys.platform = 'win32'; import partner_center_pipeline"
+    done = subprocess.run([sys.executable, "-c", there], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("partner-center does not run on Windows by itself:")
+    assert "WSL" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr

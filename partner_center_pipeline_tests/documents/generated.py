@@ -12,7 +12,12 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Table
 
-from partner_center_pipeline.settings import PROJECT_ROOT, DocumentedSetting, documented_settings
+from partner_center_pipeline.settings import (
+    PROJECT_ROOT,
+    DocumentedSetting,
+    documented_settings,
+    secret_file_variables,
+)
 from partner_center_pipeline.warehouse.schema import comment_of, metadata
 from partner_center_pipeline.warehouse.views import VIEWS
 
@@ -33,9 +38,13 @@ GROUPS: Final[Mapping[str, str]] = {
 _ENV_HEAD: Final = f"""\
 # Settings of the pipeline. Copy to .env and change what you need; every name that exists is here, with its default.
 # What is in .env wins over the environment, as it does in Dagster, and an edit counts at the next tick, without a
-# restart (except where it says so). Relative paths start at the project's root, or at the folder HUNTER_HOME.
+# restart (except where it says so). Relative paths start at the home folder (HUNTER_HOME).
+# A secret may stand in a file of its own: HUNTER_UI_PASSWORD_FILE=/run/secrets/ui_password, for example. A proxy is set
+# here, too: HTTPS_PROXY=http://proxy.example.com:8080 and NO_PROXY=.example.com,10.0.0.5
 # Written by `{COMMAND}` from settings.py.
 """
+
+_SECRET_FILES: Final = "\n".join(f"  `{name}`," for name in secret_file_variables()).rstrip(",") + "."
 
 _SETTINGS_HEAD: Final = f"""\
 # Settings
@@ -45,15 +54,25 @@ and change what you need. This page is written by `{COMMAND}` from `settings.py`
 
 * Values come from, first wins: `.env` in the home folder, then the environment. An edit of `.env` counts at the next
   tick, without a restart, except where the table says so.
-* The home folder is the project's root, or what `HUNTER_HOME` names. Relative paths start there.
+* The home folder is what `HUNTER_HOME` names. Without it: the checkout that the program runs from, or
+  `~/.local/share/partner-center` where it was installed from a wheel. Relative paths start there. `partner-center init`
+  makes one.
 * `HUNTER_EXTRA_ENV_FILE` names a file that is read ahead of `.env`; `partner-center demo` uses it.
+* **A secret may stand in a file of its own**, as with credentials of systemd and secrets of Docker:
+{_SECRET_FILES}
+  Such a file has the secret as its one line. A secret and its file at once are refused.
+* **A proxy** is named by `HTTPS_PROXY` (`HTTP_PROXY`, `ALL_PROXY`), what is asked without it by `NO_PROXY`: in `.env`
+  or in the environment; `.env` wins. They count for Microsoft, Teams, webhooks and the ping, in commands and in
+  Dagster's processes alike. DNS, PostgreSQL and mail do not go through a proxy, nor does this machine itself. After a
+  line is taken out, start the service anew. A proxy that opens TLS needs `HUNTER_PARTNER_CENTER_CA_BUNDLE`.
 * A value that cannot be used stops a command at the start and names the variable, the problem and a value that works.
   So does a `HUNTER_` name that means nothing.
 * Three settings shape the windows and are fixed while a code location is loaded: `HUNTER_SYNC_START`,
   `HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS` and `HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS`. Coverage is kept by
   interval, so another width or start never makes history look missing. Dagster's UI stays fast up to about 80,000
   windows (a year and a half at ten minutes); then move `HUNTER_SYNC_START` forward: what is synced stays synced.
-* Dagster's own storage is configured apart, in [dagster.yaml](../dagster.yaml).
+* Dagster's own storage is configured apart, in the home folder's `dagster.yaml` ([dagster.md](dagster.md), "Starting
+  and stopping").
 """
 
 _TABLES_HEAD: Final = f"""\

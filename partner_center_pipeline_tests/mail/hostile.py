@@ -45,6 +45,8 @@ class HostileServer:
         self.script = script
         self.questions = 0
         """Datagrams that came in."""
+        self.ports: list[int] = []
+        """The ports that they came from."""
         self._udp, self._tcp = self._listen()
         self.address: tuple[str, int] = ("127.0.0.1", self._tcp.server_address[1])
         self._threads = [
@@ -59,6 +61,7 @@ class HostileServer:
             def handle(self) -> None:
                 question, socket = self.request
                 hostile.questions += 1
+                hostile.ports.append(self.client_address[1])
                 for datagram in hostile.script(question).datagrams:
                     socket.sendto(datagram, self.client_address)
 
@@ -129,7 +132,7 @@ def spoiled(honest: Callable[[bytes], bytes]) -> dict[str, Script]:
         "the question": datagram(lambda asked: asked),
         "two bytes": datagram(lambda asked: asked[:2]),
         "another id": datagram(lambda asked: _another_id(honest(asked))),
-        "another question": datagram(lambda asked: honest(asked).replace(b"\x07example\x00", b"\x07exemple\x00")),
+        "another question": datagram(lambda asked: _ANOTHER.sub(b"\x07exemple\x00", honest(asked))),
         "another class": datagram(_another_class),
         "another opcode": datagram(lambda asked: _with_flags(honest(asked), _ANSWER | 4 << 11)),
         "no records but a count": datagram(lambda asked: _answered(asked, 65_535, b"")),
@@ -166,7 +169,8 @@ def is_made_up(asked: bytes) -> bool:
     return _MADE_UP.match(asked, HEADER) is not None
 
 
-_MADE_UP: Final = re.compile(rb".made-up-(\d+)", re.DOTALL)
+_MADE_UP: Final = re.compile(rb".made-up-(\d+)", re.DOTALL | re.IGNORECASE)
+_ANOTHER: Final = re.compile(rb"\x07example\x00", re.IGNORECASE)
 
 
 def _endless(asked: bytes) -> bytes:

@@ -126,11 +126,18 @@ def test_a_cname_into_the_void_is_seen(server: DnsServer) -> None:
         ("a..b", Outcome.NXDOMAIN),
     ],
 )
-def test_every_way_an_answer_can_end_is_told_apart(server: DnsServer, name: str, outcome: Outcome) -> None:
+def test_every_way_an_answer_can_end_is_told_apart(
+    server: DnsServer, name: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{RESOLVER}.TRY_SECONDS", 0.2)
     assert ask(name, TXT, server).outcome is outcome
 
 
-def test_a_malformed_answer_does_not_disturb_the_other_questions(server: DnsServer) -> None:
+def test_a_malformed_answer_does_not_disturb_the_other_questions(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{RESOLVER}.TRY_SECONDS", 0.5)
+
     async def session() -> list[Answer]:
         async with StubResolver([server.address]) as resolver:
             names = ["firma.com.tr", "malformed.firma.com.tr", "c.firma.com.tr"] * 5
@@ -235,6 +242,56 @@ def test_an_answer_with_another_id_is_passed_over_and_the_right_one_awaited() ->
     with HostileServer(twice) as hostile:
         assert ask("c.firma.com.tr", TXT, hostile).outcome is Outcome.FOUND
         assert hostile.questions == 1
+
+
+FORGED: dict[str, Callable[[bytes], bytes]] = {
+    "another id": lambda right: bytes([right[0] ^ 1]) + right[1:],
+    "another name": lambda right: right[:13] + bytes([right[13] ^ 3]) + right[14:],
+    "no such name, for another type": lambda right: right[:3] + b"\x83" + right[4:28] + b"\0\x0f" + right[30:],
+    "half a question": lambda right: right[:20],
+    "a header alone": lambda right: right[:3] + b"\x83" + bytes(8),
+    "an id alone": lambda right: right[:2],
+}
+"""What somebody sends who may know the id, and comes before the resolver; its answer is given."""
+
+
+@pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
+def test_a_forged_answer_that_comes_first_does_not_end_the_question(forge: Callable[[bytes], bytes]) -> None:
+    def first(question: bytes) -> Reply:
+        right = honest(question)
+        return Reply((forge(right), right))
+
+    with HostileServer(first) as hostile:
+        assert ask("c.firma.com.tr", TXT, hostile).records == ("at the end",)
+        assert hostile.questions == 1
+
+
+def test_an_answer_in_other_capitals_is_asked_for_over_tcp_where_nobody_forges_it() -> None:
+    def forged(question: bytes) -> Reply:
+        made_up = honest(question).replace(b"at the end", b"made up   ")
+        return Reply((made_up[:12] + made_up[12:].swapcase(),), framed(honest(question)))
+
+    with HostileServer(forged) as hostile:
+        for _ in range(5):
+            assert ask("c.firma.com.tr", TXT, hostile).records == ("at the end",)
+
+
+def test_each_question_has_a_port_an_id_and_capitals_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{RESOLVER}.TRY_SECONDS", 0.05)
+    came: list[bytes] = []
+
+    def script(question: bytes) -> Reply:
+        came.append(question)
+        return Reply()
+
+    with HostileServer(script) as silent:
+        for _ in range(10):
+            ask("a-rather-long-name.firma.com.tr", TXT, silent)
+    assert len(came) == 30
+    assert len(set(silent.ports)) > 20
+    assert len({question[:2] for question in came}) > 20
+    assert len({question[12:-11] for question in came}) > 20
+    assert len({question[12:-11].lower() for question in came}) == 1
 
 
 async def _ask_many(names: int, rate: float, *servers: DnsServer | HostileServer) -> None:

@@ -309,7 +309,7 @@ class RecordingServer(DnsServer):
         self.names: list[str] = []
 
     def respond(self, question: bytes, *, udp: bool) -> bytes | None:
-        self.names.append(str(dns.message.from_wire(question).question[0].name).rstrip("."))
+        self.names.append(str(dns.message.from_wire(question).question[0].name).rstrip(".").lower())
         return super().respond(question, udp=udp)
 
 
