@@ -19,7 +19,7 @@ _UNFOLLOWED: Final = frozenset("%\\")
 """Characters of a macro, and of a byte that is not UTF-8 (`wire.decode_text` escapes it): no host name to look up."""
 
 _TERM: Final = re.compile(r"([+\-~?]?)([a-z][a-z0-9_.-]*)(?:([:=/])(.*))?", re.IGNORECASE | re.DOTALL)
-_CIDR: Final = re.compile(r"(.*?)(?:/(\d{1,2}))?(?://(\d{1,3}))?", re.DOTALL)
+_CIDR: Final = re.compile(r"\A(.*?)(?:/(\d{1,2}))?(?://(\d{1,3}))?\Z", re.DOTALL)
 
 _NOBODY: Final = re.compile(r"v=spf1 +-all *", re.IGNORECASE)
 
@@ -181,10 +181,7 @@ def _is_mechanism(name: str, separator: str | None, value: str) -> bool:
         return False
     if separator is None:
         return True
-    match = _CIDR.fullmatch(value if separator == ":" else f"/{value}")
-    if match is None:
-        return False
-    domain, four, six = match.groups()
+    ((domain, four, six),) = _CIDR.findall(value if separator == ":" else f"/{value}")
     return int(four or 0) <= _BITS[4] and int(six or 0) <= _BITS[6] and bool(domain) is (separator == ":")
 
 
