@@ -55,6 +55,7 @@ COMMANDS: Final = {
     "lead": "lead:lead",
     "matches": "matches:matches",
     "decisions": "decisions:decisions",
+    "subject": "subject:subject",
     "migrate": "migrate:migrate",
     "prune": "prune:prune",
     "simulate": "simulate:simulate",
