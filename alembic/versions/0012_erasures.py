@@ -39,7 +39,12 @@ def upgrade() -> None:
         "tombstones",
         sa.Column("person", sa.Text(), nullable=False, comment="the same for all rows of a person: a keyed digest"),
         sa.Column("digest", sa.Text(), nullable=False, comment="keyed digest of an address, a number or a name"),
-        sa.Column("kind", sa.Text(), nullable=False, comment="email, phone, name, referral_name or referral"),
+        sa.Column(
+            "kind",
+            sa.Text(),
+            nullable=False,
+            comment="email, phone, name; referral, and referral_... for what counts in one",
+        ),
         sa.Column("words", sa.Integer(), nullable=True, comment="how many words a name has"),
         sa.PrimaryKeyConstraint("person", "digest", name=op.f("pk_tombstones")),
         comment="who was erased, as keyed digests: what is stored is asked for them, so that nobody comes back",

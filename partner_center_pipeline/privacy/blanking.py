@@ -76,12 +76,12 @@ class Change(NamedTuple):
 class Blanked:
     """What was taken out of a document. Nothing was where `changes` is empty, and the document is as it was.
 
-    `names` are the keys of names of the members that were emptied, by person; `spared` counts members that share an
+    `known` are the identifiers of the members that were emptied, by person; `spared` counts members that share an
     identifier with a person but are somebody else.
     """
 
     changes: list[Change] = field(default_factory=list)
-    names: set[tuple[str, str]] = field(default_factory=set)
+    known: set[tuple[str, Identifier]] = field(default_factory=set)
     spared: int = 0
 
 
@@ -131,6 +131,11 @@ class Tombstones:
             self._known[kind, key] = found
         return found
 
+    def having(self, kind: Kind, key: str, scope: str | None) -> frozenset[str]:
+        """Return the persons who have an identifier anywhere or in the referral `scope`."""
+        found = self.persons(kind, key)
+        return found if scope is None else found | self.persons(kind.in_referral, f"{scope}\n{key}")
+
     def blank(
         self, document: Any, referral_id: str | None = None, *, everybody: bool = False, any_name: bool = False
     ) -> Blanked:
@@ -147,8 +152,9 @@ class Tombstones:
         for member in members:
             persons = self._who(member, scope, done)
             if persons or everybody:
-                done.names |= {(person, name) for person in persons for name in _names(member)}
-                texts.of_member(member, persons)
+                identifiers = _identifiers(member)
+                done.known |= {(person, one) for person in persons for one in identifiers}
+                texts.of_member(identifiers, persons)
                 _empty(member, done)
         found = [(leaf, texts.hits(leaf)) for leaf in others]
         for leaf, places in found:
@@ -161,8 +167,8 @@ class Tombstones:
 
     def _who(self, member: _Member, scope: str | None, done: Blanked) -> set[str]:
         """Return the erased persons that a member is."""
-        emails = {place.key for leaf in member.leaves for place in emails_in(mended(str(leaf.value)))}
-        by_email = {person for key in emails for person in self.persons(Kind.EMAIL, key)}
+        emails = _emails(member)
+        by_email = {person for key in emails for person in self.having(Kind.EMAIL, key, scope)}
         if by_email:
             return by_email
         names = _names(member) if self._lengths or scope is not None else set()
@@ -170,7 +176,7 @@ class Tombstones:
             here = {person for name in names for person in self.persons(Kind.REFERRAL_NAME, f"{scope}\n{name}")}
             if here:
                 return here
-        phones = {place.key for leaf in member.leaves for place in phones_in(str(leaf.value))}
+        phones = _phones(member)
         by_name = {person for name in names for person in self.persons(Kind.NAME, name)}
         by_phone = {person for key in phones for person in self.persons(Kind.PHONE, key)}
         found = set()
@@ -199,13 +205,11 @@ class _Texts:
         self._met: set[str] = set(stones._by_name_only)
         self._lengths = stones._lengths | (stones._lengths_in_referrals if scope is not None else frozenset())
 
-    def of_member(self, member: _Member, persons: Iterable[str]) -> None:
+    def of_member(self, identifiers: Iterable[Identifier], persons: Iterable[str]) -> None:
         """Look for what a member's fields hold, too."""
         self._met |= set(persons)
-        for leaf in member.leaves:
-            self._emails |= {place.key for place in emails_in(mended(str(leaf.value)))}
-            self._phones |= {place.key for place in phones_in(str(leaf.value))}
-        self._names |= {name for name in _names(member) if " " in name}
+        for one in identifiers:
+            {Kind.EMAIL: self._emails, Kind.PHONE: self._phones, Kind.NAME: self._names}[one.kind].add(one.key)
         self._lengths |= frozenset(len(name.split()) for name in self._names)
 
     def hits(self, leaf: _Leaf) -> list[Place]:
@@ -220,7 +224,7 @@ class _Texts:
         return places
 
     def _is(self, kind: Kind, key: str, of_members: set[str]) -> bool:
-        persons = self._stones.persons(kind, key)
+        persons = self._stones.having(kind, key, self._scope)
         self._met |= persons
         return bool(persons) or key in of_members
 
@@ -283,6 +287,19 @@ def _is_member(value: Mapping[str, Any], path: str) -> bool:
     return len(names) > 1 or (bool(names) and _TEAM.search(path) is not None)
 
 
+def _identifiers(member: _Member) -> set[Identifier]:
+    found = ((Kind.EMAIL, _emails(member)), (Kind.PHONE, _phones(member)), (Kind.NAME, _names(member)))
+    return {Identifier(kind, key) for kind, keys in found for key in keys}
+
+
+def _emails(member: _Member) -> set[str]:
+    return {place.key for leaf in member.leaves for place in emails_in(mended(str(leaf.value)))}
+
+
+def _phones(member: _Member) -> set[str]:
+    return {place.key for leaf in member.leaves for place in phones_in(str(leaf.value))}
+
+
 def _names(member: _Member) -> set[str]:
     """Return the keys of the names that a member has: first and last name in either order, and each text as a whole."""
     fields = {str(name).lower(): value for name, value in member.content.items() if isinstance(value, str)}
@@ -338,14 +355,11 @@ def stones_of(keyed: Keyed, identifiers: Iterable[Identifier]) -> list[Tombstone
     ]
 
 
-def stones_in_referral(keyed: Keyed, person: str, referral_id: str, name: str) -> list[Tombstone]:
-    """Return the tombstones by which a person is found by a name (its key) in one referral, whatever else changes."""
+def stones_in_referral(keyed: Keyed, person: str, referral_id: str, known: Identifier) -> list[Tombstone]:
+    """Return the tombstones by which a person is known by what a contact of one referral had, whatever else changes."""
+    words = len(known.key.split()) if known.kind is Kind.NAME else None
+    kind = known.kind.in_referral
     return [
         Tombstone(person, Kind.REFERRAL, keyed.digest(Kind.REFERRAL, referral_id)),
-        Tombstone(
-            person,
-            Kind.REFERRAL_NAME,
-            keyed.digest(Kind.REFERRAL_NAME, f"{referral_id}\n{name}"),
-            len(name.split()),
-        ),
+        Tombstone(person, kind, keyed.digest(kind, f"{referral_id}\n{known.key}"), words),
     ]

@@ -26,10 +26,17 @@ class Kind(StrEnum):
     EMAIL = "email"
     PHONE = "phone"
     NAME = "name"
-    REFERRAL_NAME = "referral_name"
-    """A name within one referral: there the same name is the same person."""
     REFERRAL = "referral"
-    """A referral that has a REFERRAL_NAME."""
+    """A referral that names the person, by its id. Only there the kinds below count."""
+    REFERRAL_EMAIL = "referral_email"
+    REFERRAL_PHONE = "referral_phone"
+    REFERRAL_NAME = "referral_name"
+    """In one referral the same name is the same person."""
+
+    @property
+    def in_referral(self) -> "Kind":
+        """The kind of an EMAIL, a PHONE or a NAME that counts in one referral."""
+        return Kind(f"referral_{self}")
 
 
 class UnusableIdentifierError(Exception):

@@ -254,7 +254,7 @@ def _look_at_quarantine(stones: Tombstones, keyed: Keyed, row: Mapping[str, Any]
     payload = _without(stones, row["payload_text"], row["referral_id"], everybody=everybody)
     people = {"resolved_by": row["resolved_by"], "resolved_because": row["resolved_because"]}
     said = stones.blank(people, row["referral_id"], any_name=True)
-    blanked = Blanked(payload.blanked.changes + said.changes, payload.blanked.names, payload.blanked.spared)
+    blanked = Blanked(payload.blanked.changes + said.changes, payload.blanked.known, payload.blanked.spared)
     if not blanked.changes:
         return None
     is_new = payload.after is not None and row["erased_at"] is None
@@ -402,7 +402,7 @@ class Found:
 
     def rows(self) -> dict[str, int]:
         """Count the rows by table."""
-        return dict(Counter(hit.table.name for hit in self.hits))
+        return dict(Counter(str(hit.table.name) for hit in self.hits))
 
     def names(self, text: str) -> bool:
         """Say whether a text names the person."""
@@ -420,8 +420,12 @@ def search(warehouse: Warehouse, identifiers: Sequence[Identifier]) -> Found:
         keyed = Keyed(token_bytes(_LOCAL_KEY)) if stored is None else _the_key(warehouse.keeping, stored)
         known = {stone.digest for stone in _load(connection)}
     stones = stones_of(keyed, identifiers)
-    whole = Tombstones(keyed, [*stones, *_in_referrals(warehouse, keyed, stones)])
-    found = Found(whole, erased=any(stone.digest in known for stone in stones))
+    named = _named(warehouse, keyed, stones)
+    whole = Tombstones(keyed, [*stones, *_in_referrals(keyed, named)])
+    # A file does not say of which referral a line is. A number may be that of a switchboard.
+    also = (one for _, _, one in named if one.kind is not Kind.PHONE)
+    anywhere = stones_of(keyed, [*identifiers, *also])
+    found = Found(Tombstones(keyed, anywhere), erased=any(stone.digest in known for stone in stones))
     for _, hit in _walk(warehouse, whole, keyed, writing=False):
         found.spared += hit.blanked.spared
         if hit.changes:
@@ -429,19 +433,25 @@ def search(warehouse: Warehouse, identifiers: Sequence[Identifier]) -> Found:
     return found
 
 
-def _in_referrals(warehouse: Warehouse, keyed: Keyed, stones: Sequence[Tombstone]) -> list[Tombstone]:
-    """Return the tombstones of a person's names in the referrals that name the person."""
+_Named = tuple[str, str, Identifier]
+"""A referral, a person, and what the person's contact has there."""
+
+
+def _named(warehouse: Warehouse, keyed: Keyed, stones: Sequence[Tombstone]) -> list[_Named]:
+    """Return what a person's contacts have, with the referrals, in order."""
     looked_for = Tombstones(keyed, stones)
-    named = {
-        (hit.referral_id, person, name)
+    found = {
+        (hit.referral_id, person, known)
         for _, hit in _walk(warehouse, looked_for, keyed, writing=False)
         if hit.referral_id is not None
-        for person, name in hit.blanked.names
+        for person, known in hit.blanked.known
     }
+    return sorted(found, key=lambda one: (one[0], one[1], one[2].kind, one[2].key))
+
+
+def _in_referrals(keyed: Keyed, named: Iterable[_Named]) -> list[Tombstone]:
     return [
-        stone
-        for referral_id, person, name in sorted(named)
-        for stone in stones_in_referral(keyed, person, referral_id, name)
+        stone for referral_id, person, name in named for stone in stones_in_referral(keyed, person, referral_id, name)
     ]
 
 
@@ -461,7 +471,7 @@ def erase(warehouse: Warehouse, identifiers: Sequence[Identifier], by: str, now:
     keeping = _keeping(warehouse)
     keyed = _note_key(warehouse, keeping)
     stones = stones_of(keyed, identifiers)
-    stones += _in_referrals(warehouse, keyed, stones)
+    stones += _in_referrals(keyed, _named(warehouse, keyed, stones))
     with _as_warehouse_error():
         keeping.copy(stones)
     with warehouse.write() as connection:
@@ -504,7 +514,7 @@ def _empty_all(warehouse: Warehouse, stones: Tombstones, keyed: Keyed, now: date
     for connection, hit in _walk(warehouse, stones, keyed, writing=True):
         if hit.changes:
             _empty(connection, hit, now)
-            rows[hit.table.name] += 1
+            rows[str(hit.table.name)] += 1
     return dict(rows)
 
 
@@ -646,13 +656,13 @@ def forget_deleted(warehouse: Warehouse) -> str | None:
 
 
 def _vacuum_postgresql(warehouse: Warehouse) -> str | None:
+    unhurried = Warehouse(warehouse.url, replace(warehouse.limits, statement_seconds=0))
     names = ", ".join(source.table.name for source in _SOURCES)
-    with warehouse.read() as connection:
-        connection.rollback()
-        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-        alone.execute(text("SET statement_timeout = 0"))
-        try:
-            alone.execute(text(f"VACUUM {names}"))
-        finally:
-            alone.execute(text("RESET statement_timeout"))
+    try:
+        with unhurried.read() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(f"VACUUM {names}"))
+    except WarehouseError as error:
+        return str(error)
+    finally:
+        unhurried.close()
     return None

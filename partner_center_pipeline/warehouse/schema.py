@@ -656,7 +656,12 @@ tombstones: Final = Table(
     metadata,
     Column("person", Text, nullable=False, comment="the same for all rows of a person: a keyed digest"),
     Column("digest", Text, nullable=False, comment="keyed digest of an address, a number or a name"),
-    Column("kind", Text, nullable=False, comment="email, phone, name, referral_name or referral"),
+    Column(
+        "kind",
+        Text,
+        nullable=False,
+        comment="email, phone, name; referral, and referral_... for what counts in one",
+    ),
     Column("words", Integer, comment="how many words a name has"),
     PrimaryKeyConstraint("person", "digest"),
     comment="who was erased, as keyed digests: what is stored is asked for them, so that nobody comes back",

@@ -79,7 +79,9 @@ def test_somebody_with_the_same_number_or_name_but_another_address_stays_and_is_
 
 def test_a_name_within_a_referral_is_the_same_person_whatever_address_comes() -> None:
     (stone, *_) = stones_of(KEYED, [Identifier.read(Kind.EMAIL, "sule.isik@firma.com.tr")])
-    who = Tombstones(KEYED, [stone, *stones_in_referral(KEYED, stone.person, "r1", "sule isik")])
+    who = Tombstones(
+        KEYED, [stone, *stones_in_referral(KEYED, stone.person, "r1", Identifier.read(Kind.NAME, "Şule Işık"))]
+    )
     changed = {**SUE, "email": "sule@new.com", "phoneNumber": "0533 765 43 21"}
     here, elsewhere = referral(changed), referral(changed, id="r2")
     assert who.blank(here, "r1").changes
