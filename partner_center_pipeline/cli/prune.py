@@ -59,7 +59,8 @@ def prune(dry_run: bool, as_json: bool) -> None:
                 f"{personal['closed_referrals_emptied']:,} referrals that were closed more than "
                 f"{settings.closed_contacts_days} days ago."
             )
-    for reason in done.not_written_anew:
+    unforgotten = personal["warehouse_not_written_anew"]
+    for reason in (*done.not_written_anew, *([str(unforgotten)] if unforgotten else [])):
         notes.print("[bold yellow]warning[/] ", end="")
         notes.print(f"free space was not given back: {reason}; the next prune tries again", markup=False)
 

@@ -415,7 +415,10 @@ def _delete_old_runs(context: dg.OpExecutionContext, grid: GridParam, warehouse:
                 context.log.warning(f"free space was not given back: {reason}; the next run of this job tries again")
             shown = done.shown()
         with warehouse.open() as db:
-            context.add_output_metadata({**shown, **erasures.prune_personal_data(db, now)})
+            personal = erasures.prune_personal_data(db, now)
+        if unforgotten := personal["warehouse_not_written_anew"]:
+            context.log.warning(f"free space of the warehouse still holds contacts that were emptied: {unforgotten}")
+        context.add_output_metadata({**shown, **personal})
 
 
 PRUNING: Final = periodic_job(

@@ -234,11 +234,10 @@ class _Texts:
         if places:
             torn = mended(text) if not self._stands_in(text, places) else text
             text = _cut(torn, self.hits(leaf._replace(value=torn)))
-        if not self._lengths:
+        if not self._lengths or not (self._met or self._names or self._any_name or self._scope is not None):
             return text
-        is_whole = self._is_name(name_key(text))
         if leaf.path in _COMPANYS:
-            return None if is_whole else text
+            return None if self._is_name(name_key(text)) else text
         return _cut(text, [place for place in names_in(text, self._lengths) if self._is_name(place.key)])
 
     @staticmethod
@@ -305,7 +304,11 @@ def _names(member: _Member) -> set[str]:
     fields = {str(name).lower(): value for name, value in member.content.items() if isinstance(value, str)}
     first, last = fields.get("firstname", ""), fields.get("lastname", "")
     texts = [f"{first} {last}", f"{last} {first}"]
-    texts += [leaf.value for leaf in member.leaves if isinstance(leaf.value, str) and "@" not in leaf.value]
+    texts += [
+        leaf.value
+        for leaf in member.leaves
+        if isinstance(leaf.value, str) and str(leaf.key).lower() not in _PERSONS_FIELDS
+    ]
     return {key for key in map(name_key, texts) if " " in key}
 
 

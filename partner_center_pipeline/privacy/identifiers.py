@@ -101,7 +101,7 @@ _AT: Final = re.compile("@|%40|\uff20|\ufe6b")
 _NOT_LOCAL: Final = frozenset(' \t\r\n\v\f\xa0@<>()[]{},;:"|\\\u201c\u201d\u2018\u2019\u00ab\u00bb')
 _INSIDE_LOCAL: Final = re.compile("['/=?&]")
 """Marks that an address may have, but that stand before one more often."""
-_DOMAIN: Final = re.compile(r"[\w.-]+")
+_DOMAIN: Final = re.compile(r"[\w.\-" + "".join(map(chr, INVISIBLE)) + "]+")
 _LONGEST_PART: Final = 256
 
 
@@ -119,7 +119,7 @@ def emails_in(text: str) -> Iterator[Place]:
         for begin in (0, *(mark.end() for mark in _INSIDE_LOCAL.finditer(local))):
             key = email_key(local[begin:], name)
             if key is not None:
-                yield Place(start + begin, end, key, name)
+                yield Place(start + begin, end, key, name.translate(INVISIBLE))
 
 
 def email_key(local: str, domain: str) -> str | None:
@@ -149,6 +149,8 @@ _NATIONAL: Final = 10
 def phone_key(text: str) -> str | None:
     """Return the key of a text that is one number: digits with their country. Without a country it is Turkish."""
     digits = "".join(str(unicodedata.digit(letter)) for letter in text if letter.isdecimal())
+    if any(letter.isalpha() for letter in text):  # an extension would be taken for a part of the number
+        return None
     if not _FEWEST_DIGITS <= len(digits) <= _MOST_DIGITS:
         return None
     return _phone_key(digits, has_plus=text.lstrip(" (\t\u200e\u202a").startswith("+"))
@@ -209,6 +211,8 @@ def _folded(word: str) -> str:
 
 def names_in(text: str, lengths: frozenset[int]) -> Iterator[Place]:
     """Yield what may be a name in a text: words that follow each other, as many as one of `lengths` says."""
+    if not _BETWEEN_WORDS.search(text) and 1 not in lengths:
+        return
     words = [(word.start(), word.end(), _folded(word[0])) for word in _WORD.finditer(text)]
     for first, (start, _, _) in enumerate(words):
         for length in lengths:

@@ -284,9 +284,8 @@ def _look_at_lead(stones: Tombstones, _: Keyed, row: Mapping[str, Any], everybod
     values: dict[str, Any] = {name: document[name] for name in _LEAD_TEXTS}
     keeps_name = document["company_name"] == row["company_name"]
     values |= {name: row[name] if keeps_name else None for name in _OF_A_COMPANYS_NAME}
-    is_whole = contact["firstName"] == row["contact_name"] and contact["phoneNumber"] == row["contact_phone"]
-    values["contact_name"], values["contact_phone"] = contact["firstName"], contact["phoneNumber"]
-    values["contact_email"] = row["contact_email"] if is_whole else None
+    is_person = any(change.path == "team[0]" for change in blanked.changes)
+    values |= {name: None if is_person else row[name] for name in ("contact_name", "contact_email", "contact_phone")}
     about = {"referral_id": row["referral_id"], "domain": row["domain"]}
     return Hit(leads, {"referral_id": row["referral_id"]}, values, row["referral_id"], blanked, about)
 
@@ -614,17 +613,21 @@ def _of_referrals(connection: Connection, source: _Source, ids: Sequence[str]) -
     ]
 
 
-def prune_personal_data(warehouse: Warehouse, now: datetime, *, dry_run: bool = False) -> dict[str, int]:
+def prune_personal_data(warehouse: Warehouse, now: datetime, *, dry_run: bool = False) -> dict[str, int | str]:
     """Do what time asks for: empty contacts of referrals closed long ago, and forget old acts of erasing.
 
-    Returns both counts, for people. Raises WarehouseError.
+    Returns both counts, for people, and why free space of the database still holds what was emptied, or "". Raises
+    WarehouseError.
     """
     emptied = empty_closed(warehouse, now, dry_run=dry_run)
     with warehouse.read() if dry_run else warehouse.write() as connection:
         forgotten = prune_log(connection, now, dry_run=dry_run)
-    if emptied and not dry_run:
-        forget_deleted(warehouse)
-    return {"closed_referrals_emptied": emptied, "acts_of_erasing_forgotten": forgotten}
+    reason = forget_deleted(warehouse) if emptied and not dry_run else None
+    return {
+        "closed_referrals_emptied": emptied,
+        "acts_of_erasing_forgotten": forgotten,
+        "warehouse_not_written_anew": reason or "",
+    }
 
 
 # The log, and what a database leaves behind ---------------------------------------------------------------------------

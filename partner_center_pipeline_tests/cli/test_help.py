@@ -43,6 +43,7 @@ OPTIONS = {
     "decisions": ["import"],
     "migrate": [],
     "prune": ["--dry-run", "--json", "HUNTER_DAGSTER_RUNS_KEPT_DAYS"],
+    "subject": ["find", "export", "erase", "docs/personal_data.md"],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }
 

@@ -179,6 +179,7 @@ def test_a_restored_warehouse_is_emptied_again_and_without_the_key_nothing_is_st
 
         key = held.path / ".token_cache/erasure.key"
         assert key.stat().st_mode & 0o777 == 0o600
+        kept = key.read_text(encoding="ascii").strip()
         key.write_text("0" * 64, encoding="ascii")
         with pytest.raises(WarehouseError, match="is not the one by which this warehouse knows"):
             taken_in(warehouse, referral("r4", AYSE))
@@ -189,6 +190,10 @@ def test_a_restored_warehouse_is_emptied_again_and_without_the_key_nothing_is_st
         with pytest.raises(WarehouseError, match="Put the key back from a backup"):
             taken_in(warehouse, referral("r4", AYSE))
     assert "r4" not in held.payloads()
+    held.edit_env(HUNTER_ERASURE_KEY=kept)
+    with open_warehouse(Settings.load()) as warehouse:
+        taken_in(warehouse, referral("r4", AYSE))
+    assert "ayse@firma" not in held.payloads()
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from click.testing import CliRunner
 from sqlalchemy import func, select, text
 
 from partner_center_pipeline.cli import main
-from partner_center_pipeline.warehouse import erasures, schema
-from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline.windows import render_ticks
 from partner_center_pipeline_tests.conftest import Databases
 from partner_center_pipeline_tests.defs.project import Project
@@ -214,21 +213,3 @@ def test_contacts_of_referrals_closed_long_ago_are_emptied_and_do_not_come_back(
         payloads = connection.execute(select(raw.c.payload).where(raw.c.referral_id == "erased-1")).scalars().all()
     assert len(payloads) == 3
     assert "Özdurgun" not in json.dumps(payloads, ensure_ascii=False)
-
-
-def test_acts_of_erasing_are_forgotten_after_three_years_and_the_tombstones_stay(warehouse: Warehouse) -> None:
-    now = datetime.now(UTC)
-    with warehouse.write() as connection:
-        for years in (0, 2, 4):
-            values = {
-                "erased_by": "x",
-                "person": "p",
-                "rows_emptied": {},
-                "erased_at": now - timedelta(days=365 * years),
-            }
-            connection.execute(schema.erasures.insert().values(values))
-        connection.execute(schema.tombstones.insert().values(person="p", digest="d", kind="email"))
-    assert erasures.prune_personal_data(warehouse, now)["acts_of_erasing_forgotten"] == 1
-    with warehouse.read() as connection:
-        assert connection.execute(select(func.count()).select_from(schema.erasures)).scalar_one() == 2
-        assert connection.execute(select(func.count()).select_from(schema.tombstones)).scalar_one() == 1
