@@ -7,6 +7,7 @@ person's (`privacy`), where the key is (`erasure_key`).
 """
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,23 @@ from secrets import token_bytes
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Table, and_, bindparam, delete, insert, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    insert,
+    or_,
+    select,
+    text,
+    true,
+    tuple_,
+    update,
+)
 
 from partner_center_pipeline.privacy import (
     Blanked,
@@ -63,6 +80,8 @@ LOG_KEPT: Final = timedelta(days=3 * 365 + 1)
 _TICKS_PER_DAY: Final = 86_400 * TICKS_PER_SECOND
 _VERSION_LENGTH: Final = 32
 _BUSY_SECONDS: Final = 30.0
+_ESCAPED: Final = re.compile(r"\\u(?!00[0-7])([0-9a-f]{4})")
+"""A letter that is not ASCII, as JSON text in ASCII has it."""
 _LOCAL_KEY: Final = 32
 """Bytes of a key for looking only, where nobody was erased yet."""
 
@@ -197,9 +216,10 @@ def _without(stones: Tombstones, kept_text: str, referral_id: str | None, *, eve
     try:
         document: Any = json.loads(kept_text)
     except (ValueError, RecursionError):
-        unread = {"text": kept_text}
+        unread = {"text": _ESCAPED.sub(lambda found: chr(int(found[1], 16)), kept_text)}
         blanked = stones.blank(unread, referral_id, any_name=True)
-        return _Text(unread["text"] if blanked.changes else None, blanked)
+        after = "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in unread["text"])
+        return _Text(after if blanked.changes else None, blanked)
     root = [document]  # a row may be a text
     blanked = stones.blank(
         root if not isinstance(document, dict | list) else document, referral_id, everybody=everybody
@@ -229,11 +249,12 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A table in which something of a person may be: the columns to read, and how a row is looked at."""
+    """A table in which something of a person may be: the columns to read, how a row is looked at, and which rows."""
 
     table: Table
     columns: Sequence[str]
     look: Callable[[Tombstones, Keyed, Mapping[str, Any], bool], Hit | None]
+    where: ColumnElement[bool] = field(default_factory=true)
 
 
 def _look_at_raw(stones: Tombstones, keyed: Keyed, row: Mapping[str, Any], everybody: bool) -> Hit | None:
@@ -301,20 +322,27 @@ def _look_at_company(stones: Tombstones, _: Keyed, row: Mapping[str, Any], __: b
     return Hit(companies, {"domain": row["domain"]}, values, None, blanked, {"domain": row["domain"]})
 
 
-def _texts(table: Table, names: Sequence[str], about: Sequence[str], referral: str | None = None) -> _Source:
-    """Return a table with texts or JSON in the columns `names`, about the referral in the column `referral`."""
+def _texts(
+    table: Table, names: Sequence[str], about: Sequence[str], referral: str | None = None, *, addresses: bool = False
+) -> _Source:
+    """Return a table with texts or JSON in the columns `names`, about the referral in the column `referral`.
+
+    `addresses`: what comes from DNS and from rules, which name people by an address only.
+    """
     keys = [column.name for column in table.primary_key]
+    columns = [table.c[name] for name in names]
 
     def look(stones: Tombstones, _: Keyed, row: Mapping[str, Any], __: bool) -> Hit | None:
         document = {name: row[name] for name in names}
         referral_id = row[referral] if referral is not None else None
-        blanked = stones.blank(document, referral_id, any_name=True)
+        blanked = stones.blank(document, referral_id, any_name=not addresses)
         if not blanked.changes:
             return None
         context = {name: row[name] for name in about}
         return Hit(table, {name: row[name] for name in keys}, document, referral_id, blanked, context)
 
-    return _Source(table, list(dict.fromkeys((*keys, *names, *about, *filter(None, [referral])))), look)
+    where = or_(*(cast(column, Text).contains("@") if addresses else column.is_not(None) for column in columns))
+    return _Source(table, list(dict.fromkeys((*keys, *names, *about, *filter(None, [referral])))), look, where)
 
 
 _SOURCES: Final = (
@@ -327,10 +355,10 @@ _SOURCES: Final = (
     ),
     _Source(companies, ["domain", "name", "name_key", "name_block"], _look_at_company),
     _texts(decisions, ["decided_by", "note"], ["kind", "subject", "choice", "decided_at"], "subject"),
-    _texts(domain_signals, ["signals"], ["scanned_at"]),
-    _texts(signal_changes, ["detail"], ["domain", "changed_at"]),
-    _texts(company_scores, ["reasons", "inputs", "explanation_en", "explanation_tr"], ["scored_at"]),
-    _texts(score_changes, ["detail"], ["domain", "changed_at"]),
+    _texts(domain_signals, ["signals"], ["scanned_at"], addresses=True),
+    _texts(signal_changes, ["detail"], ["domain", "changed_at"], addresses=True),
+    _texts(company_scores, ["reasons", "inputs", "explanation_en", "explanation_tr"], ["scored_at"], addresses=True),
+    _texts(score_changes, ["detail"], ["domain", "changed_at"], addresses=True),
     _texts(outbox, ["reason"], ["kind", "happened_at"]),
     _texts(sync_attempts, ["error"], ["started_at"]),
     _texts(reconciliations, ["error"], ["started_at"]),
@@ -342,7 +370,7 @@ _SOURCES: Final = (
 def _rows(connection: Connection, source: _Source, after: Sequence[Any] | None) -> list[Mapping[str, Any]]:
     """Return the next CHUNK rows of a table by their key, after a key."""
     keys = list(source.table.primary_key.columns)
-    query = select(*(source.table.c[name] for name in source.columns)).order_by(*keys).limit(CHUNK)
+    query = select(*(source.table.c[name] for name in source.columns)).where(source.where).order_by(*keys).limit(CHUNK)
     if after is not None:
         last = (bindparam(None, value, type_=key.type) for key, value in zip(keys, after, strict=True))
         query = query.where(tuple_(*keys) > tuple_(*last))
@@ -372,12 +400,13 @@ def _empty(connection: Connection, hit: Hit, now: datetime) -> None:
     same = and_(*(table.c[name] == value for name, value in hit.key.items()))
     values = dict(hit.values)
     if table in (raw_referrals, quarantined_referrals):
-        values["erased_at"] = now
         (name,) = hit.values.keys() & {"version", "fingerprint"}
         renamed = and_(*(table.c[key] == {**hit.key, **hit.values}[key] for key in hit.key))
-        if hit.values[name] != hit.key[name] and connection.execute(select(table.c[name]).where(renamed)).first():
-            connection.execute(delete(table).where(same))  # what was received is stored without the person already
-            return
+        if hit.values[name] != hit.key[name]:
+            values["erased_at"] = now
+            if connection.execute(select(table.c[name]).where(renamed)).first():
+                connection.execute(delete(table).where(same))  # it is stored without the person already
+                return
     connection.execute(update(table).where(same).values(values))
     if table is raw_referrals:
         of_version = and_(leads.c.referral_id == hit.referral_id, leads.c.version == hit.key["version"])

@@ -127,7 +127,7 @@ def test_what_was_emptied_is_known_again_whatever_way_it_comes(held: Held) -> No
         assert held.payloads().replace(", 2, ", ", 1, ") == emptied.replace(", 2, ", ", 1, ")
 
         taken_in(warehouse, referral("r4", AYSE), referral("r5", AYSE, updated="on Tuesday"))
-        unread = '{"a":' * 2000 + '"ayse@firma.com.tr"'
+        unread = '{"a":' * 2000 + r'"Ay\u015fe Y\u0131lmaz \ud83d\ude00\n\u0000, ayse@firma.com.tr"'
         row = RejectedRow(Breach.TOO_DEEP, "", None, "f" * 64, unread)
         with warehouse.write() as connection:
             referrals.quarantine(connection, [row], 0, NOW)
@@ -137,6 +137,7 @@ def test_what_was_emptied_is_known_again_whatever_way_it_comes(held: Held) -> No
                 "dmarc": ["rua=mailto:@firma.com.tr"]
             }
     assert "ayse@" not in held.payloads().lower()
+    assert r"\ud83d\ude00\n\u0000, @firma.com.tr" in held.payloads().replace("\\\\", "\\")
 
 
 @pytest.mark.slow
