@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
-from partner_center_pipeline.settings import Settings
+from partner_center_pipeline.settings import Settings, home
 
 if TYPE_CHECKING:
     from partner_center_pipeline.privacy import Keyed, Tombstone
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 VARIABLE: Final = "HUNTER_ERASURE_KEY"
 _KEY_FILE: Final = "erasure.key"
 _COPY_FILE: Final = "erasure.tombstones"
+_ORDINARY_FOLDER: Final = ".token_cache"
+"""The default of HUNTER_PARTNER_CENTER_TOKEN_CACHE_PATH."""
 _OTHERS_MODE: Final = 0o077
 
 
@@ -41,8 +43,11 @@ class ErasureKeeping:
 
     @classmethod
     def of(cls, settings: Settings) -> "ErasureKeeping":
-        """Return what the settings say."""
-        return cls(settings.partner_center_token_cache_path, settings.erasure_key, settings.closed_contacts_days)
+        """Return what the settings say. The demo has a sign-in of its own, and the warehouse of the home folder."""
+        folder, ordinary = settings.partner_center_token_cache_path, home() / _ORDINARY_FOLDER
+        if not (folder / _KEY_FILE).exists() and (ordinary / _KEY_FILE).exists():
+            folder = ordinary
+        return cls(folder, settings.erasure_key, settings.closed_contacts_days)
 
     @property
     def where(self) -> str:

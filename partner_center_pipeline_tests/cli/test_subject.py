@@ -181,6 +181,10 @@ def test_a_restored_warehouse_is_emptied_again_and_without_the_key_nothing_is_st
         key = held.path / ".token_cache/erasure.key"
         assert key.stat().st_mode & 0o777 == 0o600
         kept = key.read_text(encoding="ascii").strip()
+        held.edit_env(HUNTER_PARTNER_CENTER_TOKEN_CACHE_PATH=".hunter/demo/token_cache")
+        with open_warehouse(Settings.load()) as with_another_sign_in:
+            taken_in(with_another_sign_in, *held.documents)
+        held.edit_env(HUNTER_PARTNER_CENTER_TOKEN_CACHE_PATH=None)
         key.write_text("0" * 64, encoding="ascii")
         with pytest.raises(WarehouseError, match="is not the one by which this warehouse knows"):
             taken_in(warehouse, referral("r4", AYSE))

@@ -136,7 +136,7 @@ def test_everybody_goes_where_nobody_is_to_be_kept() -> None:
     assert not nobody.blank(document, "r1", everybody=True).changes
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(payload=payloads, at=st.integers(0, 3))
 @example(payload=json.loads((SAMPLES / "single_referral.json").read_text(encoding="utf-8")), at=0)
 def test_nothing_of_the_person_stays_nothing_else_goes_and_again_changes_nothing(payload: Any, at: int) -> None:
