@@ -241,6 +241,17 @@ def test_names_alone_are_shown_and_not_erased_without_a_word(home: Path) -> None
     assert place.invoke("subject", "erase", "--email", "ayse@firma.com.tr", stdin="y\n").exit_code == 0
     assert "ayse@firma" not in place.payloads()
 
+    trader = referral("r6", NAMESAKE | {"email": "ay@tuccar.com.tr"})
+    trader["customerProfile"]["name"] = "Ayşe Yılmaz"
+    with open_warehouse(Settings.load()) as warehouse:
+        taken_in(warehouse, trader)
+        erased = place.says("erase", "--name", "AYŞE YILMAZ", "--yes")["rows"]
+        assert erased == {"raw_referrals": 2, "leads": 2, "companies": 1}
+        with warehouse.read() as connection:
+            names = connection.execute(select(schema.companies.c.name)).scalars().all()
+    assert "Ayşe Yılmaz" not in names
+    assert "Yılmaz" not in place.payloads()
+
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
