@@ -66,6 +66,9 @@ DEFAULT_DKIM_SELECTORS: Final = (
 SHORTEST_PASSWORD: Final = 12
 """Characters of HUNTER_UI_PASSWORD: out of reach for guesses, ten a minute."""
 
+SHORTEST_KEY: Final = 32
+"""Characters of HUNTER_ERASURE_KEY: a name is found by trying, a key is not."""
+
 _YEARS: Final = range(1970, 2200)
 """Where a HUNTER_SYNC_START may lie: ticks count from the first, and Dagster's calendar needs room after the last."""
 
@@ -455,6 +458,21 @@ class Settings(BaseSettings):
         examples=["90"],
         description="Days that Dagster keeps a run that failed or was cancelled.",
     )
+    erasure_key: SecretStr | None = Field(
+        None,
+        examples=["the-64-characters-that-secrets.token_hex(32)-gives"],
+        description="The key of the digests by which an erased person is known again (docs/personal_data.md). Without "
+        "it, a key is made beside the sign-in by the first `partner-center subject erase`. Set it where several "
+        "machines share a warehouse, and never change it.",
+    )
+    closed_contacts_days: int | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        examples=["730"],
+        description="Days after which the contacts of a closed referral are emptied, by the nightly prune, and do not "
+        "come back. Empty: they are kept.",
+    )
     sync_start: datetime | None = Field(
         None,
         examples=["2026-01-01T00:00:00Z"],
@@ -595,6 +613,16 @@ class Settings(BaseSettings):
     @classmethod
     def _server(cls, value: object) -> object:
         return _split_host_port(value, 0) if isinstance(value, str) else value
+
+    @field_validator("erasure_key")
+    @classmethod
+    def _long_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < SHORTEST_KEY:
+            raise ValueError(
+                f"has fewer than {SHORTEST_KEY} characters; make one with "
+                "`python -c 'import secrets; print(secrets.token_hex(32))'`"
+            )
+        return value
 
     @field_validator("ui_password")
     @classmethod

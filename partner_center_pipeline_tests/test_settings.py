@@ -135,6 +135,17 @@ class TestValues:
         monkeypatch.setenv("HUNTER_UI_PASSWORD", "correct horse battery")
         assert "correct" not in repr(Settings.load())
 
+    def test_a_short_key_of_erased_persons_is_refused_and_never_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        said = refusal(monkeypatch, "HUNTER_ERASURE_KEY", "hush-hush")
+        assert "HUNTER_ERASURE_KEY: has fewer than 32 characters; make one with" in said
+        assert "hush-hush" not in said
+        monkeypatch.setenv("HUNTER_ERASURE_KEY", "hush" * 8)
+        assert "hush" not in repr(Settings.load())
+
+    def test_contacts_of_closed_referrals_are_kept_unless_days_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert Settings.load().closed_contacts_days is None
+        assert "HUNTER_CLOSED_CONTACTS_DAYS" in refusal(monkeypatch, "HUNTER_CLOSED_CONTACTS_DAYS", "0")
+
     @pytest.mark.parametrize("value", ["0", "many"])
     def test_a_lag_that_allows_nothing_is_refused(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
         assert "HUNTER_LAG_WINDOWS" in refusal(monkeypatch, "HUNTER_LAG_WINDOWS", value)

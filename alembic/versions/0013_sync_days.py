@@ -1,7 +1,7 @@
 """What old attempts did, by day
 
 Revision: 0013
-Follows: 0011
+Follows: 0012
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

@@ -58,6 +58,7 @@ COMMANDS: Final = {
     "lead": "lead:lead",
     "matches": "matches:matches",
     "decisions": "decisions:decisions",
+    "subject": "subject:subject",
     "migrate": "migrate:migrate",
     "prune": "prune:prune",
     "compact-windows": "compact_windows:compact_windows",
@@ -158,6 +159,9 @@ def main() -> None:
       partner-center lead set-domain ID DOMAIN         the customer's domain, where none or a wrong one was found
       partner-center matches list                      companies that may be one: accept, reject
       partner-center decisions import monday.xlsx      what the sales team filled in
+    \b
+    What is held about one person (docs/personal_data.md):
+      partner-center subject find --email ADDRESS      also: export, erase
 
     Settings are HUNTER_* variables in .env; .env.example explains each.
     """

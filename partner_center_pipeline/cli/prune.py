@@ -26,11 +26,15 @@ def prune(dry_run: bool, as_json: bool) -> None:
     HUNTER_DAGSTER_FAILED_RUNS_KEPT_DAYS ago (90). A run that is not finished is never deleted, nor is the newest run
     of a job. The leads, their history and which windows are done lie in the warehouse; nothing of it is deleted.
     Windows stay materialized in the UI. In the Dagster UI the job partner_center_prune does this every night.
+
+    Where HUNTER_CLOSED_CONTACTS_DAYS is set, the contacts of referrals that were closed longer ago are emptied.
     """
     enter_home()
     from partner_center_pipeline.cli.one_fetch import dagster_instance
     from partner_center_pipeline.defs import pruning
     from partner_center_pipeline.settings import Settings
+    from partner_center_pipeline.warehouse.database import open_warehouse
+    from partner_center_pipeline.warehouse.erasures import prune_personal_data
 
     settings, now = Settings.load(), datetime.now(UTC)
     with dagster_instance() as instance:
@@ -43,11 +47,20 @@ def prune(dry_run: bool, as_json: bool) -> None:
                     done = pruning.prune(instance, settings.grid, old, settings, now, progress=report)
             except pruning.PruneBusyError as error:
                 stop(str(error))
+    with open_warehouse(settings) as warehouse:
+        personal = prune_personal_data(warehouse, now, dry_run=dry_run)
     if as_json:
-        emit({"dry_run": dry_run, **done.shown()})
+        emit({"dry_run": dry_run, **done.shown(), **personal})
     else:
         console.print(_said(done, settings), markup=False)
-    for reason in done.not_written_anew:
+        if settings.closed_contacts_days is not None:
+            console.print(
+                f"Contacts {'that would be ' if dry_run else ''}emptied: those of "
+                f"{personal['closed_referrals_emptied']:,} referrals that were closed more than "
+                f"{settings.closed_contacts_days} days ago."
+            )
+    unforgotten = personal["warehouse_not_written_anew"]
+    for reason in (*done.not_written_anew, *([str(unforgotten)] if unforgotten else [])):
         notes.print("[bold yellow]warning[/] ", end="")
         notes.print(f"free space was not given back: {reason}; the next prune tries again", markup=False)
 

@@ -1,7 +1,8 @@
 """The job that deletes Dagster's old runs with their events and logs, and gives their space back.
 
 Dagster itself deletes none (dagster.md, "Traps"). Which windows are done is kept in the warehouse, so no window is
-fetched again. Runs that are not finished are never deleted. Not here: what the warehouse keeps.
+fetched again. Runs that are not finished are never deleted. It also lets the warehouse forget what time asks for
+(`warehouse.erasures`).
 """
 
 import shutil
@@ -29,9 +30,10 @@ from partner_center_pipeline.defs.dagster_private import (
     SqliteEventLogStorage,
 )
 from partner_center_pipeline.defs.periodic import periodic_job
-from partner_center_pipeline.defs.resources import GridParam, utc_now
+from partner_center_pipeline.defs.resources import GridParam, WarehouseResource, utc_now
 from partner_center_pipeline.settings import Settings, home
 from partner_center_pipeline.vocabulary import Asset
+from partner_center_pipeline.warehouse import erasures
 from partner_center_pipeline.windows import WindowGrid
 
 MOST_RUNS: Final = 10_000
@@ -396,20 +398,27 @@ def _is_run_id(name: str) -> bool:
     name="delete_old_runs",
     out=dg.Out(dg.Nothing),
     description="Deletes runs that succeeded more than HUNTER_DAGSTER_RUNS_KEPT_DAYS ago, and those that failed more "
-    "than HUNTER_DAGSTER_FAILED_RUNS_KEPT_DAYS ago, with their events and logs. Windows stay materialized.",
+    "than HUNTER_DAGSTER_FAILED_RUNS_KEPT_DAYS ago, with their events and logs. Windows stay materialized. Empties the "
+    "contacts of referrals that were closed more than HUNTER_CLOSED_CONTACTS_DAYS ago, where that is set.",
 )
-def _delete_old_runs(context: dg.OpExecutionContext, grid: GridParam) -> None:
+def _delete_old_runs(context: dg.OpExecutionContext, grid: GridParam, warehouse: WarehouseResource) -> None:
     with as_dagster_failure():
         settings, now = Settings.load(), utc_now()
         old = old_runs(context.instance, settings, now)
+        shown: dict[str, int | str] = {}
         try:
             done = prune(context.instance, grid, old, settings, now, most=MOST_RUNS)
         except PruneBusyError as error:
             context.log.info(str(error))
-            return
-    for reason in done.not_written_anew:
-        context.log.warning(f"free space was not given back: {reason}; the next run of this job tries again")
-    context.add_output_metadata(done.shown())
+        else:
+            for reason in done.not_written_anew:
+                context.log.warning(f"free space was not given back: {reason}; the next run of this job tries again")
+            shown = done.shown()
+        with warehouse.open() as db:
+            personal = erasures.prune_personal_data(db, now)
+        if unforgotten := personal["warehouse_not_written_anew"]:
+            context.log.warning(f"free space of the warehouse still holds contacts that were emptied: {unforgotten}")
+        context.add_output_metadata({**shown, **personal})
 
 
 PRUNING: Final = periodic_job(

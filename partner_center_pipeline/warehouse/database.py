@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from partner_center_pipeline.settings import HOME_VARIABLE, SHIPPED, Settings, home
+from partner_center_pipeline.warehouse.erasure_key import ErasureKeeping
 from partner_center_pipeline.warehouse.locks import BUSY_SECONDS, begin_writing_on_sqlite, lock_on_postgresql
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 from partner_center_pipeline.warehouse.time_limits import TimeLimits, limit_waits
@@ -25,6 +26,8 @@ _OWN_FOLDER: Final = ".hunter"
 
 _WRITING: Final = "sqlite_writing"
 """Execution option of a connection: whether its transactions on SQLite exclude other writers from their beginning."""
+KEEPING: Final = "erasure_keeping"
+"""Execution option of every connection: where the key of erased persons' digests is (`erasures.of`)."""
 _WAL_PAGES: Final = 32_000
 """Pages in SQLite's write-ahead log before a checkpoint: 128 MB. With the default of 4 MB, the same index pages are
 copied into the file again and again while a load commits page by page."""
@@ -126,23 +129,26 @@ def _message_without_values(error: BaseException | None) -> str:
 class Warehouse:
     """A warehouse at a URL. `open` makes sure that its schema is the one this code needs."""
 
-    def __init__(self, url: str, limits: TimeLimits | None = None) -> None:
+    def __init__(self, url: str, limits: TimeLimits | None = None, keeping: ErasureKeeping | None = None) -> None:
         self.url: Final = url
         self.limits: Final = limits or TimeLimits()
+        self.keeping: Final = keeping
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return the warehouse that HUNTER_DATABASE_URL names, without a check of its schema."""
-        return cls(settings.database_url.get_secret_value(), TimeLimits.of(settings))
+        return cls(settings.database_url.get_secret_value(), TimeLimits.of(settings), ErasureKeeping.of(settings))
 
     @classmethod
-    def open(cls, url: str, limits: TimeLimits | None = None) -> Self:
+    def open(cls, url: str, limits: TimeLimits | None = None, keeping: ErasureKeeping | None = None) -> Self:
         """Open the warehouse at `url` (SQLAlchemy's form), with other limits than the defaults if given.
+
+        Without `keeping`, nothing of Partner Center can be stored once a person was erased.
 
         A SQLite file is created and migrated where needed. Raises WarehouseError when the database cannot be reached,
         its schema is older or newer than this code, or its tables were made by another program.
         """
-        warehouse = cls(url, limits)
+        warehouse = cls(url, limits, keeping)
         if not warehouse.is_current():
             if not warehouse.is_sqlite:
                 raise WarehouseError(
@@ -160,7 +166,10 @@ class Warehouse:
     @cached_property
     def engine(self) -> Engine:
         """The engine. Its pool belongs to this process: call `dispose` before a fork."""
-        return build_engine(self.url, self.limits)
+        engine = build_engine(self.url, self.limits)
+        if self.keeping is not None:
+            engine.update_execution_options(**{KEEPING: self.keeping})
+        return engine
 
     @property
     def is_sqlite(self) -> bool:
@@ -312,7 +321,9 @@ def _revisions() -> tuple[str, ...]:
 @contextmanager
 def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
     """Open the warehouse that HUNTER_DATABASE_URL names, and close it at the end. Raises what `Warehouse.open` does."""
-    warehouse = Warehouse.open(settings.database_url.get_secret_value(), TimeLimits.of(settings))
+    warehouse = Warehouse.open(
+        settings.database_url.get_secret_value(), TimeLimits.of(settings), ErasureKeeping.of(settings)
+    )
     try:
         yield warehouse
     finally:

@@ -59,7 +59,7 @@ class Kept:
 
 
 _TABLE: Final = quarantined_referrals
-_KEPT: Final = [column for column in _TABLE.columns if column.name != "payload_text"]
+_KEPT: Final = [column for column in _TABLE.columns if column.name not in ("payload_text", "erased_at")]
 
 
 _OPEN: Final = _TABLE.c.resolved_at.is_(None)

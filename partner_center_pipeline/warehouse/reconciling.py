@@ -16,13 +16,11 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, 
 from partner_center_pipeline.referral import ReferralVersion, ScanPage
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import drift, ledger, referrals, vanished
-from partner_center_pipeline.warehouse.bulk import present
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline.warehouse.schema import (
     leads,
     quarantined_referrals,
-    raw_referrals,
     reconciliations,
     sync_windows,
 )
@@ -209,7 +207,7 @@ class Reconciler:
             gaps=dict(self.done.gaps),
         )
         with self.warehouse.read() as connection:
-            missing = _missing(connection, page.versions)
+            missing = referrals.unknown(connection, page.versions, self.clock())
             marked = vanished.marked_among(connection, page.referral_ids())
         if missing or page.rejected or page.drift or marked:
             with self.warehouse.write() as connection:
@@ -306,12 +304,6 @@ def _figures(done: Reconciled) -> dict[str, Any]:
         "marked": done.marked,
         "returned": done.returned,
     }
-
-
-def _missing(connection: Connection, versions: Sequence[ReferralVersion]) -> list[ReferralVersion]:
-    """Return the versions that raw_referrals does not hold, by (id, version)."""
-    known = present(connection, raw_referrals, {(row.referral_id, row.version) for row in versions})
-    return [row for row in versions if (row.referral_id, row.version) not in known]
 
 
 def _owners(connection: Connection, instants: Sequence[int]) -> dict[int, _Owner]:

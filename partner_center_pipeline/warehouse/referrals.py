@@ -1,6 +1,6 @@
 """Tables raw_referrals and quarantined_referrals: stores the rows of pages, and reads the newest versions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, updat
 
 from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow, fingerprint, payload_text
 from partner_center_pipeline.vocabulary import Task
-from partner_center_pipeline.warehouse import pending
+from partner_center_pipeline.warehouse import erasures, pending
 from partner_center_pipeline.warehouse.bulk import insert_absent, present, upsert
 from partner_center_pipeline.warehouse.database import JsonText
 from partner_center_pipeline.warehouse.schema import Resolution, quarantined_referrals, raw_referrals
@@ -39,38 +39,71 @@ def dated(connection: Connection, rows: Sequence[ReferralVersion], now: int) -> 
 
 
 def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> list[Placed]:
-    """Store the versions that are not stored yet, by (id, version), for leads to be made of. Return the new ones."""
+    """Store the versions that are not stored yet, by (id, version), for leads to be made of. Return the new ones.
+
+    Of persons who were erased nothing is stored (`erasures`). Raises WarehouseError where their key is missing.
+    """
+    erasing = erasures.of(connection, now) if placed else None
     fresh: dict[tuple[str, ...], Placed] = {}
     for item in placed:
         fresh.setdefault((item.row.referral_id, item.row.version), item)
-    for key in present(connection, raw_referrals, fresh):
+    for key in _known(connection, fresh, erasing):
         del fresh[key]
     new = list(fresh.values())
-    insert_absent(
-        connection,
-        raw_referrals,
-        [
-            {
-                "referral_id": item.row.referral_id,
-                "version": item.row.version,
-                "etag": item.row.etag,
-                "updated_ticks": item.row.updated_ticks,
-                "updated_text": item.row.updated_text,
-                "window_start": item.window_start,
-                "late": item.late,
-                "content_hash": item.row.content_hash,
-                "payload": JsonText(item.row.canonical),
-                "fetched_at": now,
-            }
-            for item in new
-        ],
-    )
+    rows = [_row(item.row, item, now) for item in new]
+    if erasing is not None:
+        emptied = [erasing.version(item.row) for item in new]
+        rows = [
+            {**(row if one is None else _row(one, item, now)), "erased_at": None if one is None else now}
+            for row, one, item in zip(rows, emptied, new, strict=True)
+        ]
+    insert_absent(connection, raw_referrals, rows)
     pending.add(connection, Task.LEADS, (item.row.referral_id for item in new), now)
-    _release(connection, placed, new, now)
+    _release(connection, placed, new, now, erasing)
     return new
 
 
-def _release(connection: Connection, placed: Sequence[Placed], new: Sequence[Placed], now: datetime) -> None:
+def _row(version: ReferralVersion, item: Placed, now: datetime) -> dict[str, Any]:
+    return {
+        "referral_id": version.referral_id,
+        "version": version.version,
+        "etag": version.etag,
+        "updated_ticks": version.updated_ticks,
+        "updated_text": version.updated_text,
+        "window_start": item.window_start,
+        "late": item.late,
+        "content_hash": version.content_hash,
+        "payload": JsonText(version.canonical),
+        "fetched_at": now,
+    }
+
+
+def unknown(connection: Connection, versions: Sequence[ReferralVersion], now: datetime) -> list[ReferralVersion]:
+    """Return those of these versions that raw_referrals does not hold, as received or without an erased person."""
+    keys = {(row.referral_id, row.version) for row in versions}
+    known = _known(connection, keys, erasures.of(connection, now) if versions else None)
+    return [row for row in versions if (row.referral_id, row.version) not in known]
+
+
+def _known(
+    connection: Connection, keys: Collection[tuple[str, ...]], erasing: erasures.Erasing | None
+) -> set[tuple[str, ...]]:
+    """Return those of the received (id, version) that are stored, also those under the name that erasing gave them."""
+    if erasing is None:
+        return present(connection, raw_referrals, keys)
+    renamed: dict[tuple[str, ...], tuple[str, ...]] = {
+        (referral_id, erasing.known_version(version)): (referral_id, version) for referral_id, version in keys
+    }
+    return {renamed.get(key, key) for key in present(connection, raw_referrals, [*keys, *renamed])}
+
+
+def _release(
+    connection: Connection,
+    placed: Sequence[Placed],
+    new: Sequence[Placed],
+    now: datetime,
+    erasing: erasures.Erasing | None,
+) -> None:
     """Resolve the open rows of the quarantine that came clean with these versions.
 
     That is a row of the same referral which is not known to be newer; one without a usable id whose content is taken in
@@ -88,7 +121,9 @@ def _release(connection: Connection, placed: Sequence[Placed], new: Sequence[Pla
         )
     ).all()
     nameless = any(row.referral_id is None and row.reason != Breach.UNREADABLE for row in rows)
-    contents = {fingerprint(payload_text(item.row.payload)) for item in new} if nameless else ()
+    contents = {fingerprint(payload_text(item.row.payload)) for item in new} if nameless else set()
+    if erasing is not None:
+        contents |= {erasing.known_fingerprint(content) for content in contents}
     clean = [
         row.fingerprint
         for row in rows
@@ -131,19 +166,30 @@ def resolve(
 def quarantine(connection: Connection, rejected: Sequence[RejectedRow], window_start: int, now: datetime) -> None:
     """Store rows that break the contract. For a row that is stored already, `attempts` goes up by one.
 
-    A row that had come clean, or was replayed, is open again; one that a person discarded stays discarded.
+    A row that had come clean, or was replayed, is open again; one that a person discarded stays discarded. Of persons
+    who were erased nothing is stored. Raises WarehouseError where their key is missing.
     """
     if not rejected:
         return
     table = quarantined_referrals
+    erasing = erasures.of(connection, now)
+    names = {item.fingerprint for item in rejected}
+    if erasing is not None:
+        names |= {erasing.known_fingerprint(name) for name in names}
     known = {
-        row.fingerprint: row
-        for row in connection.execute(
-            select(table).where(table.c.fingerprint.in_(sorted(item.fingerprint for item in rejected)))
-        )
+        row.fingerprint: row for row in connection.execute(select(table).where(table.c.fingerprint.in_(sorted(names))))
     }
     rows = {}
-    for item in rejected:
+    for received in rejected:
+        item, erased_at = received, None
+        if erasing is not None:
+            before = known.get(erasing.known_fingerprint(received.fingerprint))
+            emptied = erasing.rejected(received)
+            if before is not None:
+                item = replace(received, fingerprint=before.fingerprint, payload_text=before.payload_text)
+                erased_at = before.erased_at
+            elif emptied is not None:
+                item, erased_at = emptied, now
         stored = known.get(item.fingerprint)
         discarded = stored is not None and stored.resolution == Resolution.DISCARDED
         rows[item.fingerprint] = {
@@ -162,6 +208,7 @@ def quarantine(connection: Connection, rejected: Sequence[RejectedRow], window_s
             "resolved_at": stored.resolved_at if stored is not None and discarded else None,
             "resolved_by": stored.resolved_by if stored is not None and discarded else None,
             "resolved_because": stored.resolved_because if stored is not None and discarded else None,
+            "erased_at": erased_at,
         }
     upsert(connection, table, list(rows.values()))
 

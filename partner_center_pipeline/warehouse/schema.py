@@ -173,6 +173,11 @@ raw_referrals: Final = Table(
     Column("content_hash", Text, nullable=False, comment="sha256 of the canonical payload"),
     Column("payload", JsonValue, nullable=False, info={"comment": "the referral as received"}),
     Column("fetched_at", UtcDateTime, nullable=False, info={"comment": "when it was stored"}),
+    Column(
+        "erased_at",
+        UtcDateTime,
+        comment="when a person's fields were emptied; version and content_hash are keyed digests of what was received",
+    ),
     PrimaryKeyConstraint("referral_id", "version"),
     Index(None, "window_start", "referral_id"),
     comment="every version of every referral, as received, append-only",
@@ -196,6 +201,11 @@ quarantined_referrals: Final = Table(
     Column("resolved_at", UtcDateTime, comment="when it stopped being open"),
     Column("resolved_by", Text, comment="who discarded it"),
     Column("resolved_because", Text, comment="the reason that was given for discarding it"),
+    Column(
+        "erased_at",
+        UtcDateTime,
+        comment="when a person's fields were emptied; the fingerprint is a keyed digest of the received one's",
+    ),
     Index(None, "resolved_at"),
     comment="payloads that break the contract, with the reason",
 )
@@ -677,6 +687,41 @@ connected_account: Final = Table(
     Column("account", Text, nullable=False, comment="sha256 of the ids of the account that signed in"),
     Column("recorded_at", UtcDateTime, nullable=False, comment="when it was first used or accepted"),
     comment="whose referrals this warehouse holds; another account is refused until a person accepts it",
+)
+
+erasure_key: Final = Table(
+    "erasure_key",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("digest", Text, nullable=False, comment="a digest by which the key is known again; not the key"),
+    comment="which key the digests of tombstones and of erased versions were made with; a row once there are any",
+)
+
+tombstones: Final = Table(
+    "tombstones",
+    metadata,
+    Column("person", Text, nullable=False, comment="the same for all rows of a person: a keyed digest"),
+    Column("digest", Text, nullable=False, comment="keyed digest of an address, a number or a name"),
+    Column(
+        "kind",
+        Text,
+        nullable=False,
+        comment="email, phone, name; referral, and referral_... for what counts in one",
+    ),
+    Column("words", Integer, comment="how many words a name has"),
+    PrimaryKeyConstraint("person", "digest"),
+    comment="who was erased, as keyed digests: what is stored is asked for them, so that nobody comes back",
+)
+
+erasures: Final = Table(
+    "erasures",
+    metadata,
+    Column("id", _RowNumber, primary_key=True, autoincrement=True, comment="row number"),
+    Column("erased_at", UtcDateTime, nullable=False, comment="when"),
+    Column("erased_by", Text, nullable=False, comment="by whom: the name given, or the user of the system"),
+    Column("person", Text, nullable=False, comment="the person, as in tombstones"),
+    Column("rows_emptied", JsonValue, nullable=False, comment="how many rows of each table something was taken out of"),
+    comment="the acts of erasing a person, without the person; kept for three years",
 )
 
 demo_world: Final = Table(

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, tru
 from partner_center_pipeline.mail.history import change_between, is_known
 from partner_center_pipeline.mail.signals import LocalHost
 from partner_center_pipeline.vocabulary import Provider
+from partner_center_pipeline.warehouse import erasures
 from partner_center_pipeline.warehouse.bulk import CHUNK, chunks, upsert
 from partner_center_pipeline.warehouse.leads import named_by
 from partner_center_pipeline.warehouse.schema import companies, domain_signals, leads, row_dict, signal_changes
@@ -130,7 +131,11 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> SetUps:
     """Write signals, with a history row for each mail set-up that became known or changed. Return how many did.
 
     A row with an earlier `scanned_at` than the stored one is not written, unless a clock that was ahead wrote that one.
+    Of persons who were erased, whose addresses DMARC records may have, nothing is written.
     """
+    erasing = erasures.of(connection, max(row["scanned_at"] for row in rows)) if rows else None
+    if erasing is not None:
+        rows = [{**row, "signals": erasing.document(row["signals"])} for row in rows]
     stored = load(connection, [row["domain"] for row in rows])
     newer = [row for row in rows if _may_replace(stored.get(row["domain"]), row["scanned_at"])]
     history: list[dict[str, Any]] = []

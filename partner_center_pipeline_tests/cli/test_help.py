@@ -46,6 +46,7 @@ OPTIONS = {
     "migrate": [],
     "compact-windows": ["--keep-days", "--dry-run", "--json", "80,000", "Reload"],
     "prune": ["--dry-run", "--json", "HUNTER_DAGSTER_RUNS_KEPT_DAYS"],
+    "subject": ["find", "export", "erase", "docs/personal_data.md"],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }
 

@@ -24,6 +24,8 @@ NEEDED = {
     "matches reject": ("0123",),
     "matches undo": ("0123",),
     "decisions import": (__file__,),
+    "subject find": ("--email", "ayse@example.com"),
+    "subject erase": ("--email", "ayse@example.com", "--yes"),
 }
 """Arguments that a command cannot be without."""
 NO_SETTINGS = {"doctor", "status", "init"}

@@ -78,7 +78,7 @@ def test_payloads_and_texts_are_read_back_as_written(
     warehouse: Warehouse, insert: Callable[..., None], payload: dict[str, Any], text: str
 ) -> None:
     with undone(warehouse) as connection:
-        row = raw("a", payload=payload, content_hash=text)
+        row = {**raw("a", payload=payload, content_hash=text), "erased_at": None}
         insert(connection, raw_referrals, [row])
         found = connection.execute(select(raw_referrals)).one()
         assert row_dict(found) == row
