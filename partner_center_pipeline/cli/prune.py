@@ -24,10 +24,12 @@ def prune(dry_run: bool, as_json: bool) -> None:
 
     Old is a run that succeeded more than HUNTER_DAGSTER_RUNS_KEPT_DAYS ago (14), or failed more than
     HUNTER_DAGSTER_FAILED_RUNS_KEPT_DAYS ago (90). A run that is not finished is never deleted, nor is the newest run
-    of a job. The leads, their history and which windows are done lie in the warehouse; nothing of it is deleted.
-    Windows stay materialized in the UI. In the Dagster UI the job partner_center_prune does this every night.
+    of a job. Windows stay materialized in the UI. In the Dagster UI the job partner_center_prune does this every night.
 
-    Where HUNTER_CLOSED_CONTACTS_DAYS is set, the contacts of referrals that were closed longer ago are emptied.
+    In the warehouse, leads, their history and which windows are done stay. Attempts that are older than
+    HUNTER_ATTEMPTS_KEPT_DAYS (90) are folded into sums of a day. Where HUNTER_CLOSED_VERSIONS_KEPT is set, older
+    versions of closed referrals are deleted; where HUNTER_CLOSED_CONTACTS_DAYS is set, the contacts of referrals that
+    were closed longer ago are emptied.
     """
     enter_home()
     from partner_center_pipeline.cli.one_fetch import dagster_instance
@@ -35,6 +37,7 @@ def prune(dry_run: bool, as_json: bool) -> None:
     from partner_center_pipeline.settings import Settings
     from partner_center_pipeline.warehouse.database import open_warehouse
     from partner_center_pipeline.warehouse.erasures import prune_personal_data
+    from partner_center_pipeline.warehouse.retention import forget
 
     settings, now = Settings.load(), datetime.now(UTC)
     with dagster_instance() as instance:
@@ -49,13 +52,21 @@ def prune(dry_run: bool, as_json: bool) -> None:
                 stop(str(error))
     with open_warehouse(settings) as warehouse:
         personal = prune_personal_data(warehouse, now, dry_run=dry_run)
+        forgotten = forget(warehouse, settings, now, dry_run=dry_run)
     if as_json:
-        emit({"dry_run": dry_run, **done.shown(), **personal})
+        emit({"dry_run": dry_run, **done.shown(), **personal, **forgotten})
     else:
         console.print(_said(done, settings), markup=False)
+        would = "that would be " if dry_run else ""
+        console.print(
+            f"Attempts {would}folded into sums of a day: {forgotten['attempts_folded']:,}, older than "
+            f"{settings.attempts_kept_days} days."
+        )
+        if settings.closed_versions_kept is not None:
+            console.print(f"Old versions of closed referrals {would}deleted: {forgotten['versions_deleted']:,}.")
         if settings.closed_contacts_days is not None:
             console.print(
-                f"Contacts {'that would be ' if dry_run else ''}emptied: those of "
+                f"Contacts {would}emptied: those of "
                 f"{personal['closed_referrals_emptied']:,} referrals that were closed more than "
                 f"{settings.closed_contacts_days} days ago."
             )

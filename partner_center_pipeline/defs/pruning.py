@@ -2,7 +2,7 @@
 
 Dagster itself deletes none (dagster.md, "Traps"). Which windows are done is kept in the warehouse, so no window is
 fetched again. Runs that are not finished are never deleted. It also lets the warehouse forget what time asks for
-(`warehouse.erasures`).
+(`warehouse.erasures`, `warehouse.retention`).
 """
 
 import shutil
@@ -33,7 +33,7 @@ from partner_center_pipeline.defs.periodic import periodic_job
 from partner_center_pipeline.defs.resources import GridParam, WarehouseResource, utc_now
 from partner_center_pipeline.settings import Settings, home
 from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import erasures
+from partner_center_pipeline.warehouse import erasures, retention
 from partner_center_pipeline.windows import WindowGrid
 
 MOST_RUNS: Final = 10_000
@@ -398,8 +398,9 @@ def _is_run_id(name: str) -> bool:
     name="delete_old_runs",
     out=dg.Out(dg.Nothing),
     description="Deletes runs that succeeded more than HUNTER_DAGSTER_RUNS_KEPT_DAYS ago, and those that failed more "
-    "than HUNTER_DAGSTER_FAILED_RUNS_KEPT_DAYS ago, with their events and logs. Windows stay materialized. Empties the "
-    "contacts of referrals that were closed more than HUNTER_CLOSED_CONTACTS_DAYS ago, where that is set.",
+    "than HUNTER_DAGSTER_FAILED_RUNS_KEPT_DAYS ago, with their events and logs. Windows stay materialized. Folds "
+    "attempts older than HUNTER_ATTEMPTS_KEPT_DAYS into sums of a day. Empties the contacts of referrals that were "
+    "closed more than HUNTER_CLOSED_CONTACTS_DAYS ago, where that is set.",
 )
 def _delete_old_runs(context: dg.OpExecutionContext, grid: GridParam, warehouse: WarehouseResource) -> None:
     with as_dagster_failure():
@@ -416,9 +417,10 @@ def _delete_old_runs(context: dg.OpExecutionContext, grid: GridParam, warehouse:
             shown = done.shown()
         with warehouse.open() as db:
             personal = erasures.prune_personal_data(db, now)
+            forgotten = retention.forget(db, settings, now)
         if unforgotten := personal["warehouse_not_written_anew"]:
             context.log.warning(f"free space of the warehouse still holds contacts that were emptied: {unforgotten}")
-        context.add_output_metadata({**shown, **personal})
+        context.add_output_metadata({**shown, **personal, **forgotten})
 
 
 PRUNING: Final = periodic_job(

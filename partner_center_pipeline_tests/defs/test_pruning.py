@@ -271,6 +271,18 @@ def test_a_dry_run_changes_nothing_and_the_command_does_what_it_said(project: Pr
     assert done["bytes_after"] <= dry["bytes_after"] < done["bytes_before"]
 
 
+def test_old_attempts_are_folded_by_the_job_and_by_the_command(project: Project) -> None:
+    synced(project, 3)
+    project.set_attempts_back(timedelta(days=100))
+    dry = json.loads(CliRunner().invoke(main, ["prune", "--dry-run", "--json"]).stdout)
+    assert (dry["attempts_folded"], dry["versions_deleted"]) == (2, 0)
+    assert (
+        "Attempts that would be folded into sums of a day: 2" in CliRunner().invoke(main, ["prune", "--dry-run"]).stdout
+    )
+    assert run_job(project)["attempts_folded"] == 2
+    assert prune_by_command()["attempts_folded"] == 0
+
+
 def test_the_newest_result_of_a_check_stays_although_its_run_is_deleted(project: Project) -> None:
     checked = dg.AssetCheckKey(dg.AssetKey("raw_referrals"), "looked_at")
 
