@@ -57,6 +57,8 @@ COMMANDS: Final = {
     "decisions": "decisions:decisions",
     "migrate": "migrate:migrate",
     "prune": "prune:prune",
+    "backup": "backup:backup",
+    "restore": "restore:restore",
     "simulate": "simulate:simulate",
 }
 
@@ -141,6 +143,7 @@ def main() -> None:
       partner-center sync          the windows that are due, here and now
       partner-center ui            schedule, sensor, backfills
       partner-center status        whether the sync keeps up; its exit code is for a monitor
+      partner-center backup --to DIR                   everything that another machine needs; and restore
     \b
     What is known, and why:
       partner-center export --output monday.xlsx       the sales team's lists; or .html, .csv
@@ -167,6 +170,7 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        from partner_center_pipeline.cli.backup_folder import BackupError
         from partner_center_pipeline.defs.gate import GateClosedError
         from partner_center_pipeline.partner_center import PartnerCenterError
         from partner_center_pipeline.reports.model import ReportError
@@ -175,7 +179,9 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
 
         try:
             return command(*args, **kwargs)
-        except (GateClosedError, SettingsError, WarehouseError, PartnerCenterError, ReportError, RulesError) as error:
+        except (
+            BackupError, GateClosedError, SettingsError, WarehouseError, PartnerCenterError, ReportError, RulesError,
+        ) as error:  # fmt: skip
             stop(str(error))
         except OSError as error:
             if error.filename is None:

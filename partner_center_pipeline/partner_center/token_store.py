@@ -5,7 +5,7 @@ Not here: what the sign-in means and when it is renewed (`sign_in`), the shared 
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -212,6 +212,20 @@ class TokenStore:
     def key_fit(self) -> KeyFit | None:
         sealed = self._sealed()
         return None if sealed is None else _fit(sealed, self._keys(), self._source, self.where)
+
+    def contents(self) -> dict[str, bytes]:
+        """Return the files of the store by name, the encrypted sign-in and its key, as they fit. Takes the lock."""
+        if not (self.folder / _CACHE_FILE).exists():
+            return {}
+        with self.locked():
+            paths = (self.folder / _KEY_FILE, self.folder / _CACHE_FILE)
+            return {path.name: self._read_private(path) for path in paths if path.exists()}
+
+    def replace(self, contents: Mapping[str, bytes]) -> None:
+        """Put the files that `contents` returned in the place of those that are there. Takes the lock."""
+        with self.locked():
+            for name in sorted(contents, reverse=True):  # the key first: the sign-in cannot be read without it
+                self._replace(name, contents[name])
 
     @property
     def _source(self) -> str:

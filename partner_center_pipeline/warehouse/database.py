@@ -208,7 +208,7 @@ class Warehouse:
         current = self._revision()
         if current is None:
             return False
-        known = _revisions()
+        known = revisions()
         if current not in known:
             raise WarehouseError(f"{self.shown} was migrated by a newer version of this project; update the project")
         return current == known[0]
@@ -294,7 +294,7 @@ def _alembic() -> Any:
 
 
 @cache
-def _revisions() -> tuple[str, ...]:
+def revisions() -> tuple[str, ...]:
     """Return the revisions that this code knows, the newest first.
 
     They are read once in a process: each step of a run opens the warehouse, and reading them takes 10 ms.

@@ -43,6 +43,8 @@ OPTIONS = {
     "decisions": ["import"],
     "migrate": [],
     "prune": ["--dry-run", "--json", "HUNTER_DAGSTER_RUNS_KEPT_DAYS"],
+    "backup": ["--to", "--json", "pg_dump", "personal data", "partner-center restore"],
+    "restore": ["--from", "--overwrite", "--keep-settings", "--json", "HUNTER_HOME=/tmp/tried"],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }
 

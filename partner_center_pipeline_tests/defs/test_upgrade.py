@@ -30,7 +30,7 @@ def filled(
     instance: dg.DagsterInstance,
     databases: Databases,
 ) -> Iterator[Project]:
-    """A project whose windows are done, the first one with its rows, on a database of each kind that may be migrated."""
+    """A project whose windows are done, the first with its rows, on a database of each kind that may be migrated."""
     shutil.copytree(signed_in, home / ".token_cache")
     variables = {
         **microsoft.environment(),

@@ -13,7 +13,7 @@ from sqlalchemy.engine.reflection import ObjectKind
 from alembic import command
 from partner_center_pipeline.warehouse import companies, schema
 from partner_center_pipeline.warehouse.copies import FOLDER
-from partner_center_pipeline.warehouse.database import Warehouse, _revisions
+from partner_center_pipeline.warehouse.database import Warehouse, revisions
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 from partner_center_pipeline.warehouse.views import view_sql
 from partner_center_pipeline_tests.conftest import Databases
@@ -77,15 +77,15 @@ def _where(index: Any) -> Iterator[str]:
 def test_each_step_up_or_down_ends_in_the_same_tables_whatever_way_led_there(databases: Databases) -> None:
     """So every pair of revisions does: a migration knows the tables before it, and not how they came about."""
     warehouse = Warehouse(databases.empty())
-    revisions = _revisions()[::-1]
+    upwards = revisions()[::-1]
     known: list[Schema] = []
-    for revision in revisions:
+    for revision in upwards:
         warehouse.migrate(revision)
         known.append(schema_of(warehouse))
-    for number in range(len(revisions) - 2, -1, -1):
-        command.downgrade(warehouse._alembic(), revisions[number])
-        assert schema_of(warehouse) == known[number], f"down to {revisions[number]}"
-    for revision, tables in zip(revisions, known, strict=True):
+    for number in range(len(upwards) - 2, -1, -1):
+        command.downgrade(warehouse._alembic(), upwards[number])
+        assert schema_of(warehouse) == known[number], f"down to {upwards[number]}"
+    for revision, tables in zip(upwards, known, strict=True):
         warehouse.migrate(revision)
         assert schema_of(warehouse) == tables, f"down to the first revision and up again to {revision}"
     assert warehouse.is_current()
