@@ -3,17 +3,15 @@
 Not here: the rules (`health`).
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Thread
 from typing import Final, TypeVar
 
 from partner_center_pipeline import health
 from partner_center_pipeline.cli.base import enter_home, notes
 from partner_center_pipeline.health import Grade, Item
-from partner_center_pipeline.settings import PROJECT_ROOT, Settings, home
+from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 
 T = TypeVar("T")
@@ -131,13 +129,9 @@ def sign_in_items(settings: Settings, seconds: float) -> Iterator[Item]:
 
 def disk_items(settings: Settings) -> Iterator[Item]:
     """Yield the free bytes of the disks that the program writes to."""
-    file = Warehouse.of(settings).file
-    places = {home()} | ({(home() / file).parent} if file is not None else set())
-    free: dict[int, tuple[int, Path]] = {}
-    for place in sorted(places):
-        if place.is_dir():
-            free[place.stat().st_dev] = (shutil.disk_usage(place).free, place)
-    for size, place in free.values():
+    from partner_center_pipeline.defs.gate import free_space
+
+    for place, size in free_space(settings):
         yield health.of_disk(size, str(place))
 
 

@@ -282,9 +282,13 @@ class Warehouse:
         except (DatabaseError, OSError) as error:
             cause = error.orig if isinstance(error, DatabaseError) else error
             reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
-            raise WarehouseError(
-                f"{self.shown} cannot be used ({reason}); check HUNTER_DATABASE_URL and that the server runs"
-            ) from None
+            what_to_do = (
+                "check that HUNTER_DATABASE_URL names the right file, that its disk has space and that it may be "
+                "written"
+                if self.is_sqlite
+                else "check HUNTER_DATABASE_URL and that the server runs"
+            )
+            raise WarehouseError(f"{self.shown} cannot be used ({reason}); {what_to_do}") from None
 
 
 def _alembic() -> Any:

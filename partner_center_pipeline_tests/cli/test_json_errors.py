@@ -24,10 +24,12 @@ NEEDED = {
     "matches reject": ("0123",),
     "matches undo": ("0123",),
     "decisions import": (__file__,),
+    "backup": ("--to", "backups"),
+    "restore": ("--from", "backups"),
 }
 """Arguments that a command cannot be without."""
-NO_SETTINGS = {"doctor", "status"}
-"""Commands whose result is what is wrong."""
+NO_SETTINGS = {"doctor", "status", "restore"}
+"""Commands whose result is what is wrong, or whose settings are those of a backup."""
 
 
 def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[str]:
