@@ -36,7 +36,31 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 console: Final = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 """Prints results to stdout, 140 columns wide where that is no terminal. Lines are not wrapped, so that commands, paths
 and codes can be copied."""
-notes: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Notes(Console):
+    """Messages and progress on stderr. Where its disk is full they are left out: no result depends on them."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print as rich does, or nowhere any more."""
+        with self.or_nowhere():
+            super().print(*objects, **how)
+
+    @contextmanager
+    def or_nowhere(self) -> Iterator[None]:
+        """Print nowhere any more when the block fails because the disk is full."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self.quiet = True
+            leave_full(2)
+            with suppress(OSError):
+                leave_full(self.file.fileno())
+
+
+notes: Final = Notes(stderr=True, highlight=False, soft_wrap=True)
 """Prints messages and progress to stderr."""
 
 COMMANDS: Final = {
@@ -226,12 +250,9 @@ def _hint() -> str:
 
 
 def stop(message: str) -> NoReturn:
-    """End the command with a message on stderr, if that can be written, and exit code 1."""
-    try:
-        notes.print("[bold red]error[/] ", end="")
-        notes.print(message, markup=False)
-    except OSError:
-        leave_full(2)
+    """End the command with a message on stderr and exit code 1."""
+    notes.print("[bold red]error[/] ", end="")
+    notes.print(message, markup=False)
     raise _Stopped(message)
 
 

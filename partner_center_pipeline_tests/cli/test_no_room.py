@@ -95,6 +95,13 @@ def test_on_a_full_disk_the_stored_sign_in_stays_as_it_was(ready: Home) -> None:
     assert done.stdout.split() == ["code", "1", "sign_in.bin", "sign_in.key", "sign_in.lock", "fine"]
 
 
+def test_a_log_that_cannot_be_written_ends_no_sync_and_changes_no_exit_code(ready: Home) -> None:
+    done = on_disk(ready, 200_000, "$PC sync 2>/dev/full && echo fine")
+    assert re.search(r"^Done: \d+ windows. 1\d\d rows fetched", done.stdout)
+    assert done.stdout.endswith("fine\n")
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("arguments", ["drift --json", "--help"])
 def test_output_that_cannot_be_written_is_said_without_a_traceback(home: Path, arguments: str) -> None:
     done = run_on_small_disk(home, 4_000, f"$PC {arguments} > /dev/full || echo code $? >&2")
