@@ -87,7 +87,11 @@ def ui(
 
 
 def _run(address: str, listener: socket.socket, options: Sequence[str], *, demo: bool, opening: bool) -> None:
-    with open_warehouse(Settings.load()):  # fails here, once, if the warehouse cannot be used
+    from partner_center_pipeline.defs.gate import refuse_without_room
+
+    settings = Settings.load()
+    refuse_without_room(settings)
+    with open_warehouse(settings):  # fails here, once, if the warehouse cannot be used
         pass
     with _simulator(demo):
         if not Settings.load().partner_center_enabled:

@@ -52,6 +52,13 @@ def free_space(settings: Settings) -> list[tuple[Path, int]]:
     return list(free.values())
 
 
+def refuse_without_room(settings: Settings) -> None:
+    """Raise NoRoomError for a disk with less than ROOM bytes free."""
+    for place, free in free_space(settings):
+        if free < ROOM:
+            raise NoRoomError(place, free)
+
+
 def gate(loaded: WindowGrid | None = None) -> Settings:
     """Return the settings of this moment, when they let the pipeline talk to Microsoft.
 
@@ -71,7 +78,5 @@ def gate(loaded: WindowGrid | None = None) -> Settings:
             "HUNTER_PARTNER_CENTER_SAFETY_LAG_SECONDS changed since this code location was loaded: restart it, or "
             "press Reload on the Deployment page"
         )
-    for place, free in free_space(settings):
-        if free < ROOM:
-            raise NoRoomError(place, free)
+    refuse_without_room(settings)
     return settings

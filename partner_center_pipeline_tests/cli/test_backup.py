@@ -70,6 +70,7 @@ def refused(place: Home, *arguments: str) -> str:
     return " ".join(done.stderr.split())
 
 
+@pytest.mark.slow
 def test_a_backup_restored_elsewhere_holds_every_row_of_every_table(
     decided: "Decided",
     databases: Databases,
@@ -144,6 +145,7 @@ def test_what_a_killed_backup_left_is_no_backup_and_is_deleted_after_a_day(
     assert f"name one of the backups in it, such as {folder}" in refused(on_sqlite, "restore", "--from", str(parent))
 
 
+@pytest.mark.slow
 def test_a_home_and_a_database_that_hold_something_are_replaced_only_with_overwrite(
     decided: "Decided", tmp_path: Path
 ) -> None:
@@ -256,6 +258,7 @@ def test_without_pg_dump_the_package_is_named_and_no_half_backup_stays(
     assert list((tmp_path / "backups").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_what_was_granted_on_the_views_and_what_a_newer_version_added_is_in_nobodys_way(
     home: Path, postgres: Any, tmp_path: Path

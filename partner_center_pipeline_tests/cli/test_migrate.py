@@ -58,6 +58,7 @@ def copies_of(warehouse: Warehouse) -> list[Path]:
     return sorted((warehouse.file.parent / FOLDER).iterdir())
 
 
+@pytest.mark.slow
 def test_a_sqlite_file_is_copied_before_it_is_migrated_and_the_copys_place_is_printed(
     home: Path, older: Warehouse
 ) -> None:
@@ -74,6 +75,7 @@ def test_a_sqlite_file_is_copied_before_it_is_migrated_and_the_copys_place_is_pr
     assert "copy" not in run(home, "migrate").stderr
 
 
+@pytest.mark.slow
 def test_a_command_that_finds_an_older_file_says_that_it_copied_and_migrated_it(home: Path, older: Warehouse) -> None:
     shown = run(home, "drift")
     assert shown.returncode == 0, shown.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from partner_center_pipeline_tests.cli.commands import free_port
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.cli.small_disk import run_on_small_disk
 from partner_center_simulator import Simulator
@@ -33,9 +34,15 @@ def told(stderr: str) -> str:
 
 
 def test_without_room_for_a_run_none_begins_and_it_says_how_much_is_missing(ready: Home) -> None:
-    done = on_disk(ready, 20_000, "$PC sync || echo code $?; ls -a $HUNTER_HOME")
-    assert re.search(r"has [\d.]+ MB free, and a run needs 50 MB: free some space", told(done.stderr))
-    assert done.stdout.split() == ["code", "1", ".", "..", ".env", ".hunter", ".token_cache"]
+    done = on_disk(
+        ready,
+        20_000,
+        f"$PC sync || echo code $?; ls -A $HUNTER_HOME; echo second >&2; $PC ui --port {free_port()} || echo code $?",
+    )
+    assert done.stderr.count("second\n") == 1, done.stderr
+    for stderr in done.stderr.split("second\n"):
+        assert re.search(r"has [\d.]+ MB free, and a run needs 50 MB: free some space", told(stderr))
+    assert done.stdout.split() == ["code", "1", ".env", ".hunter", ".token_cache", "code", "1"]
 
 
 def test_a_disk_that_fills_up_in_a_run_ends_it_in_words_and_the_next_one_goes_on(

@@ -8,6 +8,7 @@ from partner_center_pipeline.defs import gate
 from partner_center_pipeline_tests.defs.project import Project
 
 
+@pytest.mark.slow
 def test_without_room_schedule_sensor_and_runs_say_why_and_go_on_later(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

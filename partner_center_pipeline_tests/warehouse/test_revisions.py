@@ -92,6 +92,7 @@ def test_each_step_up_or_down_ends_in_the_same_tables_whatever_way_led_there(dat
     warehouse.close()
 
 
+@pytest.mark.slow
 def test_the_migrations_make_what_the_code_describes(databases: Databases) -> None:
     migrated, built = Warehouse(databases.migrated()), Warehouse(databases.empty())
     with built.write() as connection:
