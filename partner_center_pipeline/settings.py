@@ -12,6 +12,8 @@ point the same code at the local Microsoft.
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
@@ -83,8 +85,29 @@ def home() -> Path:
     return Path(os.environ.get(HOME_VARIABLE) or PROJECT_ROOT).expanduser().resolve()
 
 
+_IN_ITS_PLACE: Final[ContextVar[Path | None]] = ContextVar("in the place of .env", default=None)
+
+
+@contextmanager
+def reading_settings_of(file: Path) -> Iterator[None]:
+    """Read a file in the place of `.env` and of what HUNTER_EXTRA_ENV_FILE names, while the block runs."""
+    token = _IN_ITS_PLACE.set(file)
+    try:
+        yield
+    finally:
+        _IN_ITS_PLACE.reset(token)
+
+
+def set_in_the_environment() -> list[str]:
+    """Return the HUNTER_ names that the environment sets, but those that say where files are."""
+    names = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
+    return sorted(names - {HOME_VARIABLE, EXTRA_ENV_VARIABLE})
+
+
 def env_files() -> tuple[Path, ...]:
     """Return the files that are read before the environment, the strongest last (pydantic-settings' order)."""
+    if (instead := _IN_ITS_PLACE.get()) is not None:
+        return (instead,)
     extra = os.environ.get(EXTRA_ENV_VARIABLE)
     return (home() / ".env", *((home() / extra,) if extra else ()))
 

@@ -1,6 +1,5 @@
 """`partner-center backup`: the warehouse, the settings and the sign-in in a folder, while everything goes on."""
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,7 +12,15 @@ from partner_center_pipeline.cli.backup_folder import FORMAT, SETTINGS, TOKENS, 
 from partner_center_pipeline.cli.base import console, emit, notes, report_errors
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
-from partner_center_pipeline.settings import EXTRA_ENV_VARIABLE, HOME_VARIABLE, PREFIX, Settings, TokenPlace, home
+from partner_center_pipeline.settings import (
+    EXTRA_ENV_VARIABLE,
+    HOME_VARIABLE,
+    Settings,
+    TokenPlace,
+    env_files,
+    home,
+    set_in_the_environment,
+)
 from partner_center_pipeline.warehouse import dumps
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 
@@ -100,12 +107,10 @@ def backup(parent: Path, as_json: bool) -> None:
 
 def _not_included(settings: Settings) -> Iterator[str]:
     """Yield what the installation needs besides the backup: what its settings have from elsewhere, no value."""
-    own = {HOME_VARIABLE, EXTRA_ENV_VARIABLE}
-    from_environment = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name not in own)
-    if from_environment:
-        yield f"variables of the environment: {', '.join(from_environment)}"
-    if extra := os.environ.get(EXTRA_ENV_VARIABLE):
-        yield f"the file that {EXTRA_ENV_VARIABLE} names, {home() / extra}"
+    if names := set_in_the_environment():
+        yield f"variables of the environment: {', '.join(names)}"
+    for extra in env_files()[1:]:
+        yield f"the file that {EXTRA_ENV_VARIABLE} names, {extra}"
     for name, path in (
         ("HUNTER_SCORING_RULES", settings.scoring_rules),
         ("HUNTER_PARTNER_CENTER_CA_BUNDLE", settings.partner_center_ca_bundle),

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +12,7 @@ from partner_center_pipeline.cli.backup_folder import SETTINGS, TOKENS, BackupEr
 from partner_center_pipeline.cli.base import console, emit, holder_of, notes, report_errors
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
-from partner_center_pipeline.settings import EXTRA_ENV_VARIABLE, HOME_VARIABLE, Settings, TokenPlace, home
+from partner_center_pipeline.settings import HOME_VARIABLE, Settings, TokenPlace, home, reading_settings_of
 from partner_center_pipeline.warehouse import dumps, lease
 from partner_center_pipeline.warehouse.database import Warehouse, revisions
 
@@ -63,8 +63,9 @@ def restore(source: Path, overwrite: bool, keep_settings: bool, as_json: bool) -
         if (ui := holder_of("ui")) is not None:
             raise BackupError(f"partner-center ui runs on the home folder {root} ({ui}); end it, then run again")
         env = None if keep_settings or not manifest.has_settings else folder / SETTINGS
-        with _settings_of(env) as settings:
-            warehouse = Warehouse.of(settings)
+        with nullcontext() if env is None else reading_settings_of(env):
+            settings = Settings.load()
+        warehouse = Warehouse.of(settings)
         _refuse_newer(manifest.database.revision)
         store = TokenStore(settings.partner_center_token_cache_path)
         tokens = _tokens(folder / TOKENS) if settings.partner_center_token_store is TokenPlace.FILE else {}
@@ -119,29 +120,6 @@ def restore(source: Path, overwrite: bool, keep_settings: bool, as_json: bool) -
     for missing in manifest.not_included:
         notes.print("[bold yellow]warning[/] ", end="")
         notes.print(f"not in the backup, so set it by hand: {missing}", markup=False)
-
-
-@contextmanager
-def _settings_of(env: Path | None) -> Iterator[Settings]:
-    """Load the settings as they are when `env` is `.env`; None for those that are set already."""
-    if env is None:
-        yield Settings.load()
-        return
-    own, aside = home() / ".env", home() / _FORMER
-    before = os.environ.get(EXTRA_ENV_VARIABLE)
-    is_there = own.exists()
-    if is_there:  # otherwise what only the former file sets would count, too
-        own.replace(aside)
-    os.environ[EXTRA_ENV_VARIABLE] = str(env)
-    try:
-        yield Settings.load()
-    finally:
-        if is_there:
-            aside.replace(own)
-        if before is None:
-            del os.environ[EXTRA_ENV_VARIABLE]
-        else:
-            os.environ[EXTRA_ENV_VARIABLE] = before
 
 
 def _replace_settings(root: Path, content: bytes) -> None:
