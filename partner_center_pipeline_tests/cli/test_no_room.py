@@ -102,6 +102,23 @@ def test_on_a_full_disk_the_stored_sign_in_stays_as_it_was(ready: Home) -> None:
     assert done.stdout.split() == ["code", "1", "sign_in.bin", "sign_in.key", "sign_in.lock", "fine"]
 
 
+def test_a_backup_that_the_disk_has_no_space_for_leaves_nothing_behind(ready: Home) -> None:
+    done = on_disk(
+        ready,
+        4_000,
+        """
+        cd "$HUNTER_HOME"
+        $PC drift >/dev/null
+        dd if=/dev/zero of=fill bs=4k 2>/dev/null || true
+        truncate -s -200k fill
+        $PC backup --to backups >/dev/null || echo code $?
+        ls -A backups
+        """,
+    )
+    assert "cannot be copied" in told(done.stderr)
+    assert done.stdout == "code 1\n"
+
+
 def test_a_log_that_cannot_be_written_ends_no_sync_and_changes_no_exit_code(ready: Home) -> None:
     done = on_disk(ready, 200_000, "$PC sync 2>/dev/full && echo fine")
     assert re.search(r"^Done: \d+ windows. 1\d\d rows fetched", done.stdout)
