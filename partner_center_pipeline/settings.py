@@ -15,6 +15,8 @@ A secret may stand in a file of its own: HUNTER_X_FILE names the file of HUNTER_
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
@@ -130,8 +132,29 @@ def home() -> Path:
         raise SettingsError(HOME_VARIABLE, f"{problem}; set it to a folder for the program's data") from None
 
 
+_IN_ITS_PLACE: Final[ContextVar[Path | None]] = ContextVar("in the place of .env", default=None)
+
+
+@contextmanager
+def reading_settings_of(file: Path) -> Iterator[None]:
+    """Read a file in the place of `.env` and of what HUNTER_EXTRA_ENV_FILE names, while the block runs."""
+    token = _IN_ITS_PLACE.set(file)
+    try:
+        yield
+    finally:
+        _IN_ITS_PLACE.reset(token)
+
+
+def set_in_the_environment() -> list[str]:
+    """Return the HUNTER_ names that the environment sets, but those that say where files are."""
+    names = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
+    return sorted(names - {HOME_VARIABLE, EXTRA_ENV_VARIABLE})
+
+
 def env_files() -> tuple[Path, ...]:
     """Return the files that are read before the environment, the strongest last (pydantic-settings' order)."""
+    if (instead := _IN_ITS_PLACE.get()) is not None:
+        return (instead,)
     extra = os.environ.get(EXTRA_ENV_VARIABLE)
     return (home() / ".env", *((home() / extra,) if extra else ()))
 

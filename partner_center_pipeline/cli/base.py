@@ -3,6 +3,7 @@
 Commands import large libraries where they use them, so that `--help` answers at once.
 """
 
+import errno
 import getpass
 import json
 import os
@@ -10,10 +11,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Final, NoReturn, ParamSpec, TextIO, TypeVar
 
 import click
@@ -29,10 +31,37 @@ from partner_center_pipeline.settings import HOME_VARIABLE, Settings, SettingsEr
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk that is full, or of a person's share of it."""
+
 console: Final = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 """Prints results to stdout, 140 columns wide where that is no terminal. Lines are not wrapped, so that commands, paths
 and codes can be copied."""
-notes: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Notes(Console):
+    """Messages and progress on stderr. Where its disk is full they are left out: no result depends on them."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print as rich does, or nowhere any more."""
+        with self.or_nowhere():
+            super().print(*objects, **how)
+
+    @contextmanager
+    def or_nowhere(self) -> Iterator[None]:
+        """Print nowhere any more when the block fails because the disk is full."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self.quiet = True
+            leave_full(2)
+            with suppress(OSError):
+                leave_full(self.file.fileno())
+
+
+notes: Final = Notes(stderr=True, highlight=False, soft_wrap=True)
 """Prints messages and progress to stderr."""
 
 COMMANDS: Final = {
@@ -62,6 +91,8 @@ COMMANDS: Final = {
     "migrate": "migrate:migrate",
     "prune": "prune:prune",
     "compact-windows": "compact_windows:compact_windows",
+    "backup": "backup:backup",
+    "restore": "restore:restore",
     "simulate": "simulate:simulate",
 }
 
@@ -95,26 +126,42 @@ class _Lazy(click.Group):
         """Run a command. With `--json` an error is one JSON object on stdout, too, beside its message on stderr."""
         arguments = sys.argv[1:] if args is None else list(args)
         _replace_what_cannot_be_printed()
-        with _private_files(), _signals_end_as_ctrl_c():
-            if not standalone_mode or "--json" not in arguments:
-                return super().main(arguments, prog_name, complete_var, standalone_mode, **extra)
-            _Output.has_json = False
-            try:
-                code = super().main(arguments, prog_name, complete_var, False, **extra)
-            except click.ClickException as error:
-                error.show()
-                _emit_error(error.format_message())
-                code = error.exit_code
-            except click.Abort:
-                notes.print("Aborted!")
-                _emit_error("interrupted")
-                code = 1
-            except _Stopped as stopped:
-                _emit_error(stopped.message)
+        try:
+            with _private_files(), _signals_end_as_ctrl_c():
+                return self._run(arguments, prog_name, complete_var, standalone_mode, **extra)
+        except OSError as error:
+            if error.errno not in _FULL or error.filename is not None:
                 raise
-            except Exception as error:
-                _emit_error(f"a defect ({type(error).__name__}); stderr has the rest")
-                raise
+            leave_full(1)
+            stop(f"nothing more can be written ({error.strerror}); free some space on the disk, then run again")
+
+    def _run(
+        self,
+        arguments: list[str],
+        prog_name: str | None,
+        complete_var: str | None,
+        standalone_mode: bool,
+        **extra: Any,
+    ) -> Any:
+        if not standalone_mode or "--json" not in arguments:
+            return super().main(arguments, prog_name, complete_var, standalone_mode, **extra)
+        _Output.has_json = False
+        try:
+            code = super().main(arguments, prog_name, complete_var, False, **extra)
+        except click.ClickException as error:
+            error.show()
+            _emit_error(error.format_message())
+            code = error.exit_code
+        except click.Abort:
+            notes.print("Aborted!")
+            _emit_error("interrupted")
+            code = 1
+        except _Stopped as stopped:
+            _emit_error(stopped.message)
+            raise
+        except Exception as error:
+            _emit_error(f"a defect ({type(error).__name__}); stderr has the rest")
+            raise
         sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
@@ -146,6 +193,7 @@ def main() -> None:
       partner-center sync          the windows that are due, here and now
       partner-center ui            schedule, sensor, backfills
       partner-center status        whether the sync keeps up; its exit code is for a monitor
+      partner-center backup --to DIR                   everything that another machine needs; and restore
     \b
     What is known, and why:
       partner-center export --output monday.xlsx       the sales team's lists; or .html, .csv
@@ -175,6 +223,9 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        from sqlalchemy.exc import DBAPIError
+
+        from partner_center_pipeline.cli.backup_folder import BackupError
         from partner_center_pipeline.defs.gate import GateClosedError
         from partner_center_pipeline.partner_center import PartnerCenterError
         from partner_center_pipeline.reports.model import ReportError
@@ -183,8 +234,17 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
 
         try:
             return command(*args, **kwargs)
-        except (GateClosedError, SettingsError, WarehouseError, PartnerCenterError, ReportError, RulesError) as error:
+        except (
+            BackupError, GateClosedError, SettingsError, WarehouseError, PartnerCenterError, ReportError, RulesError,
+        ) as error:  # fmt: skip
             stop(str(error))
+        except DBAPIError as error:  # the warehouse's own are WarehouseError
+            reason = next(iter(str(error.orig).splitlines()), "") or type(error.orig).__name__
+            stop(
+                f"Dagster's storage cannot be used ({reason}). What was fetched is kept. Check that the disk of "
+                f"{home()} has space and may be written, and with PostgreSQL that the server runs; then run again, and "
+                "it goes on from there"
+            )
         except OSError as error:
             if error.filename is None:
                 raise
@@ -202,6 +262,13 @@ def stop(message: str) -> NoReturn:
     notes.print("[bold red]error[/] ", end="")
     notes.print(message, markup=False)
     raise _Stopped(message)
+
+
+def leave_full(number: int) -> None:
+    """Print nowhere from now on what goes to a descriptor whose disk is full: Python fails when it ends, otherwise."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def os_user() -> str:
@@ -333,6 +400,35 @@ def notes_on_a_descriptor_of_their_own() -> Iterator[None]:
         finally:
             notes.file = stream
             _Output.terminals.discard(number)
+
+
+@contextmanager
+def stderr_held_back() -> Iterator[Callable[[], bytes]]:
+    """Keep what goes to descriptor 2 while the block runs; what it yields returns that afterwards.
+
+    Descriptors 1 and 2 lead where they did when it ends: Dagster redirects both, and cannot always undo it when the
+    disk is full. Nothing would be printed any more then.
+    """
+    sys.stdout.flush()
+    before = [os.dup(1), os.dup(2)]
+    copies_of_terminals = {copy for copy in before if os.isatty(copy)}
+    _Output.terminals.update(copies_of_terminals)
+    with TemporaryFile() if sys.platform != "linux" else open(os.memfd_create("stderr"), "w+b") as held:  # noqa: PTH123
+        os.dup2(held.fileno(), 2)
+        kept: list[bytes] = []
+        try:
+            yield lambda: b"".join(kept)
+        finally:
+            for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+                os.dup2(held.fileno(), number)
+                with suppress(OSError, ValueError):
+                    stream.flush()  # what a full disk did not take
+            for number, copy in zip((1, 2), before, strict=True):
+                os.dup2(copy, number)
+                os.close(copy)
+            _Output.terminals.difference_update(copies_of_terminals)
+            held.seek(0)
+            kept.append(held.read())
 
 
 def enter_home(*, make: bool = True) -> Path:

@@ -1,8 +1,9 @@
 """Running the five assets through Dagster in this process, with a progress bar. Used by `sync` and `demo`."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -10,7 +11,9 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from partner_center_pipeline.cli.base import notes
+from sqlalchemy.exc import DBAPIError
+
+from partner_center_pipeline.cli.base import notes, stderr_held_back
 from partner_center_pipeline.cli.one_fetch import dagster_instance, wait_for_turn
 from partner_center_pipeline.cli.progress import Report, progress_bar, starting_dagster
 from partner_center_pipeline.vocabulary import Asset
@@ -92,7 +95,12 @@ def run_chain(
                 failures.append(failure)
                 if failure.stops_all:
                     break
-        pending_failure = _derive_what_is_pending(job, instance, warehouse, grid)
+        try:
+            pending_failure = _derive_what_is_pending(job, instance, warehouse, grid)
+        except DBAPIError:  # of Dagster's storage
+            if not failures:
+                raise
+            pending_failure = None  # the reason that is known says more
         return ChainOutcome(run_ids, failures if pending_failure is None else [*failures, pending_failure])
 
 
@@ -145,7 +153,14 @@ def _reporting_progress(
                 progress = ledger.progress(connection, start, end, since)
             report(done + progress.steps, progress.described)
 
-    thread = Thread(target=keep_reporting, name="progress", daemon=True)
+    def keep_on() -> None:
+        while not finished.is_set():
+            try:
+                keep_reporting()
+            except Exception:  # noqa: BLE001  of the warehouse or of Dagster's storage, which has errors of its own
+                report(done, "no answer from the database")  # the run itself waits, or fails with the reason
+
+    thread = Thread(target=keep_on, name="progress", daemon=True)
     thread.start()
     try:
         yield
@@ -168,6 +183,8 @@ def _run(
     run_id: str,
     **selected: Any,
 ) -> ChainFailure | None:
+    import dagster as dg
+
     from partner_center_pipeline.defs.dagster_private import (
         ASSET_PARTITION_RANGE_END_TAG,
         ASSET_PARTITION_RANGE_START_TAG,
@@ -181,23 +198,32 @@ def _run(
         if first == last
         else {"tags": {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}}
     )
-    try:
-        # Raising, as Dagster otherwise goes on to log an error for each step that cannot run any more.
-        job.execute_in_process(
-            instance=instance, raise_on_error=True, run_config=config, run_id=run_id, **partitions, **selected
-        )
-    except Exception:  # noqa: BLE001  the run's log has what happened, and in which step
-        return _failure(instance, run_id, f"{first} to {last}")
-    except BaseException:  # noqa: BLE001  Ctrl-C, which Dagster tells by an interruption of its own
-        raise KeyboardInterrupt from None
-    finally:
-        show_stacks()
-        end_finishing()
-    return None
+    caught: Exception | None = None
+    with stderr_held_back() as printed:
+        try:
+            # Raising, as Dagster otherwise goes on to log an error for each step that cannot run any more.
+            job.execute_in_process(
+                instance=instance, raise_on_error=True, run_config=config, run_id=run_id, **partitions, **selected
+            )
+        except Exception as error:  # noqa: BLE001  the run's log has what happened, and in which step
+            caught = error
+        except BaseException:  # noqa: BLE001  Ctrl-C, which Dagster tells by an interruption of its own
+            raise KeyboardInterrupt from None
+        finally:
+            show_stacks()
+            end_finishing()
+    failure = None if caught is None else _failure(instance, run_id, f"{first} to {last}", caught)
+    if not isinstance(caught, dg.Failure):  # it says all; what Dagster printed is that it could not store that
+        with suppress(OSError):
+            os.write(2, printed())
+    return failure
 
 
-def _failure(instance: "dg.DagsterInstance", run_id: str, windows: str) -> ChainFailure:
-    """Return why a run failed, as its log says."""
+def _failure(instance: "dg.DagsterInstance", run_id: str, windows: str, caught: Exception) -> ChainFailure:
+    """Return why a run failed, as its log says; where that could not be stored, as what was raised says.
+
+    Raises DBAPIError where Dagster's storage is the reason.
+    """
     import dagster as dg
 
     from partner_center_pipeline.defs.asset_run import STOPS_ALL
@@ -210,4 +236,8 @@ def _failure(instance: "dg.DagsterInstance", run_id: str, windows: str) -> Chain
         stops_all = STOPS_ALL in data.user_failure_data.metadata if data.user_failure_data else False
         message = description or f"{cause} (a defect; {_MORE})"
         return ChainFailure(windows, event.step_key or "", message, stops_all)
+    if isinstance(caught, DBAPIError):
+        raise caught
+    if isinstance(caught, dg.Failure):
+        return ChainFailure(windows, "the run", str(caught.description), STOPS_ALL in caught.metadata)
     return ChainFailure(windows, "the run", _MORE)

@@ -35,6 +35,11 @@ class _Display(Progress):
         if self.told:
             yield Text(self.told, overflow="fold", no_wrap=False)
 
+    def stop(self) -> None:
+        """Show the last state, and end."""
+        with notes.or_nowhere():
+            super().stop()
+
     def tell(self, level: int, line: str) -> None:
         """Show a line; print one of trouble where there is no terminal, not more often than _TOLD_AGAIN_SECONDS."""
         if notes.is_terminal:

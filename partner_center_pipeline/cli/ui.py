@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from shutil import rmtree
 from threading import Thread
@@ -31,8 +31,8 @@ from partner_center_pipeline.cli.base import (
 )
 from partner_center_pipeline.cli.browser import open_in_browser
 from partner_center_pipeline.cli.server_log import show_warnings
-from partner_center_pipeline.settings import Settings, home
-from partner_center_pipeline.warehouse.database import open_warehouse
+from partner_center_pipeline.settings import Settings, SettingsError, home
+from partner_center_pipeline.warehouse.database import WarehouseError, open_warehouse
 
 _LAST_LINES_SECONDS: Final = 2.0
 """How long the last lines of Dagster's processes, which have ended, are waited for."""
@@ -87,7 +87,11 @@ def ui(
 
 
 def _run(address: str, listener: socket.socket, options: Sequence[str], *, demo: bool, opening: bool) -> None:
-    with open_warehouse(Settings.load()):  # fails here, once, if the warehouse cannot be used
+    from partner_center_pipeline.defs.gate import refuse_without_room
+
+    settings = Settings.load()
+    refuse_without_room(settings)
+    with open_warehouse(settings):  # fails here, once, if the warehouse cannot be used
         pass
     with _simulator(demo):
         if not Settings.load().partner_center_enabled:
@@ -104,6 +108,9 @@ def _run(address: str, listener: socket.socket, options: Sequence[str], *, demo:
             code = _serve(listener, options)
         finally:
             rmtree(codes_folder(), ignore_errors=True)  # no link outlives the UI that it was printed for
+            # Whoever closes a SQLite file last writes its log into it, and a run that was killed closed nothing.
+            with suppress(SettingsError, WarehouseError), open_warehouse(Settings.load()) as warehouse:
+                warehouse.is_current()
     if code not in (0, -signal.SIGINT, -signal.SIGTERM):
         stop(f"the Dagster UI ended with exit code {code}; its messages above say why")
 

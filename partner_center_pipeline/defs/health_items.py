@@ -3,16 +3,15 @@
 Not here: the rules (`health`), and what does not answer in time (`cli.health_check`).
 """
 
-import shutil
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 from partner_center_pipeline import health
+from partner_center_pipeline.defs.gate import free_space
 from partner_center_pipeline.health import DagsterFacts, Grade, Item
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.scoring import RulesError, load_rules
-from partner_center_pipeline.settings import Settings, home
+from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import health as in_warehouse
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
@@ -57,11 +56,5 @@ def of_sign_in(settings: Settings) -> Item:
 
 def of_disks(settings: Settings) -> Iterator[Item]:
     """Yield the free bytes of the disks that the program writes to."""
-    file = Warehouse.of(settings).file
-    places = {home()} | ({(home() / file).parent} if file is not None else set())
-    free: dict[int, tuple[int, Path]] = {}
-    for place in sorted(places):
-        if place.is_dir():
-            free[place.stat().st_dev] = (shutil.disk_usage(place).free, place)
-    for size, place in free.values():
+    for place, size in free_space(settings):
         yield health.of_disk(size, str(place))

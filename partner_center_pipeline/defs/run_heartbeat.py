@@ -7,6 +7,7 @@ Dagster's storage says that the run is finished.
 Not here: who reads heartbeats (`recovery`), how one is written (`warehouse.lease`).
 """
 
+import atexit
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -55,7 +56,11 @@ def run_heartbeat(run_id: str, instance: dg.DagsterInstance, clock: Callable[[],
 
 
 def end_finishing() -> None:
-    """End the heartbeats of runs whose steps have ended. For a process that goes on after a run."""
+    """End the heartbeats of runs whose steps have ended, and close their warehouse.
+
+    For a process that goes on after a run, and for one that ends: a SQLite file whose last connection is not closed
+    keeps the newest rows in its write-ahead log, where nobody who copies the file finds them.
+    """
     with _lock:
         ended, _finishing[:] = _finishing[:], []
     for beating, db in ended:
@@ -73,3 +78,4 @@ def _is_finished(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 _lock: Final = Lock()
 _finishing: Final[list[tuple[Repeated, Warehouse]]] = []
+atexit.register(end_finishing)

@@ -6,7 +6,7 @@ Not here: what the sign-in means and when it is renewed (`sign_in`), the shared 
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -223,6 +223,20 @@ class TokenStore:
         sealed = self._sealed()
         return None if sealed is None else _fit(sealed, self._keys(), self._source, self.where)
 
+    def contents(self) -> dict[str, bytes]:
+        """Return the files of the store by name, the encrypted sign-in and its key, as they fit. Takes the lock."""
+        if not (self.folder / _CACHE_FILE).exists():
+            return {}
+        with self.locked():
+            paths = (self.folder / _KEY_FILE, self.folder / _CACHE_FILE)
+            return {path.name: self._read_private(path) for path in paths if path.exists()}
+
+    def replace(self, contents: Mapping[str, bytes]) -> None:
+        """Put the files that `contents` returned in the place of those that are there. Takes the lock."""
+        with self.locked():
+            for name in sorted(contents, reverse=True):  # the key first: the sign-in cannot be read without it
+                self._replace(name, contents[name])
+
     @property
     def _source(self) -> str:
         return str(self.folder / _KEY_FILE) if self.key is None else KEY_VARIABLE
@@ -257,7 +271,13 @@ class TokenStore:
             ) from None
 
     def _make_folder(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise TokenStoreError(
+                f"The folder of the sign-in, {self.folder}, cannot be made ({error.strerror}). Make its parent folder "
+                "writable, or set HUNTER_PARTNER_CENTER_TOKEN_CACHE_PATH to another one."
+            ) from None
         self._refuse_open_to_others(self.folder)
 
     def _read_private(self, path: Path) -> bytes:
@@ -265,14 +285,30 @@ class TokenStore:
         return path.read_bytes()
 
     def _replace(self, name: str, content: bytes) -> None:
-        """Write a file so that a reader, also after a crash at any moment, finds the old content or the new, whole."""
+        """Write a file so that a reader, also after a crash at any moment, finds the old content or the new, whole.
+
+        Raises TokenStoreError where that is not possible: the disk is full, or the folder may not be written.
+        """
+        try:
+            self._write_whole(name, content)
+        except OSError as error:
+            raise TokenStoreError(
+                f"The sign-in cannot be stored in {self.folder} ({error.strerror}); what was stored before is as it "
+                "was. Free some space on its disk or make the folder writable, then run again."
+            ) from None
+
+    def _write_whole(self, name: str, content: bytes) -> None:
         for leftover in self.folder.glob(f"{_TEMPORARY_PREFIX}*"):
             leftover.unlink(missing_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=self.folder)  # mkstemp makes it 0600
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
         Path(temporary).replace(self.folder / name)
         directory = os.open(self.folder, os.O_RDONLY)
         try:

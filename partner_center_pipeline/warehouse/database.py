@@ -222,7 +222,7 @@ class Warehouse:
         current = self._revision()
         if current is None:
             return False
-        known = _revisions()
+        known = revisions()
         if current not in known:
             raise WarehouseError(f"{self.shown} was migrated by a newer version of this project; update the project")
         return current == known[0]
@@ -296,9 +296,13 @@ class Warehouse:
         except (DatabaseError, OSError) as error:
             cause = error.orig if isinstance(error, DatabaseError) else error
             reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
-            raise WarehouseError(
-                f"{self.shown} cannot be used ({reason}); check HUNTER_DATABASE_URL and that the server runs"
-            ) from None
+            what_to_do = (
+                "check that HUNTER_DATABASE_URL names the right file, that its disk has space and that it may be "
+                "written"
+                if self.is_sqlite
+                else "check HUNTER_DATABASE_URL and that the server runs"
+            )
+            raise WarehouseError(f"{self.shown} cannot be used ({reason}); {what_to_do}") from None
 
 
 def _alembic() -> Any:
@@ -308,7 +312,7 @@ def _alembic() -> Any:
 
 
 @cache
-def _revisions() -> tuple[str, ...]:
+def revisions() -> tuple[str, ...]:
     """Return the revisions that this code knows, the newest first.
 
     They are read once in a process: each step of a run opens the warehouse, and reading them takes 10 ms.

@@ -152,6 +152,12 @@ def held(connection: Connection, clock: Callable[[], datetime], name: str = FETC
     return Held(row.holder, row.acquired_at, row.expires_at)
 
 
+def forget_runs(connection: Connection) -> None:
+    """Delete all leases and heartbeats: of a warehouse that was restored, no run that they are of is under way."""
+    connection.execute(delete(leases))
+    connection.execute(delete(run_heartbeats))
+
+
 @contextmanager
 def renewed(lease: Lease) -> Iterator[None]:
     """Renew a lease every BEAT_SECONDS while the block runs, from a thread of its own.

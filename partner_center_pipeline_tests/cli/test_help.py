@@ -47,6 +47,8 @@ OPTIONS = {
     "compact-windows": ["--keep-days", "--dry-run", "--json", "80,000", "Reload"],
     "prune": ["--dry-run", "--json", "HUNTER_DAGSTER_RUNS_KEPT_DAYS"],
     "subject": ["find", "export", "erase", "docs/personal_data.md"],
+    "backup": ["--to", "--json", "pg_dump", "personal data", "partner-center restore"],
+    "restore": ["--from", "--overwrite", "--keep-settings", "--json", "HUNTER_HOME=/tmp/tried"],
     "simulate": ["--referrals", "--seed", "--live", "--https-port", "--dns-port"],
 }
 

@@ -26,10 +26,12 @@ NEEDED = {
     "decisions import": (__file__,),
     "subject find": ("--email", "ayse@example.com"),
     "subject erase": ("--email", "ayse@example.com", "--yes"),
+    "backup": ("--to", "backups"),
+    "restore": ("--from", "backups"),
 }
 """Arguments that a command cannot be without."""
-NO_SETTINGS = {"doctor", "status", "init"}
-"""Commands whose result is what is wrong, and the one that makes the settings."""
+NO_SETTINGS = {"doctor", "status", "init", "restore"}
+"""Commands whose result is what is wrong, the one that makes the settings, and one whose settings are of a backup."""
 
 
 def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[str]:

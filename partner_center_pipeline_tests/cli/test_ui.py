@@ -81,6 +81,7 @@ def test_a_run_that_would_go_on_for_long_is_interrupted_and_no_process_stays(rea
     with running_ui(ready.path):
         wait_until("the first request of the sensor's run", lambda: microsoft.api.requests > before or None, 90)
     assert processes_of(ready.path) == []
+    assert list(ready.path.rglob("hunter.db-wal")) == [], "the file alone holds everything"
     warehouse = Warehouse.open(Settings.load().database_url.get_secret_value())
     with warehouse.read() as connection:
         assert set(connection.execute(select(schema.sync_attempts.c.state)).scalars()) == {"failed"}

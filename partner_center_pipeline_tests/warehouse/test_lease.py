@@ -7,16 +7,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import insert, select, update
 
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline.warehouse import lease
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import LEASE_SECONDS, Lease, LeaseLostError, heartbeats, renewed
 from partner_center_pipeline.warehouse.schema import leases, run_heartbeats
-from partner_center_pipeline_tests.conftest import PostgresServer
+from partner_center_pipeline_tests.conftest import PostgresServer, SqliteFiles
+from partner_center_pipeline_tests.warehouse.rows import undone
 
 
 def utc() -> datetime:
@@ -172,6 +177,36 @@ def test_a_heartbeat_or_a_lease_from_a_clock_that_was_ahead_counts_for_nothing(w
     assert lease.dead(warehouse, ["dead"], utc) == []
     set_back(warehouse, "doubt of dead", lease.DOUBT_SECONDS)
     assert lease.dead(warehouse, ["dead"], utc) == ["dead"]
+
+
+FAR = timedelta(days=400)
+
+
+@pytest.fixture(scope="module")
+def on_a_file(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    opened = Warehouse.open(SqliteFiles(tmp_path_factory.mktemp("lease"), sqlite_template, count()).migrated())
+    yield opened
+    opened.close()
+
+
+@example(ahead=timedelta(hours=1), later=timedelta(0))
+@example(ahead=timedelta(seconds=LEASE_SECONDS), later=timedelta(0))
+@given(
+    ahead=st.timedeltas(-FAR, FAR) | st.timedeltas(timedelta(0), timedelta(minutes=2)),
+    later=st.timedeltas(timedelta(0), timedelta(hours=2)),
+)
+@settings(max_examples=60)
+def test_no_lease_blocks_for_longer_than_one_lasts_whatever_clock_wrote_its_end(
+    on_a_file: Warehouse, ahead: timedelta, later: timedelta
+) -> None:
+    now, lasts = datetime(2026, 3, 1, tzinfo=UTC), timedelta(seconds=LEASE_SECONDS)
+    with undone(on_a_file) as connection:
+        row = {"name": lease.FETCH, "holder": "a run", "acquired_at": now, "expires_at": now + ahead}
+        connection.execute(insert(leases).values(row))
+        found = lease.held(connection, lambda: now + later)
+        assert (found is not None) == (timedelta(0) < ahead - later <= lasts)
+        if found is not None:
+            assert lease.held(connection, lambda: now + later + lasts) is None
 
 
 def test_a_lease_that_is_held_is_told_with_its_holder_and_since_when(warehouse: Warehouse) -> None:
