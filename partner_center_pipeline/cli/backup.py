@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 from rich.filesize import decimal
 
-from partner_center_pipeline.cli.backup_folder import FORMAT, SETTINGS, TOKENS, DatabasePart, Manifest, NewBackup
+from partner_center_pipeline.cli.backup_folder import (
+    ERASURES,
+    FORMAT,
+    SETTINGS,
+    TOKENS,
+    DatabasePart,
+    Manifest,
+    NewBackup,
+)
 from partner_center_pipeline.cli.base import console, emit, notes, report_errors
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
@@ -23,6 +31,7 @@ from partner_center_pipeline.settings import (
 )
 from partner_center_pipeline.warehouse import dumps
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.erasure_key import ErasureKeeping
 
 
 @click.command()
@@ -72,6 +81,8 @@ def backup(parent: Path, as_json: bool) -> None:
                 sign_in = TokenStore(settings.partner_center_token_cache_path).contents()
             for name, content in sign_in.items():
                 new.add(f"{TOKENS}/{name}", content)
+            for name, content in ErasureKeeping.of(settings).contents().items():
+                new.add(f"{ERASURES}/{name}", content)
             report(1, "checksums", 1)
             manifest = Manifest(
                 format=FORMAT,

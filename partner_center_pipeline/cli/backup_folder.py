@@ -5,6 +5,7 @@ SHA256SUMS               of every other file; `sha256sum -c SHA256SUMS` checks i
 warehouse.db, .dump      the SQLite file, or what pg_dump wrote
 settings.env             `.env` of the home folder
 token_cache/             the encrypted sign-in and its key, where they are files
+erasures/                the key of erased persons' digests, and their tombstones, where somebody was erased
 """
 
 import hashlib
@@ -24,6 +25,7 @@ MANIFEST: Final = "manifest.json"
 CHECKSUMS: Final = "SHA256SUMS"
 SETTINGS: Final = "settings.env"
 TOKENS: Final = "token_cache"
+ERASURES: Final = "erasures"
 
 _PARTIAL: Final = ".partial"
 _ABANDONED_AFTER: Final = timedelta(days=1)

@@ -3,18 +3,20 @@
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from partner_center_pipeline.cli.backup_folder import SETTINGS, TOKENS, BackupError, DatabasePart, read_backup
+from partner_center_pipeline.cli.backup_folder import ERASURES, SETTINGS, TOKENS, BackupError, DatabasePart, read_backup
 from partner_center_pipeline.cli.base import console, emit, holder_of, notes, report_errors
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.cli.progress import progress_bar
 from partner_center_pipeline.settings import HOME_VARIABLE, Settings, TokenPlace, home, reading_settings_of
-from partner_center_pipeline.warehouse import dumps, lease
+from partner_center_pipeline.warehouse import dumps, erasures, lease
 from partner_center_pipeline.warehouse.database import Warehouse, revisions
+from partner_center_pipeline.warehouse.erasure_key import ErasureKeeping, ErasureKeyError
 
 if TYPE_CHECKING:
     from partner_center_pipeline.partner_center.token_store import TokenStore
@@ -43,7 +45,8 @@ def restore(source: Path, overwrite: bool, keep_settings: bool, as_json: bool) -
     """Put a backup into the home folder, and into the database that its settings name.
 
     First every file is compared with its checksum. A home folder or a database that holds something is refused without
-    --overwrite. The database is replaced as a whole or not at all, and brought to the schema of this version. Stop
+    --overwrite. The database is replaced as a whole or not at all, and brought to the schema of this version. Persons
+    who were erased, before or after the backup was made, are taken out again where this home folder knows of it. Stop
     `partner-center ui` and what else works with it before.
 
     To try a backup, restore it into a folder of its own:
@@ -68,7 +71,7 @@ def restore(source: Path, overwrite: bool, keep_settings: bool, as_json: bool) -
         warehouse = Warehouse.of(settings)
         _refuse_newer(manifest.database.revision)
         store = TokenStore(settings.partner_center_token_cache_path)
-        tokens = _tokens(folder / TOKENS) if settings.partner_center_token_store is TokenPlace.FILE else {}
+        tokens = _files(folder / TOKENS) if settings.partner_center_token_store is TokenPlace.FILE else {}
         _refuse_another_kind(warehouse, manifest.database)
         dumps.refuse_missing_programs(warehouse, "pg_restore", "psql")
         present = list(_present(root, warehouse, store, is_env=env is not None, is_sign_in=bool(tokens)))
@@ -78,6 +81,10 @@ def restore(source: Path, overwrite: bool, keep_settings: bool, as_json: bool) -
                 f"{HOME_VARIABLE} and database, or add --overwrite to replace all of it"
             )
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            ErasureKeeping.of(settings).take_in(_files(folder / ERASURES))
+        except ErasureKeyError as error:
+            raise BackupError(f"{error}. Nothing was changed") from None
         report(2, "restoring the warehouse")
         rows = dumps.load(folder / manifest.database.file, warehouse)
         if rows != manifest.database.rows:
@@ -91,8 +98,10 @@ def restore(source: Path, overwrite: bool, keep_settings: bool, as_json: bool) -
             report(3, "migrating the warehouse")
             warehouse.migrate()
         with warehouse.write() as connection:
-            # What a restored warehouse needs before anybody works with it is done here.
             lease.forget_runs(connection)
+        erased = erasures.reapply_erasures(warehouse, datetime.now(UTC))
+        if erased:
+            erasures.forget_deleted(warehouse)
         revision = warehouse.revision()
         warehouse.close()
         report(4, "done")
@@ -107,6 +116,7 @@ def restore(source: Path, overwrite: bool, keep_settings: bool, as_json: bool) -
                 "rows": rows,
                 "has_settings": env is not None,
                 "has_sign_in": bool(tokens),
+                "rows_emptied": erased,
                 "not_included": manifest.not_included,
                 "next": next_step,
             }
@@ -116,6 +126,8 @@ def restore(source: Path, overwrite: bool, keep_settings: bool, as_json: bool) -
             f"[green]Done[/]: {sum(rows.values()):,} rows in {warehouse.shown}, as of "
             f"{manifest.made_at:%Y-%m-%d %H:%M} UTC; the home folder is {root}."
         )
+        if erased:
+            console.print(f"Emptied again of persons who were erased: {sum(erased.values()):,} rows.")
         console.print(f"Next: {next_step}. The first sync fetches what changed since then.", markup=False)
     for missing in manifest.not_included:
         notes.print("[bold yellow]warning[/] ", end="")
@@ -169,5 +181,5 @@ def _refuse_another_kind(warehouse: Warehouse, part: DatabasePart) -> None:
         )
 
 
-def _tokens(folder: Path) -> dict[str, bytes]:
+def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.is_dir() else {}

@@ -112,5 +112,13 @@ def copy_before_migration(file: Path, revision: str, now: datetime) -> Path:
     return copy
 
 
+def delete_copies(file: Path) -> int:
+    """Delete the copies of a SQLite file from before its migrations; return how many there were."""
+    copies = list((file.parent / FOLDER).glob(f"*-{file.name}"))
+    for copy in copies:
+        copy.unlink(missing_ok=True)
+    return len(copies)
+
+
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"

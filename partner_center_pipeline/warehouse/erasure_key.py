@@ -6,7 +6,7 @@ A backup of the warehouse that is older than an erasure does not know the person
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -83,20 +83,8 @@ class ErasureKeeping:
 
     def copied(self) -> "list[Tombstone]":
         """Return the tombstones of the copy. Raises ErasureKeyError for a line that cannot be read."""
-        from partner_center_pipeline.privacy import Kind, Tombstone
-
         path = self.folder / _COPY_FILE
-        try:
-            lines = path.read_text(encoding="ascii").splitlines()
-        except FileNotFoundError:
-            return []
-        try:
-            read = [json.loads(line) for line in lines if line]
-            return [Tombstone(one["person"], Kind(one["kind"]), one["digest"], one["words"]) for one in read]
-        except (ValueError, KeyError, TypeError):
-            raise ErasureKeyError(
-                f"{path}, the copy of the tombstones of erased persons, is damaged; put it back from a backup"
-            ) from None
+        return _tombstones_in(path.read_bytes(), str(path)) if path.exists() else []
 
     def copy(self, stones: "Iterable[Tombstone]") -> None:
         """Add tombstones to the copy that it does not have."""
@@ -106,12 +94,48 @@ class ErasureKeeping:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._append(_COPY_FILE, "".join(json.dumps(asdict(stone)) + "\n" for stone in new))
 
+    def contents(self) -> dict[str, bytes]:
+        """Return the files of the key and of the copy, by name, for a backup."""
+        paths = (self.folder / name for name in (_KEY_FILE, _COPY_FILE))
+        return {path.name: path.read_bytes() for path in paths if path.exists()}
+
+    def take_in(self, contents: Mapping[str, bytes]) -> None:
+        """Put back what `contents` returned: the key where there is none, and tombstones that are not known here.
+
+        What is here is never replaced: persons may have been erased since the backup was made. Raises ErasureKeyError
+        where another key is in use here, as the tombstones of two keys cannot be one list.
+        """
+        stones = _tombstones_in(contents.get(_COPY_FILE, b""), f"{_COPY_FILE} of the backup")
+        key, present = contents.get(_KEY_FILE), self.folder / _KEY_FILE
+        if key is not None and self.key is None:
+            if present.exists() and present.read_bytes().strip() != key.strip():
+                raise ErasureKeyError(
+                    f"{present}, the key of erased persons' digests, is not that of the backup; restore into another "
+                    "home folder, or move the file away if nobody was erased here"
+                )
+            if not present.exists():
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._append(_KEY_FILE, key.decode("ascii"), os.O_EXCL)
+        self.copy(stones)
+
     def _append(self, name: str, text: str, flags: int = 0) -> None:
         handle = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | flags, 0o600)
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _tombstones_in(content: bytes, where: str) -> "list[Tombstone]":
+    from partner_center_pipeline.privacy import Kind, Tombstone
+
+    try:
+        read = [json.loads(line) for line in content.decode("ascii").splitlines() if line]
+        return [Tombstone(one["person"], Kind(one["kind"]), one["digest"], one["words"]) for one in read]
+    except (ValueError, KeyError, TypeError):
+        raise ErasureKeyError(
+            f"{where}, the copy of the tombstones of erased persons, is damaged; put it back from a backup"
+        ) from None
 
 
 def _refuse_open_to_others(path: Path) -> None:

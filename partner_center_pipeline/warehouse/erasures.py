@@ -49,7 +49,7 @@ from partner_center_pipeline.privacy import (
 )
 from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow, payload_text
 from partner_center_pipeline.vocabulary import Task
-from partner_center_pipeline.warehouse import pending
+from partner_center_pipeline.warehouse import copies, pending
 from partner_center_pipeline.warehouse.bulk import CHUNK, chunks, insert_new
 from partner_center_pipeline.warehouse.database import KEEPING, Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.erasure_key import ErasureKeeping, ErasureKeyError
@@ -673,11 +673,13 @@ def prune_log(connection: Connection, now: datetime, *, dry_run: bool = False) -
 def forget_deleted(warehouse: Warehouse) -> str | None:
     """Let the database keep nothing of what was replaced: SQLite's file is written anew, PostgreSQL vacuumed.
 
-    Returns why that was not done, or None. Needs the space of the file once more for a moment.
+    Copies of a SQLite file from before its migrations are deleted. Returns why that was not done, or None. Needs the
+    space of the file once more for a moment.
     """
     if warehouse.file is None:
         return _vacuum_postgresql(warehouse)
     warehouse.close()
+    copies.delete_copies(warehouse.file)
     with closing(sqlite3.connect(warehouse.file, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
         try:
             connection.execute("VACUUM")

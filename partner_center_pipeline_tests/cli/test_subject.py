@@ -97,7 +97,15 @@ def test_a_person_is_found_exported_and_erased_with_a_log_that_names_nobody(held
     before = held.payloads()
     assert held.says("erase", *whom, "--dry-run")["rows"] == found["rows"]
     assert held.payloads() == before, "a dry run changes nothing"
+    with open_warehouse(Settings.load()) as warehouse:
+        copied_before = (
+            warehouse.file and warehouse.file.parent / "before_migration" / f"2026-0001-{warehouse.file.name}"
+        )
+    if copied_before:
+        copied_before.parent.mkdir()
+        copied_before.write_bytes(b"ayse@firma.com.tr")
     assert held.says("erase", *whom, "--yes", "--by", "the office")["rows"] == found["rows"]
+    assert copied_before is None or not copied_before.exists()
     after = held.payloads()
     assert "ayse@firma" not in after
     assert "'firstName': 'Ali'" in after
@@ -198,6 +206,34 @@ def test_a_restored_warehouse_is_emptied_again_and_without_the_key_nothing_is_st
     held.edit_env(HUNTER_ERASURE_KEY=kept)
     with open_warehouse(Settings.load()) as warehouse:
         taken_in(warehouse, referral("r4", AYSE))
+    assert "ayse@firma" not in held.payloads()
+
+
+@pytest.mark.slow
+def test_a_backup_older_than_the_erasure_brings_nobody_back_and_a_newer_one_takes_the_key_along(
+    held: Held, tmp_path: Path
+) -> None:
+    older = json.loads(held.invoke("backup", "--to", str(tmp_path / "backups"), "--json").stdout)["backup"]
+    held.says("erase", "--email", "ayse@firma.com.tr", "--yes")
+    newer = json.loads(held.invoke("backup", "--to", str(tmp_path / "newer"), "--json").stdout)["backup"]
+    done = held.invoke("restore", "--from", older, "--overwrite", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["rows_emptied"]["raw_referrals"] == 1
+    assert "ayse@firma" not in held.payloads()
+
+    key, copied = (held.path / ".token_cache" / name for name in ("erasure.key", "erasure.tombstones"))
+    before = key.read_text(encoding="ascii"), copied.read_text(encoding="ascii")
+    key.write_text("0" * 64, encoding="ascii")
+    refused = held.invoke("restore", "--from", newer, "--overwrite")
+    assert refused.exit_code == 1
+    assert "is not that of the backup" in refused.stderr
+    key.unlink()
+    copied.unlink()
+    assert held.invoke("restore", "--from", newer, "--overwrite").exit_code == 0
+    assert (key.read_text(encoding="ascii"), copied.read_text(encoding="ascii")) == before
+    assert key.stat().st_mode & 0o777 == copied.stat().st_mode & 0o777 == 0o600
+    with open_warehouse(Settings.load()) as warehouse:
+        taken_in(warehouse, *held.documents)
     assert "ayse@firma" not in held.payloads()
 
 

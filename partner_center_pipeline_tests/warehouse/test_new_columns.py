@@ -21,10 +21,11 @@ from partner_center_pipeline_tests.warehouse.test_upgrades import with_a_later_m
 
 AS_RECEIVED_OR_OF_PEOPLE = {
     "raw_referrals", "quarantined_referrals", "payload_drift", "decisions", "connected_account", "demo_world",
+    "erasures", "erasure_key", "tombstones",
 }  # fmt: skip
 OF_RUNS = {
     "sync_windows", "sync_attempts", "pending_work", "api_capabilities", "leases", "run_heartbeats", "breakers",
-    "token_caches", "reconciliations", "outbox",
+    "token_caches", "reconciliations", "outbox", "alert_conditions", "sync_days",
 }  # fmt: skip
 HISTORY = {"signal_changes", "score_changes"}
 PUBLISHED_BY_EACH_RUN = {"lead_scores", "currency_rates", "rule_texts"}
