@@ -12,6 +12,7 @@ import pytest
 from partner_center_pipeline.defs.told_failure import show_stacks
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import Settings
+from partner_center_pipeline_tests.conftest import Databases
 from partner_center_pipeline_tests.defs.project import Project
 from partner_center_simulator import Simulator
 
@@ -79,3 +80,12 @@ def project(
     yield project
     project.warehouse.close()
     show_stacks()  # of the tests to come
+
+
+@pytest.fixture
+def stored(project: Project, databases: Databases) -> Iterator[Project]:
+    """The project with its warehouse on a database of each kind, which may be migrated."""
+    variables = {**project.variables, "HUNTER_DATABASE_URL": databases.migrated()}
+    other = Project(project.home, variables, project.instance)
+    yield other
+    other.warehouse.close()

@@ -1,8 +1,6 @@
 """The job that sends alerts beside the chain: what syncs tell, off by default, and a receiver that is dead."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -12,31 +10,16 @@ from sqlalchemy import select
 from partner_center_pipeline.cli import main
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline_tests.alerts.companies import rules_of_p1
-from partner_center_pipeline_tests.alerts.receiver import PATH, SECRET, Receiver, running
+from partner_center_pipeline_tests.alerts.receiver import PATH, SECRET, Receiver
 from partner_center_pipeline_tests.cli.commands import free_port
 from partner_center_pipeline_tests.defs.project import Project
+from partner_center_pipeline_tests.defs.receiving import instance, receiver
+
+__all__ = ["instance", "receiver"]  # fixtures
 
 pytestmark = pytest.mark.slow
 
 JOB = "partner_center_alerts"
-
-
-@pytest.fixture
-def receiver(tmp_path: Path, project: Project) -> Iterator[Receiver]:
-    """A receiver that is trusted beside the local Microsoft."""
-    with running(tmp_path) as receiver:
-        both = tmp_path / "both.pem"
-        microsoft = Path(project.variables["HUNTER_PARTNER_CENTER_CA_BUNDLE"])
-        both.write_bytes(microsoft.read_bytes() + receiver.ca.read_bytes())
-        project.edit_env(HUNTER_PARTNER_CENTER_CA_BUNDLE=str(both))
-        yield receiver
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage in a folder: a schedule is handed a reference to it."""
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        yield instance
 
 
 def everyone_is_p1(project: Project) -> None:

@@ -15,7 +15,6 @@ from alembic import command
 from partner_center_pipeline.cli import main
 from partner_center_pipeline.warehouse import schema, views
 from partner_center_pipeline.warehouse.schema import row_dict
-from partner_center_pipeline_tests.conftest import Databases
 from partner_center_pipeline_tests.defs.project import Project
 from partner_center_pipeline_tests.warehouse.test_upgrades import REBUILD, with_a_later_migration
 from partner_center_simulator import Simulator
@@ -36,14 +35,6 @@ def customers(place: str) -> dict[str, tuple[str, str]]:
         "wrong": (f"Boyabat {place}", f"bilgi@{at}-muhasebe.com.tr"),
         "later": (f"Kereste {place}", f"{at}@gmail.com"),
     }
-
-
-@pytest.fixture
-def stored(project: Project, databases: Databases) -> Iterator[Project]:
-    """The project on a database of each kind."""
-    other = Project(project.home, {**project.variables, "HUNTER_DATABASE_URL": databases.migrated()}, project.instance)
-    yield other
-    other.warehouse.close()
 
 
 def invoke(*arguments: str) -> Any:

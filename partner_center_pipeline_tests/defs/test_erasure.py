@@ -1,13 +1,9 @@
 """An erased person stays erased through the real chain: sync, change, reconcile, quarantine, forced runs, restore."""
 
 import json
-import shutil
 from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import func, select, text
@@ -15,7 +11,6 @@ from sqlalchemy import func, select, text
 from partner_center_pipeline.cli import main
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline.windows import render_ticks
-from partner_center_pipeline_tests.conftest import Databases
 from partner_center_pipeline_tests.defs.project import Project
 from partner_center_pipeline_tests.defs.test_reconcile import reconcile
 from partner_center_simulator import Simulator
@@ -52,29 +47,14 @@ def referral(referral_id: str, updated: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def erasing(
-    microsoft: Simulator,
-    signed_in: Path,
-    sync_start: datetime,
-    home: Path,
-    instance: dg.DagsterInstance,
-    databases: Databases,
-) -> Iterator[Project]:
+def erasing(microsoft: Simulator, stored: Project) -> Iterator[Project]:
     """A project on a database of each kind that has synced two referrals of the person, one of them into quarantine."""
-    shutil.copytree(signed_in, home / ".token_cache")
-    variables = {
-        **microsoft.environment(),
-        "HUNTER_PARTNER_CENTER_ENABLED": "true",
-        "HUNTER_SYNC_START": f"{sync_start:%Y-%m-%dT%H:%M:%SZ}",
-        "HUNTER_DATABASE_URL": databases.migrated(),
-    }
+    project = stored
     microsoft.world.put(referral("erased-1", "2026-01-05T09:00:00Z"))
     microsoft.world.put(referral("erased-2", "on Monday"))
-    project = Project(home, variables, instance)
     assert project.run(project.window(0)).success
     assert reconcile(project)[0].success
     yield project
-    project.warehouse.close()
     for referral_id in ("erased-1", "erased-2"):
         microsoft.world.put({"id": referral_id, "updatedDateTime": "2020-01-01T00:00:00Z"})
 

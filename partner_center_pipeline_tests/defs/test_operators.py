@@ -1,38 +1,21 @@
 """The job that tells operators beside the chain, its schedule, and the call to a monitor after each complete window."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from partner_center_pipeline.warehouse import breaker
-from partner_center_pipeline_tests.alerts.receiver import SECRET, Answer, Receiver, running
+from partner_center_pipeline_tests.alerts.receiver import SECRET, Answer, Receiver
 from partner_center_pipeline_tests.defs.project import Project
+from partner_center_pipeline_tests.defs.receiving import instance, receiver
+
+__all__ = ["instance", "receiver"]  # fixtures
 
 pytestmark = pytest.mark.slow
 
 JOB = "partner_center_operators"
 PING = "/ping/3f1c"
-
-
-@pytest.fixture
-def receiver(tmp_path: Path, project: Project) -> Iterator[Receiver]:
-    """A receiver that is trusted beside the local Microsoft."""
-    with running(tmp_path) as receiver:
-        both = tmp_path / "both.pem"
-        microsoft = Path(project.variables["HUNTER_PARTNER_CENTER_CA_BUNDLE"])
-        both.write_bytes(microsoft.read_bytes() + receiver.ca.read_bytes())
-        project.edit_env(HUNTER_PARTNER_CENTER_CA_BUNDLE=str(both))
-        yield receiver
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage in a folder: a schedule is handed a reference to it."""
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        yield instance
 
 
 def tick(project: Project) -> dg.RunRequest | str:

@@ -1,48 +1,26 @@
 """An upgrade of a filled warehouse is whole: what new columns hold is derived by the runs that follow by themselves."""
 
-import shutil
-from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from sqlalchemy import func, select, text
 
 from alembic import command
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import companies, company_scores, leads, row_dict, suggested_matches
-from partner_center_pipeline_tests.conftest import Databases
 from partner_center_pipeline_tests.defs.project import Project
-from partner_center_simulator import Simulator
 
 WHEN = {"derived_with", "suggested_at", "scored_at"}
 """Columns that say when or by which code a row was made."""
 
 
 @pytest.fixture
-def filled(
-    microsoft: Simulator,
-    signed_in: Path,
-    sync_start: datetime,
-    home: Path,
-    instance: dg.DagsterInstance,
-    databases: Databases,
-) -> Iterator[Project]:
+def filled(stored: Project) -> Project:
     """A project whose windows are done, the first with its rows, on a database of each kind that may be migrated."""
-    shutil.copytree(signed_in, home / ".token_cache")
-    variables = {
-        **microsoft.environment(),
-        "HUNTER_PARTNER_CENTER_ENABLED": "true",
-        "HUNTER_SYNC_START": f"{sync_start:%Y-%m-%dT%H:%M:%SZ}",
-        "HUNTER_DATABASE_URL": databases.migrated(),
-    }
-    project = Project(home, variables, instance)
+    project = stored
     assert project.run(project.window(0)).success
     project.mark_done((project.window(1), project.last_due()))
-    yield project
-    project.warehouse.close()
+    return project
 
 
 def content(warehouse: Warehouse) -> dict[str, list[dict[str, Any]]]:
