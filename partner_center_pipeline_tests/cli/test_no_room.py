@@ -42,7 +42,7 @@ def test_without_room_for_a_run_none_begins_and_it_says_how_much_is_missing(read
     assert done.stderr.count("second\n") == 1, done.stderr
     for stderr in done.stderr.split("second\n"):
         assert re.search(r"has [\d.]+ MB free, and a run needs 50 MB: free some space", told(stderr))
-    assert done.stdout.split() == ["code", "1", ".env", ".hunter", ".token_cache", "code", "1"]
+    assert done.stdout.split() == ["code", "1", ".env", ".hunter", ".token_cache", "dagster.yaml", "code", "1"]
 
 
 def test_a_disk_that_fills_up_in_a_run_ends_it_in_words_and_the_next_one_goes_on(

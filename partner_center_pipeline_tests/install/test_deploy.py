@@ -245,8 +245,8 @@ def test_the_processes_of_compose_side_by_side_do_a_window_against_postgresql(
     command = [installed.command, *compose()["services"]["pipeline"]["command"], "--port", str(port)]
     with installed.running(command, tmp_path / "log", variables):
         ui = Ui(f"http://127.0.0.1:{port}", home, tmp_path / "log")
-        wait_until("the UI", ui.is_loaded, 120)
-        wait_until("a window", done, 180)
+        wait_until("the UI", ui.is_loaded, 300)
+        wait_until("a window", done, 600)
         health = dict(instructions())["HEALTHCHECK"].partition("CMD ")[2]
         healthy = subprocess.run(["/bin/sh", "-c", health], env=variables, cwd=installed.folder, timeout=60)
         assert healthy.returncode == 0
