@@ -13,6 +13,7 @@ Partner Center refuses the account instead of being away.
 
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -32,6 +33,8 @@ def main(short: bool, keep: bool) -> None:
     Exit code 1 when a window is missing, an operators' message came twice or did not clear, or the storage is over its
     bound. The last line is JSON. Needs root (a file system is mounted) and libfaketime (`apt-get install faketime`).
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's shell in the background ignores it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started ends, too
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="year-"))
     folder.chmod(0o755)  # PostgreSQL runs as another user
