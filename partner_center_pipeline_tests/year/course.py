@@ -332,9 +332,11 @@ class Course:
         self.windows(quiet)
         if self.disk.is_mounted:
             self.say("the disk fills up")
-            for free in (1_500_000_000, 300_000_000, 0):
+            for free in (1_500_000_000, 300_000_000):  # a warning, and wrong
                 self.disk.leave(free)
-                self.windows(1)
+                self.round(self.now + WINDOW / 2)
+            self.disk.leave(0)
+            self.windows(1)
             self.disk.leave(None)
             self.until_quiet()
             self.windows(quiet)
@@ -344,7 +346,6 @@ class Course:
             self.windows(1)
             self.until_quiet()
             self.say(f"day {day + 1} of {length.days} is done")
-        self.windows(1)
 
     # What must be true
 
