@@ -81,7 +81,7 @@ def _said(done: "Pruned", settings: "Settings") -> str:
     what = (
         f"{done.succeeded:,} runs that succeeded more than {settings.dagster_runs_kept_days} days ago, "
         f"{done.failed:,} that failed more than {settings.dagster_failed_runs_kept_days} days ago, "
-        f"{done.logs_of_ticks:,} logs of ticks{rest}"
+        f"{done.logs_of_ticks:,} logs of ticks, {done.events_of_no_run:,} old events of no run{rest}"
     )
     space = (
         f"{done.before.files:,} files with {decimal(done.before.bytes)} before, "

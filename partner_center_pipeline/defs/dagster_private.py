@@ -6,7 +6,7 @@ Dagster may move them in any release. A test for each says what stops working th
 from dagster._core.definitions.partitions.subset import TimeWindowPartitionsSubset
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -29,6 +29,7 @@ __all__ = [
     "BulkActionsFilter",
     "LocalComputeLogManager",
     "SqlEventLogStorage",
+    "SqlEventLogStorageTable",
     "SqliteEventLogStorage",
     "TimeWindowPartitionsSubset",
     "WorkspaceFileTarget",

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import dagster as dg
 from filelock import FileLock, Timeout
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, and_, delete, func, select
 
 from partner_center_pipeline.defs.asset_run import as_dagster_failure
 from partner_center_pipeline.defs.assets.lead_report import NAME as REPORT
@@ -27,6 +27,7 @@ from partner_center_pipeline.defs.dagster_private import (
     AssetCheckExecutionsTable,
     LocalComputeLogManager,
     SqlEventLogStorage,
+    SqlEventLogStorageTable,
     SqliteEventLogStorage,
 )
 from partner_center_pipeline.defs.periodic import periodic_job
@@ -50,6 +51,9 @@ _FREE_PART: Final = 4
 
 _BUSY_SECONDS: Final = 30.0
 """Seconds that writing a SQLite file anew waits for other processes."""
+
+_NO_RUN: Final = ""
+"""What Dagster keeps as the run of an event that no run wrote."""
 
 _SUCCEEDED: Final = (dg.DagsterRunStatus.SUCCESS,)
 _FAILED: Final = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -88,6 +92,8 @@ class Pruned:
     logs_of_ticks: int = 0
     left_behind: int = 0
     """Runs that Dagster knew no longer, of which files were left."""
+    events_of_no_run: int = 0
+    """What commands and the sensor of covered windows told of assets."""
     before: Space = field(default_factory=Space)
     after: Space = field(default_factory=Space)
     """For a dry run: what would be left, if no SQLite file that all runs share were written anew."""
@@ -102,6 +108,7 @@ class Pruned:
             "runs_left_for_later": self.later,
             "logs_of_ticks": self.logs_of_ticks,
             "left_behind": self.left_behind,
+            "events_of_no_run": self.events_of_no_run,
             "files_before": self.before.files,
             "files_after": self.after.files,
             "bytes_before": self.before.bytes,
@@ -133,7 +140,8 @@ class _Storage:
             self.runs = index.parent
             # `storage: sqlite` in dagster.yaml puts them there; elsewhere they are looked for in vain, and left alone.
             base = index.parent.parent.parent
-            paths = (index, base / "history/runs.db", base / "schedules/schedules.db")
+            of_no_run = self.runs / f"{_NO_RUN}.db"
+            paths = (index, of_no_run, base / "history/runs.db", base / "schedules/schedules.db")
             self.databases = [path for path in paths if path.is_file()]
         if isinstance(manager, LocalComputeLogManager):
             self.logs = Path(manager.get_captured_local_path(["any"], "err")).parent
@@ -232,6 +240,7 @@ def would_prune(instance: dg.DagsterInstance, old: OldRuns, settings: Settings, 
         failed=len(old.failed),
         logs_of_ticks=len(ticks),
         left_behind=len(left),
+        events_of_no_run=_old_events_of_no_run(instance, _logs_end(settings, now)),
         before=before,
         after=Space(before.files - freed.files, before.bytes - freed.bytes),
     )
@@ -297,6 +306,7 @@ def _prune(
     for key in storage.logs_of_ticks(_logs_end(settings, now)):
         instance.compute_log_manager.delete_logs(log_key=key)
         done.logs_of_ticks += 1
+    done.events_of_no_run = _delete_events_of_no_run(instance, _logs_end(settings, now))
     done.not_written_anew = [reason for path in storage.databases if (reason := _write_anew(path)) is not None]
     done.after = storage.space()
     return done
@@ -332,6 +342,45 @@ def _delete_checks(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None
         newest = select(func.max(table.c.id)).group_by(table.c.asset_key, table.c.check_name)
         with events.index_connection() as connection:
             connection.execute(delete(table).where(table.c.run_id.in_(run_ids), table.c.id.not_in(newest)))
+
+
+def _is_old_and_of_no_run(before: datetime) -> ColumnElement[bool]:
+    """Return the condition for events that no run wrote before an instant (UTC), but the newest of a kind and asset.
+
+    Commands write them (`rescan`, `reconcile`), and the sensor of covered windows, five a window. Those that say that a
+    window is materialized may go, as the others do: Dagster has noted it beside the asset.
+    """
+    table = SqlEventLogStorageTable
+    of_no_run = table.c.run_id == _NO_RUN
+    newest = select(func.max(table.c.id)).where(of_no_run).group_by(table.c.asset_key, table.c.dagster_event_type)
+    return and_(of_no_run, table.c.timestamp < before.replace(tzinfo=None), table.c.id.not_in(newest))
+
+
+def _old_events_of_no_run(instance: dg.DagsterInstance, before: datetime) -> int:
+    events = instance.event_log_storage
+    if not isinstance(events, SqlEventLogStorage):
+        return 0
+    with events.index_connection() as connection:
+        query = select(func.count()).select_from(SqlEventLogStorageTable).where(_is_old_and_of_no_run(before))
+        return connection.scalar(query) or 0
+
+
+def _delete_events_of_no_run(instance: dg.DagsterInstance, before: datetime) -> int:
+    """Delete what no run wrote before an instant (UTC), with its results of checks. Dagster never does."""
+    events = instance.event_log_storage
+    if not isinstance(events, SqlEventLogStorage):
+        return 0
+    table, checks = SqlEventLogStorageTable, AssetCheckExecutionsTable
+    with events.index_connection() as connection:
+        deleted = connection.execute(delete(table).where(_is_old_and_of_no_run(before))).rowcount
+        newest = select(func.max(checks.c.id)).group_by(checks.c.asset_key, checks.c.check_name)
+        is_old = checks.c.evaluation_event_timestamp < before.replace(tzinfo=None)
+        connection.execute(delete(checks).where(checks.c.run_id == _NO_RUN, is_old, checks.c.id.not_in(newest)))
+    # SQLite's storage keeps each event twice: here, and in a file of its run.
+    if isinstance(events, SqliteEventLogStorage) and Path(events.path_for_shard(_NO_RUN)).is_file():
+        with events.run_connection(_NO_RUN) as connection:
+            connection.execute(delete(table).where(_is_old_and_of_no_run(before)))
+    return deleted
 
 
 def _left_behind(instance: dg.DagsterInstance, storage: _Storage, now: datetime) -> list[str]:

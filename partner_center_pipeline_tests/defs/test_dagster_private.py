@@ -131,5 +131,6 @@ def test_the_storage_of_dagster_yaml_keeps_one_file_of_events_per_run(job: dg.Jo
         assert Path(events.path_for_shard(run_id)).is_file()
         with events.index_connection() as connection:
             assert connection.execute(dagster_private.AssetCheckExecutionsTable.select()).all() == []
+            assert connection.execute(dagster_private.SqlEventLogStorageTable.select()).all()
         assert isinstance(logs, dagster_private.LocalComputeLogManager)
         assert (Path(logs.get_captured_local_path(["any"], "err")).parent / run_id).is_dir()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import dagster as dg
@@ -22,10 +23,10 @@ from sqlalchemy import make_url, text
 from partner_center_pipeline.cli import main
 from partner_center_pipeline.defs import pruning
 from partner_center_pipeline.defs.automation import JOB_NAME, WHAT_IS_PENDING
-from partner_center_pipeline.defs.dagster_private import SqlEventLogStorage
+from partner_center_pipeline.defs.dagster_private import SqlEventLogStorage, SqliteEventLogStorage
 from partner_center_pipeline.defs.periodic import UNFINISHED
 from partner_center_pipeline.defs.run_heartbeat import end_finishing
-from partner_center_pipeline.settings import PROJECT_ROOT
+from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.windows import SyncWindow
 from partner_center_pipeline_tests.defs import test_covered_windows as covered_windows
@@ -307,6 +308,60 @@ def test_the_newest_result_of_a_check_stays_although_its_run_is_deleted(project:
     kept = project.instance.event_log_storage.get_asset_check_execution_history(checked, limit=10)
     assert [(one.run_id, one.status.value) for one in kept] == [(second, "SUCCEEDED")]
     assert third in known_runs(project)
+
+
+@both_storages
+def test_what_no_run_told_is_deleted_too_but_for_the_newest_of_each_kind_and_asset(project: Project) -> None:
+    windows = [project.window(number) for number in range(3)]
+    checked = dg.AssetCheckKey(dg.AssetKey("raw_referrals"), "quarantine_is_empty")
+    for window in windows:  # as the sensor of covered windows and the commands do
+        for event in (
+            dg.AssetMaterialization("raw_referrals", partition=window.key),
+            dg.AssetObservation("raw_referrals"),
+            dg.AssetCheckEvaluation(asset_key=checked.asset_key, check_name=checked.name, passed=True),
+        ):
+            project.instance.report_runless_asset_event(event)
+    set_events_of_no_run_back(project, 13)
+    assert run_job(project)["events_of_no_run"] == 0
+    set_events_of_no_run_back(project, 15)
+    settings, now = Settings.load(), datetime.now(UTC)
+    nothing = pruning.OldRuns([], [])
+    assert pruning.would_prune(project.instance, nothing, settings, now).events_of_no_run == 6
+    assert run_job(project)["events_of_no_run"] == 6
+    assert events_of_no_run(project) == [3] * len(storages_of_no_run(project))
+    assert run_job(project)["events_of_no_run"] == 0
+    assert {key for _, key in materialized(project.instance, project, *windows)} == {one.key for one in windows}
+    assert len(project.observations("raw_referrals")) == 1
+    kept = project.instance.event_log_storage.get_asset_check_execution_history(checked, limit=10)
+    assert [one.status.value for one in kept] == ["SUCCEEDED"]
+
+
+def storages_of_no_run(project: Project) -> list[Any]:
+    """What opens the tables in which Dagster keeps events of no run: one, or two files with SQLite."""
+    events = project.instance.event_log_storage
+    assert isinstance(events, SqlEventLogStorage)
+    of_run = [lambda: events.run_connection("")] if isinstance(events, SqliteEventLogStorage) else []
+    return [events.index_connection, *of_run]
+
+
+def set_events_of_no_run_back(project: Project, days: float) -> None:
+    """Let all that no run wrote be so many days old."""
+    then = f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d %H:%M:%S.%f}"
+    for opened in storages_of_no_run(project):
+        with opened() as connection:
+            connection.execute(text("UPDATE event_logs SET timestamp = :then WHERE run_id = ''"), {"then": then})
+            connection.execute(
+                text("UPDATE asset_check_executions SET evaluation_event_timestamp = :then"), {"then": then}
+            )
+
+
+def events_of_no_run(project: Project) -> list[int]:
+    """Rows of events that no run wrote, in each place that keeps events."""
+    found = []
+    for opened in storages_of_no_run(project):
+        with opened() as connection:
+            found.append(connection.scalar(text("SELECT count(*) FROM event_logs WHERE run_id = ''")))
+    return found
 
 
 def test_deleted_runs_leave_no_row_and_the_storage_does_not_grow_with_the_windows(project: Project) -> None:
