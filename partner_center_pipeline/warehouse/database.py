@@ -16,8 +16,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from partner_center_pipeline.settings import HOME_VARIABLE, SHIPPED, Settings, home
+from partner_center_pipeline.warehouse import locks
 from partner_center_pipeline.warehouse.erasure_key import ErasureKeeping
-from partner_center_pipeline.warehouse.locks import BUSY_SECONDS, begin_writing_on_sqlite, lock_on_postgresql
+from partner_center_pipeline.warehouse.locks import begin_writing_on_sqlite, lock_on_postgresql
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
 from partner_center_pipeline.warehouse.time_limits import TimeLimits, limit_waits
 
@@ -79,7 +80,7 @@ def build_engine(url: str, limits: TimeLimits) -> Engine:
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
         hide_parameters=True,
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": locks.BUSY_SECONDS, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
@@ -91,7 +92,7 @@ def build_engine(url: str, limits: TimeLimits) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         if connection.get_execution_options().get(_WRITING):
-            begin_writing_on_sqlite(connection, _WRITER, shown_url(parsed), BUSY_SECONDS)
+            begin_writing_on_sqlite(connection, _WRITER, shown_url(parsed), locks.BUSY_SECONDS)
         else:
             connection.exec_driver_sql("BEGIN DEFERRED")
 

@@ -20,7 +20,7 @@ from partner_center_pipeline.defs import asset_run, checks, window_fetch
 from partner_center_pipeline.mail import resolver, scanner
 from partner_center_pipeline.partner_center import connect_sign_in, http, token_store
 from partner_center_pipeline.settings import Settings
-from partner_center_pipeline.warehouse import database, schema
+from partner_center_pipeline.warehouse import locks, schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.windows import SyncWindow, parse_ticks
 from partner_center_pipeline_tests.defs.project import Outcome, Project
@@ -283,7 +283,7 @@ def bench(around: Surroundings, name: str) -> Iterator[Bench]:
         patch.chdir(home)
         patch.setattr(resolver, "TRY_SECONDS", 0.1)
         patch.setattr(scanner, "DOMAIN_SECONDS", 3.0)
-        patch.setattr(database, "_BUSY_SECONDS", 1)
+        patch.setattr(locks, "BUSY_SECONDS", 1)
         project = Project(home, variables, instance)
         try:
             yield Bench(around, home, project, patch)

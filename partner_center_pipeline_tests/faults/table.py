@@ -25,7 +25,7 @@ from partner_center_pipeline.defs import window_fetch
 from partner_center_pipeline.defs.recovery import end_dead_runs
 from partner_center_pipeline.partner_center import PartnerCenterError, http
 from partner_center_pipeline.referral import ScanPage
-from partner_center_pipeline.warehouse import breaker, database, lease, quarantine, schema
+from partner_center_pipeline.warehouse import breaker, lease, locks, quarantine, schema
 from partner_center_pipeline.warehouse.lease import FETCH
 from partner_center_pipeline.warehouse.window_ingest import WindowIngest
 from partner_center_pipeline.windows import REFUSALS_BEFORE_HALVING, parse_ticks, render_ticks
@@ -318,7 +318,7 @@ def _machine_behind(bench: Bench) -> str:
 
 def _locked_for_a_while(bench: Bench) -> str:
     """A lock that lasts longer than a lease and than the silence of a dead run, all made 15 to 20 times as short."""
-    bench.patch.setattr(database, "_BUSY_SECONDS", 30)
+    bench.patch.setattr(locks, "BUSY_SECONDS", 30)
     for name, seconds in (
         ("LEASE_SECONDS", 2.0),
         ("BEAT_SECONDS", 0.5),
