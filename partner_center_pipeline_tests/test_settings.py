@@ -439,6 +439,7 @@ class TestSecretsInFiles:
         ("OPERATORS_WEBHOOK_URL", "operators_webhook_url", "https://example.invalid/hook?hush-hush"),
         ("PING_URL", "ping_url", "https://example.invalid/ping/hush-hush"),
         ("SMTP_PASSWORD", "smtp_password", "hush hush"),
+        ("ERASURE_KEY", "erasure_key", "hush-hush" * 8),
     )
 
     @pytest.mark.parametrize(("name", "field", "secret"), SECRETS)

@@ -44,21 +44,39 @@ def test_a_second_run_of_a_window_shows_the_same_rows_and_nothing_new(project: P
         assert [shown[asset, window.key]["new"] for shown in (first, second)] == [expected[asset], 0]
 
 
+def suggested(project: Project) -> set[tuple[str, str, str]]:
+    table = schema.suggested_matches
+    with project.warehouse.read() as connection:
+        return {(row.kind, row.subject, row.domain) for row in connection.execute(select(table))}
+
+
+def domains_in(project: Project, window: SyncWindow) -> set[str]:
+    """The companies that the referrals stored under a window name."""
+    raw, leads = schema.raw_referrals, schema.leads
+    with project.warehouse.read() as connection:
+        named = select(leads.c.domain).join(raw, raw.c.referral_id == leads.c.referral_id)
+        return set(connection.execute(named.where(raw.c.window_start == window.start)).scalars()) - {None}
+
+
 @pytest.mark.slow
 def test_each_window_of_a_range_says_of_how_many_companies_it_found_a_match(
     project: Project, microsoft: Simulator
 ) -> None:
     assert project.run(project.window(0)).success
+    before = suggested(project)
     windows = [project.window(number) for number in range(1, 5)]
     for window, domain in ((windows[0], "anka-makine"), (windows[2], "ankamak")):
-        customer = {
-            "customerProfile/team": [{"email": f"bilgi@{domain}.com.tr"}],
-            "customerProfile/name": "Anka Makine",
-        }
+        team = [{"email": f"bilgi@{domain}.com.tr"}]
+        customer = {"customerProfile/team": team, "customerProfile/name": "Anka Makine"}
         microsoft.world.create(window.start, customer)
     shown = project.run(windows[0], windows[-1]).metadata
+    new = suggested(project) - before
+    concerned = {domain for _, _, domain in new} | {subject for kind, subject, _ in new if kind == "company"}
+    assert {"anka-makine.com.tr", "ankamak.com.tr"} <= concerned
     figures = [shown["companies", window.key] for window in windows]
-    assert [each["with_new_suggestions"] for each in figures] == [1, 0, 1, 0]
+    assert [each["with_new_suggestions"] for each in figures] == [
+        len(concerned & domains_in(project, window)) for window in windows
+    ]
     assert all(each["new"] + each["changed"] + each["unchanged"] == each[ROWS] for each in figures)
     shown = project.run(windows[0], force=True).metadata
     assert shown["companies", windows[0].key]["with_new_suggestions"] == 0

@@ -102,7 +102,7 @@ def test_a_day_in_the_running_ui(installation: EnvFile, tmp_path: Path) -> None:
         assert named == {*CHAIN, *(view.name for view in VIEWS), "lead_report"}
         checks = [check for node in listed["assetNodes"] for check in node["assetChecksOrError"]["checks"]]
         assert [check["canExecuteIndividually"] for check in checks] == ["CAN_EXECUTE"] * 11
-        assert [schedule["scheduleState"]["status"] for schedule in listed["schedules"]] == ["RUNNING"] * 8
+        assert [schedule["scheduleState"]["status"] for schedule in listed["schedules"]] == ["RUNNING"] * 9
         assert [sensor["sensorState"]["status"] for sensor in listed["sensors"]] == ["RUNNING"] * 2
 
         # Off: ticks skip and say why, a manual materialization fails at once and says what to set.
