@@ -134,7 +134,7 @@ def test_all_ways_end_in_equal_tables(
         f"{kind}, {way}": (way, Warehouse.open(made.migrated()))
         for turn, (kind, made) in enumerate(databases.items())
         for number, way in enumerate(WAYS)
-        if way.width > 60 or number % 2 == turn  # ways of many windows on one database in turn
+        if number == 0 or number % 2 == turn  # the first on both, the others on one database in turn
     }
     with dg.DagsterInstance.ephemeral() as instance:
         through_dagster = [
