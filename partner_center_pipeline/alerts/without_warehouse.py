@@ -58,10 +58,10 @@ class Kept:
 
     def begin(self, text: str, now: datetime) -> State:
         """Note that the warehouse cannot be used from `now` (UTC) on, unless that is noted; return what is."""
+        state = self.state or State(now, text)
         if self.state is None:
-            self._write(State(now, text))
-        assert self.state is not None  # noqa: S101  just written
-        return self.state
+            self._write(state)
+        return state
 
     def mark(self, channel: str) -> None:
         """Note that a channel was told."""

@@ -76,13 +76,13 @@ def test_every_service_is_private_cannot_become_root_and_gets_the_key_as_a_crede
 
 @pytest.mark.slow
 def test_systemd_takes_every_unit_and_finds_little_exposed(tmp_path: Path) -> None:
-    """Where systemd is on the machine; the tests above check the same files everywhere."""
+    """Skipped where systemd is not on the machine; the tests above check the same files everywhere."""
     analyze = shutil.which("systemd-analyze")
     copies = [tmp_path / file.name for file in UNITS]
     for file, copy in zip(UNITS, copies, strict=True):
         copy.write_text(file.read_text().replace(PROGRAM, "/bin/sh"))
     if analyze is None:
-        return
+        pytest.skip("systemd-analyze is not on this machine")
     done = subprocess.run([analyze, "verify", *copies], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     for name in SERVICES:
