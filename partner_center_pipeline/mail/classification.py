@@ -74,8 +74,8 @@ LOCAL_HINT_CONFIDENCE: Final = 40
 """The MX host has no owner in the table, and hints at mailbox providers are too few or contradict each other."""
 
 HINT_WEIGHTS: Final[Mapping[str, int]] = {
-    "mx_other": 70, "dkim": 70, "autodiscover": 50, "spf": 50, "ptr": 40, "dkim_key": 30, "microsoft": 20, "tenant": 20,
-    "ns": 20,
+    "mx_other": 70, "dkim": 70, "autodiscover": 50, "spf": 50, "ptr": 40, "dkim_key": 30, "missing_dot": 30,
+    "microsoft": 20, "tenant": 20, "ns": 20,
 }  # fmt: skip
 """The confidence from one hint alone, in percent. Hints of different kinds count as independent: together they give
 the probability that not all of them are wrong (75 for SPF and autodiscover)."""
@@ -89,9 +89,9 @@ ELSEWHERE_CONFIDENCE: Final = 70
 _STRONG: Final = frozenset({"mx_other", "dkim", "autodiscover", "ptr"})
 """Kinds of hints that only a customer of the provider has: it gives out the name, or must be told the domain first."""
 
-_CONFIRMING: Final = frozenset({"dkim_key", "microsoft", "tenant"})
-"""Kinds that show a relation with the owner and no mailbox: they make an SPF include at the same owner enough behind a
-known gateway, where that alone may be a leftover."""
+_CONFIRMING: Final = frozenset({"dkim_key", "missing_dot", "microsoft", "tenant"})
+"""Kinds that show a relation with the owner and no mailbox that works: behind a known gateway, they make an SPF include
+at the same owner enough, which alone may be a leftover."""
 
 _HINTS_BY_THEMSELVES: Final = frozenset({"mx_other", "dkim", "autodiscover", "spf", "ptr", "dkim_key", "ns"})
 
@@ -190,6 +190,7 @@ def conclude(
     ns = lookups.get(NS, _ABSENT).records
 
     hints, other_evidence = _find_hints(spf_of_mailbox, lookups, targets, ns)
+    hints += _hints_without_dot(domain, autodiscover, targets)
     weights = {owner: _confidence(kinds - {"ns"}) for owner, kinds in _kinds_by_owner(hints).items()}
     reading = read_mx(mx_pairs(domain, lookups), mx_targets(lookups), weights)
     if needs_hints(reading):
@@ -428,6 +429,22 @@ def _autodiscover_hosts(lookups: Mapping[str, Lookup]) -> tuple[str, ...]:
     """Return the targets of the CNAME and, where it was asked for, of the SRV record."""
     srv = (record.rpartition(" ")[2] for record in lookups.get(AUTODISCOVER_SRV, _ABSENT).records)
     return tuple(dict.fromkeys((*lookups.get(AUTODISCOVER, _ABSENT).records[:1], *srv)))
+
+
+def _hints_without_dot(domain: str, autodiscover: str | None, dkim_targets: tuple[tuple[str, str], ...]) -> list[_Hint]:
+    """Return the mail services that CNAMEs were meant for whose target lacks the dot at its end.
+
+    `autodiscover CNAME autodiscover.outlook.com`, written in the zone of firma.com.tr without that dot, is
+    autodiscover.outlook.com.firma.com.tr (RFC 1035, section 5.1). It leads nowhere, but says what a person set up.
+    """
+    written = [(Place.AUTODISCOVER, autodiscover or ""), *((Place.DKIM, target) for _, target in dkim_targets)]
+    meant = ((place, target, target.removesuffix(f".{domain}")) for place, target in written)
+    owners = ((owner_of(host, place), target) for place, target, host in meant if host != target)
+    return [
+        _Hint(owner, Evidence("missing_dot", target, _points_to(owner)))
+        for owner, target in owners
+        if owner is not None and owner.kind is Kind.MAILBOX
+    ]
 
 
 def _key_hints(keys: tuple[str, ...], dkim_targets: tuple[tuple[str, str], ...]) -> list[_Hint]:

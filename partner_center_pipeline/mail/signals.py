@@ -134,9 +134,10 @@ class Evidence:
     """One observation about who handles a domain's mail.
 
     `kind` is `mx`, `mx_cname`, `mx_other` (a mail service at another preference), `dkim`, `spf`, `autodiscover`, `ptr`
-    (the name of an MX host's address), `dkim_key` (a key at a selector that one provider uses), `ns` (for the mailbox),
-    `gateway`, `sender` (a service for mail from programs: never a hint) or `microsoft` and `tenant` (the domain uses
-    Microsoft services, not necessarily mail). `detail` is the host; for DKIM the selector is before it. `points_to` is
+    (the name of an MX host's address), `dkim_key` (a key at a selector that one provider uses), `missing_dot` (a CNAME
+    target that was meant for a provider, written without the dot at its end), `ns` (for the mailbox), `gateway`,
+    `sender` (a service for mail from programs: never a hint) or `microsoft` and `tenant` (the domain uses Microsoft
+    services, not necessarily mail). `detail` is the host; for DKIM the selector is before it. `points_to` is
     the value of a Provider, or the owner's name when the provider is Unknown.
     """
 

@@ -25,7 +25,9 @@ from partner_center_simulator.dns import DnsServer
 from partner_center_simulator.faults import DnsFault
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
-_OF_THE_MAILBOX: Final = frozenset({"mx", "mx_cname", "mx_other", "dkim", "dkim_key", "spf", "autodiscover", "gateway"})
+_OF_THE_MAILBOX: Final = frozenset(
+    {"mx", "mx_cname", "mx_other", "dkim", "dkim_key", "missing_dot", "spf", "autodiscover", "gateway"}
+)
 
 
 @dataclass(frozen=True)

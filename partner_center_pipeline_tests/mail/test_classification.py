@@ -193,6 +193,23 @@ def test_a_cname_at_googles_selector_is_no_key_of_googles() -> None:
 
 
 @pytest.mark.parametrize(
+    "meant", [{"autodiscover": f"{AUTODISCOVER_M365}.firma.com.tr"}, {"dkim": f"{DKIM_M365}.firma.com.tr"}]
+)
+def test_a_cname_without_its_last_dot_confirms_an_spf_include_and_names_nobody_alone(meant: dict[str, str]) -> None:
+    both = judged(GATEWAY, txt=SPF_M365, **meant)
+    assert (both.provider, both.confidence) == (Provider.M365, 65)
+    alone = judged(GATEWAY, **meant)
+    assert (alone.provider, alone.notes) == (Provider.UNKNOWN, ("mailbox_hint",))
+    assert judged(GATEWAY, txt=SPF_GOOGLE, **meant).provider is Provider.UNKNOWN
+    assert judged(OWN, txt=SPF_M365, **meant).provider is Provider.LOCAL
+
+
+@pytest.mark.parametrize("target", ["autodiscover.firma.com.tr", f"{AUTODISCOVER_M365}.baska.example"])
+def test_a_host_of_the_domains_own_and_one_below_another_domain_are_no_missing_dot(target: str) -> None:
+    assert judged(GATEWAY, txt=SPF_M365, autodiscover=target).provider is Provider.UNKNOWN
+
+
+@pytest.mark.parametrize(
     ("selector", "target", "name"),
     [
         ("hostingermail-a", "hostingermail-a.dkim.mail.hostinger.com", "Hostinger"),
