@@ -14,7 +14,7 @@ A secret may stand in a file of its own: HUNTER_X_FILE names the file of HUNTER_
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from enum import StrEnum
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, Self, get_args
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self, TypeAlias, cast, get_args
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -205,6 +205,22 @@ def _secret_in(variable: str, file: Path) -> str:
     return secret
 
 
+_Read: TypeAlias = tuple[Mapping[str, str], Path, tuple[tuple[Path, bytes | int], ...]]
+"""The environment, the home folder, and each file with its content, or why that cannot be read (errno)."""
+
+
+def _what_is_read(secrets: Iterable[Path]) -> _Read:
+    """Return all that settings are made from: they differ only where this does."""
+    return dict(os.environ), home(), tuple((file, _content(file)) for file in (*env_files(), *secrets))
+
+
+def _content(file: Path) -> bytes | int:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        return error.errno or 0
+
+
 def _values_in_files() -> dict[str, str]:
     """Return the variables of the `.env` files, in upper case; the stronger file counts."""
     found: dict[str, str] = {}
@@ -259,12 +275,22 @@ class _SecretFiles(PydanticBaseSettingsSource):
         return {field: _secret_in(variable, file) for variable, field, file in _secret_files()}
 
 
+class _Last(NamedTuple):
+    """The settings that were made last, and all that they were made from."""
+
+    settings: "Settings"
+    secrets: Mapping[str, Path]
+    read: "_Read"
+
+
 class Settings(BaseSettings):
     """All settings, read anew at each construction. Use `Settings.load()`, which turns errors into SettingsError."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
     )
+
+    _last: ClassVar[_Last | None] = None
 
     partner_center_enabled: bool = Field(
         False,
@@ -559,15 +585,26 @@ class Settings(BaseSettings):
 
         Raises SettingsError for the first value that cannot be used, for an unknown HUNTER_ name, and for a file that
         cannot be read. The value itself is not repeated: it may be a secret.
+
+        A run asks a dozen times. As long as the environment and the files say the same, they are not parsed again,
+        which would take 8 ms each time.
         """
+        last = cls._last
+        if last is not None and last.read == _what_is_read(last.secrets.values()):
+            _refuse_what_all_may_change(last.secrets)
+            return cast(Self, last.settings)
         sources = _names_by_source()
         _refuse_unknown_names(sources)
-        _refuse_what_all_may_change()
+        secrets = secret_files()
+        _refuse_what_all_may_change(secrets)
+        read = _what_is_read(secrets.values())
         try:
-            return cls()
+            settings = cls()
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise SettingsError(_variable_of(first["loc"], sources), _problem_of(first)) from None
+        cls._last = _Last(settings, secrets, read)
+        return settings
 
     @field_validator("partner_center_poll_interval_seconds")
     @classmethod
@@ -828,10 +865,10 @@ def _refuse_unknown_names(sources: list[set[str]]) -> None:
         raise SettingsError(name, f"no such setting{hint}")
 
 
-def _refuse_what_all_may_change() -> None:
+def _refuse_what_all_may_change(secrets: Mapping[str, Path]) -> None:
     """Raise SettingsError for a file of settings or of a secret that everybody on the machine may change."""
     files = [(str(file), file) for file in env_files()]
-    for name, file in (*files, *secret_files().items()):
+    for name, file in (*files, *secrets.items()):
         found = opening(file)
         if found is not None and found.by_all:
             raise SettingsError(name, f"whoever uses this machine could change what the program does: {found.text}")

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -242,6 +243,32 @@ class TestWhatWins:
         for value in (True, False, True):
             (home / ".env").write_text(f"HUNTER_PARTNER_CENTER_ENABLED={str(value).lower()}\n")
             assert Settings.load().partner_center_enabled is value
+
+    def test_what_is_the_same_is_not_parsed_again_and_each_edit_counts(
+        self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def edited(set_it: Callable[[], object]) -> Settings:
+            before = Settings.load()
+            assert Settings.load() is before
+            set_it()
+            assert Settings.load() is not before
+            return Settings.load()
+
+        env = home / ".env"
+        env.write_text("HUNTER_SIGNALS_TTL_HOURS=${HOURS}\nHUNTER_UI_PASSWORD_FILE=password\n")
+        (home / "password").write_text("twelve letters")
+        monkeypatch.setenv("HOURS", "5")
+        assert edited(lambda: monkeypatch.setenv("HOURS", "6")).signals_ttl_hours == 6
+        assert edited(lambda: monkeypatch.setenv("HUNTER_PARTNER_CENTER_PAGE_SIZE", "7")).partner_center_page_size == 7
+        password = edited(lambda: (home / "password").write_text("twelve others!")).ui_password
+        assert password is not None
+        assert password.get_secret_value() == "twelve others!"
+        # Another home folder with the same files is another place for the database.
+        shutil.copytree(home, tmp_path / "moved")
+        moved = edited(lambda: monkeypatch.setenv("HUNTER_HOME", str(tmp_path / "moved")))
+        assert str(tmp_path / "moved") in moved.database_url.get_secret_value()
+        (tmp_path / "moved/.env").unlink()
+        assert Settings.load().signals_ttl_hours == 168
 
     def test_the_extra_file_wins_over_both(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(PARTNER_CENTER + "PAGE_SIZE", "1")
