@@ -6,6 +6,7 @@ on an empty or a migrated database of its own. Without any PostgreSQL such a tes
 
 import gc
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ from partner_center_pipeline_tests.postgres import running_server
 _MEMORY: Final = Path("/dev/shm")
 _MEMORY_NEEDED: Final = 4 << 30
 """Bytes that must be free for the tests' folders to be made in memory."""
+
+_ALL_SLOW: Final = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
+"""A module of which each test is slow."""
 
 _EMPTY_WHAT_IS_FILLED: Final = """
 DO $$
@@ -75,6 +79,13 @@ def pytest_sessionstart() -> None:
     """
     if settings.default is not None and settings.default.derandomize:
         vars(providers)["is_local_module_file"] = lambda _: False
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a module of slow tests alone where no slow test is wanted: some load a browser or a web server."""
+    if config.option.markexpr.startswith("not slow") and collection_path.suffix == ".py":
+        return _ALL_SLOW.search(collection_path.read_text(encoding="utf-8")) is not None or None
+    return None
 
 
 def pytest_collection_finish() -> None:

@@ -1,6 +1,7 @@
 """Dagster's private names do what the project needs of them. Each failure says what stops working."""
 
 import asyncio
+import importlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +9,6 @@ from pathlib import Path
 import dagster as dg
 import httpx
 import pytest
-from dagster_webserver.app import create_app_from_workspace_process_context
 
 from partner_center_pipeline.defs import dagster_private
 from partner_center_pipeline.windows import WindowGrid
@@ -111,7 +111,8 @@ def test_the_webserver_can_be_made_in_this_process_and_read_only(read_only: bool
         dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
         dagster_private.WorkspaceProcessContext(instance, target, read_only=read_only) as context,
     ):
-        app = create_app_from_workspace_process_context(context)
+        # Imported here: it takes a second, of each process that reads the tests.
+        app = importlib.import_module("dagster_webserver.app").create_app_from_workspace_process_context(context)
 
         async def ask() -> httpx.Response:
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:

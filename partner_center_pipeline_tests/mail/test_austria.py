@@ -21,6 +21,8 @@ import pytest
 from partner_center_pipeline.vocabulary import Provider
 from partner_center_pipeline_tests.benchmarks.providers import Comparison, Row, compare
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("Austria")]  # one scan of 1,913 domains
+
 FILE = Path(__file__).parent / "data" / "mail_dns_at.jsonl"
 
 
@@ -43,7 +45,6 @@ def austria() -> Comparison:
     return compare([_row(line) for line in FILE.read_text(encoding="utf-8").splitlines()])
 
 
-@pytest.mark.slow
 def test_a_microsoft_customer_is_left_open_only_behind_a_gateway_with_an_spf_include_alone(austria: Comparison) -> None:
     assert [each.row.domain for each in austria.unbacked] == []
     assert len(austria.missed) == 20
@@ -53,7 +54,6 @@ def test_a_microsoft_customer_is_left_open_only_behind_a_gateway_with_an_spf_inc
         assert each.ours.gateway is not None
 
 
-@pytest.mark.slow
 def test_the_verdicts_agree_but_for_the_disagreements_that_were_read(austria: Comparison) -> None:
     verdicts = Counter(
         (each.theirs == "microsoft", each.ours.provider is Provider.M365, each.ours.gateway is not None)
@@ -70,7 +70,6 @@ def test_the_verdicts_agree_but_for_the_disagreements_that_were_read(austria: Co
     }
 
 
-@pytest.mark.slow
 def test_what_is_microsoft_only_here_has_two_hints(austria: Comparison) -> None:
     for each in austria.verdicts:
         hints = {evidence.kind for evidence in each.ours.evidence if evidence.points_to == Provider.M365.value}

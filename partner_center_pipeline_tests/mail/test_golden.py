@@ -11,6 +11,8 @@ import pytest
 from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline_tests.mail.golden import GoldenZone, Verdict, golden_zones, scanned, verdict
 
+pytestmark = pytest.mark.xdist_group("golden zones")  # one scan of all of them
+
 ZONES = golden_zones()
 OWNERS: list[dict[str, Any]] = tomllib.loads(
     files("partner_center_pipeline.mail").joinpath("providers.toml").read_text(encoding="utf-8")
