@@ -19,27 +19,33 @@ pytestmark = pytest.mark.slow
 UNCHANGED = ["raw_referrals", "leads", "companies", "domain_signals", "company_scores", "score_changes"]
 
 
-def test_the_demo_shows_scored_leads_and_a_second_run_adds_nothing(home: Path) -> None:
-    first = run_script(home, "demo")
+def test_the_demo_shows_scored_leads_in_turkish_and_a_second_run_adds_nothing(home: Path, tmp_path: Path) -> None:
+    database = tmp_path / "elsewhere" / "demo.db"
+    database.parent.mkdir()
+    variables = {"HUNTER_DATABASE_URL": f"sqlite:///{database}"}
+    browser, opened = browser_program(tmp_path)
+    page = home / "reports" / "demo.html"
+    first = run_script(home, "demo", "--language", "tr", "--open", **variables, BROWSER=str(browser))
     assert first.returncode == 0, first.stderr
-    for heading in ("Company", "Domain", "Segment", "Category", "Score", "Top reasons"):
+    for heading in ("Şirket", "Alan adı", "Segment", "Kategori", "Puan", "Başlıca nedenler"):
         assert heading in first.stdout
     added = dict(re.findall(r"^  (\w+) +[\d,]+ rows +\(\+([\d,]+)\)$", first.stdout, re.MULTILINE))
     assert all(int(added[table].replace(",", "")) > 50 for table in UNCHANGED)
-    assert re.search(r"\b(Migration|Existing|Cold)\b", first.stdout)
+    assert "SPF kaydı" in first.stdout
     assert "partner-center ui" in first.stdout
     assert "Traceback" not in first.stderr
     for name in ("demo.xlsx", "demo.html"):
         assert str(home / "reports" / name) in first.stdout
-    book = load_workbook(home / "reports" / "demo.xlsx")
-    assert book["Leads"].max_row > 50
-    assert book["Without a company"].max_row > 50
-    assert '<html lang="en">' in (home / "reports" / "demo.html").read_text(encoding="utf-8")
+    assert opened.read_text() == page.as_uri()
+    assert f"Opened {page} in the browser." in first.stderr
+    assert '<html lang="tr">' in page.read_text(encoding="utf-8")
+    assert database.is_file()
+    assert not (home / ".hunter" / "hunter.db").exists()
 
     # Somebody who switched the real integration off still gets the demo, which does not touch it.
     with (home / ".env").open("a") as file:
         file.write("HUNTER_PARTNER_CENTER_ENABLED=false\n")
-    second = run_script(home, "demo", "--json", "--open")
+    second = run_script(home, "demo", "--json", "--open", **variables)
     assert second.returncode == 0, second.stderr
     shown = json.loads(second.stdout)
     assert {table: shown["added"][table] for table in UNCHANGED} == dict.fromkeys(UNCHANGED, 0)
@@ -48,21 +54,11 @@ def test_the_demo_shows_scored_leads_and_a_second_run_adds_nothing(home: Path) -
     assert shown["report"] == [str(home / "reports" / name) for name in ("demo.xlsx", "demo.html")]
     assert "no desktop here" in second.stderr
     assert all(lead["reasons"] and lead["segment"] for lead in shown["leads"])
-
-
-def test_the_demo_takes_the_database_it_is_given_and_opens_its_page_in_turkish(home: Path, tmp_path: Path) -> None:
-    database = tmp_path / "elsewhere" / "demo.db"
-    database.parent.mkdir()
-    browser, opened = browser_program(tmp_path)
-    variables = {"HUNTER_DATABASE_URL": f"sqlite:///{database}", "BROWSER": str(browser)}
-    done = run_script(home, "demo", "--language", "tr", "--open", **variables)
-    assert done.returncode == 0, done.stderr
-    assert "SPF kaydı" in done.stdout
-    assert opened.read_text() == (home / "reports" / "demo.html").as_uri()
-    assert f"Opened {home / 'reports' / 'demo.html'} in the browser." in done.stderr
-    assert '<html lang="tr">' in (home / "reports" / "demo.html").read_text(encoding="utf-8")
-    assert database.is_file()
-    assert not (home / ".hunter" / "hunter.db").exists()
+    assert {lead["segment"] for lead in shown["leads"]} <= {"Migration", "Existing", "Cold"}
+    book = load_workbook(home / "reports" / "demo.xlsx")
+    assert book["Leads"].max_row > 50
+    assert book["Without a company"].max_row > 50
+    assert '<html lang="en">' in page.read_text(encoding="utf-8")
 
 
 def test_the_demo_refuses_a_warehouse_with_a_real_tenants_windows(home: Path) -> None:
