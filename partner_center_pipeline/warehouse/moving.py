@@ -405,7 +405,7 @@ def _rows_after(source: MoveSource, table: Table, last_key: str | None) -> Itera
 
 
 def _streamed(connection: Connection, query: Select[Any]) -> Iterator[dict[str, Any]]:
-    for row in connection.execution_options(yield_per=_READ_ROWS).execute(query):
+    for row in connection.execute(query, execution_options={"yield_per": _READ_ROWS}):
         yield row_dict(row)
 
 
