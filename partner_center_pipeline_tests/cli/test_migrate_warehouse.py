@@ -43,7 +43,7 @@ ROWS: Final = 7
 """Rows of each table: with chunks of three, three chunks."""
 AT: Final = datetime(2026, 11, 28, 22, 15, 0, 123456, tzinfo=UTC)
 TEXTS: Final = ("Şişli İnşaat", "a\tb\\c\n", "", "ı", "Z", "a", "\U0001f3e2")
-DOCUMENTS: Final = (
+DOCUMENTS: Final[tuple[Any, ...]] = (
     {"b": 1, "a": [1.5, 1e5, 1e22, -0.0, 1e-7, 12345678901234]},
     [],
     "text",
@@ -304,13 +304,14 @@ def test_a_file_that_is_written_to_meanwhile_is_noticed(
 def test_what_differs_after_the_copy_is_named_and_the_target_is_no_warehouse(
     embedded: Embedded, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def changed(*_: Any) -> None:
+    url, original = postgres.migrated(), moving._copy
+
+    def changing(*arguments: Any) -> None:
+        original(*arguments)
         with moving.MoveTarget(url).write() as connection:
             connection.execute(schema.breakers.update().values(reason="another"))
 
-    url = postgres.migrated()
-    original = moving._copy
-    monkeypatch.setattr(moving, "_copy", lambda *arguments: (original(*arguments), changed()))
+    monkeypatch.setattr(moving, "_copy", changing)
     said = embedded.refused(url)
     assert "does not hold what" in said
     assert "in breakers; the old file is as it was" in said
