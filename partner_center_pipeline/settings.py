@@ -264,6 +264,29 @@ def _from_home(path: Path) -> Path:
         raise ValueError("begins with ~ and names no user of this machine") from None
 
 
+def database_address(text: str) -> str:
+    """Return the address of a database with its driver and an absolute path. Raises ValueError, which says why not."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    for scheme in ("postgres://", "postgresql://"):
+        if text.startswith(scheme):
+            text = "postgresql+psycopg://" + text.removeprefix(scheme)
+    if not text.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ValueError("is no address of a database") from None
+    if "@" in (url.host or ""):
+        raise ValueError("has a password with an @ in it; write %40 for it")
+    if url.get_backend_name() == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            raise ValueError("names no file")
+        url = url.set(database=str(_from_home(Path(url.database))))
+    return url.render_as_string(hide_password=False)
+
+
 class _SecretFiles(PydanticBaseSettingsSource):
     """The secrets that are in files."""
 
@@ -724,26 +747,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: SecretStr) -> SecretStr:
-        from sqlalchemy import make_url
-        from sqlalchemy.exc import ArgumentError
-
-        text = value.get_secret_value() or DEFAULT_DATABASE
-        for scheme in ("postgres://", "postgresql://"):
-            if text.startswith(scheme):
-                text = "postgresql+psycopg://" + text.removeprefix(scheme)
-        if not text.startswith(("sqlite:///", "postgresql+psycopg://")):
-            raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
-        try:
-            url = make_url(text)
-        except (ArgumentError, ValueError):
-            raise ValueError("is no address of a database") from None
-        if "@" in (url.host or ""):
-            raise ValueError("has a password with an @ in it; write %40 for it")
-        if url.get_backend_name() == "sqlite":
-            if url.database in (None, "", ":memory:"):
-                raise ValueError("names no file")
-            url = url.set(database=str(_from_home(Path(url.database))))
-        return SecretStr(url.render_as_string(hide_password=False))
+        return SecretStr(database_address(value.get_secret_value() or DEFAULT_DATABASE))
 
     @field_validator("partner_center_ca_bundle", "partner_center_token_cache_path", "scoring_rules")
     @classmethod

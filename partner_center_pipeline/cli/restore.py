@@ -173,6 +173,7 @@ def _refuse_another_kind(warehouse: Warehouse, part: DatabasePart) -> None:
         raise BackupError(
             f"the backup is of {kinds[part.kind == 'sqlite']}, and HUNTER_DATABASE_URL names "
             f"{kinds[warehouse.is_sqlite]}; nothing was changed. Name a database of the same kind"
+            + ("" if warehouse.is_sqlite else "; afterwards `partner-center migrate-warehouse` moves it to PostgreSQL")
         )
     if part.schema_name not in (None, schema := dumps.schema_of(warehouse)):
         raise BackupError(

@@ -4,7 +4,7 @@ Opening migrates a SQLite file. PostgreSQL is migrated by `partner-center migrat
 its schema. A database that holds tables of the same names from another program is refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from partner_center_pipeline.settings import HOME_VARIABLE, SHIPPED, Settings, h
 from partner_center_pipeline.warehouse import locks
 from partner_center_pipeline.warehouse.erasure_key import ErasureKeeping
 from partner_center_pipeline.warehouse.locks import begin_writing_on_sqlite, lock_on_postgresql
-from partner_center_pipeline.warehouse.schema import VERSION_TABLE, metadata
+from partner_center_pipeline.warehouse.schema import UNFINISHED_MOVE, VERSION_TABLE, metadata
 from partner_center_pipeline.warehouse.time_limits import TimeLimits, limit_waits
 
 _OWN_FOLDER: Final = ".hunter"
@@ -129,6 +129,9 @@ def _message_without_values(error: BaseException | None) -> str:
 
 class Warehouse:
     """A warehouse at a URL. `open` makes sure that its schema is the one this code needs."""
+
+    named_by = "HUNTER_DATABASE_URL"
+    """What a message names that the address comes from."""
 
     def __init__(self, url: str, limits: TimeLimits | None = None, keeping: ErasureKeeping | None = None) -> None:
         self.url: Final = url
@@ -276,6 +279,7 @@ class Warehouse:
             return None
         with self._as_warehouse_error(), self.engine.connect() as connection:
             present = set(inspect(connection).get_table_names())
+            self._refuse_unfinished_move(present)
             if VERSION_TABLE in present:
                 rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608  a constant
                 revision = rows.scalar_one_or_none()
@@ -285,9 +289,17 @@ class Warehouse:
         if foreign:
             raise WarehouseError(
                 f"{self.shown} already holds tables that this project did not make: {', '.join(foreign)}; "
-                "name another database or schema in HUNTER_DATABASE_URL"
+                f"name another database or schema in {self.named_by}"
             )
         return None
+
+    def _refuse_unfinished_move(self, present: Collection[str]) -> None:
+        """Raise WarehouseError for a database that holds only a part of a SQLite warehouse yet."""
+        if UNFINISHED_MOVE in present:
+            raise WarehouseError(
+                f"a SQLite warehouse is being moved into {self.shown}, and that is not finished; run `partner-center "
+                "migrate-warehouse` again, with HUNTER_DATABASE_URL naming the SQLite file until it says Done"
+            )
 
     @contextmanager
     def _as_warehouse_error(self) -> Iterator[None]:
@@ -301,7 +313,7 @@ class Warehouse:
                 "check that HUNTER_DATABASE_URL names the right file, that its disk has space and that it may be "
                 "written"
                 if self.is_sqlite
-                else "check HUNTER_DATABASE_URL and that the server runs"
+                else f"check {self.named_by} and that the server runs"
             )
             raise WarehouseError(f"{self.shown} cannot be used ({reason}); {what_to_do}") from None
 

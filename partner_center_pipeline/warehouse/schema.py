@@ -46,6 +46,9 @@ metadata: Final = MetaData(
 VERSION_TABLE: Final = "partner_center_schema_version"
 """Alembic's table. Dagster's storage uses the default name, and it may be in the same database."""
 
+UNFINISHED_MOVE: Final = "partner_center_unfinished_move"
+"""The table that a PostgreSQL database has as long as a SQLite warehouse is being moved into it (`moving`)."""
+
 CENT: Final = Decimal("0.01")
 """The precision of amounts."""
 

@@ -11,16 +11,17 @@ from signal import SIGINT
 from typing import IO
 
 from partner_center_pipeline_tests.cli import forking
+from partner_center_pipeline_tests.storage import variables_of
 
 COMMAND = (str(Path(sys.executable).parent / "partner-center"),)
 _ENDING_SECONDS = 60
 
 
 def clean_environment(home: Path, **variables: str) -> dict[str, str]:
-    """An environment with a path, an empty HOME, the home folder, and these variables."""
+    """An environment with a path, an empty HOME, the home folder with its databases, and these variables."""
     empty = home.parent / "nobody"
     empty.mkdir(exist_ok=True)
-    return {"PATH": os.defpath, "HOME": str(empty), "HUNTER_HOME": str(home), **variables}
+    return {"PATH": os.defpath, "HOME": str(empty), "HUNTER_HOME": str(home), **variables_of(home), **variables}
 
 
 def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

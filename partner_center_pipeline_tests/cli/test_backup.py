@@ -234,6 +234,7 @@ def test_a_backup_of_another_kind_of_database_is_refused(
     elsewhere.edit_env(HUNTER_DATABASE_URL="postgresql+psycopg://nobody@127.0.0.1:1/none")
     said = refused(elsewhere, "restore", "--from", str(folder), "--keep-settings")
     assert "the backup is of a SQLite file, and HUNTER_DATABASE_URL names PostgreSQL" in said
+    assert "afterwards `partner-center migrate-warehouse` moves it to PostgreSQL" in said
 
 
 @pytest.mark.postgres

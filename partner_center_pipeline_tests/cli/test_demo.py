@@ -9,12 +9,13 @@ import pytest
 from openpyxl import load_workbook
 from sqlalchemy import insert
 
+from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.cli.commands import run_script
 from partner_center_pipeline_tests.cli.test_browser import browser_program
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("stored_home")]
 
 UNCHANGED = ["raw_referrals", "leads", "companies", "domain_signals", "company_scores", "score_changes"]
 
@@ -62,7 +63,7 @@ def test_the_demo_shows_scored_leads_in_turkish_and_a_second_run_adds_nothing(ho
 
 
 def test_the_demo_refuses_a_warehouse_with_a_real_tenants_windows(home: Path) -> None:
-    warehouse = Warehouse.open(f"sqlite:///{home}/.hunter/hunter.db")
+    warehouse = Warehouse.open(Settings.load().database_url.get_secret_value())
     with warehouse.write() as connection:
         connection.execute(
             insert(schema.sync_windows).values(

@@ -10,26 +10,26 @@ from partner_center_pipeline.referral import Drift, DriftKind
 from partner_center_pipeline.warehouse import drift
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.cli.conftest import Home
+from partner_center_pipeline_tests.conftest import Databases
 
 SEEN = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def place(home: Path) -> Home:
-    return Home(home)
+def place(home: Path, databases: Databases) -> Home:
+    place = Home(home)
+    place.edit_env(HUNTER_DATABASE_URL=databases.emptied())
+    return place
 
 
 def fill(place: Home) -> None:
-    url = f"sqlite:///{place.path / 'hunter.db'}"
-    place.edit_env(HUNTER_DATABASE_URL=url)
-    warehouse = Warehouse.open(url)
+    warehouse = Warehouse.open(place.variables["HUNTER_DATABASE_URL"])
     found = [Drift(DriftKind.FIELD, "team[].nickname"), Drift(DriftKind.VALUE, "status", "[bold]Paused")]
     with warehouse.write() as connection:
         drift.record(connection, [(item, "r1") for item in found], SEEN)
     warehouse.close()
 
 
-@pytest.mark.slow
 def test_without_drift_it_says_none(place: Home) -> None:
     shown = place.invoke("drift")
     assert shown.exit_code == 0

@@ -44,6 +44,7 @@ OPTIONS = {
     "matches": ["list", "accept", "reject", "undo"],
     "decisions": ["import"],
     "migrate": [],
+    "migrate-warehouse": ["--to", "--dry-run", "--json", "postgresql+psycopg://", "read only", "HUNTER_DATABASE_URL"],
     "compact-windows": ["--keep-days", "--dry-run", "--json", "80,000", "Reload"],
     "prune": ["--dry-run", "--json", "HUNTER_DAGSTER_RUNS_KEPT_DAYS"],
     "subject": ["find", "export", "erase", "docs/personal_data.md"],

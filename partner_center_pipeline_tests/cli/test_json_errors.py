@@ -28,6 +28,7 @@ NEEDED = {
     "subject erase": ("--email", "ayse@example.com", "--yes"),
     "backup": ("--to", "backups"),
     "restore": ("--from", "backups"),
+    "migrate-warehouse": ("--to", "postgresql://hunter@localhost/hunter"),
 }
 """Arguments that a command cannot be without."""
 NO_SETTINGS = {"doctor", "status", "init", "restore"}

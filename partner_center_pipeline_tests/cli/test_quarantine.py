@@ -14,6 +14,7 @@ from partner_center_pipeline.warehouse import pending
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import quarantined_referrals, raw_referrals
 from partner_center_pipeline_tests.cli.conftest import Home
+from partner_center_pipeline_tests.conftest import Databases
 from partner_center_pipeline_tests.warehouse.pages import make_page
 from partner_center_pipeline_tests.warehouse.test_window_ingest import begin, finish, windows
 
@@ -24,10 +25,10 @@ TODAY_GOOD = ROW % ("r2", "2026-03-01T00:01:00Z", "Ayşe Örnek")
 
 
 @pytest.fixture
-def place(home: Path) -> Home:
+def place(home: Path, databases: Databases) -> Home:
     """A home whose warehouse has one window done, and two rows in the quarantine."""
     place = Home(home)
-    place.edit_env(HUNTER_DATABASE_URL=f"sqlite:///{home / 'hunter.db'}")
+    place.edit_env(HUNTER_DATABASE_URL=databases.emptied())
     warehouse = opened(place)
     rows = [read_referral(item) for item in decode(f"[{NUL}, {LATER_GOOD}]".encode())]
     rejected = [row for row in rows if isinstance(row, RejectedRow)]
@@ -39,7 +40,7 @@ def place(home: Path) -> Home:
 
 
 def opened(place: Home) -> Warehouse:
-    return Warehouse.open(f"sqlite:///{place.path / 'hunter.db'}")
+    return Warehouse.open(place.variables["HUNTER_DATABASE_URL"])
 
 
 def rows(place: Home) -> dict[str, str]:

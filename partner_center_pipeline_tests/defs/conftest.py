@@ -67,9 +67,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def project(
-    microsoft: Simulator, signed_in: Path, sync_start: datetime, home: Path, instance: dg.DagsterInstance
+    microsoft: Simulator, signed_in: Path, sync_start: datetime, stored_home: Path, instance: dg.DagsterInstance
 ) -> Iterator[Project]:
     """A project in an empty home folder, signed in and switched on, that has synced nothing yet."""
+    home = stored_home
     shutil.copytree(signed_in, home / ".token_cache")
     variables = {
         **microsoft.environment(),

@@ -8,15 +8,19 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import distribution
 from pathlib import Path
+from threading import Event, Thread
 
+import psycopg
 import pytest
 import yaml
 from click.testing import CliRunner
 from packaging.requirements import Requirement
-from sqlalchemy import make_url, select
+from sqlalchemy import URL, make_url, select
 
 from partner_center_pipeline.cli import main
 from partner_center_pipeline.settings import PROJECT_ROOT, variable_names
@@ -198,6 +202,32 @@ def test_the_list_of_what_is_installed_names_every_pin(tmp_path: Path) -> None:
     assert found == pinned(PINS[1])
 
 
+MOST_CONNECTIONS = 30
+"""Of an installation that does a window while nobody looks: operations.md, "Connections to PostgreSQL"."""
+
+
+@contextmanager
+def counted_connections(databases: Mapping[str, URL]) -> Iterator[list[int]]:
+    """A list of how many connections to these databases there were, ten times a second while the block runs."""
+    over, most = Event(), [0]
+    names = [url.database for url in databases.values()]
+
+    def count() -> None:
+        host = str(databases["hunter"].query["host"])
+        with psycopg.connect(host=host, user="postgres", dbname="postgres", autocommit=True) as connection:
+            while not over.wait(0.1):
+                query = "SELECT count(*) FROM pg_stat_activity WHERE datname = ANY (%s)"
+                most.append((connection.execute(query, [names]).fetchone() or (0,))[0])
+
+    counting = Thread(target=count)
+    counting.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        counting.join()
+
+
 @pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.xdist_group("wheel")
@@ -243,7 +273,7 @@ def test_the_processes_of_compose_side_by_side_do_a_window_against_postgresql(
             return True if connection.execute(scored).first() else None
 
     command = [installed.command, *compose()["services"]["pipeline"]["command"], "--port", str(port)]
-    with installed.running(command, tmp_path / "log", variables):
+    with installed.running(command, tmp_path / "log", variables), counted_connections(databases) as most:
         ui = Ui(f"http://127.0.0.1:{port}", home, tmp_path / "log")
         wait_until("the UI", ui.is_loaded, 300)
         wait_until("a window", done, 600)
@@ -255,5 +285,6 @@ def test_the_processes_of_compose_side_by_side_do_a_window_against_postgresql(
 
         wait_until("the health check", is_healthy, 300)  # on a busy machine Dagster's storage may not answer in time
     warehouse.close()
+    assert 2 <= max(most) <= MOST_CONNECTIONS
     assert [path for path in home.rglob("*") if path.lstat().st_mode & 0o077 and path.name != "dagster.yaml"] == []
     assert os.path.lexists(home / ".dagster/storage") is False

@@ -26,7 +26,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +59,7 @@ from partner_center_pipeline.windows import (
     parse_ticks,
     render_ticks,
 )
+from partner_center_pipeline_tests.conftest import Databases
 from partner_center_pipeline_tests.stateful.in_process import (
     OVERLAP,
     CrashingWarehouse,
@@ -71,6 +71,7 @@ from partner_center_pipeline_tests.stateful.in_process import (
     fetch,
     taken_lease,
 )
+from partner_center_pipeline_tests.storage import is_postgresql
 from partner_center_simulator import HttpFault, Simulator
 from partner_center_simulator.clock import SimulatorClock
 from partner_center_simulator.faults import CorruptRow
@@ -601,10 +602,9 @@ def _text(ticks: int) -> str:
 
 
 @pytest.fixture
-def db(sqlite_template: Path, tmp_path: Path) -> Iterator[CrashingWarehouse]:
-    path = tmp_path / "warehouse.db"
-    path.write_bytes(sqlite_template.read_bytes())
-    opened = CrashingWarehouse(f"sqlite:///{path}")
+def db(request: pytest.FixtureRequest) -> Iterator[CrashingWarehouse]:
+    databases: Databases = request.getfixturevalue("postgres" if is_postgresql() else "sqlite")
+    opened = CrashingWarehouse(databases.migrated())
     yield opened
     opened.close()
 

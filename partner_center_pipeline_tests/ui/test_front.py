@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,13 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory, storage: Callable[[Path], Mapping[str, str]]) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("front") / "home"
         home.mkdir()
         patch.setenv("HUNTER_HOME", str(home))
+        for name, value in storage(home).items():
+            patch.setenv(name, value)
         yield home
 
 
@@ -317,8 +319,10 @@ def test_pages_of_another_origin_change_nothing_in_the_browser_that_is_signed_in
 # Read-only, and open to other machines
 
 
-def test_open_to_other_machines_the_password_lets_in_read_only_and_all_ends_with_the_daemon(home: Path) -> None:
-    number = free_port()
+def test_open_to_other_machines_the_password_lets_in_read_only_and_all_ends_with_the_daemon(
+    stored_home: Path,
+) -> None:
+    home, number = stored_home, free_port()
     (home / ".env").write_text(f"HUNTER_UI_PASSWORD='{PASSWORD}'\n")
     options = [
         "--host",

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,12 +37,16 @@ class EnvFile:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EnvFile]:
+def installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: Callable[[Path], Mapping[str, str]]
+) -> Iterator[EnvFile]:
     """A home folder with one-minute windows since half an hour ago, a sign-in, and the flag off."""
     for name in [name for name in os.environ if name.startswith(("HUNTER_", "DAGSTER_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HUNTER_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    for name, value in storage(tmp_path).items():
+        monkeypatch.setenv(name, value)
     now = datetime.now(UTC)
     start = (now - timedelta(minutes=30)).replace(second=0, microsecond=0)
     with Simulator(7, now, 80, recent_from=start, directory=tmp_path / "microsoft") as simulator:

