@@ -12,6 +12,7 @@ from sqlalchemy import insert
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline_tests import storage
 from partner_center_pipeline_tests.cli.commands import run_script
 from partner_center_pipeline_tests.cli.test_browser import browser_program
 
@@ -23,7 +24,7 @@ UNCHANGED = ["raw_referrals", "leads", "companies", "domain_signals", "company_s
 def test_the_demo_shows_scored_leads_in_turkish_and_a_second_run_adds_nothing(home: Path, tmp_path: Path) -> None:
     database = tmp_path / "elsewhere" / "demo.db"
     database.parent.mkdir()
-    variables = {"HUNTER_DATABASE_URL": f"sqlite:///{database}"}
+    variables = dict(storage.variables_of(home)) or {"HUNTER_DATABASE_URL": f"sqlite:///{database}"}
     browser, opened = browser_program(tmp_path)
     page = home / "reports" / "demo.html"
     first = run_script(home, "demo", "--language", "tr", "--open", **variables, BROWSER=str(browser))
@@ -40,7 +41,7 @@ def test_the_demo_shows_scored_leads_in_turkish_and_a_second_run_adds_nothing(ho
     assert opened.read_text() == page.as_uri()
     assert f"Opened {page} in the browser." in first.stderr
     assert '<html lang="tr">' in page.read_text(encoding="utf-8")
-    assert database.is_file()
+    assert database.is_file() is not storage.is_postgresql()
     assert not (home / ".hunter" / "hunter.db").exists()
 
     # Somebody who switched the real integration off still gets the demo, which does not touch it.
