@@ -1,7 +1,7 @@
 """Table leads: writes leads in any order of windows, and reads which domains they name."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, or_, select
@@ -53,6 +53,9 @@ class Written:
             keys["changed"].update(set(self.keys).difference(self.new_keys))
 
 
+_FACTS: Final = tuple(one.name for one in fields(LeadFacts))
+
+
 def row_of(newest: Newest, facts: LeadFacts, derived_with: str) -> dict[str, Any]:
     """Return the row of a lead: `facts`, the version that they were read from, and the digest of the code that read it.
 
@@ -60,7 +63,7 @@ def row_of(newest: Newest, facts: LeadFacts, derived_with: str) -> dict[str, Any
     cents, so that a row read back equals the row written.
     """
     return {
-        **asdict(facts),
+        **{name: getattr(facts, name) for name in _FACTS},
         "deal_value": facts.deal_value if facts.deal_value is None else facts.deal_value.quantize(CENT),
         "referral_id": newest.referral_id,
         "version": newest.version,
