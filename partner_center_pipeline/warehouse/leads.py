@@ -24,7 +24,8 @@ Keys = Mapping[str, set[str]]
 class Written:
     """How many rows a write found new, changed and unchanged; `keys` are those of the new and the changed ones.
 
-    `new_keys` are those of the new ones.
+    `new_keys` are those of the new ones, `compared_keys` those in which something changed that matches are looked for
+    by: they may match other rows than before.
     """
 
     new: int = 0
@@ -32,6 +33,7 @@ class Written:
     unchanged: int = 0
     keys: tuple[str, ...] = field(default=(), compare=False)
     new_keys: tuple[str, ...] = field(default=(), compare=False)
+    compared_keys: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def rows(self) -> int:
@@ -94,6 +96,7 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
     to_write: list[dict[str, Any]] = []
     keys: list[str] = []
     new: list[str] = []
+    compared: list[str] = []
     for facts in rows:
         before = stored.get(facts["referral_id"])
         row = {**facts, "source": SOURCE, "former_domains": []}
@@ -108,13 +111,22 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
         to_write.append(row)
         if not same_content(before, row):
             keys.append(row["referral_id"])
+            if _compared(before) != _compared(row):
+                compared.append(row["referral_id"])
     upsert(
         connection,
         leads,
         to_write,
         guard=lambda new_row: new_row.updated_ticks >= leads.c.updated_ticks,
     )
-    return Written(len(new), len(keys) - len(new), len(rows) - len(keys), tuple(keys), tuple(new))
+    return Written(len(new), len(keys) - len(new), len(rows) - len(keys), tuple(keys), tuple(new), tuple(compared))
+
+
+def _compared(row: Mapping[str, Any] | None) -> tuple[object, ...] | None:
+    """Return what a lead without a domain is compared with companies by; None for any other."""
+    if row is None or row["domain"] is not None:
+        return None
+    return row["company_name_key"], row["company_name_block"], row["country"]
 
 
 _WRITTEN: Final = [column for column in leads.columns if column.name != "vanished_at"]
