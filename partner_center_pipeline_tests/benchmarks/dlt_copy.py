@@ -1,17 +1,19 @@
 """Copies the referrals of an API to one table with dlt, as a user of dlt would: rest_api source, merge on the id.
 
 Run as `python -m ...dlt_copy BASE_URL DATABASE_URL FOLDER PAGE_SIZE BEFORE`, in a process of its own, whose time counts
-as a whole. FOLDER keeps dlt's state between runs. Prints how many rows dlt loaded, and the seconds of its pipeline. dlt is of the extra
-`benchmarks`; nothing else imports it.
+as a whole. FOLDER keeps dlt's state between runs. Prints how many rows dlt loaded, and the seconds of its pipeline. dlt
+is of the extra `benchmarks`; nothing else imports it.
 """
 
 import sys
 import time
 from typing import Any
+from urllib.parse import quote
 
 import dlt
 from dlt.sources.helpers.rest_client.paginators import JSONLinkPaginator
 from dlt.sources.rest_api import rest_api_source
+from sqlalchemy import make_url
 
 
 class _Links(JSONLinkPaginator):
@@ -54,7 +56,11 @@ def main(base_url: str, database_url: str, folder: str, page_size: str, before: 
     if database_url.startswith("sqlite"):
         destination: Any = dlt.destinations.sqlalchemy(database_url)
     else:
-        destination = dlt.destinations.postgres(database_url)
+        url = make_url(database_url)
+        # psycopg2 takes the folder of a server's socket in the place of its host.
+        destination = dlt.destinations.postgres(
+            f"postgresql://{url.username}:any@{quote(str(url.query['host']), safe='')}:5432/{url.database}"
+        )
     pipeline = dlt.pipeline("referrals", pipelines_dir=folder, destination=destination, dataset_name="copied")
     start = time.perf_counter()
     pipeline.run(source)

@@ -1,4 +1,4 @@
-"""Installations of the product that the rows of `all` measure: a home folder, signed in, beside a stand-in Partner Center.
+"""Installations of the product that the rows of `all` measure: a home folder that is signed in to a stand-in.
 
 Each is used by the product's own commands, in processes of their own. Not here: what is measured (`loads`, `graphs`,
 `starting`), the servers (`pages`, `dns`).
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -120,12 +120,15 @@ def start_servers(run: Measuring, count: int, changes: int = CHANGES) -> Servers
         "HUNTER_SYNC_START": f"{ANCHOR - timedelta(seconds=600):%Y-%m-%dT%H:%M:%SZ}",
         "HUNTER_DNS_RESOLVERS": f"{host}:{port}",
         "HUNTER_DATABASE_URL": f"sqlite:///{folder}/none.db",
+        "PYTHONPATH": str(PROJECT_ROOT),
     }
-    with patch.dict(os.environ, {**environment, "HUNTER_HOME": str(folder)}, clear=True):
-        with connect_sign_in(Settings.load()) as client:
-            code = client.begin()
-            simulator.approve(code.user_code)
-            client.finish(code)
+    with (
+        patch.dict(os.environ, {**environment, "HUNTER_HOME": str(folder)}, clear=True),
+        connect_sign_in(Settings.load()) as client,
+    ):
+        code = client.begin()
+        simulator.approve(code.user_code)
+        client.finish(code)
     return Servers(address.base_url, bundle, count, environment, folder / ".token_cache")
 
 
@@ -216,9 +219,3 @@ def _close_log(url: str) -> None:
         with db.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()
-
-
-def both(run: Measuring, measure: Callable[[Database], Iterator[Any]]) -> Iterator[Any]:
-    """Yield what is measured on SQLite, then on PostgreSQL."""
-    for database in Database:
-        yield from measure(database)

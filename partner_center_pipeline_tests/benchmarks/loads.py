@@ -14,7 +14,6 @@ from typing import Final
 
 import click
 
-from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline_tests.benchmarks.ingest import Database, Work
 from partner_center_pipeline_tests.benchmarks.installation import (
     GENESIS,
@@ -48,7 +47,6 @@ def dlt_seconds(servers: Servers, url: str, folder: Path, expected: int) -> tupl
         "REQUESTS_CA_BUNDLE": str(servers.ca_bundle),
         "RUNTIME__DLTHUB_TELEMETRY": "false",
         "DLT_DATA_DIR": str(folder),
-        "PYTHONPATH": str(PROJECT_ROOT),
     }
     before = datetime_text(GENESIS.end)
     command = [sys.executable, "-m", _DLT, servers.base_url, url, str(folder), str(PAGE_SIZE), before]
