@@ -5,9 +5,10 @@ its schema. A database that holds tables of the same names from another program 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, Self
 
 import orjson
@@ -37,6 +38,9 @@ _WRITERS: Final = 0x70_61_72_74_6E_65_72
 """The key of the advisory lock that writers take on PostgreSQL: "partner" in ASCII."""
 _WRITER: Final = "another run or command writes to %s; waiting up to %d s until it has finished"
 """What a writer tells that has to wait: the warehouse, and for how long."""
+
+
+_VERSION: Final = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608  a constant
 
 
 class WarehouseError(Exception):
@@ -274,11 +278,12 @@ class Warehouse:
     def _revision(self) -> str | None:
         if self._is_still_to_be_made():
             return None
+        with suppress(DatabaseError), self.engine.connect() as connection:  # as a rule, one statement is enough
+            return str(connection.execute(_VERSION).scalar_one())
         with self._as_warehouse_error(), self.engine.connect() as connection:
             present = set(inspect(connection).get_table_names())
             if VERSION_TABLE in present:
-                rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608  a constant
-                revision = rows.scalar_one_or_none()
+                revision = connection.execute(_VERSION).scalar_one_or_none()
                 if revision is not None:
                     return str(revision)
         foreign = sorted(present & set(metadata.tables))
@@ -325,11 +330,48 @@ def revisions() -> tuple[str, ...]:
 
 @contextmanager
 def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
-    """Open the warehouse that HUNTER_DATABASE_URL names, and close it at the end. Raises what `Warehouse.open` does."""
-    warehouse = Warehouse.open(
-        settings.database_url.get_secret_value(), TimeLimits.of(settings), ErasureKeeping.of(settings)
-    )
+    """Open the warehouse that HUNTER_DATABASE_URL names, and close it at the end. Raises what `Warehouse.open` does.
+
+    While `kept_open` holds, the same settings give the same warehouse, whose schema is looked at each time.
+    """
+    which = (settings.database_url.get_secret_value(), TimeLimits.of(settings), ErasureKeeping.of(settings))
+    with _lock:
+        kept = _kept.get(which) if _keepers else None
+    if kept is not None and kept.is_current():
+        yield kept
+        return
+    warehouse = Warehouse.open(*which)
+    with _lock:
+        keep = bool(_keepers) and _kept.setdefault(which, warehouse) is warehouse
     try:
         yield warehouse
     finally:
-        warehouse.close()
+        if not keep:
+            warehouse.close()
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Keep the warehouses that are opened while the block runs open until it ends: for the steps of a run.
+
+    A connection, its engine and the SQL that this compiled are then made once for a run, and not by each step.
+    """
+    keeper = object()
+    with _lock:
+        _keepers.append(keeper)
+    try:
+        yield
+    finally:
+        with _lock:
+            _keepers.remove(keeper)
+            ended = [] if _keepers else list(_kept.values())
+            if not _keepers:
+                _kept.clear()
+        for warehouse in ended:
+            warehouse.close()
+
+
+_Which = tuple[str, TimeLimits, ErasureKeeping | None]
+_lock: Final = Lock()
+_keepers: Final[list[object]] = []
+_kept: Final[dict[_Which, Warehouse]] = {}
