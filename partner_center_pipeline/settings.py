@@ -14,16 +14,17 @@ A secret may stand in a file of its own: HUNTER_X_FILE names the file of HUNTER_
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, Self, get_args
+from typing import Annotated, Any, Final, NamedTuple, Self, cast, get_args
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -558,16 +559,27 @@ class Settings(BaseSettings):
         """Read the settings as they are now.
 
         Raises SettingsError for the first value that cannot be used, for an unknown HUNTER_ name, and for a file that
-        cannot be read. The value itself is not repeated: it may be a secret.
+        cannot be read. The value itself is not repeated: it may be a secret. While no variable and no file changes,
+        the settings are not made again: each step of a run asks for them several times.
         """
+        inputs = _inputs()
+        last = _last.get(cls)
+        if last is not None and inputs is not None and last.inputs == inputs and last.contents == _contents(last.files):
+            _refuse_what_all_may_change(last.files)
+            return cast(Self, last.settings)
         sources = _names_by_source()
         _refuse_unknown_names(sources)
-        _refuse_what_all_may_change()
+        files = secret_files()
+        _refuse_what_all_may_change(files)
+        contents = _contents(files)
         try:
-            return cls()
+            settings = cls()
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise SettingsError(_variable_of(first["loc"], sources), _problem_of(first)) from None
+        if inputs is not None and inputs == _inputs():
+            _last[cls] = _Read(inputs, files, contents, settings)
+        return settings
 
     @field_validator("partner_center_poll_interval_seconds")
     @classmethod
@@ -828,10 +840,44 @@ def _refuse_unknown_names(sources: list[set[str]]) -> None:
         raise SettingsError(name, f"no such setting{hint}")
 
 
-def _refuse_what_all_may_change() -> None:
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Settings as they were read last: from which variables and files, and the secrets' files with their contents."""
+
+    inputs: tuple[object, ...]
+    files: Mapping[str, Path]
+    contents: tuple[bytes | None, ...]
+    settings: Settings
+
+
+_last: Final[dict[type[Settings], _Read]] = {}
+
+
+def _inputs() -> tuple[object, ...] | None:
+    """Return all that settings are read from, but the files of secrets; None where a file cannot be read."""
+    files = env_files()
+    try:
+        contents = tuple(file.read_bytes() if os.path.lexists(file) else None for file in files)
+    except OSError:
+        return None
+    return home(), files, contents, tuple(os.environ.items())
+
+
+def _contents(files: Mapping[str, Path]) -> tuple[bytes | None, ...]:
+    """Return what is in the files of secrets; None for one that cannot be read."""
+    found: list[bytes | None] = []
+    for file in files.values():
+        try:
+            found.append(file.read_bytes())
+        except OSError:
+            found.append(None)
+    return tuple(found)
+
+
+def _refuse_what_all_may_change(secrets: Mapping[str, Path]) -> None:
     """Raise SettingsError for a file of settings or of a secret that everybody on the machine may change."""
     files = [(str(file), file) for file in env_files()]
-    for name, file in (*files, *secret_files().items()):
+    for name, file in (*files, *secrets.items()):
         found = opening(file)
         if found is not None and found.by_all:
             raise SettingsError(name, f"whoever uses this machine could change what the program does: {found.text}")
