@@ -20,7 +20,7 @@ from typing import IO, Any, Final, Self
 import click
 import dagster as dg
 
-from partner_center_pipeline.definitions import defs
+from partner_center_pipeline.definitions import batch_events, defs
 from partner_center_pipeline.defs.automation import JOB_NAME
 from partner_center_pipeline.defs.checks import SPECS
 from partner_center_pipeline.defs.dagster_private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
@@ -107,6 +107,7 @@ def main(kind: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints, prints elsewhere
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    batch_events()  # on both sides
     definitions = defs() if kind == "ours" else empty_graph(Settings.load().grid)
     assert isinstance(definitions, dg.Definitions)
     job = definitions.resolve_job_def(JOB_NAME)
