@@ -9,7 +9,6 @@ import dagster as dg
 from partner_center_pipeline.defs.build import build_defs
 from partner_center_pipeline.settings import Settings
 
-
 _EVENTS_A_STATEMENT: Final = "100"
 """Materializations of a range that Dagster writes at once. On PostgreSQL, 720 take 6 s instead of 15; on SQLite it is
 the same either way. Where the variable is set already, that counts."""

@@ -34,6 +34,10 @@ _WAL_PAGES: Final = 32_000
 """Pages in SQLite's write-ahead log before a checkpoint: 128 MB. With the default of 4 MB, the same index pages are
 copied into the file again and again while a load commits page by page."""
 
+_LOG_KEPT: Final = 16_000_000
+"""Bytes of SQLite's write-ahead log that stay when all of it is in the file. While somebody reads, the log of a load
+grows to hundreds of megabytes, and SQLite by itself would keep the file as large as it once was."""
+
 _WRITERS: Final = 0x70_61_72_74_6E_65_72
 """The key of the advisory lock that writers take on PostgreSQL: "partner" in ASCII."""
 _WRITER: Final = "another run or command writes to %s; waiting up to %d s until it has finished"
@@ -90,7 +94,10 @@ def build_engine(url: str, limits: TimeLimits) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"wal_autocheckpoint={_WAL_PAGES}"):
+        for pragma in (
+            *("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"),
+            *(f"wal_autocheckpoint={_WAL_PAGES}", f"journal_size_limit={_LOG_KEPT}"),
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -217,6 +224,16 @@ class Warehouse:
     def close(self) -> None:
         """Give back all connections."""
         self.engine.dispose()
+
+    def take_in_log(self) -> None:
+        """Take a large write-ahead log of SQLite into the file as far as no reader needs it; wait for nobody.
+
+        The next write then begins the log anew, and cuts its file down.
+        """
+        log = None if self.file is None else self.file.with_name(f"{self.file.name}-wal")
+        if log is not None and log.exists() and log.stat().st_size > _LOG_KEPT:
+            with self._without_row_values(), self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     def is_current(self) -> bool:
         """Say whether the schema is the newest that this code knows.
@@ -368,6 +385,8 @@ def kept_open() -> Iterator[None]:
             if not _keepers:
                 _kept.clear()
         for warehouse in ended:
+            with suppress(WarehouseError):
+                warehouse.take_in_log()
             warehouse.close()
 
 

@@ -15,7 +15,7 @@ from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse.schema import companies, domain_signals
 from partner_center_pipeline_tests.benchmarks.dns import ask_one_by_one, is_answered, questions_of
 from partner_center_pipeline_tests.benchmarks.ingest import Database
-from partner_center_pipeline_tests.benchmarks.installation import GENESIS, Installation, make_template, start_servers
+from partner_center_pipeline_tests.benchmarks.installation import GENESIS, Installation, make_templates, start_servers
 from partner_center_pipeline_tests.benchmarks.rows import Goal, Measuring, Row, measures
 from partner_center_pipeline_tests.benchmarks.runner import Runner
 
@@ -40,7 +40,7 @@ def cold_signals(run: Measuring) -> Iterator[Row]:
     host, port = servers.environment["HUNTER_DNS_RESOLVERS"].rsplit(":", 1)
     address = (host, int(port))
     for database in Database:
-        template = make_template(run, database, servers, loaded=True)
+        _, template = make_templates(run, database, servers)
         seconds, cpu, plain, count = [], [], [], 0
         for _ in range(run.repeat):
             with template.installed() as installation:

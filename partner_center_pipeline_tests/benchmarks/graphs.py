@@ -11,7 +11,7 @@ from typing import Final
 
 from partner_center_pipeline.windows import SyncWindow
 from partner_center_pipeline_tests.benchmarks.ingest import Database
-from partner_center_pipeline_tests.benchmarks.installation import Template, make_template, start_servers
+from partner_center_pipeline_tests.benchmarks.installation import Template, make_templates, start_servers
 from partner_center_pipeline_tests.benchmarks.pages import CHANGED_WINDOWS, GRID
 from partner_center_pipeline_tests.benchmarks.rows import Goal, Measuring, Row, measures
 from partner_center_pipeline_tests.benchmarks.runner import Runner
@@ -59,7 +59,7 @@ def windows(run: Measuring) -> Iterator[Row]:
     servers = start_servers(run, run.size(20_000, 2000))
     count = max(run.repeat, run.size(15, 3))
     for database in Database:
-        template = make_template(run, database, servers, loaded=True)
+        _, template = make_templates(run, database, servers)
         kinds = (
             ("one scheduled window, 0 changes", CHANGED_WINDOWS + 10, QUIET),
             ("a window of 100 changed referrals, signals cached", 0, CHANGED),
@@ -77,7 +77,7 @@ def days(run: Measuring) -> Iterator[Row]:
     month = run.size(_MONTH, 2)
     with_changes = max(1, min(CHANGED_WINDOWS // _A_DAY, month))
     for database in Database:
-        template = make_template(run, database, servers, loaded=True)
+        _, template = make_templates(run, database, servers)
         each, empty = in_turn(template, [_windows(day * _A_DAY, _A_DAY) for day in range(month)])
         ours, theirs = median(each[:with_changes]), median(empty[:with_changes])
         yield Row(f"a day of windows in one range run, few changes: {database}", _AGAINST, ours / theirs, DAY,

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -134,7 +134,7 @@ def start_servers(run: Measuring, count: int, changes: int = CHANGES) -> Servers
 
 @dataclass
 class Template:
-    """A migrated warehouse with DNS answers and, where `loaded`, all referrals and what follows from them."""
+    """A migrated warehouse, and a home folder that is signed in: what installations begin with."""
 
     run: Measuring
     database: Database
@@ -176,8 +176,8 @@ def _copied(bench: Bench, url: str, home: Path) -> Iterator[str]:
             yield copy
 
 
-def make_template(run: Measuring, database: Database, servers: Servers, *, loaded: bool) -> Template:
-    """Load everything once with real look-ups, and keep the DNS answers; what was loaded only where `loaded`."""
+def make_templates(run: Measuring, database: Database, servers: Servers) -> tuple[Template, Template]:
+    """Load everything once, with real look-ups: a template with the DNS answers alone, and one with all of it."""
     bench = run.bench(database)
     home = run.folder / f"template{time.time_ns()}"
     home.mkdir()
@@ -190,12 +190,11 @@ def make_template(run: Measuring, database: Database, servers: Servers, *, loade
         installation.sync(GENESIS)
     with installation.warehouse() as db, db.write() as connection:
         connection.execute(domain_signals.update().values(next_scan_at=datetime.now(UTC) + _FRESH))
-    if not loaded:
-        empty = run.stack.enter_context(bench.new_database())
-        _copy_signals(full, empty)
-        template.url = empty
-    _close_log(template.url)
-    return template
+    empty = run.stack.enter_context(bench.new_database())
+    _copy_signals(full, empty)
+    for url in (full, empty):
+        _close_log(url)
+    return replace(template, url=empty), template
 
 
 def _copy_signals(source: str, target: str) -> None:

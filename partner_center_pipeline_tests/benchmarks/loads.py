@@ -20,7 +20,7 @@ from partner_center_pipeline_tests.benchmarks.installation import (
     Servers,
     Template,
     datetime_text,
-    make_template,
+    make_templates,
     start_servers,
     timed,
 )
@@ -92,8 +92,7 @@ def _loads(run: Measuring, servers: Servers, database: Database) -> Iterator[Row
         with bench.new_database() as url:
             return bench.run(Work.LOAD, url, address, count).seconds
 
-    first = make_template(run, database, servers, loaded=False)
-    again = make_template(run, database, servers, loaded=True)
+    first, again = make_templates(run, database, servers)
     chain, theirs, raw_part, replay = run.medians(
         lambda: sync_seconds(first, count), dlt, raw, lambda: sync_seconds(again, 0)
     )

@@ -19,7 +19,7 @@ from typing import Any, Final
 import click
 
 from partner_center_pipeline_tests.benchmarks.ingest import Database
-from partner_center_pipeline_tests.benchmarks.installation import Installation, make_template, start_servers, timed
+from partner_center_pipeline_tests.benchmarks.installation import Installation, make_templates, start_servers, timed
 from partner_center_pipeline_tests.benchmarks.pages import GRID
 from partner_center_pipeline_tests.benchmarks.rows import Goal, Measuring, Row, measures
 
@@ -36,7 +36,7 @@ def start_up(run: Measuring) -> Iterator[Row]:
     """A run's process, and the command."""
     servers = start_servers(run, 2000)
     for database in Database:
-        template = make_template(run, database, servers, loaded=False)
+        template, _ = make_templates(run, database, servers)
         with template.installed() as installation:
             _dagster_seconds(installation)  # not counted: it compiles modules, and makes Dagster's files
             first, sync, theirs = run.medians(
