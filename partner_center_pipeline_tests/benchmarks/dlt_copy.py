@@ -16,8 +16,10 @@ from dlt.sources.rest_api import rest_api_source
 from sqlalchemy import make_url
 
 
-class _Links(JSONLinkPaginator):
+class _Links(JSONLinkPaginator):  # type: ignore[misc]  # mypy does not look into dlt
     """Next links, which Microsoft leaves at another host name: only their query counts."""
+
+    _next_reference: str | None
 
     def update_state(self, response: Any, data: Any = None) -> None:
         super().update_state(response, data)

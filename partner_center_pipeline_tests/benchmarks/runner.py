@@ -93,7 +93,9 @@ def empty_graph(grid: WindowGrid) -> dg.Definitions:
             yield dg.AssetCheckResult(passed=True, asset_key=one.asset_key, check_name=one.name)
 
     chain = list(Asset)
-    needs = {which: (chain[number - 1],) if number else () for number, which in enumerate(chain)}
+    needs: dict[Asset, tuple[Asset, ...]] = {
+        which: (chain[number - 1],) if number else () for number, which in enumerate(chain)
+    }
     needs[Asset.SCORED_SEGMENTS] = (Asset.COMPANIES, Asset.DOMAIN_SIGNALS)
     job = dg.define_asset_job(
         JOB_NAME, selection=dg.AssetSelection.assets(*(str(which) for which in Asset)), executor_def=EXECUTOR
