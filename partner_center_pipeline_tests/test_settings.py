@@ -532,3 +532,28 @@ def test_an_installed_program_keeps_its_data_in_a_folder_of_the_user(
     monkeypatch.setattr("partner_center_pipeline.settings.SHIPPED", tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "somebody"))
     assert home_folder() == tmp_path / "somebody/.local/share/partner-center"
+
+
+def test_settings_are_made_again_only_when_a_variable_or_a_file_changed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = home / "password"
+    secret.write_text("one password, long\n")
+    secret.chmod(0o600)
+    env = home / ".env"
+    env.write_text("HUNTER_SIGNALS_TTL_HOURS=3\nHUNTER_UI_PASSWORD_FILE=password\n")
+    first = Settings.load()
+    assert Settings.load() is first
+    written = env.stat()
+    env.write_text("HUNTER_SIGNALS_TTL_HOURS=4\nHUNTER_UI_PASSWORD_FILE=password\n")
+    os.utime(env, ns=(written.st_atime_ns, written.st_mtime_ns))  # as within the file system's resolution of time
+    assert Settings.load().signals_ttl_hours == 4
+    secret.write_text("two password, long\n")
+    password = Settings.load().ui_password
+    assert password is not None
+    assert password.get_secret_value() == "two password, long"
+    monkeypatch.setenv("HUNTER_PARTNER_CENTER_PAGE_SIZE", "7")
+    assert Settings.load().partner_center_page_size == 7
+    secret.unlink()
+    with pytest.raises(SettingsError, match="HUNTER_UI_PASSWORD_FILE"):
+        Settings.load()

@@ -93,7 +93,7 @@ def make_leads(
         written = leads.write(connection, rows)
         drift.record(connection, _drift_of_tenants(newest), now)
         pending.add(connection, Task.COMPANIES, leads.domains_of(connection, written.keys), now)
-        pending.add(connection, Task.LEAD_MATCHES, written.keys, now)
+        pending.add(connection, Task.LEAD_MATCHES, written.compared_keys, now)
         written.note(keys)
         made.written += written
         made.categories.update(row["category"] for row in rows)
@@ -145,7 +145,8 @@ def make_companies(
         found = leads.of_domains(connection, domains)
         rows = [company_of(domain, of_it, rates) for domain, of_it in found.items()]
         written = companies.write(connection, rows, digest)
-        for task in (Task.COMPANY_MATCHES, Task.SIGNALS, Task.SCORES):
+        pending.add(connection, Task.COMPANY_MATCHES, written.compared_keys, now)
+        for task in (Task.SIGNALS, Task.SCORES):
             pending.add(connection, task, written.keys, now)
         written.note(keys)
         made.written += written

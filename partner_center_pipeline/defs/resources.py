@@ -31,7 +31,7 @@ from partner_center_pipeline.partner_center import (
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.telling import about, heard_by
 from partner_center_pipeline.warehouse import accounts, capabilities
-from partner_center_pipeline.warehouse.database import Warehouse, open_warehouse
+from partner_center_pipeline.warehouse.database import Warehouse, kept_open, open_warehouse
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
 from partner_center_pipeline.windows import WindowGrid
 
@@ -80,6 +80,7 @@ class WarehouseResource(dg.ConfigurableResource[Warehouse]):
         with (
             run_heartbeat(context.run.run_id, context.instance, utc_now),
             heard_by(dg.get_dagster_logger().log),
+            kept_open(),
             about(run=context.run.run_id, windows=_windows_of(context.run)),
         ):
             _open_log_file()

@@ -35,10 +35,8 @@ from partner_center_pipeline.vocabulary import TenantSource
 
 _WWW: Final = re.compile(r"(?:^|[^\w.])www\d{0,3}\.", re.IGNORECASE)
 _PARENTS: Final[tuple[tuple[str, ...], ...]] = ((), ("customerProfile",), ("details",))
-_WEBSITE_PATHS: Final = tuple((*parent, name) for parent in _PARENTS for name in ("website", "companyWebsite"))
-_TENANT_PATHS: Final = tuple(
-    (*parent, name) for parent in _PARENTS for name in ("azureTenantId", "azure_tenant_id", "tenantId")
-)
+_WEBSITES: Final = ("website", "companyWebsite")
+_TENANTS: Final = ("azureTenantId", "azure_tenant_id", "tenantId")
 
 
 class DomainReason(StrEnum):
@@ -175,8 +173,7 @@ def _candidates(payload: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 def _places(payload: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     yield from _contact_emails(payload)
-    for path in _WEBSITE_PATHS:
-        yield ".".join(path), at(payload, *path)
+    yield from _beside(payload, _WEBSITES)
     ids = at(payload, "customerProfile", "ids")
     numbered = [(f"[{index}]", item) for index, item in enumerate(items(ids))]
     for place, item in numbered or [("", ids)]:  # a list, but an object has been seen too
@@ -184,6 +181,15 @@ def _places(payload: Mapping[str, object]) -> Iterator[tuple[str, object]]:
         value = entry.get("id")
         if entry.get("profileType") == "External" and isinstance(value, str) and _is_address(value):
             yield f"customerProfile.ids{place}.id", value
+
+
+def _beside(payload: Mapping[str, object], names: tuple[str, ...]) -> Iterator[tuple[str, object]]:
+    """Yield the path and the value of each field with one of these names, in the payload and in its parts."""
+    for parent in _PARENTS:
+        fields = mapping(at(payload, *parent))
+        for name in names:
+            if (value := fields.get(name)) is not None:
+                yield ".".join((*parent, name)), value
 
 
 def _contact_emails(payload: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -227,10 +233,6 @@ def _find_tenant(payload: Mapping[str, object], own: frozenset[str]) -> tuple[st
 
 def _tenant_fields(payload: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Yield the paths and values of the fields that may name a tenant, without those that say nothing."""
-    for path in _TENANT_PATHS:
-        value = at(payload, *path)
-        if isinstance(value, str):
-            if value.strip() and not is_placeholder(value):
-                yield ".".join(path), value
-        elif value is not None:
-            yield ".".join(path), value
+    for path, value in _beside(payload, _TENANTS):
+        if not isinstance(value, str) or (value.strip() and not is_placeholder(value)):
+            yield path, value

@@ -130,6 +130,8 @@ def decided(referral_id: str, facts: LeadFacts, decisions: DomainDecisions, own_
         domain = counts_as(domain, decisions.merged)
         if domain != facts.domain and read_domain(domain, own_domains) is DomainReason.OWN_DOMAIN:
             domain, host, source, reason = None, None, None, DomainReason.OWN_DOMAIN
+    if (domain, host, source, reason) == (facts.domain, facts.host, facts.domain_source, facts.domain_reason):
+        return facts
     return replace(facts, domain=domain, host=host, domain_source=source, domain_reason=reason)
 
 

@@ -35,7 +35,12 @@ def fold_letters(text: str) -> str:
     return text
 
 
+def without_invisible(text: str) -> str:
+    """Return the text without the characters of `INVISIBLE`."""
+    return text if text.isascii() else text.translate(INVISIBLE)
+
+
 def fold_key(text: str) -> str:
     """Return a key for comparing names: folded letters and digits, single blanks between words; may be ""."""
-    bare = _APOSTROPHE.sub("", text.translate(INVISIBLE))
+    bare = _APOSTROPHE.sub("", without_invisible(text))
     return _NOT_A_WORD.sub(" ", fold_letters(bare)).strip()

@@ -5,6 +5,7 @@ Not here: which leads share a company (`company`); a likely match by name is a s
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import ftfy
@@ -17,6 +18,13 @@ from partner_center_pipeline.leads.latin5 import read_as_turkish
 # Quotes stay as typed; `unescape_html` is on even for a text with a "<".
 _REPAIRS: Final = ftfy.TextFixerConfig(unescape_html=True, uncurl_quotes=False, explain=False)
 _WHOLE: Final = ftfy.TextFixerConfig(decode_inconsistent_utf8=False, explain=False)
+
+_CLEAN: Final = re.compile(r"[\n -%'-~çÇğĞıİöÖşŞüÜ]*")
+"""Texts of these characters alone have no encoding to repair, unless they are `is_bad`: no escapes of HTML or of
+terminals, ligatures, wide or control characters, and each letter is one character already. A property compares."""
+
+_CACHED_NAMES: Final = 65_536
+"""Names remembered: a company's referrals share theirs."""
 
 _AND: Final = frozenset({"ve", "and"})
 _LONGEST_FORM: Final = max(len(form.split()) for form in LEGAL_FORMS | LEADING_LEGAL_FORMS)
@@ -40,6 +48,11 @@ def company_name(text: object, *, of_turkey: bool = False) -> CompanyName:
     """
     if not isinstance(text, str):
         return CompanyName(None, None, None)
+    return _read_name(text, of_turkey)
+
+
+@lru_cache(maxsize=_CACHED_NAMES)
+def _read_name(text: str, of_turkey: bool) -> CompanyName:
     name = repair_line(text, of_turkey=of_turkey)
     return CompanyName(name, text, company_key(name) if name else None)
 
@@ -67,8 +80,13 @@ def company_key(name: str) -> str | None:
 
 def repair_text(text: str, *, of_turkey: bool = False) -> str | None:
     """Undo wrong encodings and HTML escapes in a text of several lines; return None when nothing is left."""
-    if text.isascii() and text.isprintable() and "&" not in text:  # nothing to repair, and ftfy is slow
+    if _CLEAN.fullmatch(text) and (text.isascii() or not is_bad(text)):  # nothing to repair, and ftfy is slow
         return text.strip() or None
+    return repaired(text, of_turkey=of_turkey)
+
+
+def repaired(text: str, *, of_turkey: bool = False) -> str | None:
+    """Do as `repair_text`, without a look at whether there is anything to repair."""
     if is_bad(text):  # all of it, else word by word: where only some words are broken, ftfy would repair half of one
         text = " ".join(map(ftfy.fix_encoding, ftfy.fix_encoding(text, _WHOLE).split(" ")))
     return read_as_turkish(ftfy.fix_text(text, _REPAIRS), of_turkey=of_turkey).translate(INVISIBLE).strip() or None

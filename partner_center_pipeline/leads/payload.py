@@ -16,7 +16,7 @@ def text(value: object) -> str | None:
 
 def mapping(value: object) -> Mapping[str, object]:
     """Return the JSON object; an empty one for what is none."""
-    return value if isinstance(value, Mapping) else _NOTHING
+    return value if isinstance(value, dict | Mapping) else _NOTHING  # a dict first: `Mapping` takes a microsecond
 
 
 def items(value: object) -> list[object]:

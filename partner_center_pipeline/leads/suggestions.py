@@ -9,7 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
+from itertools import chain, product
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -115,14 +117,18 @@ def group_of(reason: str, *sides: str) -> str:
 
 
 class _Name(NamedTuple):
-    """A candidate's name for comparison: its words, the words in alphabetical order, and joined in their own order."""
+    """A name for comparison: its words, the words in alphabetical order, and joined in their own order."""
 
-    candidate: Candidate
+    key: str
     words: tuple[str, ...]
     ordered: str
     joined: str
+    companies: list[Candidate]
+    """Those that have it."""
+    leads: list[Candidate]
 
 
+@lru_cache(maxsize=65_536)
 def name_block(name_key: str | None) -> str | None:
     """Return the block of a comparison key (`CompanyName.key`): names are compared within one block only.
 
@@ -147,11 +153,12 @@ def suggest(subjects: Iterable[Candidate], others: Iterable[Candidate]) -> list[
     than one. Domains that read the same match wherever their companies say they are.
     """
     ours, theirs = tuple(subjects), tuple(others)
-    found = sorted({*_by_ascii_key(ours, theirs), *_by_name(ours, theirs)})
     best: dict[tuple[MatchKind, str, str], Suggestion] = {}
-    for suggestion in found:
-        best.setdefault((suggestion.kind, suggestion.subject, suggestion.domain), suggestion)
-    return list(best.values())
+    for found in chain(_by_ascii_key(ours, theirs), _by_name(ours, theirs)):
+        key = (found.kind, found.subject, found.domain)
+        if key not in best or found < best[key]:
+            best[key] = found
+    return sorted(best.values())
 
 
 def _by_ascii_key(ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> Iterator[Suggestion]:
@@ -161,22 +168,30 @@ def _by_ascii_key(ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> Ite
     for one in ours:
         if one.domain_ascii_key is not None:
             for other in same.get(one.domain_ascii_key, ()):
-                yield from _suggestion(one, other, MatchReason.ASCII_KEY, _CERTAIN)
+                group = group_of(MatchReason.ASCII_KEY, *(side.name_key or side.id for side in (one, other)))
+                yield from _suggestion(one, other, MatchReason.ASCII_KEY, _CERTAIN, group)
 
 
 def _by_name(ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> Iterator[Suggestion]:
     for one, other in _near(ours, theirs):
-        if not _may_share_country(one.candidate, other.candidate):
-            continue
-        if one.candidate.name_key == other.candidate.name_key:
-            yield from _suggestion(one.candidate, other.candidate, MatchReason.SAME_NAME, _CERTAIN)
-        elif (similarity := _similarity(one, other)) >= ALIKE_NAMES:
-            yield from _suggestion(one.candidate, other.candidate, MatchReason.SIMILAR_NAME, similarity)
+        if one.key == other.key:
+            reason, similarity = MatchReason.SAME_NAME, _CERTAIN
+        else:
+            reason, similarity = MatchReason.SIMILAR_NAME, _similarity(one, other)
+            if similarity < ALIKE_NAMES:
+                continue
+        group = group_of(reason, one.key, other.key)
+        for pair in chain(
+            product(one.companies, (*other.companies, *other.leads)), product(one.leads, other.companies)
+        ):
+            if _may_share_country(*pair):
+                yield from _suggestion(*pair, reason, similarity, group)
 
 
-def _suggestion(one: Candidate, other: Candidate, reason: MatchReason, similarity: int) -> Iterator[Suggestion]:
+def _suggestion(
+    one: Candidate, other: Candidate, reason: MatchReason, similarity: int, group: str
+) -> Iterator[Suggestion]:
     """Yield the suggestion about a pair; none for a candidate and itself, and for two leads."""
-    group = group_of(reason, *(side.name_key or side.id for side in (one, other)))
     if one.kind is other.kind is MatchKind.COMPANY and one.id != other.id:
         yield Suggestion(MatchKind.COMPANY, min(one.id, other.id), max(one.id, other.id), reason, similarity, group)
     elif one.kind is not other.kind:
@@ -189,30 +204,41 @@ def _may_share_country(one: Candidate, other: Candidate) -> bool:
 
 
 def _near(ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> Iterator[tuple[_Name, _Name]]:
-    """Yield the pairs of one block whose whole names are alike, ordered or joined; most of them twice."""
+    """Yield the pairs of names of one block that are alike as a whole, ordered or joined; each pair once."""
     blocks = _blocks(theirs)
     for block, names in _blocks(ours).items():
         near = blocks.get(block, [])
+        pairs: set[tuple[int, int]] = set()
         for text in (attrgetter("ordered"), attrgetter("joined")):
             texts = [text(name) for name in near]
-            for name in names:
-                for _, _, place in process.extract(
+            for number, name in enumerate(names):
+                found = process.extract(
                     text(name),
                     texts,
                     scorer=OSA.normalized_similarity,
                     score_cutoff=ALIKE_NAMES / 100,
                     limit=None,
-                ):
-                    yield name, near[place]
+                )
+                pairs.update((number, place) for _, _, place in found)
+        for number, place in pairs:
+            yield names[number], near[place]
 
 
 def _blocks(candidates: Sequence[Candidate]) -> dict[str, list[_Name]]:
-    blocks = defaultdict(list)
+    """Return the names of candidates by their block, each name once: many leads may have it."""
+    names: dict[str, _Name] = {}
+    blocks: dict[str, list[_Name]] = defaultdict(list)
     for candidate in candidates:
-        block = name_block(candidate.name_key)
-        if block is not None and candidate.name_key is not None:
-            words = _compared_words(candidate.name_key)
-            blocks[block].append(_Name(candidate, words, " ".join(sorted(words)), "".join(words)))
+        key = candidate.name_key
+        block = name_block(key)
+        if block is None or key is None:
+            continue
+        name = names.get(key)
+        if name is None:
+            words = _compared_words(key)
+            name = names[key] = _Name(key, words, " ".join(sorted(words)), "".join(words), [], [])
+            blocks[block].append(name)
+        (name.companies if candidate.kind is MatchKind.COMPANY else name.leads).append(candidate)
     return blocks
 
 

@@ -28,7 +28,16 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]], derived_wit
     upsert(connection, companies, [row for row in made if stored.get(row["domain"]) != row])
     keys = tuple(row["domain"] for row in made if not same_content(stored.get(row["domain"]), row))
     new = tuple(domain for domain in keys if domain not in stored)
-    return Written(len(new), len(keys) - len(new), len(rows) - len(keys), keys, new)
+    by_domain = {row["domain"]: row for row in made}
+    compared = tuple(domain for domain in keys if _compared(stored.get(domain)) != _compared(by_domain[domain]))
+    return Written(len(new), len(keys) - len(new), len(rows) - len(keys), keys, new, compared)
+
+
+def _compared(row: Mapping[str, Any] | None) -> tuple[object, ...] | None:
+    """Return what a company is compared with others and with leads by; None for one that no lead names."""
+    if row is None or not row["referrals"]:
+        return None
+    return row["domain_ascii_key"], row["name_key"], row["name_block"], row["country"]
 
 
 def outdated(start: int, end: int, derived_with: str | None) -> Select[str]:

@@ -5,9 +5,10 @@ its schema. A database that holds tables of the same names from another program 
 """
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, Self
 
 import orjson
@@ -33,10 +34,17 @@ _WAL_PAGES: Final = 32_000
 """Pages in SQLite's write-ahead log before a checkpoint: 128 MB. With the default of 4 MB, the same index pages are
 copied into the file again and again while a load commits page by page."""
 
+_LOG_KEPT: Final = 16_000_000
+"""Bytes of SQLite's write-ahead log that stay when all of it is in the file. While somebody reads, the log of a load
+grows to hundreds of megabytes, and SQLite by itself would keep the file as large as it once was."""
+
 _WRITERS: Final = 0x70_61_72_74_6E_65_72
 """The key of the advisory lock that writers take on PostgreSQL: "partner" in ASCII."""
 _WRITER: Final = "another run or command writes to %s; waiting up to %d s until it has finished"
 """What a writer tells that has to wait: the warehouse, and for how long."""
+
+
+_VERSION: Final = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608  a constant
 
 
 class WarehouseError(Exception):
@@ -86,7 +94,10 @@ def build_engine(url: str, limits: TimeLimits) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"wal_autocheckpoint={_WAL_PAGES}"):
+        for pragma in (
+            *("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"),
+            *(f"wal_autocheckpoint={_WAL_PAGES}", f"journal_size_limit={_LOG_KEPT}"),
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -217,6 +228,16 @@ class Warehouse:
         """Give back all connections."""
         self.engine.dispose()
 
+    def take_in_log(self) -> None:
+        """Take a large write-ahead log of SQLite into the file as far as no reader needs it; wait for nobody.
+
+        The next write then begins the log anew, and cuts its file down.
+        """
+        log = None if self.file is None else self.file.with_name(f"{self.file.name}-wal")
+        if log is not None and log.exists() and log.stat().st_size > _LOG_KEPT:
+            with self._without_row_values(), self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
     def is_current(self) -> bool:
         """Say whether the schema is the newest that this code knows.
 
@@ -277,12 +298,16 @@ class Warehouse:
     def _revision(self) -> str | None:
         if self._is_still_to_be_made():
             return None
+        with suppress(DatabaseError), self.engine.connect() as connection:  # as a rule, this is enough
+            known = connection.execute(_VERSION).scalar_one_or_none()
+            is_moved = not self.is_sqlite and inspect(connection).has_table(UNFINISHED_MOVE)
+            if known is not None and not is_moved:
+                return str(known)
         with self._as_warehouse_error(), self.engine.connect() as connection:
             present = set(inspect(connection).get_table_names())
             self._refuse_unfinished_move(present)
             if VERSION_TABLE in present:
-                rows = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608  a constant
-                revision = rows.scalar_one_or_none()
+                revision = connection.execute(_VERSION).scalar_one_or_none()
                 if revision is not None:
                     return str(revision)
         foreign = sorted(present & set(metadata.tables))
@@ -337,11 +362,50 @@ def revisions() -> tuple[str, ...]:
 
 @contextmanager
 def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
-    """Open the warehouse that HUNTER_DATABASE_URL names, and close it at the end. Raises what `Warehouse.open` does."""
-    warehouse = Warehouse.open(
-        settings.database_url.get_secret_value(), TimeLimits.of(settings), ErasureKeeping.of(settings)
-    )
+    """Open the warehouse that HUNTER_DATABASE_URL names, and close it at the end. Raises what `Warehouse.open` does.
+
+    While `kept_open` holds, the same settings give the same warehouse, whose schema is looked at each time.
+    """
+    which = (settings.database_url.get_secret_value(), TimeLimits.of(settings), ErasureKeeping.of(settings))
+    with _lock:
+        kept = _kept.get(which) if _keepers else None
+    if kept is not None and kept.is_current():
+        yield kept
+        return
+    warehouse = Warehouse.open(*which)
+    with _lock:
+        keep = bool(_keepers) and _kept.setdefault(which, warehouse) is warehouse
     try:
         yield warehouse
     finally:
-        warehouse.close()
+        if not keep:
+            warehouse.close()
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Keep the warehouses that are opened while the block runs open until it ends: for the steps of a run.
+
+    A connection, its engine and the SQL that this compiled are then made once for a run, and not by each step.
+    """
+    keeper = object()
+    with _lock:
+        _keepers.append(keeper)
+    try:
+        yield
+    finally:
+        with _lock:
+            _keepers.remove(keeper)
+            ended = [] if _keepers else list(_kept.values())
+            if not _keepers:
+                _kept.clear()
+        for warehouse in ended:
+            with suppress(WarehouseError):
+                warehouse.take_in_log()
+            warehouse.close()
+
+
+_Which = tuple[str, TimeLimits, ErasureKeeping | None]
+_lock: Final = Lock()
+_keepers: Final[list[object]] = []
+_kept: Final[dict[_Which, Warehouse]] = {}

@@ -1,7 +1,7 @@
 """Table leads: writes leads in any order of windows, and reads which domains they name."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, or_, select
@@ -24,7 +24,8 @@ Keys = Mapping[str, set[str]]
 class Written:
     """How many rows a write found new, changed and unchanged; `keys` are those of the new and the changed ones.
 
-    `new_keys` are those of the new ones.
+    `new_keys` are those of the new ones, `compared_keys` those in which something changed that matches are looked for
+    by: they may match other rows than before.
     """
 
     new: int = 0
@@ -32,6 +33,7 @@ class Written:
     unchanged: int = 0
     keys: tuple[str, ...] = field(default=(), compare=False)
     new_keys: tuple[str, ...] = field(default=(), compare=False)
+    compared_keys: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def rows(self) -> int:
@@ -53,6 +55,9 @@ class Written:
             keys["changed"].update(set(self.keys).difference(self.new_keys))
 
 
+_FACTS: Final = tuple(one.name for one in fields(LeadFacts))
+
+
 def row_of(newest: Newest, facts: LeadFacts, derived_with: str) -> dict[str, Any]:
     """Return the row of a lead: `facts`, the version that they were read from, and the digest of the code that read it.
 
@@ -60,7 +65,7 @@ def row_of(newest: Newest, facts: LeadFacts, derived_with: str) -> dict[str, Any
     cents, so that a row read back equals the row written.
     """
     return {
-        **asdict(facts),
+        **{name: getattr(facts, name) for name in _FACTS},
         "deal_value": facts.deal_value if facts.deal_value is None else facts.deal_value.quantize(CENT),
         "referral_id": newest.referral_id,
         "version": newest.version,
@@ -91,6 +96,7 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
     to_write: list[dict[str, Any]] = []
     keys: list[str] = []
     new: list[str] = []
+    compared: list[str] = []
     for facts in rows:
         before = stored.get(facts["referral_id"])
         row = {**facts, "source": SOURCE, "former_domains": []}
@@ -105,13 +111,22 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
         to_write.append(row)
         if not same_content(before, row):
             keys.append(row["referral_id"])
+            if _compared(before) != _compared(row):
+                compared.append(row["referral_id"])
     upsert(
         connection,
         leads,
         to_write,
         guard=lambda new_row: new_row.updated_ticks >= leads.c.updated_ticks,
     )
-    return Written(len(new), len(keys) - len(new), len(rows) - len(keys), tuple(keys), tuple(new))
+    return Written(len(new), len(keys) - len(new), len(rows) - len(keys), tuple(keys), tuple(new), tuple(compared))
+
+
+def _compared(row: Mapping[str, Any] | None) -> tuple[object, ...] | None:
+    """Return what a lead without a domain is compared with companies by; None for any other."""
+    if row is None or row["domain"] is not None:
+        return None
+    return row["company_name_key"], row["company_name_block"], row["country"]
 
 
 _WRITTEN: Final = [column for column in leads.columns if column.name != "vanished_at"]

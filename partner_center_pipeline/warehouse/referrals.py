@@ -243,6 +243,13 @@ def newest(connection: Connection, referral_ids: Sequence[str]) -> list[Newest]:
         )
         .label("place")
     )
-    ranked = select(table, place).where(table.c.referral_id.in_(referral_ids)).subquery()
-    rows = connection.execute(select(ranked).where(ranked.c.place == 1).order_by(ranked.c.referral_id))
+    # Without the payloads, which would be carried through the sorting.
+    key = (table.c.referral_id, table.c.version)
+    ranked = select(*key, place).where(table.c.referral_id.in_(referral_ids)).subquery()
+    rows = connection.execute(
+        select(*key, table.c.updated_ticks, table.c.updated_text, table.c.payload)
+        .join(ranked, and_(ranked.c.referral_id == table.c.referral_id, ranked.c.version == table.c.version))
+        .where(ranked.c.place == 1)
+        .order_by(table.c.referral_id)
+    )
     return [Newest(row.referral_id, row.version, row.updated_ticks, row.updated_text, row.payload) for row in rows]

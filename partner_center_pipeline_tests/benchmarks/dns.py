@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import count, islice
 from multiprocessing.connection import Connection
 from typing import Final
@@ -63,6 +64,7 @@ class Stopwatch:
         return Pace(domains, round(wall, 3), round(cpu, 3), round(domains / wall, 1), round(domains / cpu, 1))
 
 
+@cache
 def _world() -> tuple[WorldZone, Companies]:
     companies = Companies(SEED)
     return WorldZone(SEED, companies), companies
@@ -75,6 +77,11 @@ def domains() -> Iterator[str]:
         domain = companies.company(index).domain
         if world.mailbox(domain) is not Mailbox.BROKEN:
             yield domain
+
+
+def is_answered(domain: str) -> bool:
+    """Whether the name servers of a domain of the world answer."""
+    return _world()[0].mailbox(domain) is not Mailbox.BROKEN
 
 
 def _serve(connection: Connection) -> None:

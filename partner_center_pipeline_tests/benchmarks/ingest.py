@@ -291,22 +291,23 @@ class Bench:
     notes: Console
 
     @contextmanager
-    def new_database(self) -> Iterator[str]:
-        """The URL of a migrated database, which is dropped in the end."""
+    def new_database(self, *, migrated: bool = True, template: str = "template0") -> Iterator[str]:
+        """The URL of a database, which is dropped in the end. `template`: which one PostgreSQL copies."""
         name = f"ingest{time.time_ns()}"
         path = self.folder / f"{name}.db"
         url = f"sqlite:///{path}"
         if self.database is Database.POSTGRESQL:
-            self._run(f"CREATE DATABASE {name} TEMPLATE template0")
+            self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
             url = make_url(self.server).set(database=name).render_as_string(hide_password=False)
-        warehouse = Warehouse(url)
-        warehouse.migrate()
-        warehouse.close()
+        if migrated:
+            warehouse = Warehouse(url)
+            warehouse.migrate()
+            warehouse.close()
         yield url
         if self.database is Database.POSTGRESQL:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     def _run(self, statement: str) -> None:
         url = make_url(self.server)

@@ -33,7 +33,7 @@ GRID: Final = WindowGrid.of(ANCHOR, 600, 120)
 """The windows that the changes after `ANCHOR` lie in."""
 
 CHANGES: Final = 100
-"""Changes in each window of `GRID`."""
+"""Changes in each window of `GRID`, where nothing else is said."""
 
 CHANGED_WINDOWS: Final = 400
 """Windows of `GRID` that have changes."""
@@ -55,25 +55,27 @@ _BOUND: Final = re.compile(r"updatedDateTime (ge|lt) (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Referrals:
-    """`count` referrals updated before `ANCHOR`, and after it `CHANGES` of them updated in `CHANGED_WINDOWS` windows.
+    """`count` referrals updated before `ANCHOR`, and after it `changes` of them updated in `CHANGED_WINDOWS` windows.
 
     Row `number` is number `number` by `updatedDateTime`; rows from `count` on are the changes.
     """
 
     count: int
+    changes: int = CHANGES
+    """Changes in each window of `GRID`."""
 
     def ticks(self, number: int) -> int:
         """When it was updated; no two rows share an instant."""
         if number < self.count:
             return _BEFORE + (ticks_of(ANCHOR) - _QUIET - _BEFORE) * number // self.count
-        return ticks_of(ANCHOR) + GRID.width * (number - self.count) // CHANGES
+        return ticks_of(ANCHOR) + GRID.width * (number - self.count) // self.changes
 
     def first_from(self, ticks: int) -> int:
         """The number of the first row updated at or after an instant."""
         low, high = 0, self.count
         if ticks > ticks_of(ANCHOR) - _QUIET:
             low = self.count
-            high = min(low + max(0, ticks - ticks_of(ANCHOR)) * CHANGES // GRID.width + 1, self.end)
+            high = min(low + max(0, ticks - ticks_of(ANCHOR)) * self.changes // GRID.width + 1, self.end)
         while low < high:
             middle = (low + high) // 2
             low, high = (middle + 1, high) if self.ticks(middle) < ticks else (low, middle)
@@ -82,7 +84,7 @@ class Referrals:
     @property
     def end(self) -> int:
         """The number behind the last row's."""
-        return self.count + CHANGED_WINDOWS * CHANGES
+        return self.count + CHANGED_WINDOWS * self.changes
 
     def referral(self, number: int) -> int:
         """Which referral a row is about: the changes come to referrals from all over the year."""
@@ -90,10 +92,15 @@ class Referrals:
 
 
 def _templates() -> list[bytes]:
-    """The world's payloads from behind the three fields that each row has of its own."""
+    """The world's payloads from behind the three fields that each row has of its own; then the same with another deal.
+
+    A changed referral has another deal value, so that its lead and its company change, too.
+    """
     world = World(_SEED, ANCHOR, _TEMPLATES)
     own = ("id", "eTag", "updatedDateTime")
-    return [orjson.dumps({key: value for key, value in row.items() if key not in own})[1:] for row in world.all()]
+    rows = [{key: value for key, value in row.items() if key not in own} for row in world.all()]
+    changed = [{**row, "details": {**(row.get("details") or {}), "dealValue": 123_456_789.25}} for row in rows]
+    return [orjson.dumps(row)[1:] for row in (*rows, *changed)]
 
 
 class _Server:
@@ -134,11 +141,12 @@ class _Server:
 
     def _row(self, number: int) -> bytes:
         referral, ticks = self._referrals.referral(number), self._referrals.ticks(number)
+        changed = number >= self._referrals.count
         # Ids are spread as random ones are: an index on them is written to all over.
         spread = referral * 0x9E3779B97F4A7C15 % (1 << 64)
         return _ROW % (
             spread >> 32, spread >> 16 & 0xFFFF, spread & 0xFFF, referral, number, ticks // TICKS_PER_SECOND,
-            render_ticks(ticks).encode(), self._templates[referral % len(self._templates)],
+            render_ticks(ticks).encode(), self._templates[referral % _TEMPLATES + changed * _TEMPLATES],
         )  # fmt: skip
 
 
@@ -166,8 +174,8 @@ def _serve(referrals: Referrals, pem: Path, connection: Connection) -> None:
 
 
 @contextmanager
-def served_elsewhere(count: int, folder: Path) -> Iterator[Address]:
-    """A server of `Referrals(count)` in a process of its own; its certificate lies in `folder`.
+def served_elsewhere(count: int, folder: Path, changes: int = CHANGES) -> Iterator[Address]:
+    """A server of `Referrals(count, changes)` in a process of its own; its certificate lies in `folder`.
 
     Raises TimeoutError when it does not start.
     """
@@ -177,7 +185,7 @@ def served_elsewhere(count: int, folder: Path) -> Iterator[Address]:
     authority.issue_cert("localhost", _HOST).private_key_and_cert_chain_pem.write_to_path(pem)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(Referrals(count), pem, theirs), daemon=True)
+    process = context.Process(target=_serve, args=(Referrals(count, changes), pem, theirs), daemon=True)
     process.start()
     theirs.close()
     try:

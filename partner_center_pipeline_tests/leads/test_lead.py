@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from partner_center_pipeline.leads import LeadFacts, read_lead
 from partner_center_pipeline.leads.category import CategoryRule, ReferralCategory
 from partner_center_pipeline.leads.customer_domain import DomainReason
 from partner_center_pipeline.leads.domains import find_hosts
-from partner_center_pipeline.leads.lead import LARGEST_DEAL, deal_value
-from partner_center_pipeline_tests.leads.strategies import json_values, payloads
+from partner_center_pipeline.leads.lead import LARGEST_DEAL, deal_value, is_email_address
+from partner_center_pipeline_tests.leads.strategies import any_text, json_values, payloads, texts
 
 SAMPLES = Path(__file__).parent.parent / "data" / "referral_samples"
 NOBODY: frozenset[str] = frozenset()
@@ -247,3 +248,23 @@ def test_a_wrong_type_anywhere_in_a_real_referral_reads_as_missing(name: str, da
             break
     place[key] = data.draw(json_values)
     read_lead(payload, NOBODY)
+
+
+_HOSTS = ("firma.com.tr", "FIRMA.COM", "çelik.com.tr", "a..b", "-a.com", "a-.com", "localhost", "x.test", "x.invalid",
+          "1.2", "ab--c.com", "xn--a.com", "a.b.", f"{'a' * 64}.com", f"{'a.' * 130}com", "[1.2.3.4]", "")  # fmt: skip
+_LOCALS = st.one_of(
+    st.text("aZ0._-+'!ç @\"", max_size=8), st.sampled_from(("ali.veli", "a..b", ".a", "a.", "a" * 65, "a" * 250))
+)
+
+
+@given(st.one_of(st.builds("{}@{}".format, _LOCALS, st.sampled_from(_HOSTS)), texts, any_text))
+@example("postmaster@firma.com.tr")
+@example(f"{'a' * 241}@firma.com.tr")
+@example(f"{'a' * 242}@firma.com.tr")
+def test_an_address_is_one_where_email_validator_says_so(text: str) -> None:
+    try:
+        validate_email(text, check_deliverability=False)
+    except EmailNotValidError:
+        assert not is_email_address(text)
+    else:
+        assert is_email_address(text)

@@ -3,12 +3,12 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from partner_center_pipeline.leads.folding import fold_key
 from partner_center_pipeline.leads.known_domains import LEGAL_FORMS
-from partner_center_pipeline.leads.names import CompanyName, company_name
+from partner_center_pipeline.leads.names import CompanyName, company_name, repair_text, repaired
 from partner_center_pipeline_tests.leads.strategies import any_text
 
 
@@ -115,3 +115,15 @@ def test_a_name_of_any_length_costs_no_time() -> None:
     began = time.process_time()
     assert _key("x" * 200_000 + " Ltd. Şti.") == "x" * 200_000
     assert time.process_time() - began < 2
+
+
+_NEAR_CLEAN = "aeı İIzğĞşŞçÇöÖüÜ.,'\"-()&;#/ \n\r\t\x1b\x00\u200bÅŸÄ±ÃœÝýþðé’–ﬁＡ\u0307"
+
+
+@given(st.one_of(st.text(_NEAR_CLEAN, max_size=30), any_text), st.booleans())
+@example("ŞÇ şÇ ğÖ üİ çŞ", False)  # bad, although each letter is Turkish
+@example("A &amp; B", True)
+@example("ÅŸirket", False)
+@example("satır\rsatır", False)
+def test_a_text_that_is_left_as_it_is_is_one_that_ftfy_would_leave(text: str, of_turkey: bool) -> None:
+    assert repair_text(text, of_turkey=of_turkey) == repaired(text, of_turkey=of_turkey)

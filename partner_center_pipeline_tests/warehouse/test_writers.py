@@ -4,15 +4,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from partner_center_pipeline.leads.company import company_of
-from partner_center_pipeline.settings import PROJECT_ROOT
-from partner_center_pipeline.warehouse import companies, leads
-from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.settings import PROJECT_ROOT, Settings
+from partner_center_pipeline.warehouse import companies, database, leads
+from partner_center_pipeline.warehouse.database import Warehouse, kept_open, open_warehouse
 from partner_center_pipeline.warehouse.schema import companies as companies_table
 from partner_center_pipeline_tests.warehouse.rows import company
 from partner_center_pipeline_tests.warehouse.test_leads import lead_row
@@ -99,3 +101,23 @@ def test_a_reader_does_not_wait_for_a_writer_and_sees_what_is_committed(warehous
             assert companies.load(reading, ["a.com"]) == {}
     with warehouse.read() as reading:
         assert list(companies.load(reading, ["a.com"])) == ["a.com"]
+
+
+def test_the_log_that_a_run_leaves_is_cut_down_by_the_next_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_LOG_KEPT", 100_000)
+    settings = Settings(database_url=SecretStr(f"sqlite:///{tmp_path}/warehouse.db"))
+    log = tmp_path / "warehouse.db-wal"
+    with open_warehouse(settings) as other, other.read() as reader:
+        with kept_open(), open_warehouse(settings) as warehouse:
+            reader.exec_driver_sql("SELECT * FROM companies").all()  # keeps the log from being begun anew
+            for turn in range(3):
+                with warehouse.write() as connection:
+                    rows = [company(f"{number}.com", name=f"{turn}" * 400) for number in range(1000)]
+                    companies.write(connection, rows)
+            reader.rollback()
+        large = log.stat().st_size
+        with other.write() as connection:
+            companies.write(connection, [company("a.com")])
+        assert log.stat().st_size <= 100_000 < large

@@ -1,0 +1,106 @@
+"""What `all` measures of loading: the chain and its raw part beside dlt, which copies the same API to one table.
+
+Both sides are commands in processes of their own, measured from start to end: `partner-center sync`, which runs the
+assets through Dagster, and a script that uses dlt (`dlt_copy`). The raw part is the product's client, scan and ingest
+without Dagster, as in `ingest`, so of dlt there only the run of its pipeline counts, without its imports.
+"""
+
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import click
+
+from partner_center_pipeline_tests.benchmarks.ingest import Database, Work
+from partner_center_pipeline_tests.benchmarks.installation import (
+    GENESIS,
+    Servers,
+    Template,
+    datetime_text,
+    make_templates,
+    start_servers,
+    timed,
+)
+from partner_center_pipeline_tests.benchmarks.pages import Address
+from partner_center_pipeline_tests.benchmarks.rows import PAGE_SIZE, Goal, Measuring, Row, measures
+
+NO_DLT: Final = "dlt is not installed: .venv/bin/pip install -q -c constraints.txt -e '.[benchmarks]'"
+FIRST_LOAD: Final = Goal(1.0)
+RAW: Final = Goal(4.0, at_least=True)
+REPLAY: Final = {Database.SQLITE: Goal(15.0, at_least=True), Database.POSTGRESQL: Goal(3.0, at_least=True)}
+
+_DLT: Final = "partner_center_pipeline_tests.benchmarks.dlt_copy"
+
+
+def dlt_seconds(servers: Servers, url: str, folder: Path, expected: int) -> tuple[float, float]:
+    """Copy everything with dlt; return the seconds of its process, and of its pipeline alone.
+
+    Raises ClickException where it loads another number of rows.
+    """
+    if find_spec("dlt") is None:
+        raise click.ClickException(NO_DLT)
+    environment = {
+        **servers.environment,
+        "REQUESTS_CA_BUNDLE": str(servers.ca_bundle),
+        "RUNTIME__DLTHUB_TELEMETRY": "false",
+        "DLT_DATA_DIR": str(folder),
+    }
+    before = datetime_text(GENESIS.end)
+    command = [sys.executable, "-m", _DLT, servers.base_url, url, str(folder), str(PAGE_SIZE), before]
+    seconds, output = timed(command, environment, folder)
+    rows, pipeline = output.split()[-2:]
+    if int(rows) != expected:
+        raise click.ClickException(f"dlt loaded {rows} rows, not {expected}")
+    return seconds, float(pipeline)
+
+
+def sync_seconds(template: Template, new: int) -> float:
+    """Sync the first window in a new installation; return the seconds. Raises ClickException for other rows."""
+    with template.installed() as installation:
+        seconds, said = installation.sync(GENESIS)
+    if said["rows"]["new_versions"] != new:
+        raise click.ClickException(f"the sync stored {said['rows']['new_versions']} rows, not {new}")
+    return seconds
+
+
+@measures("loads")
+def loads(run: Measuring) -> Iterator[Row]:
+    """The first load, its raw part and the replay, beside dlt's."""
+    for count in (run.size(20_000, 2000), run.size(100_000, 4000)):
+        servers = start_servers(run, count)
+        for database in Database:
+            yield from _loads(run, servers, database)
+
+
+def _loads(run: Measuring, servers: Servers, database: Database) -> Iterator[Row]:
+    count, bench = servers.count, run.bench(database)
+    address = Address(servers.base_url, servers.ca_bundle)
+    pipelines: list[float] = []
+    replays: list[float] = []
+
+    def dlt() -> float:
+        with bench.new_database(migrated=False) as url, TemporaryDirectory(dir=run.folder) as folder:
+            seconds, pipeline = dlt_seconds(servers, url, Path(folder), count)
+            pipelines.append(pipeline)
+            replays.append(dlt_seconds(servers, url, Path(folder), count)[0])
+        return seconds
+
+    def raw() -> float:
+        with bench.new_database() as url:
+            return bench.run(Work.LOAD, url, address, count).seconds
+
+    first, again = make_templates(run, database, servers)
+    chain, theirs, raw_part, replay = run.medians(
+        lambda: sync_seconds(first, count), dlt, raw, lambda: sync_seconds(again, 0)
+    )
+    pipeline, their_replay = sorted(pipelines)[len(pipelines) // 2], sorted(replays)[len(replays) // 2]
+    size = f"{count:,} referrals, {database}"
+    yield Row(f"first load, API to scored_segments, signals cached: {size}", "dlt, API to one table", chain / theirs,
+              FIRST_LOAD, f"{chain:.2f} s, {theirs:.2f} s")  # fmt: skip
+    yield Row(f"the raw part alone: {size}", "dlt's pipeline", pipeline / raw_part, RAW,
+              f"{raw_part:.2f} s, {pipeline:.2f} s")  # fmt: skip
+    yield Row(f"the same again, nothing changed, whole chain: {size}", "dlt's replay", their_replay / replay,
+              REPLAY[database], f"{replay:.2f} s, {their_replay:.2f} s")  # fmt: skip
