@@ -269,7 +269,7 @@ class Course:
         data = self.ask(
             "mutation($s: ScheduleSelector!, $at: Float) { scheduleDryRun(selectorData: $s, timestamp: $at) {"
             " ... on PythonError { message } ... on DryRunInstigationTick {"
-            " evaluationResult { skipReason error { message } runRequests { runConfigYaml tags { key value } } } } } }",
+            " evaluationResult { skipReason error { message causes { message stack } } runRequests { runConfigYaml tags { key value } } } } } }",
             s=selector,
             at=time.time(),
         )["scheduleDryRun"]
