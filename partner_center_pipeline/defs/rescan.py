@@ -159,7 +159,10 @@ def part_size(due: int, slots: int) -> int:
 
 
 def _runs(instance: dg.DagsterInstance, connection: Connection) -> list[dg.RunRequest]:
-    """Request one run for all that is due; a run for each part where the pool lets several work side by side."""
+    """Request one run for all that is due; a run for each part where the pool lets several work side by side.
+
+    Dagster wants a key of each of several. It is of this moment, as a key is never used again (dagster.md, trap 3).
+    """
     slots = instance.event_log_storage.get_concurrency_info(DNS_POOL).slot_count
     if slots <= 1:
         return [dg.RunRequest()]
@@ -169,6 +172,7 @@ def _runs(instance: dg.DagsterInstance, connection: Connection) -> list[dg.RunRe
         return [dg.RunRequest()]
     return [
         dg.RunRequest(
+            run_key=f"{now.isoformat()} {number}",
             run_config={"ops": {_ask_dns_again.name: {"config": asdict(part)}}},
             tags={PART_TAG: f"{number} of {len(parts)}"},
         )

@@ -37,18 +37,18 @@ def reserve(warehouse: Warehouse, resolver: str, seconds: float) -> float:
     now = func.clock_timestamp(type_=DateTime(timezone=True))
     lasts = literal(timedelta(seconds=seconds), Interval)
     longest = literal(LONGEST_AHEAD, Interval)
-    taken = insert(leases).values(
+    free = case((leases.c.expires_at.between(now, now + longest), leases.c.expires_at), else_=now)
+    row = insert(leases).values(
         name=f"dns {resolver}", holder=socket.gethostname(), acquired_at=now, expires_at=now + lasts
     )
-    free = case((leases.c.expires_at.between(now, now + longest), leases.c.expires_at), else_=now)
-    taken = taken.on_conflict_do_update(
+    taken = row.on_conflict_do_update(
         index_elements=[leases.c.name],
-        set_={"holder": taken.excluded.holder, "acquired_at": now, "expires_at": free + lasts},
+        set_={"holder": row.excluded.holder, "acquired_at": now, "expires_at": free + lasts},
     ).returning(func.extract("epoch", leases.c.expires_at - now))
     with warehouse.read() as connection:
-        left: float = connection.execute(taken).scalar_one()
+        left = float(connection.execute(taken).scalar_one())
         connection.commit()
-    return max(0.0, float(left) - seconds)
+    return max(0.0, left - seconds)
 
 
 @contextmanager

@@ -211,7 +211,7 @@ def test_a_rescan_is_one_run_until_the_pool_lets_several_work_side_by_side(
 ) -> None:
     monkeypatch.setattr(defs_rescan, "PART_LEAST", 1)
     make_due(known, "a.com.tr", "b.com.tr")
-    (whole,) = known.schedule_requests(datetime.now(UTC), JOB)
+    whole = known.tick_schedule(datetime.now(UTC), JOB)
     assert isinstance(whole, dg.RunRequest)
     assert (whole.run_config, PART_TAG in whole.tags) == ({}, False)
 

@@ -23,7 +23,7 @@ from partner_center_pipeline_tests.machines.course import FULL, SHORT, MachinesE
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--short", is_flag=True, help="Three days of windows of an hour and 2,000 domains, with fewer troubles.")
+@click.option("--short", is_flag=True, help="Three days of windows of an hour and 4,000 domains, with fewer troubles.")
 @click.option("--domains", type=click.IntRange(1), help="Domains of the rescan.")
 @click.option("--referrals", type=click.IntRange(1), help="Referrals of the world.")
 @click.option("--resolvers", type=click.IntRange(1, 50), help="DNS resolvers; each takes 1,000 questions a second.")

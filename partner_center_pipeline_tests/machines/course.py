@@ -40,11 +40,15 @@ from partner_center_simulator.dns import DnsServer
 from partner_center_simulator.faults import HttpFault
 
 TASK_TAG: Final = "dagster-celery/task_id"
+SLOTS: Final = 2
+"""Runs at once on a worker (deploy/celery-worker.yaml)."""
 RESCAN_JOB: Final = "partner_center_rescan"
 _ENDED: Final = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 _SENSOR: Final = "partner_center_flag_sensor"
 _FIRST: Final = "services"
 _UI: Final = "ui"
+_READY: Final = " ready."
+"""What Celery prints when a worker takes tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Plan:
 
 
 FULL: Final = Plan()
-SHORT: Final = Plan(interval=3600, days=3, referrals=400, domains=2_000, is_short=True)
+SHORT: Final = Plan(interval=3600, days=3, referrals=400, domains=4_000, is_short=True)
 
 
 class MachinesError(Exception):
@@ -196,11 +200,17 @@ class Course:
 
     def start(self) -> None:
         """Start the workers and the UI."""
-        for worker in self.workers:
-            worker.start()
         self.ui_program.start()
+        for worker in self.workers:
+            self.start_worker(worker)
         self.wait("the UI", lambda: bool(self.ui_machine.do(self.ui.is_loaded)), 300)
         self.say("UI, daemon and workers are up")
+
+    def start_worker(self, worker: Program) -> None:
+        """Start a worker, and wait until it takes tasks."""
+        before = worker.said().count(_READY)
+        worker.start()
+        self.wait(f"{worker.log.stem}", lambda: worker.said().count(_READY) > before, 300)
 
     def backfill(self) -> None:
         """Ask for all windows, as a person does at the assets' page."""
@@ -218,7 +228,7 @@ class Course:
         self.microsoft.faults.slow_seconds = 0.0
         self.say(f"{victim.log.stem} was killed while it fetched")
         time.sleep(3)
-        victim.start()
+        self.start_worker(victim)
 
     def cut_a_network(self, seconds: float) -> None:
         """Cut the network of the worker that fetches for a while; without namespaces, stop it (SIGSTOP)."""
@@ -269,7 +279,8 @@ class Course:
         data = self.ask(
             "mutation($s: ScheduleSelector!, $at: Float) { scheduleDryRun(selectorData: $s, timestamp: $at) {"
             " ... on PythonError { message } ... on DryRunInstigationTick {"
-            " evaluationResult { skipReason error { message causes { message stack } } runRequests { runConfigYaml tags { key value } } } } } }",
+            " evaluationResult { skipReason error { message causes { message } }"
+            " runRequests { runConfigYaml tags { key value } } } } } }",
             s=selector,
             at=time.time(),
         )["scheduleDryRun"]
@@ -508,7 +519,7 @@ def prepared(plan: Plan, folder: Path, say: Callable[[str], None]) -> Iterator[C
             homes[name] = folder / name
             write_home(homes[name], variables)
             configuration = yaml.safe_load((PROJECT_ROOT / "deploy/dagster-celery.yaml").read_text(encoding="utf-8"))
-            configuration["concurrency"]["runs"]["max_concurrent_runs"] = 2 * plan.workers
+            configuration["concurrency"]["runs"]["max_concurrent_runs"] = SLOTS * plan.workers
             (homes[name] / "dagster.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
             shutil.copyfile(PROJECT_ROOT / "deploy/celery-worker.yaml", homes[name] / "celery-worker.yaml")
 
@@ -534,7 +545,7 @@ def prepared(plan: Plan, folder: Path, say: Callable[[str], None]) -> Iterator[C
         os.environ["HUNTER_HOME"] = str(homes[_UI])
         os.environ.update({name: environment[name] for name in environment if name.startswith("DAGSTER_")})
         once(_UI, "partner-center", "migrate")
-        once(_UI, "dagster", "instance", "concurrency", "set", "mail_dns", str(max(1, plan.workers)))
+        once(_UI, "dagster", "instance", "concurrency", "set", "mail_dns", str(SLOTS * plan.workers))
         made[_UI].do(lambda: _sign_in(microsoft))
         recorder.tokens.clear()
         port = made[_UI].do(free_port)

@@ -477,8 +477,12 @@ def test_a_block_that_was_not_used_in_its_time_is_not_used_later() -> None:
     taken: list[float] = []
     clock = CountedSeconds()
 
+    def reserve(seconds: float) -> float:
+        taken.append(seconds)
+        return 0.0
+
     async def ask() -> None:
-        bucket = SharedBucket(100, lambda seconds: float(taken.append(seconds) or 0.0))
+        bucket = SharedBucket(100, reserve)
         await bucket.reserve(clock)
         clock.now += 1
         await bucket.reserve(clock)
