@@ -19,6 +19,7 @@ from pathlib import Path
 
 import click
 
+from partner_center_pipeline_tests.machines.alone import measure
 from partner_center_pipeline_tests.machines.course import FULL, SHORT, MachinesError, Outcome, prepared
 
 
@@ -27,7 +28,9 @@ from partner_center_pipeline_tests.machines.course import FULL, SHORT, MachinesE
 @click.option("--domains", type=click.IntRange(1), help="Domains of the rescan.")
 @click.option("--referrals", type=click.IntRange(1), help="Referrals of the world.")
 @click.option("--resolvers", type=click.IntRange(1, 50), help="DNS resolvers; each takes 1,000 questions a second.")
-@click.option("--workers", type=click.IntRange(1, 8), help="Workers, each on a machine of its own.")
+@click.option(
+    "--workers", type=click.IntRange(0, 8), help="Workers, each on a machine; 0: one machine, with the defaults."
+)
 @click.option("--no-troubles", is_flag=True, help="Nothing breaks: how much is done in an hour.")
 @click.option("--keep", is_flag=True, help="Keep the folder with the logs also when all is well.")
 def main(
@@ -54,7 +57,7 @@ def main(
         domains=domains or plan.domains,
         referrals=referrals or plan.referrals,
         resolvers=resolvers or plan.resolvers,
-        workers=workers or plan.workers,
+        workers=plan.workers if workers is None else workers,
         troubles=not no_troubles,
     )
     if plan.troubles and plan.workers < 2:
@@ -68,13 +71,16 @@ def main(
 
     outcome = Outcome()
     try:
-        with prepared(plan, folder, say) as course:
-            outcome.namespaces = course.has_namespaces
-            try:
-                course.work(outcome)
-            except MachinesError as error:
-                outcome.wrong.append(str(error))
-            course.judge(outcome)
+        if plan.workers == 0:
+            measure(plan, folder, say, outcome)
+        else:
+            with prepared(plan, folder, say) as course:
+                outcome.namespaces = course.has_namespaces
+                try:
+                    course.work(outcome)
+                except MachinesError as error:
+                    outcome.wrong.append(str(error))
+                course.judge(outcome)
     except (MachinesError, RuntimeError) as error:
         outcome.wrong.append(str(error))
     for wrong in outcome.wrong:

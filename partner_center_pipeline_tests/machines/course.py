@@ -28,7 +28,7 @@ from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import companies, ledger, schema
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
-from partner_center_pipeline.windows import BEGINNING, WindowGrid, datetime_of, uncovered
+from partner_center_pipeline.windows import BEGINNING, WindowGrid, datetime_of, parse_ticks, uncovered
 from partner_center_pipeline_tests.cli.commands import free_port
 from partner_center_pipeline_tests.machines.network import Machine, address_of, machines, why_no_namespaces
 from partner_center_pipeline_tests.machines.record import Recorder, at_once, interleaved
@@ -302,7 +302,7 @@ class Course:
                 select(schema.companies.c.domain).where(schema.companies.c.derived_with == _RESCAN)
             )
             outcome.rescanned = connection.execute(
-                select(func.count()).select_from(table).where(asked, table.c.scanned_at > _LONG_AGO)
+                select(func.count()).select_from(table).where(asked, table.c.scanned_at > LONG_AGO)
             ).scalar_one()
         found = Counter[str]()
         tags = {run["runId"]: run["tags"] for run in self.runs()}
@@ -394,9 +394,17 @@ class Course:
             wrong.append(f"{outcome.rescanned} of {self.plan.domains} domains were asked again")
 
     def _doubled(self, outcome: Outcome) -> list[str]:
-        """Compare what is stored with Microsoft's referrals, which did not change meanwhile: each one, once."""
-        world = sorted((row["id"], row["updatedDateTime"]) for row in self.microsoft.world.all())
+        """Compare what is stored with Microsoft's referrals, which did not change meanwhile: each one, once.
+
+        Those of the present window, which is not over, are in no window yet.
+        """
         with self.warehouse.read() as connection:
+            end = max(high for _, high in ledger.covered(connection))
+            world = sorted(
+                (row["id"], row["updatedDateTime"])
+                for row in self.microsoft.world.all()
+                if parse_ticks(row["updatedDateTime"]) < end
+            )
             raw, leads = schema.raw_referrals, schema.leads
             stored = sorted(connection.execute(select(raw.c.referral_id, raw.c.updated_text)).tuples())
             made = sorted(connection.execute(select(leads.c.referral_id)).scalars())
@@ -416,7 +424,7 @@ class Course:
 
 _RESCAN: Final = "a rescan of many"
 """How the companies that are there only to be asked about are marked."""
-_LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
+LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def make_due(warehouse: Warehouse, microsoft: Simulator, count: int) -> None:
@@ -434,11 +442,10 @@ def make_due(warehouse: Warehouse, microsoft: Simulator, count: int) -> None:
             domains.append(domain)
     with warehouse.write() as connection:
         companies.write(connection, [company(domain, referrals=1) for domain in domains], _RESCAN)
-        rows = [row_of(MailSignals(domain, _LONG_AGO), None, ttl_hours=1) for domain in domains]
-        connection.execute(insert(table), [{**row, "next_scan_at": _LONG_AGO} for row in rows])
-        connection.execute(
-            update(table).where(table.c.domain.not_in(domains)).values(next_scan_at=func.now() + timedelta(days=1))
-        )
+        rows = [row_of(MailSignals(domain, LONG_AGO), None, ttl_hours=1) for domain in domains]
+        connection.execute(insert(table), [{**row, "next_scan_at": LONG_AGO} for row in rows])
+        later = datetime.now(UTC) + timedelta(days=1)
+        connection.execute(update(table).where(table.c.next_scan_at != LONG_AGO).values(next_scan_at=later))
 
 
 def variables_of(microsoft: Simulator, resolvers: Sequence[str], start: datetime, plan: Plan) -> dict[str, str]:
@@ -513,6 +520,7 @@ def prepared(plan: Plan, folder: Path, say: Callable[[str], None]) -> Iterator[C
             "DAGSTER_CELERY_BROKER": redis.url(0),
             "DAGSTER_CELERY_BACKEND": redis.url(1),
             "DAGSTER_COMPUTE_LOGS": str(logs),
+            "DAGSTER_EVENT_BATCH_SIZE": "100",
         }
         homes: dict[str, Path] = {}
         for name in [_UI, *worker_names]:
