@@ -287,7 +287,14 @@ class Course:
         requests = (data.get("evaluationResult") or {}).get("runRequests")
         if not requests:
             raise MachinesError(f"the schedule asks for no rescan: {data}")
-        ids = [self._launch(request) for request in requests]
+        ids: list[str] = []
+
+        def launched() -> bool:
+            """Launch the next one. The webserver's connections of before a restart of PostgreSQL fail once."""
+            ids.append(self._launch(requests[len(ids)]))
+            return len(ids) == len(requests)
+
+        self.wait("the runs of the rescan to be launched", launched, 300)
         self.say(f"{self.plan.domains} domains are due; the rescan is cut into {len(ids)} runs")
 
         def ended() -> bool:
@@ -330,7 +337,7 @@ class Course:
             },
         )["launchPipelineExecution"]
         if data["__typename"] != "LaunchRunSuccess":
-            raise MachinesError(f"a run of the rescan cannot be launched: {data}")
+            raise ValueError(f"a run of the rescan cannot be launched: {data}")
         run_id: str = data["run"]["runId"]
         return run_id
 
