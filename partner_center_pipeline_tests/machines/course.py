@@ -63,6 +63,7 @@ class Plan:
     workers     workers of Celery, each on its own machine; 0: one machine alone, with the defaults
     troubles    whether machines die, networks break and servers restart
     is_short    whether troubles overlap, and the sensor is asked for more ticks than it makes by itself
+    loses_a_run whether Redis forgets the first run before a worker took it; that is noticed after two minutes
     """
 
     interval: int = 600
@@ -73,10 +74,11 @@ class Plan:
     workers: int = 2
     troubles: bool = True
     is_short: bool = False
+    loses_a_run: bool = True
 
 
 FULL: Final = Plan()
-SHORT: Final = Plan(interval=3600, days=3, referrals=400, domains=4_000, is_short=True)
+SHORT: Final = Plan(interval=3600, days=3, referrals=400, domains=4_000, is_short=True, loses_a_run=False)
 
 
 class MachinesError(Exception):
@@ -135,6 +137,8 @@ class Course:
     grid: WindowGrid
     has_namespaces: bool
     say: Callable[[str], None]
+    lost: str | None = None
+    """The run that Redis forgot."""
     _ticked: float = 0.0
 
     # Looking
@@ -199,12 +203,25 @@ class Course:
     # What happens
 
     def start(self) -> None:
-        """Start the workers and the UI."""
+        """Start the UI and the workers."""
         self.ui_program.start()
+        self.wait("the UI", lambda: bool(self.ui_machine.do(self.ui.is_loaded)), 300)
+        if self.plan.troubles and self.plan.loses_a_run:
+            self.lose_a_run()
         for worker in self.workers:
             self.start_worker(worker)
-        self.wait("the UI", lambda: bool(self.ui_machine.do(self.ui.is_loaded)), 300)
         self.say("UI, daemon and workers are up")
+
+    def lose_a_run(self) -> None:
+        """Let Redis forget a run of windows that waits for a worker."""
+
+        def waits() -> bool:
+            self.lost = next((run["runId"] for run in self.runs() if run["status"] == "STARTING"), None)
+            return self.lost is not None
+
+        self.wait("a run that waits for a worker", waits, 300)
+        time.sleep(2)  # it is STARTING a moment before Redis has its task
+        self.restart_redis()
 
     def start_worker(self, worker: Program) -> None:
         """Start a worker, and wait until it takes tasks."""
@@ -250,12 +267,16 @@ class Course:
             victim.signal(signal.SIGCONT)
         self.say(f"{victim.log.stem} has its network again")
 
-    def restart_servers(self) -> None:
-        """Restart Redis, which forgets all, and PostgreSQL, while runs are under way where there still are some."""
+    def restart_redis(self) -> None:
+        """Kill Redis and start it again, without what it held."""
         self.redis.program.kill()
         time.sleep(1)
         self.redis.program.start()
         self.say("Redis was killed and started again; what it held is lost")
+
+    def restart_servers(self) -> None:
+        """Restart Redis, which forgets all, and PostgreSQL, while runs are under way where there still are some."""
+        self.restart_redis()
         time.sleep(3)
         self.postgres.stop()
         time.sleep(1)
@@ -394,7 +415,10 @@ class Course:
         if outcome.renewals != 1:
             wrong.append(f"the token was renewed {outcome.renewals} times, and once was needed")
         wrong.extend(self._doubled(outcome))
-        outcome.runs = dict(Counter(run["status"] for run in self.runs()))
+        runs = {run["runId"]: run["status"] for run in self.runs()}
+        outcome.runs = dict(Counter(runs.values()))
+        if self.lost is not None and runs[self.lost] != "FAILURE":
+            wrong.append(f"the run {self.lost}, which Redis forgot, is {runs[self.lost]}")
         if self.plan.workers > 1 and 0 in outcome.rescan_runs_by_worker:
             wrong.append(f"the rescan did not use every worker: {outcome.rescan_runs_by_worker}")
         if outcome.rescanned != self.plan.domains:
