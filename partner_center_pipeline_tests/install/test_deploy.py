@@ -158,6 +158,7 @@ def test_dagsters_configuration_for_several_machines_differs_in_what_they_share_
     assert one["compute_logs"].pop("config") == {"base_dir": ".dagster/compute_logs"}
     assert several["concurrency"].pop("runs") == {"max_concurrent_runs": 4}
     assert several["run_monitoring"].pop("start_timeout_seconds") == 120
+    assert several.pop("sensors")["use_threads"] is True
     assert several == one
 
     monkeypatch.setenv("DAGSTER_CELERY_BROKER", "redis://192.0.2.1:6379/0")
