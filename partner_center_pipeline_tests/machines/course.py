@@ -437,8 +437,9 @@ class Course:
                 if parse_ticks(row["updatedDateTime"]) < end
             )
             raw, leads = schema.raw_referrals, schema.leads
-            stored = sorted(connection.execute(select(raw.c.referral_id, raw.c.updated_text)).tuples())
-            made = sorted(connection.execute(select(leads.c.referral_id)).scalars())
+            versions = select(raw.c.referral_id, raw.c.updated_text).where(raw.c.updated_ticks < end)
+            stored = sorted(connection.execute(versions).tuples())
+            made = sorted(connection.execute(select(leads.c.referral_id).where(leads.c.updated_ticks < end)).scalars())
             open_attempts = connection.execute(
                 select(func.count()).where(schema.sync_attempts.c.state == schema.AttemptState.RUNNING)
             ).scalar_one()
