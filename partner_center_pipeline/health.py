@@ -163,7 +163,10 @@ class Daemon:
 
 @dataclass(frozen=True, slots=True)
 class DagsterFacts:
-    """What Dagster's storage says. `stopped` names schedules and sensors; `limits` has the pools that have one."""
+    """What Dagster's storage says. `stopped` names schedules and sensors; `limits` has the pools that have one.
+
+    A pool of `wide_pools` may have more than one slot.
+    """
 
     daemons: Sequence[Daemon]
     stopped: Sequence[str]
@@ -171,6 +174,7 @@ class DagsterFacts:
     expected_pools: Sequence[str]
     queued: int
     oldest_queued: datetime | None
+    wide_pools: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,10 +428,12 @@ def _pools(facts: DagsterFacts) -> Item:
         text = f"{', '.join(closed)} has no slot, so its runs wait for ever: set the limit to 1 on the page "
         text += "Deployment, Concurrency"
         return Item("pools", Grade.WRONG, text, figures)
-    wide = [f"{name} {facts.limits[name]}" for name in facts.expected_pools if facts.limits.get(name, 1) > ONE_SLOT]
+    single = [name for name in facts.expected_pools if name not in facts.wide_pools]
+    wide = [f"{name} {facts.limits[name]}" for name in single if facts.limits.get(name, ONE_SLOT) > ONE_SLOT]
     if wide:
         return Item("pools", Grade.WARNING, f"{', '.join(wide)}: set the limit to 1, more do not run at once", figures)
-    return Item("pools", Grade.OK, "one slot each", figures)
+    more = [f"{name} {facts.limits[name]}" for name in facts.wide_pools if facts.limits.get(name, ONE_SLOT) > ONE_SLOT]
+    return Item("pools", Grade.OK, f"one slot each, but {', '.join(more)}" if more else "one slot each", figures)
 
 
 def of_sign_in(facts: SignInFacts) -> Item:

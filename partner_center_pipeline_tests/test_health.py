@@ -48,6 +48,7 @@ DAGSTER = DagsterFacts(
     stopped=(),
     limits={"partner_center_api": 1, "somebody_elses": 0},
     expected_pools=("partner_center_api", "mail_dns"),
+    wide_pools=("mail_dns",),
     queued=0,
     oldest_queued=None,
 )
@@ -194,7 +195,8 @@ def test_a_daemon_that_is_silent_for_minutes_is_wrong_and_one_that_never_ran_is_
     ("schedules and sensors", {}, Grade.OK),
     ("schedules and sensors", {"stopped": ["partner_center_sync_schedule"]}, Grade.WRONG),
     ("pools", {}, Grade.OK), ("pools", {"limits": {"partner_center_api": 0}}, Grade.WRONG),
-    ("pools", {"limits": {"mail_dns": 0}}, Grade.WRONG), ("pools", {"limits": {"mail_dns": 2}}, Grade.WARNING),
+    ("pools", {"limits": {"mail_dns": 0}}, Grade.WRONG), ("pools", {"limits": {"mail_dns": 2}}, Grade.OK),
+    ("pools", {"limits": {"partner_center_api": 2, "mail_dns": 2}}, Grade.WARNING),
     ("queue", {}, Grade.OK), ("queue", {"queued": 3, "oldest_queued": NOW - 10 * MINUTES}, Grade.OK),
     ("queue", {"queued": 3, "oldest_queued": NOW - 2 * HOURS}, Grade.WARNING),
 ])  # fmt: skip

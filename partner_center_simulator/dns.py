@@ -1,4 +1,4 @@
-"""The DNS server: it answers questions from a zone, over UDP and TCP on one loopback port.
+"""The DNS server: it answers questions from a zone, over UDP and TCP on one port, of loopback by default.
 
 Not here: the records (`zone`), the switches (`faults`).
 """
@@ -22,7 +22,6 @@ import dns.rdatatype
 from partner_center_simulator.faults import DnsFault, Faults
 from partner_center_simulator.zone import TTL, Answer, Rcode, Zone
 
-_HOST: Final = "127.0.0.1"
 _HEADER_SIZE: Final = 12
 _UDP_SIZE_WITHOUT_EDNS: Final = 512
 _UDP_SIZE: Final = 1232
@@ -35,16 +34,17 @@ _START_SECONDS: Final = 10.0
 
 
 class DnsServer:
-    """A DNS server on 127.0.0.1, with UDP and TCP on the same port. It runs in its own thread.
+    """A DNS server with UDP and TCP on the same port of an address. It runs in its own thread.
 
     With `port` 0 it takes a free port. A change of `faults` counts from the next question on.
     """
 
-    def __init__(self, zone: Zone, faults: Faults | None = None, *, port: int = 0) -> None:
+    def __init__(self, zone: Zone, faults: Faults | None = None, *, port: int = 0, host: str = "127.0.0.1") -> None:
         self.zone = zone
         self.faults = faults or Faults()
         self.questions = 0
         """Number of questions received since the start."""
+        self._host = host
         self._port = port
         self._cache: dict[bytes, bytes] = {}
         self._cache_version = -1
@@ -57,7 +57,7 @@ class DnsServer:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port. The port is known after `start`."""
-        return _HOST, self._port
+        return self._host, self._port
 
     def start(self) -> None:
         """Start to listen. Raises OSError if the port is in use."""
@@ -104,10 +104,11 @@ class DnsServer:
         """Open both sockets on one port. A free TCP port may be in use for UDP; then try another."""
         loop = asyncio.get_running_loop()
         for attempt in range(_PORT_ATTEMPTS):
-            server = await asyncio.start_server(self._serve_tcp, _HOST, self._port)
+            server = await asyncio.start_server(self._serve_tcp, self._host, self._port)
             port = server.sockets[0].getsockname()[1]
+            address = self._host, port
             try:
-                transport, _ = await loop.create_datagram_endpoint(lambda: _UdpProtocol(self), local_addr=(_HOST, port))
+                transport, _ = await loop.create_datagram_endpoint(lambda: _UdpProtocol(self), local_addr=address)
             except OSError:
                 server.close()
                 if self._port or attempt == _PORT_ATTEMPTS - 1:

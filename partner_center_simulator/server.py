@@ -1,4 +1,4 @@
-"""The simulator as a whole: HTTPS and DNS on loopback in one process, with one clock and one world.
+"""The simulator as a whole: HTTPS and DNS in one process, on loopback by default, with one clock and one world.
 
 Not here: what the services answer (`entra`, `referrals`, `control`, `dns`).
 """
@@ -36,7 +36,6 @@ from partner_center_simulator.payloads import Payload
 from partner_center_simulator.referrals import ReferralsApi
 from partner_center_simulator.world import World
 
-_HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 20.0
 
 
@@ -45,7 +44,7 @@ class SimulatorError(RuntimeError):
 
 
 class Simulator:
-    """A local Microsoft: Entra ID sign-in and the Referrals API over HTTPS, and a DNS zone, all on loopback.
+    """A local Microsoft: Entra ID sign-in and the Referrals API over HTTPS, and a DNS zone.
 
     A context manager that calls `start` and `stop`. Its state depends only on `seed`, `anchor` (aware; None is now),
     `referrals`, `recent_from` and `live` (see `World`): after a restart with the same arguments it is the same, and
@@ -53,7 +52,8 @@ class Simulator:
 
     `clock` is the clock of the servers; the default one shows `anchor` at first and runs. `directory` keeps the
     certificate authority, so that clients need not load a new one after a restart; without it the authority is
-    temporary. Port 0 takes a free port.
+    temporary. Port 0 takes a free port. `host` is the address that it listens on, loopback by default; another is for
+    machines of a test.
     """
 
     def __init__(
@@ -68,13 +68,14 @@ class Simulator:
         directory: Path | None = None,
         https_port: int = 0,
         dns_port: int = 0,
+        host: str = "127.0.0.1",
     ) -> None:
         self.clock = clock or SimulatorClock(anchor)
         self.world = World(seed, anchor or self.clock.now(), referrals, recent_from=recent_from, live=live)
         self.faults = Faults()
         self.zone = WorldZone(seed, self.world.companies)
         self.entra = Entra(seed, self.clock, self.faults, self.zone.tenant_of)
-        self.dns = DnsServer(self.zone, self.faults, port=dns_port)
+        self.dns = DnsServer(self.zone, self.faults, port=dns_port, host=host)
         self._connections: dict[tuple[str, int], Any] = {}
         self.api = ReferralsApi(self.world, self.clock, self.faults, self.entra, self._reset)
         control = Control(self.clock, self.faults, self.entra, self.world, self._counters)
@@ -85,6 +86,7 @@ class Simulator:
         self.asgi_app: ASGIApp = _DateMiddleware(dripping, self.clock, self.faults)
         """The HTTPS application without a socket, for httpx.ASGITransport."""
         self._directory = directory
+        self._host = host
         self._port = https_port
         self._stack = ExitStack()
         self._stopped = threading.Event()
@@ -114,7 +116,7 @@ class Simulator:
                 self._serve_https(stack, authority, folder)
                 self._stack = stack.pop_all()
         except OSError as error:
-            raise SimulatorError(f"the simulator cannot listen on {_HOST}: {error}") from error
+            raise SimulatorError(f"the simulator cannot listen on {self._host}: {error}") from error
 
     def stop(self) -> None:
         """Close every socket and end every thread."""
@@ -129,8 +131,8 @@ class Simulator:
 
     @property
     def base_url(self) -> str:
-        """The address of both HTTPS services, `https://localhost:port`."""
-        return f"https://localhost:{self._port}"
+        """The address of both HTTPS services, `https://localhost:port` on loopback."""
+        return f"https://{'localhost' if self._host == '127.0.0.1' else self._host}:{self._port}"
 
     @property
     def authority(self) -> str:
@@ -188,11 +190,11 @@ class Simulator:
     # Sockets
 
     def _serve_https(self, stack: ExitStack, authority: trustme.CA, folder: Path) -> None:
-        leaf = authority.issue_cert("localhost", _HOST)
+        leaf = authority.issue_cert("localhost", self._host)
         server_pem = folder / "server.pem"
         server_pem.touch(0o600)
         leaf.private_key_and_cert_chain_pem.write_to_path(server_pem)
-        listener = socket.create_server((_HOST, self._port), backlog=512)
+        listener = socket.create_server((self._host, self._port), backlog=512)
         stack.callback(listener.close)
         self._port = listener.getsockname()[1]
         self.entra.base_url = self.base_url

@@ -13,7 +13,8 @@ import dagster as dg
 
 from partner_center_pipeline.defs.automation import worked_on
 from partner_center_pipeline.defs.periodic import logged
-from partner_center_pipeline.defs.resources import WarehouseResource
+from partner_center_pipeline.defs.recovery import end_dead_runs
+from partner_center_pipeline.defs.resources import WarehouseResource, utc_now
 from partner_center_pipeline.settings import SettingsError
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import ledger
@@ -39,16 +40,18 @@ def covered_sensor(grid: WindowGrid) -> dg.SensorDefinition:
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Reports windows as materialized that are covered already, such as those before the first start "
-        "that was set. It requests no runs.",
+        "that was set. It requests no runs. And it ends runs whose process died.",
     )
     def sensor(context: dg.SensorEvaluationContext, warehouse: WarehouseResource) -> dg.SensorResult | dg.SkipReason:
         of_grid = f"{grid.first}/{grid.width}:"
         cursor = context.cursor or ""
-        if grid.first is None or cursor == of_grid + _DONE:
-            return logged(context, dg.SkipReason(_EVERYTHING_SHOWN))
-        start = int(cursor.removeprefix(of_grid)) if cursor.startswith(of_grid) else grid.first
         try:
             with warehouse.open() as db:
+                # Here, too: a tick of the sensor that requests days of windows takes minutes on a busy machine.
+                end_dead_runs(context.instance, db, utc_now)
+                if grid.first is None or cursor == of_grid + _DONE:
+                    return logged(context, dg.SkipReason(_EVERYTHING_SHOWN))
+                start = int(cursor.removeprefix(of_grid)) if cursor.startswith(of_grid) else grid.first
                 events, reached = _events(context.instance, db, grid, start)
         except (SettingsError, WarehouseError) as error:
             return logged(context, dg.SkipReason(str(error)))

@@ -63,6 +63,7 @@ def facts_of(instance: dg.DagsterInstance) -> DagsterFacts:
         expected_pools=(POOL, DNS_POOL),
         queued=queued,
         oldest_queued=oldest[0].create_timestamp.astimezone(UTC) if oldest else None,
+        wide_pools=(DNS_POOL,),
     )
 
 

@@ -14,7 +14,7 @@ from partner_center_pipeline.windows import WindowGrid
 POOL: Final = "partner_center_api"
 """The pool of what calls Microsoft; dagster.yaml gives it one slot, so one fetch runs at a time."""
 DNS_POOL: Final = "mail_dns"
-"""The pool of the rescan: two at once would ask everything twice."""
+"""The pool of the rescan. With one slot a rescan is one run; with more it is cut into runs that work side by side."""
 
 Compute = Callable[..., dg.MaterializeResult[None] | Iterator[dg.MaterializeResult[None]]]
 AssetBuilder = Callable[[WindowGrid], dg.AssetsDefinition]

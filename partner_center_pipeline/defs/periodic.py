@@ -52,6 +52,7 @@ def periodic_job(
     gated: bool,
     tags: Mapping[str, str],
     reason_to_skip: Callable[[Connection], str | None],
+    runs: Callable[[dg.DagsterInstance, Connection], list[dg.RunRequest]] = lambda *_: [dg.RunRequest()],
 ) -> PeriodicJob:
     """Make a job that runs `op`, and its schedule. The arguments are those of `periodic_schedule`."""
 
@@ -59,7 +60,9 @@ def periodic_job(
     def job() -> None:
         op()
 
-    schedule = periodic_schedule(name, noun=noun, cron=cron, when=when, gated=gated, reason_to_skip=reason_to_skip)
+    schedule = periodic_schedule(
+        name, noun=noun, cron=cron, when=when, gated=gated, reason_to_skip=reason_to_skip, runs=runs
+    )
     return PeriodicJob(job, schedule)
 
 
@@ -71,6 +74,7 @@ def periodic_schedule(
     when: str,
     gated: bool,
     reason_to_skip: Callable[[Connection], str | None],
+    runs: Callable[[dg.DagsterInstance, Connection], list[dg.RunRequest]] = lambda *_: [dg.RunRequest()],
 ) -> dg.ScheduleDefinition:
     """Make the schedule of a job that covers no window (UTC, on by default).
 
@@ -78,6 +82,7 @@ def periodic_schedule(
     when            the schedule's description
     gated           whether the job talks to Partner Center, so that the schedule asks the gate first
     reason_to_skip  asked at each tick; None lets a run begin
+    runs            which runs begin then, several where their work is cut into parts
 
     The schedule skips while a run of the job is under way. It uses no run key: a key is never used again, so a failed
     run could not be repeated (dagster.md, trap 3).
@@ -93,12 +98,12 @@ def periodic_schedule(
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, grid: GridParam, warehouse: WarehouseResource
-    ) -> dg.RunRequest | dg.SkipReason:
+    ) -> list[dg.RunRequest] | dg.SkipReason:
         return logged(context, answer(context, grid, warehouse))
 
     def answer(
         context: dg.ScheduleEvaluationContext, grid: WindowGrid, warehouse: WarehouseResource
-    ) -> dg.RunRequest | dg.SkipReason:
+    ) -> list[dg.RunRequest] | dg.SkipReason:
         try:
             if gated:
                 gate(grid)
@@ -108,8 +113,9 @@ def periodic_schedule(
                     return dg.SkipReason(f"the last {noun} is still at work")
                 with db.read() as connection:
                     reason = reason_to_skip(connection)
+                    requests = [] if reason is not None else runs(context.instance, connection)
         except (GateClosedError, SettingsError, WarehouseError) as error:
             return dg.SkipReason(str(error))
-        return dg.RunRequest() if reason is None else dg.SkipReason(reason)
+        return requests if reason is None else dg.SkipReason(reason)
 
     return schedule

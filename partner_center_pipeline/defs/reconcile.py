@@ -86,7 +86,10 @@ def reconcile(
                     f"{done.fetched:,}", f"{done.missing:,}",
                 )  # fmt: skip
 
-        with _kept(reconciler), partner_center.open(settings, deadline=DEADLINE) as client:
+        with (
+            _kept(reconciler),
+            partner_center.open(settings, deadline=DEADLINE, asking=lease.hold) as client,
+        ):
             if kind is Kind.RECENT:
                 take(scan(client, start=end - RECENT, end=end, not_before=end + lag))
             else:

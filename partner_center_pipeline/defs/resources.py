@@ -30,7 +30,7 @@ from partner_center_pipeline.partner_center import (
 )
 from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline.telling import about, heard_by
-from partner_center_pipeline.warehouse import accounts, capabilities
+from partner_center_pipeline.warehouse import accounts, capabilities, dns_share
 from partner_center_pipeline.warehouse.database import Warehouse, kept_open, open_warehouse
 from partner_center_pipeline.warehouse.tokens import shared_sign_in
 from partner_center_pipeline.windows import WindowGrid
@@ -97,9 +97,12 @@ class PartnerCenterResource(dg.ConfigurableResource[ReferralsClient]):
     """The Referrals API, with the sign-in that `partner-center login` made."""
 
     @contextmanager
-    def open(self, settings: Settings, *, deadline: float) -> Iterator[ReferralsClient]:
+    def open(
+        self, settings: Settings, *, deadline: float, asking: Callable[[], None] = lambda: None
+    ) -> Iterator[ReferralsClient]:
         """Open a client that starts no retry and no pause after `deadline` seconds from now.
 
+        `asking` is called before each request, and what it raises ends the call.
         What the API was found to take is remembered in the warehouse, so that the next run need not find it out again.
         So is whose referrals it holds, from the first answer on; raises AnotherAccountError for another account.
         """
@@ -120,7 +123,13 @@ class PartnerCenterResource(dg.ConfigurableResource[ReferralsClient]):
 
             known = None if found is None else Capability(_literal(found.date_literal), found.found_at)
             with connect(
-                settings, deadline=deadline, capability=known, place=place, account=account, answered=record
+                settings,
+                deadline=deadline,
+                capability=known,
+                place=place,
+                account=account,
+                answered=record,
+                asking=asking,
             ) as client:
                 yield client
                 if client.capability is not None and client.capability != known:
@@ -145,24 +154,27 @@ class MailResource(dg.ConfigurableResource[Callable[[Sequence[str], Known], Iter
     def open(self, settings: Settings) -> Iterator[Callable[[Sequence[str], Known], Iterator[MailSignals]]]:
         """Open a function that scans domains, given what is known of them, and yields the signals of each."""
 
-        def dns(domains: Sequence[str], _known: Known) -> Iterator[MailSignals]:
-            return scan(
-                domains,
-                resolvers=settings.dns_resolvers,
-                selectors=settings.dkim_selectors,
-                clock=utc_now,
-                mail_host_addresses=settings.mail_host_addresses_enabled,
-            )
+        with dns_share.shared(settings) as reserve:
 
-        if not settings.tenant_discovery_enabled:
-            yield dns
-            return
-        with build_http(settings) as http:
-            discovery = TenantDiscovery(http, settings.partner_center_authority, clock=utc_now, sleep=time.sleep)
+            def dns(domains: Sequence[str], _known: Known) -> Iterator[MailSignals]:
+                return scan(
+                    domains,
+                    resolvers=settings.dns_resolvers,
+                    selectors=settings.dkim_selectors,
+                    clock=utc_now,
+                    mail_host_addresses=settings.mail_host_addresses_enabled,
+                    reserve=reserve,
+                )
 
-            def with_tenants(domains: Sequence[str], known: Known) -> Iterator[MailSignals]:
-                for found in dns(domains, known):
-                    due = is_due(known.get(found.domain), found.scanned_at, settings.signals_ttl_hours)
-                    yield with_tenant(found, discovery.look_up(found.domain)) if due else found
+            if not settings.tenant_discovery_enabled:
+                yield dns
+                return
+            with build_http(settings) as http:
+                discovery = TenantDiscovery(http, settings.partner_center_authority, clock=utc_now, sleep=time.sleep)
 
-            yield with_tenants
+                def with_tenants(domains: Sequence[str], known: Known) -> Iterator[MailSignals]:
+                    for found in dns(domains, known):
+                        due = is_due(known.get(found.domain), found.scanned_at, settings.signals_ttl_hours)
+                        yield with_tenant(found, discovery.look_up(found.domain)) if due else found
+
+                yield with_tenants

@@ -14,6 +14,7 @@ import secrets
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, Self
 
 from partner_center_pipeline.mail import wire
@@ -29,6 +30,9 @@ TRY_SECONDS: Final = 2.0
 
 QUERIES_PER_SECOND: Final = 1000.0
 """Questions per second to one resolver. Google Public DNS limits a client to 1,500."""
+
+BLOCK_SECONDS: Final = 0.1
+"""Seconds of a resolver's time that a process reserves at once where several share it: 100 questions a round trip."""
 
 IN_FLIGHT: Final = 128
 """Unanswered questions per resolver at one time. That many fit into the default receive buffer of a resolver's socket
@@ -68,6 +72,38 @@ class TokenBucket:
         """Take one token and return the seconds to wait before using it. `now` is in seconds and never goes back."""
         self._next = max(self._next, now - self._burst) + self._interval
         return max(0.0, self._next - now)
+
+
+Reserve = Callable[[str, float], float]
+"""Given a resolver (`host:port`) and seconds of its time, reserves these for this process; returns the seconds until
+they begin. Blocks. For processes that share a limit (`warehouse.dns_share`)."""
+
+
+class SharedBucket:
+    """Limits the questions of several processes together to `rate` per second.
+
+    Each takes BLOCK_SECONDS of the resolver's time at once and spreads its questions over them, so a block is one call
+    of `reserve`, which runs in a thread of its own. What a process does not use of a block is lost.
+    """
+
+    def __init__(self, rate: float, reserve: Callable[[float], float]) -> None:
+        self._interval = 1 / rate
+        self._block = max(1, round(rate * BLOCK_SECONDS))
+        self._reserve = reserve
+        self._left = 0
+        self._next = 0.0
+        self._lock = asyncio.Lock()
+
+    async def reserve(self, now: Callable[[], float]) -> float:
+        """Take one token and return the seconds to wait before using it. `now` gives seconds that never go back."""
+        async with self._lock:
+            if not self._left or now() - self._next > BLOCK_SECONDS:  # what was not used in its time is over
+                begins = await asyncio.to_thread(self._reserve, self._block * self._interval)
+                self._left, self._next = self._block, now() + begins
+            self._left -= 1
+            at = self._next
+            self._next += self._interval
+        return max(0.0, at - now())
 
 
 class _Exchange:
@@ -111,9 +147,12 @@ class _Exchange:
 class _Upstream:
     """One resolver."""
 
-    def __init__(self, host: str, port: int, rate: float | None) -> None:
+    def __init__(self, host: str, port: int, rate: float | None, reserve: Reserve | None) -> None:
         self._address = (host, port)
         self._bucket = TokenBucket(rate) if rate is not None else None
+        self._shared = (
+            SharedBucket(rate, partial(reserve, f"{host}:{port}")) if rate is not None and reserve is not None else None
+        )
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._loop = asyncio.get_running_loop()
         self._family = socket.AF_INET
@@ -146,7 +185,11 @@ class _Upstream:
         return Answer(Outcome.TIMEOUT) if message is None else wire.read_answer(message, asked)
 
     async def _wait_for_token(self) -> None:
-        if self._bucket is not None and (delay := self._bucket.reserve(self._loop.time())) > 0:
+        if self._shared is not None:
+            delay = await self._shared.reserve(self._loop.time)
+        else:
+            delay = 0.0 if self._bucket is None else self._bucket.reserve(self._loop.time())
+        if delay > 0:
             await asyncio.sleep(delay)
 
     async def _send_over_udp(self, asked: Question, *, edns: bool) -> bytes | None:
@@ -208,20 +251,24 @@ def system_resolvers() -> tuple[tuple[str, int], ...]:
 class StubResolver:
     """Asks recursive resolvers in turn. An async context manager: it finds their addresses.
 
-    `servers` are (host, port); without any, the machine's own are used. `rate` is questions per second to each. There
-    is no limit for a resolver on loopback: it is our own (or the simulator's), and limits what it forwards.
+    `servers` are (host, port); without any, the machine's own are used. `rate` is questions per second to each, of all
+    processes together that have the same `reserve`. There is no limit for a resolver on loopback: it is our own (or the
+    simulator's), and limits what it forwards.
     """
 
-    def __init__(self, servers: Sequence[tuple[str, int]], rate: float = QUERIES_PER_SECOND) -> None:
+    def __init__(
+        self, servers: Sequence[tuple[str, int]], rate: float = QUERIES_PER_SECOND, reserve: Reserve | None = None
+    ) -> None:
         self._servers = tuple(servers) or system_resolvers()
         self._rate = rate
+        self._reserve = reserve
         self._upstreams: list[_Upstream] = []
         self._turn = 0
 
     async def __aenter__(self) -> Self:
         """Find the address of each resolver. Raises ResolverError for an address that cannot be used."""
         for host, port in self._servers:
-            upstream = _Upstream(host, port, None if is_loopback(host) else self._rate)
+            upstream = _Upstream(host, port, None if is_loopback(host) else self._rate, self._reserve)
             try:
                 await upstream.open()
             except OSError as error:

@@ -19,7 +19,13 @@ from partner_center_pipeline.mail.classification import conclude, mx_pairs, mx_t
 from partner_center_pipeline.mail.dmarc import ends_walk, select_dmarc, tree_walk
 from partner_center_pipeline.mail.mx import read_mx
 from partner_center_pipeline.mail.providers import Place, owner_of, owner_of_network, provider_table
-from partner_center_pipeline.mail.resolver import QUERIES_PER_SECOND, CachingResolver, Resolver, StubResolver
+from partner_center_pipeline.mail.resolver import (
+    QUERIES_PER_SECOND,
+    CachingResolver,
+    Reserve,
+    Resolver,
+    StubResolver,
+)
 from partner_center_pipeline.mail.signals import (
     ADDRESS,
     AUTODISCOVER,
@@ -279,13 +285,14 @@ def _scanner_thread(
     clock: Callable[[], datetime],
     queries_per_second: float,
     mail_host_addresses: bool,
+    reserve: Reserve | None,
 ) -> Iterator[Callable[[str], Future[MailSignals]]]:
     """Run a scanner on an event loop in its own thread, and yield a function that starts the scan of one domain."""
     ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Scanner]] = Future()
 
     async def session() -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        async with StubResolver(resolvers, queries_per_second) as stub:
+        async with StubResolver(resolvers, queries_per_second, reserve) as stub:
             cached = CachingResolver(stub, loop.time)
             scanner = Scanner(cached, selectors, clock, mail_host_addresses=mail_host_addresses)
             ready.set_result((loop, stop, scanner))
@@ -315,6 +322,7 @@ def scan(
     concurrency: int = CONCURRENCY,
     queries_per_second: float = QUERIES_PER_SECOND,
     mail_host_addresses: bool = False,
+    reserve: Reserve | None = None,
 ) -> Generator[MailSignals, None, None]:
     """Scan many domains at once and yield the signals of each when its scan ends, in any order.
 
@@ -325,6 +333,7 @@ def scan(
     concurrency         the largest number of scans at one time; `domains` is not read further ahead than that
     queries_per_second  to each resolver; no limit for a resolver on loopback
     mail_host_addresses ask for addresses of unknown mail hosts and their names (HUNTER_MAIL_HOST_ADDRESSES_ENABLED)
+    reserve             how this process gets its share of a resolver's time, where others ask the same resolvers
 
     The look-ups run on an event loop in their own thread, so the caller's thread may have one too. Closing the iterator
     stops them. Raises ResolverError, at the first result, when no resolver can be used.
@@ -333,7 +342,7 @@ def scan(
     # A domain asks about twenty questions at once. With more domains than the rate allows, questions would time out.
     limit = max(1, min(concurrency, int(queries_per_second * DOMAIN_SECONDS / 100)))
     done = 0
-    with _scanner_thread(resolvers, selectors, clock, queries_per_second, mail_host_addresses) as start:
+    with _scanner_thread(resolvers, selectors, clock, queries_per_second, mail_host_addresses, reserve) as start:
         remaining = iter(domains)
         running = 0
         while True:

@@ -95,7 +95,8 @@ class ReferralsClient:
     `capability` is what this API was found to accept before. Where it is None, too old, or refused by now, the first
     query with dates finds it out, and `capability` then holds what is to be stored. `seconds_waited` is the sum of the
     pauses between tries so far. `server_ticks` and `skew_seconds` are those of the last page, None before it.
-    `answered` is called once, before the first good answer is returned.
+    `answered` is called once, before the first good answer is returned; `asking` before each request, and what it
+    raises ends the call.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class ReferralsClient:
         capability: Capability | None = None,
         clock: Clock | None = None,
         answered: Callable[[], None] | None = None,
+        asking: Callable[[], None] = lambda: None,
     ) -> None:
         self.page_size = page_size
         self.capability = capability
@@ -119,6 +121,7 @@ class ReferralsClient:
         self.skew_seconds: float | None = None
         self._http = http
         self._answered = answered
+        self._asking = asking
         self._base_url = base_url.rstrip("/")
         begun = self.clock.monotonic()
         self._deadline = begun + deadline_seconds
@@ -264,6 +267,7 @@ class ReferralsClient:
 
     def _send_once(self, url: str, token: str) -> httpx.Response:
         """Send with the API's headers, write a log line, and raise for a transient status."""
+        self._asking()
         call_id = str(uuid4())
         note(client_request_id=call_id, request_id=None)
         request = self._http.build_request(

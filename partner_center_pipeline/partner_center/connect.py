@@ -68,11 +68,12 @@ def connect(
     place: SealedPlace | None = None,
     account: str | None = None,
     answered: Callable[[], None] | None = None,
+    asking: Callable[[], None] = lambda: None,
 ) -> Iterator[ReferralsClient]:
     """Yield a client of the Referrals API that begins no retry and no pause after `deadline` seconds from now.
 
     `capability` is what the API was found to accept before; afterwards the client's own is the one to store. `place`:
-    see `sign_in_store`. `account`: see `SignIn`. `answered` is called once, before the first good answer is returned.
+    see `sign_in_store`. `account`: see `SignIn`. `answered` and `asking`: see `ReferralsClient`.
     """
     store = sign_in_store(settings, place)
     with build_http(settings) as http:
@@ -84,4 +85,5 @@ def connect(
             deadline_seconds=deadline,
             capability=capability,
             answered=answered,
+            asking=asking,
         )

@@ -8,10 +8,11 @@ Not here: what a run fetches and writes (`window_ingest`), how Dagster ends a de
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Event, Thread
 from typing import Final
@@ -32,6 +33,9 @@ LEASE_SECONDS: Final = 45.0
 
 BEAT_SECONDS: Final = 10.0
 """Seconds between two heartbeats; each heartbeat renews the lease too."""
+
+ASKING_SECONDS: Final = 30.0
+"""Seconds after a renewal in which its holder may begin to ask something; the rest of the lease is for the answer."""
 
 SILENT_SECONDS: Final = 40.0
 DOUBT_SECONDS: Final = 15.0
@@ -72,6 +76,8 @@ class Lease:
     holder: str
     clock: Callable[[], datetime]
     name: str = FETCH
+    _renewals: "list[float]" = field(default_factory=lambda: [-math.inf], init=False, repr=False, compare=False)
+    """The last renewal that was committed, in seconds of the monotonic clock; not sooner than it began."""
 
     def acquire(self, patience: float, sleep: Callable[[float], None]) -> None:
         """Take the lease; wait up to `patience` seconds until another holder releases it or its lease ends.
@@ -96,8 +102,31 @@ class Lease:
             sleep(1.0)
             waited += 1.0
 
+    def renew(self) -> None:
+        """Renew the lease. Raises LeaseLostError when another run holds it, WarehouseError when nobody can tell."""
+        began = time.monotonic()
+        with self.warehouse.write() as connection:
+            self.confirm(connection)
+        self._renewals[:] = [began]
+
+    def hold(self) -> None:
+        """Make sure that this run still holds the lease, before it asks something that one run may ask at a time.
+
+        A run that was cut off from the database asks nothing until it has reached it again: meanwhile another one may
+        have taken over. Costs nothing while the lease is renewed in time. Raises as `renew` does.
+        """
+        if time.monotonic() - self._renewals[0] > ASKING_SECONDS:
+            self.renew()
+
     def _try_to_take(self) -> "Held | None":
         """Take the lease and return None, or return who holds it."""
+        began = time.monotonic()
+        other = self._take()
+        if other is None:
+            self._renewals[:] = [began]
+        return other
+
+    def _take(self) -> "Held | None":
         with self.warehouse.write() as connection:
             other = held(connection, self.clock, self.name)
             if other is not None and other.holder != self.holder:
@@ -165,11 +194,7 @@ def renewed(lease: Lease) -> Iterator[None]:
     A renewal that fails (the database cannot be reached) is skipped: the run's own writes will raise the error.
     """
 
-    def renew() -> None:
-        with lease.warehouse.write() as connection:
-            lease.confirm(connection)
-
-    renewal = Repeated(f"renewal of the lease of run {lease.holder}", renew)
+    renewal = Repeated(f"renewal of the lease of run {lease.holder}", lease.renew)
     renewal.begin(after=BEAT_SECONDS)
     try:
         yield

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, true
@@ -58,29 +59,50 @@ def due_of_span(start: int, end: int, now: datetime | None) -> Select[str]:
     return query.where(or_(domain_signals.c.domain.is_(None), _is_due(now)))
 
 
-def due_again(connection: Connection, now: datetime | None, after: str = "") -> list[str]:
-    """Return up to CHUNK domains after `after`, in order, that were scanned before and are due for another scan.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The domains after `after` up to `until`, in the database's own order; empty text is no bound on that side."""
+
+    after: str = ""
+    until: str = ""
+
+
+ALL: Final = Part()
+"""Every domain."""
+
+
+def _due_again(now: datetime | None, part: Part) -> Select[str]:
+    """Select the domains of a part that were scanned before and are due for another scan.
 
     Without a time each one is due. Only domains of companies that a referral names: no others are looked up.
     """
-    rows = connection.execute(
+    query = (
         select(domain_signals.c.domain)
         .join(companies, companies.c.domain == domain_signals.c.domain)
-        .where(_is_due(now), companies.c.referrals > 0, domain_signals.c.domain > after)
-        .order_by(domain_signals.c.domain)
-        .limit(CHUNK)
+        .where(_is_due(now), companies.c.referrals > 0, domain_signals.c.domain > part.after)
     )
+    return query.where(domain_signals.c.domain <= part.until) if part.until else query
+
+
+def due_again(connection: Connection, now: datetime | None, part: Part = ALL) -> list[str]:
+    """Return up to CHUNK domains of a part, in order, that were scanned before and are due; without a time each one."""
+    rows = connection.execute(_due_again(now, part).order_by(domain_signals.c.domain).limit(CHUNK))
     return [domain for (domain,) in rows]
 
 
-def count_due_again(connection: Connection, now: datetime | None) -> int:
+def count_due_again(connection: Connection, now: datetime | None, part: Part = ALL) -> int:
     """Count the domains that repeated calls of `due_again` return."""
-    count: int = connection.execute(
-        select(func.count())
-        .select_from(domain_signals.join(companies, companies.c.domain == domain_signals.c.domain))
-        .where(_is_due(now), companies.c.referrals > 0)
-    ).scalar_one()
-    return count
+    return connection.execute(select(func.count()).select_from(_due_again(now, part).subquery())).scalar_one()
+
+
+def parts_due_again(connection: Connection, now: datetime | None, size: int) -> list[Part]:
+    """Cut all domains into parts with `size` domains each that are due; the last one has what is left."""
+    number = func.row_number().over(order_by=domain_signals.c.domain).label("number")
+    numbered = _due_again(now, ALL).add_columns(number, func.count().over().label("total")).subquery()
+    is_last_of_part = (numbered.c.number % size == 0) & (numbered.c.number < numbered.c.total)
+    rows = connection.execute(select(numbered.c.domain).where(is_last_of_part).order_by(numbered.c.number))
+    bounds = ["", *(domain for (domain,) in rows), ""]
+    return [Part(after, until) for after, until in pairwise(bounds)]
 
 
 def unlisted_hosts(connection: Connection) -> Iterator[tuple[str, datetime]]:

@@ -174,6 +174,14 @@ class Project:
 
     def tick_schedule(self, at: datetime, job: str = JOB) -> dg.RunRequest | str:
         """The answer of a job's schedule to a tick at `at`: a run, or why there is none."""
+        requests = self.schedule_requests(at, job)
+        if isinstance(requests, str):
+            return requests
+        (request,) = requests
+        return request
+
+    def schedule_requests(self, at: datetime, job: str) -> list[dg.RunRequest] | str:
+        """The answer of a job's schedule to a tick at `at`: the runs that it asks for, or why there is none."""
         with dg.build_schedule_context(
             instance=self.instance,
             scheduled_execution_time=at,
@@ -184,8 +192,7 @@ class Project:
         if data.skip_message is not None:
             return data.skip_message
         assert data.run_requests is not None
-        (request,) = data.run_requests
-        return request
+        return list(data.run_requests)
 
     def tick_sensor(self) -> list[tuple[str, str]] | str:
         """The sensor's answer: the first and last window of each run that it asks for, or why there is none."""

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
+from partner_center_pipeline.defs import covered_windows
 from partner_center_pipeline.warehouse import lease
 from partner_center_pipeline_tests.defs.project import JOB, Project
 
@@ -76,3 +77,19 @@ def test_a_run_in_another_pool_is_left_alone(project: Project) -> None:
     assert ended(project, NOW) == []
     assert ended(project, LATER) == []
     assert ended(project, DEAD) == []
+
+
+@pytest.mark.slow
+def test_the_sensor_that_requests_nothing_ends_dead_runs_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = started(project, "partner_center_api")
+    for at in (NOW, LATER, DEAD):
+        monkeypatch.setattr(covered_windows, "utc_now", lambda at=at: at)
+        with dg.build_sensor_context(
+            instance=project.instance,
+            repository_def=project.definitions.get_repository_def(),
+            resources=project.definitions.resources,
+        ) as context:
+            project.definitions.resolve_sensor_def(covered_windows.NAME).evaluate_tick(context)
+    run = project.instance.get_run_by_id(dead)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.FAILURE

@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from sqlalchemy import insert, select, update
 
 from partner_center_pipeline.cli import main
+from partner_center_pipeline.defs import rescan as defs_rescan
 from partner_center_pipeline.defs.derivation import Span, ask_signals
+from partner_center_pipeline.defs.rescan import PART_TAG, part_size
 from partner_center_pipeline.defs.resources import MailResource
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import companies, demo, schema
@@ -195,3 +197,30 @@ def test_the_schedule_requests_a_run_when_something_is_due_and_none_is_running(k
     assert isinstance(known.tick_schedule(datetime.now(UTC), JOB), dg.RunRequest)
     known.instance.create_run_for_job(known.definitions.resolve_job_def(JOB), status=dg.DagsterRunStatus.STARTED)
     assert known.tick_schedule(datetime.now(UTC), JOB) == "the last rescan is still at work"
+
+
+@pytest.mark.parametrize(
+    ("due", "slots", "size"), [(20_000, 2, 2500), (3000, 2, 1000), (5, 3, 1000), (900_001, 3, 75_001)]
+)
+def test_each_slot_gets_four_parts_but_none_of_a_few_domains(due: int, slots: int, size: int) -> None:
+    assert part_size(due, slots) == size
+
+
+def test_a_rescan_is_one_run_until_the_pool_lets_several_work_side_by_side(
+    known: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defs_rescan, "PART_LEAST", 1)
+    make_due(known, "a.com.tr", "b.com.tr")
+    whole = known.tick_schedule(datetime.now(UTC), JOB)
+    assert isinstance(whole, dg.RunRequest)
+    assert (whole.run_config, PART_TAG in whole.tags) == ({}, False)
+
+    known.instance.event_log_storage.set_concurrency_slots("mail_dns", 2)
+    parts = known.schedule_requests(datetime.now(UTC), JOB)
+    assert not isinstance(parts, str)
+    assert [part.tags[PART_TAG] for part in parts] == ["1 of 2", "2 of 2"]
+    asked = [
+        rescan(known, {name: op["config"] for name, op in part.run_config["ops"].items()})["asked"] for part in parts
+    ]
+    assert asked == [1, 1], "each domain is asked about once"
+    assert known.tick_schedule(datetime.now(UTC), JOB) == "no company's mail set-up is due to be asked again"

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import distribution
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import psycopg
 import pytest
@@ -140,6 +141,70 @@ def test_dagsters_configuration_for_compose_differs_in_its_storage_only() -> Non
     assert ours.pop("storage") == {"postgres": {"postgres_url": {"env": "DAGSTER_PG_URL"}}}
     shipped.pop("storage")
     assert ours == shipped
+
+
+def configured(name: str) -> dict[str, Any]:
+    """A file of `deploy/` as YAML."""
+    found: dict[str, Any] = yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
+    return found
+
+
+def test_dagsters_configuration_for_several_machines_differs_in_what_they_share_and_loads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from dagster._core.instance.config import dagster_instance_config
+    from dagster._core.instance.ref import InstanceRef
+    from dagster_celery.launcher import CeleryRunLauncher
+
+    one, several = configured("dagster.yaml"), configured("dagster-celery.yaml")
+    assert several.pop("run_launcher")["class"] == CeleryRunLauncher.__name__
+    assert several["compute_logs"].pop("config") == {"base_dir": {"env": "DAGSTER_COMPUTE_LOGS"}}
+    assert one["compute_logs"].pop("config") == {"base_dir": ".dagster/compute_logs"}
+    assert several["concurrency"].pop("runs") == {"max_concurrent_runs": 4}
+    assert several["run_monitoring"].pop("start_timeout_seconds") == 120
+    assert several.pop("sensors")["use_threads"] is True
+    assert several == one
+
+    monkeypatch.setenv("DAGSTER_CELERY_BROKER", "redis://192.0.2.1:6379/0")
+    monkeypatch.setenv("DAGSTER_CELERY_BACKEND", "redis://192.0.2.1:6379/1")
+    shutil.copyfile(DEPLOY / "dagster-celery.yaml", tmp_path / "dagster.yaml")
+    dagster_instance_config(str(tmp_path))  # raises for a key or a type that Dagster does not know
+    launcher = InstanceRef.from_dir(str(tmp_path)).run_launcher
+    assert isinstance(launcher, CeleryRunLauncher)
+    assert (launcher.broker, launcher.backend) == ("redis://192.0.2.1:6379/0", "redis://192.0.2.1:6379/1")
+
+
+def test_a_worker_of_celery_gets_its_options_and_runs_each_run_in_a_process_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from celery.app.defaults import NAMESPACES
+    from dagster_celery.cli import get_validated_config
+
+    monkeypatch.setenv("DAGSTER_CELERY_BROKER", "redis://192.0.2.1:6379/0")
+    monkeypatch.setenv("DAGSTER_CELERY_BACKEND", "redis://192.0.2.1:6379/1")
+    found = get_validated_config(str(DEPLOY / "celery-worker.yaml"))
+    assert (found["broker"], found["backend"]) == ("redis://192.0.2.1:6379/0", "redis://192.0.2.1:6379/1")
+    for option in found["config_source"]:
+        space, _, name = option.partition("_")
+        assert option in NAMESPACES or name in NAMESPACES[space], option
+    assert found["config_source"]["worker_max_tasks_per_child"] == 1
+    slots = configured("dagster-celery.yaml")["concurrency"]["runs"]["max_concurrent_runs"]
+    assert slots == 2 * found["config_source"]["worker_concurrency"]
+
+
+def test_the_values_for_helm_say_the_same_as_dagsters_configuration() -> None:
+    values, several = configured("helm-values.yaml"), configured("dagster-celery.yaml")
+    assert values["runLauncher"]["type"] == "K8sRunLauncher"
+    assert values["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
+    assert values["additionalInstanceConfig"]["concurrency"]["pools"] == several["concurrency"]["pools"]
+    queue = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
+    assert queue["maxConcurrentRuns"] == several["concurrency"]["runs"]["max_concurrent_runs"]
+    monitoring, wanted = values["dagsterDaemon"]["runMonitoring"], several["run_monitoring"]
+    assert monitoring["maxRuntimeSeconds"] == wanted["max_runtime_seconds"]
+    assert values["telemetry"] == several["telemetry"] == {"enabled": False}
+    (deployment,) = values["dagster-user-deployments"]["deployments"]
+    assert deployment["codeServerArgs"] == ["--module-name", "partner_center_pipeline.definitions"]
+    assert deployment["includeConfigInLaunchedRuns"] == {"enabled": True}
 
 
 PINS = ("constraints-hashed.txt", "deploy/requirements.txt")

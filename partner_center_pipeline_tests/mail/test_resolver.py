@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from partner_center_pipeline.mail.resolver import CachingResolver, ResolverError, StubResolver, TokenBucket
+from partner_center_pipeline.mail.resolver import (
+    CachingResolver,
+    ResolverError,
+    SharedBucket,
+    StubResolver,
+    TokenBucket,
+)
 from partner_center_pipeline.mail.signals import Outcome
 from partner_center_pipeline.mail.wire import CNAME, MX, TXT, Answer, RdataType
 from partner_center_pipeline_tests.mail.hostile import HostileServer, Reply, framed, truncated
@@ -447,3 +453,39 @@ def test_a_token_bucket_lets_a_burst_through_and_then_keeps_to_the_rate() -> Non
     assert waits[:10] == [0.0] * 10
     assert waits[-1] == pytest.approx(0.2)
     assert bucket.reserve(10.0) == 0.0
+
+
+def test_a_shared_bucket_takes_time_in_blocks_and_spreads_its_questions_over_them() -> None:
+    taken: list[float] = []
+
+    def reserve(seconds: float) -> float:
+        taken.append(seconds)
+        return 0.3 * (len(taken) - 1)  # another process has the time between
+
+    async def waits() -> list[float]:
+        bucket = SharedBucket(100, reserve)
+        return [await bucket.reserve(lambda: 5.0) for _ in range(25)]
+
+    waited = asyncio.run(waits())
+    assert taken == pytest.approx([0.1] * 3)
+    assert waited == pytest.approx(
+        [*(0.01 * n for n in range(10)), *(0.3 + 0.01 * n for n in range(10)), *(0.6 + 0.01 * n for n in range(5))]
+    )
+
+
+def test_a_block_that_was_not_used_in_its_time_is_not_used_later() -> None:
+    taken: list[float] = []
+    clock = CountedSeconds()
+
+    def reserve(seconds: float) -> float:
+        taken.append(seconds)
+        return 0.0
+
+    async def ask() -> None:
+        bucket = SharedBucket(100, reserve)
+        await bucket.reserve(clock)
+        clock.now += 1
+        await bucket.reserve(clock)
+
+    asyncio.run(ask())
+    assert len(taken) == 2

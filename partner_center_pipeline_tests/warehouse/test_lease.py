@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given, settings
@@ -80,6 +81,29 @@ def test_a_holder_that_falls_silent_loses_it_and_can_write_no_more(warehouse: Wa
     sleeper.release()  # takes nothing from the other
     with warehouse.write() as connection:
         other.confirm(connection)
+
+
+def test_a_holder_that_was_cut_off_asks_nothing_before_it_has_the_lease_again(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = time.monotonic()
+    monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: seconds))
+    cut_off, other = held_by(warehouse, "cut off"), held_by(warehouse, "other")
+    cut_off.acquire(0, time.sleep)
+    let_time_pass(warehouse, LEASE_SECONDS)
+    other.acquire(0, time.sleep)
+    seconds += lease.ASKING_SECONDS  # not longer ago than that: what was asked is answered before the lease ends
+    cut_off.hold()
+    seconds += 1
+    with pytest.raises(LeaseLostError, match="another one took over"):
+        cut_off.hold()
+    other.renew()
+    other.hold()
+
+
+def test_a_lease_that_was_never_taken_lets_nothing_be_asked(warehouse: Warehouse) -> None:
+    with pytest.raises(LeaseLostError):
+        held_by(warehouse, "nobody").hold()
 
 
 def test_a_holder_that_overslept_keeps_it_while_nobody_took_it(warehouse: Warehouse) -> None:

@@ -152,9 +152,22 @@ class TestSignals:
             old = [signal(name, NOW - timedelta(hours=1)) for name in ("b.com", "a.com", "left.com")]
             signals.write(connection, [*old, signal("fresh.com")])
             assert signals.due_again(connection, NOW) == ["a.com", "b.com"]
-            assert signals.due_again(connection, NOW, after="a.com") == ["b.com"]
+            assert signals.due_again(connection, NOW, signals.Part(after="a.com")) == ["b.com"]
             assert signals.count_due_again(connection, NOW) == 2
             assert signals.count_due_again(connection, NOW - timedelta(microseconds=1)) == 0
+
+    @pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (9, [5])])
+    def test_parts_together_have_each_due_domain_once(self, warehouse: Warehouse, size: int, sizes: list[int]) -> None:
+        names = ["ç.com", "i.com", "z.com", "a-b.com", "ab.com", "fresh.com"]  # in whatever order the database has
+        with warehouse.write() as connection:
+            companies.write(connection, [company(name, referrals=1) for name in names])
+            signals.write(connection, [signal(name, NOW - timedelta(hours=1)) for name in names[:5]])
+            signals.write(connection, [signal("fresh.com")])
+            parts = signals.parts_due_again(connection, NOW, size)
+            found = [signals.due_again(connection, NOW, part) for part in parts]
+            assert [len(one) for one in found] == sizes
+            assert [name for one in found for name in one] == signals.due_again(connection, NOW)
+            assert [signals.count_due_again(connection, NOW, part) for part in parts] == sizes
 
     def test_signals_of_no_company_are_refused(self, warehouse: Warehouse) -> None:
         with pytest.raises(WarehouseError, match=r"(?i)foreign.?key"), warehouse.write() as connection:

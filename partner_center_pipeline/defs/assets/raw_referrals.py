@@ -72,7 +72,7 @@ def raw_referrals(
             try:
                 ingest = fetch_windows(
                     db,
-                    lambda deadline: partner_center.open(settings, deadline=deadline),
+                    lambda deadline: partner_center.open(settings, deadline=deadline, asking=lease.hold),
                     settings,
                     windows,
                     context.run.run_id,
