@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import orjson
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import DatabaseError, DBAPIError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, ProgrammingError
 
 from partner_center_pipeline.settings import HOME_VARIABLE, SHIPPED, Settings, home
 from partner_center_pipeline.warehouse import locks
@@ -295,14 +295,15 @@ class Warehouse:
     def _revision(self) -> str | None:
         if self._is_still_to_be_made():
             return None
-        with suppress(DatabaseError), self.engine.connect() as connection:  # as a rule, one statement is enough
-            return str(connection.execute(_VERSION).scalar_one())
         with self._as_warehouse_error(), self.engine.connect() as connection:
-            present = set(inspect(connection).get_table_names())
-            if VERSION_TABLE in present:
+            try:  # as a rule, this statement is enough
                 revision = connection.execute(_VERSION).scalar_one_or_none()
-                if revision is not None:
-                    return str(revision)
+            except (OperationalError, ProgrammingError):  # there is no such table, or no connection any more
+                revision = None
+                connection.rollback()
+            if revision is not None:
+                return str(revision)
+            present = set(inspect(connection).get_table_names())
         foreign = sorted(present & set(metadata.tables))
         if foreign:
             raise WarehouseError(
