@@ -13,7 +13,7 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Final
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import Connection
 
 from partner_center_pipeline.code_digest import digest_of
 from partner_center_pipeline.defs.enrichment import Asked, DnsProgress, Scan, Scoring, ask, keep
@@ -99,7 +99,7 @@ def make_leads(
         made.categories.update(row["category"] for row in rows)
         made.domains.update(row["domain_reason"] or "domain found" for row in rows)
 
-    _add(db, Task.LEADS, leads.outdated(span.start, span.end, span.digest(digest)), now)
+    pending.add_selected(db, Task.LEADS, leads.outdated(span.start, span.end, span.digest(digest)), now)
     pending.work_off(db, Task.LEADS, derive)
     _log.info("derive: leads: %s", _counted(made.written))
     return made
@@ -157,7 +157,7 @@ def make_companies(
     def suggest_to_leads(connection: Connection, referral_ids: Sequence[str]) -> None:
         made.note(suggest_for_leads(connection, referral_ids, now))
 
-    _add(db, Task.COMPANIES, companies.outdated(span.start, span.end, span.digest(digest)), now)
+    pending.add_selected(db, Task.COMPANIES, companies.outdated(span.start, span.end, span.digest(digest)), now)
     pending.work_off(db, Task.COMPANIES, derive)
     pending.work_off(db, Task.COMPANY_MATCHES, suggest_to_companies)
     pending.work_off(db, Task.LEAD_MATCHES, suggest_to_leads)
@@ -179,7 +179,7 @@ def ask_signals(
         demo.refuse_asking(connection, settings)
     done = Asked()
     asked_at = None if span.force else now
-    _add(db, Task.SIGNALS, signals.due_of_span(span.start, span.end, asked_at), now)
+    pending.add_selected(db, Task.SIGNALS, signals.due_of_span(span.start, span.end, asked_at), now)
     with db.read() as connection:
         tell = DnsProgress(pending.count(connection, Task.SIGNALS))
     while True:
@@ -224,7 +224,7 @@ def make_scores(db: Warehouse, span: Span, settings: Settings, now: datetime, ke
 
     with db.write() as connection:
         scoring.publish(connection)
-    _add(db, Task.SCORES, scores.outdated(span.start, span.end, span.digest(scoring.digest)), now)
+    pending.add_selected(db, Task.SCORES, scores.outdated(span.start, span.end, span.digest(scoring.digest)), now)
     pending.work_off(db, Task.SCORES, derive)
     _log.info("score: %s", _counted(scored.written))
     return scored
@@ -252,8 +252,3 @@ def apply_decisions(db: Warehouse, settings: Settings, now: datetime) -> bool:
 
 def _counted(written: Written) -> str:
     return f"{written.new:,} new, {written.changed:,} changed, {written.unchanged:,} unchanged"
-
-
-def _add(db: Warehouse, task: Task, items: Select[str], now: datetime) -> None:
-    with db.write() as connection:
-        pending.add_selected(connection, task, items, now)

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import orjson
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import DatabaseError, DBAPIError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, ProgrammingError
 
 from partner_center_pipeline.settings import HOME_VARIABLE, SHIPPED, Settings, home
 from partner_center_pipeline.warehouse import locks
@@ -44,7 +44,10 @@ _WRITER: Final = "another run or command writes to %s; waiting up to %d s until 
 """What a writer tells that has to wait: the warehouse, and for how long."""
 
 
-_VERSION: Final = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608  a constant
+_VERSION: Final = text(f"SELECT version_num, 0 AS is_moved FROM {VERSION_TABLE}")  # noqa: S608  a constant
+_VERSION_AND_MOVE: Final = text(
+    f"SELECT version_num, to_regclass('{UNFINISHED_MOVE}') IS NOT NULL AS is_moved FROM {VERSION_TABLE}"  # noqa: S608
+)
 
 
 class WarehouseError(Exception):
@@ -298,18 +301,18 @@ class Warehouse:
     def _revision(self) -> str | None:
         if self._is_still_to_be_made():
             return None
-        with suppress(DatabaseError), self.engine.connect() as connection:  # as a rule, this is enough
-            known = connection.execute(_VERSION).scalar_one_or_none()
-            is_moved = not self.is_sqlite and inspect(connection).has_table(UNFINISHED_MOVE)
-            if known is not None and not is_moved:
-                return str(known)
         with self._as_warehouse_error(), self.engine.connect() as connection:
+            try:  # as a rule, this statement is enough
+                known = connection.execute(_VERSION if self.is_sqlite else _VERSION_AND_MOVE).one_or_none()
+            except (OperationalError, ProgrammingError):  # there is no such table, or no connection any more
+                known = None
+                connection.rollback()
+            if known is not None and not known.is_moved:
+                return str(known.version_num)
             present = set(inspect(connection).get_table_names())
             self._refuse_unfinished_move(present)
-            if VERSION_TABLE in present:
-                revision = connection.execute(_VERSION).scalar_one_or_none()
-                if revision is not None:
-                    return str(revision)
+        if known is not None:  # a move that is going on with what is there
+            return str(known.version_num)
         foreign = sorted(present & set(metadata.tables))
         if foreign:
             raise WarehouseError(

@@ -65,8 +65,19 @@ def _add(dialect: str) -> Executable:
     return _insert(select(bindparam("task"), item, bindparam("now", type_=_QUEUED_AT)))
 
 
-def add_selected(connection: Connection, task: Task, items: Select[str], now: datetime) -> None:
-    """Add the items that a query returns and that the task does not have yet."""
+def add_selected(db: Warehouse, task: Task, items: Select[str], now: datetime) -> None:
+    """Add the items that a query returns and that the task does not have yet.
+
+    Where it returns none, as in a window without a change, no writer's turn is waited for.
+    """
+    with db.read() as connection:
+        if connection.execute(items.limit(1)).first() is None:
+            return
+    with db.write() as connection:
+        _add_selected(connection, task, items, now)
+
+
+def _add_selected(connection: Connection, task: Task, items: Select[str], now: datetime) -> None:
     (item,) = items.selected_columns
     waiting = select(_TABLE.c.item).where(_TABLE.c.task == task)
     query = items.where(item.not_in(waiting)).with_only_columns(literal(str(task)), item, literal(now, _QUEUED_AT))
@@ -120,6 +131,9 @@ def work_off(db: Warehouse, task: Task, derive: Derive) -> None:
     An item at which `derive` fails does not stop the others: it stays, with the kind of error, and is tried again at
     the next call. Raises that error when each item failed that had not failed before: then it is no single item's.
     """
+    with db.read() as connection:
+        if connection.execute(select(_TABLE.c.id).where(_TABLE.c.task == task).limit(1)).first() is None:
+            return
     with db.write() as connection:
         failed_before = _try_again(connection, task)
     derived, error, tell = 0, None, Paced(_log)
