@@ -240,15 +240,21 @@ def planned(source: MoveSource, target: MoveTarget) -> Plan:
                     "or name an empty database in --to"
                 )
             return Plan(counts, sum(row.rows for row in rows), is_unfinished=True)
-        held = {
-            table.name: count
-            for table in metadata.sorted_tables
-            if table.name in present
-            and (count := connection.execute(select(func.count()).select_from(table)).scalar_one())
-        }
+        held = _rows_held(connection)
     if held and (held != {name: count for name, count in counts.items() if count} or not target.is_current()):
         _refuse_other_data(target, held)
     return Plan(counts, sum(held.values()), is_unfinished=False)
+
+
+def _rows_held(connection: Connection) -> dict[str, int]:
+    """Return how many rows the target's tables have, without the empty ones."""
+    present = set(inspect(connection).get_table_names())
+    counts = {
+        table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+        for table in metadata.sorted_tables
+        if table.name in present
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def _refuse_other_data(target: MoveTarget, held: Collection[str]) -> None:
@@ -304,13 +310,19 @@ def move(source: MoveSource, target: MoveTarget, plan: Plan, report: Report) -> 
 
 
 def _begin(source: MoveSource, target: MoveTarget) -> None:
-    """Note in the target that it is being filled; what an earlier try noted stays."""
+    """Note in the target that it is being filled; what an earlier try noted stays.
+
+    Raises WarehouseError when somebody else has filled it since it was looked at.
+    """
     empty = [
         {"table_name": name, "source": str(source.file), "rows": 0, "last_key": None, "is_whole": False}
         for name in metadata.tables
     ]
     with target.write() as connection:
-        _progress.create(connection, checkfirst=True)
+        if not inspect(connection).has_table(UNFINISHED_MOVE):
+            if held := _rows_held(connection):
+                _refuse_other_data(target, held)
+            _progress.create(connection)
         insert_new(connection, _progress, empty)
 
 

@@ -41,10 +41,10 @@ class Home:
 
 
 @pytest.fixture
-def unsigned(stored_home: Path, microsoft: Simulator) -> Home:
+def unsigned(home: Path, microsoft: Simulator) -> Home:
     """Everything is configured and switched on, from some hours ago; nobody has signed in."""
     hours_ago = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
-    place = Home(stored_home)
+    place = Home(home)
     place.edit_env(
         **microsoft.environment(),
         HUNTER_PARTNER_CENTER_ENABLED="true",

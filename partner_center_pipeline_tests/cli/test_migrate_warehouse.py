@@ -31,13 +31,16 @@ from sqlalchemy import (
     text,
 )
 
+from partner_center_pipeline.cli.base import alone
+from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import moving, schema
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline.warehouse.schema import UNFINISHED_MOVE, metadata
-from partner_center_pipeline_tests.cli.commands import clean_environment
+from partner_center_pipeline_tests.cli.commands import clean_environment, run
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.conftest import PostgresServer, SqliteFiles
+from partner_center_simulator import Simulator
 
 ROWS: Final = 7
 """Rows of each table: with chunks of three, three chunks."""
@@ -320,13 +323,16 @@ def test_what_differs_after_the_copy_is_named_and_the_target_is_no_warehouse(
 
 
 def test_a_target_that_cannot_take_the_rows_is_refused_with_the_next_step(
-    embedded: Embedded, postgres: PostgresServer, sqlite: SqliteFiles, home: Path
+    embedded: Embedded, postgres: PostgresServer, sqlite: SqliteFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, held = embedded.bytes, postgres.migrated()
     other = Warehouse(held)
     with other.write() as connection:
         connection.execute(insert(schema.breakers).values(name="fetch", failures=1))
     assert "holds other data already, in breakers; nothing was changed. Name an empty" in embedded.refused(held)
+    with monkeypatch.context() as patch:  # somebody filled it after it was looked at
+        patch.setattr(moving, "planned", lambda *_: moving.Plan({}, 0, is_unfinished=False))
+        assert "holds other data already, in breakers" in embedded.refused(held)
     with other.write() as connection:
         connection.execute(text(f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'"))
     assert "was migrated by a newer version of this project" in embedded.refused(held)
@@ -358,6 +364,8 @@ def test_a_file_that_cannot_be_moved_is_refused_with_the_next_step(
     lease.acquire(0, time.sleep)
     assert "run a-run is fetching from Partner Center since" in embedded.refused(url)
     lease.release()
+    with alone("ui", "the UI", "at a port"):
+        assert "partner-center ui runs on the home folder" in embedded.refused(url)
     with embedded.warehouse.write() as connection:
         connection.execute(text(f"UPDATE {schema.VERSION_TABLE} SET version_num = '0008'"))
     assert "has the schema 0008" in (said := embedded.refused(url))
@@ -369,3 +377,23 @@ def test_a_file_that_cannot_be_moved_is_refused_with_the_next_step(
     assert "there is no warehouse to move" in embedded.refused(url)
     embedded.edit_env(HUNTER_DATABASE_URL=url)
     assert "names PostgreSQL already" in embedded.refused(url)
+
+
+def test_the_next_sync_goes_on_in_the_new_database_and_fetches_nothing_twice(
+    ready: Home, microsoft: Simulator, postgres: PostgresServer
+) -> None:
+    assert run(ready.path, "sync").returncode == 0
+    old, url = Warehouse(Settings.load().database_url.get_secret_value()), postgres.empty()
+    before = rows_of(old)
+    assert ready.invoke("migrate-warehouse", "--to", url).exit_code == 0
+    ready.edit_env(HUNTER_DATABASE_URL=url)
+    synced = run(ready.path, "sync", "--json")
+    assert synced.returncode == 0, synced.stderr
+    target = Warehouse.open(url)
+    after = rows_of(target)
+    new = set(after["sync_attempts"]) - set(before["sync_attempts"])
+    assert not {attempt[1:3] for attempt in new} & {window[:2] for window in before["sync_windows"]}
+    assert {row[:2] for row in after["raw_referrals"]} >= {row[:2] for row in before["raw_referrals"]}
+    assert len(before["raw_referrals"]) > 100
+    target.close()
+    old.close()
