@@ -288,6 +288,9 @@ pending_work: Final = Table(
 _VANISHED: Final = text("vanished_at IS NOT NULL")
 """The rows of a small index, in which each page of a scan looks for leads that are shown again."""
 
+_MAY_BE_DUE: Final = text("is_open AND vanished_at IS NULL")
+"""The rows of the index from which the next deadlines are read."""
+
 leads: Final = Table(
     "leads",
     metadata,
@@ -343,6 +346,7 @@ leads: Final = Table(
     Index(None, "engagement_id"),
     Index(None, "company_name_block"),
     Index("ix_leads_vanished", "referral_id", sqlite_where=_VANISHED, postgresql_where=_VANISHED),
+    Index("ix_leads_due", "expires_ticks", sqlite_where=_MAY_BE_DUE, postgresql_where=_MAY_BE_DUE),
     comment="one lead per referral, newest version wins",
 )
 
@@ -482,6 +486,7 @@ company_scores: Final = Table(
     Column("scored_at", UtcDateTime, nullable=False, info={"comment": "when the score was made"}),
     _derived_with(),
     Index(None, "segment"),
+    Index(None, "rules_version"),
     comment="score, segment and reasons of each company",
 )
 
@@ -528,6 +533,31 @@ rule_texts: Final = Table(
     Column("en", Text, nullable=False, comment="in English"),
     Column("tr", Text, nullable=False, comment="in Turkish"),
     comment="the texts of the rules file, in both languages",
+)
+
+list_order: Final = Table(
+    "list_order",
+    metadata,
+    _company_domain(primary_key=True),
+    Column("referral_id", Text, comment="the referral that speaks for the company"),
+    Column("set_aside", Integer, nullable=False, comment="1 where a person set that referral aside"),
+    Column("category", Text, nullable=False, comment="P1 to P6; Z without one"),
+    Column("score_order", Integer, nullable=False, comment="the score, negative; 1 without one"),
+    Column("urgency", Integer, nullable=False, comment="0: a deadline to come; 1: none; 2: one that passed"),
+    Column("due_ticks", BigInteger, nullable=False, comment="the deadline to come, in 100 ns since 1970; else 0"),
+    Column("value_order", Float, nullable=False, comment="the deal in the reporting currency, negative; 1e300: none"),
+    Column(
+        "valid_until_ticks",
+        BigInteger,
+        nullable=False,
+        comment="when the clock changes the row next: a deadline passes, or a snoozed lead comes back",
+    ),
+    Index(
+        "ix_list_order_place",
+        *("set_aside", "category", "score_order", "urgency", "due_ticks", "value_order", "domain"),
+    ),
+    Index(None, "valid_until_ticks"),
+    comment="by what leads_ready ranks each company, so that its first page is read from an index; all ascending",
 )
 
 score_changes: Final = Table(

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, or_, select
 
 from partner_center_pipeline.scoring.history import change_between, enters_told_category
-from partner_center_pipeline.warehouse import outbox
+from partner_center_pipeline.warehouse import list_order, outbox
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.leads import Written, named_by, same_content
 from partner_center_pipeline.warehouse.schema import companies, company_scores, leads, row_dict, score_changes
@@ -113,6 +113,7 @@ def rewrite(
                 }
             )
     upsert(connection, company_scores, to_write)
+    list_order.renew(connection, [row["domain"] for row in changed])
     if history:
         connection.execute(score_changes.insert(), history)
     if tell:
