@@ -2,6 +2,7 @@
 
 import click
 
+from partner_center_pipeline_tests.benchmarks.all_rows import all_rows
 from partner_center_pipeline_tests.benchmarks.dns import dns_benchmark
 from partner_center_pipeline_tests.benchmarks.domains import domains
 from partner_center_pipeline_tests.benchmarks.ingest import ingest
@@ -23,6 +24,7 @@ main.add_command(domains)
 main.add_command(scoring)
 main.add_command(ingest)
 main.add_command(report)
+main.add_command(all_rows)
 
 if __name__ == "__main__":
     main(prog_name="python -m partner_center_pipeline_tests.benchmarks")
