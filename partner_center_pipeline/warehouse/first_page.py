@@ -32,12 +32,14 @@ def of_companies(connection: Connection, size: int, *, only_open: bool = False) 
 def _places(connection: Connection, size: int) -> Iterator[Row]:
     """Yield the companies of the list in its order, `size` in memory at a time, and those that the clock has moved."""
     dialect = connection.dialect.name
-    moved = connection.execute(text(moved_sql(dialect))).mappings().all()
-    waiting = sorted((dict(row) for row in moved), key=_key, reverse=True)
+    moved = connection.execute(text(moved_sql(dialect)))
+    waiting = sorted(map(row_dict, moved), key=_key, reverse=True)
     after: Row | None = None
     while True:
         parameters = {"size": size, **({name: after[name] for name in _KEY} if after is not None else {})}
-        page = connection.execute(text(page_sql(dialect, after=after is not None)), parameters).mappings().all()
+        page = [
+            row_dict(row) for row in connection.execute(text(page_sql(dialect, after=after is not None)), parameters)
+        ]
         for row in page:
             while waiting and _key(waiting[-1]) < _key(row):
                 yield waiting.pop()
@@ -57,7 +59,7 @@ def moved_sql(dialect: str) -> str:
 
 
 def page_sql(dialect: str, *, after: bool) -> str:
-    """Return the SQL for a page of `:size` places, from an index; with `after`, behind the place of these parameters."""
+    """Return the SQL for a page of `:size` places, from an index; with `after`, behind the one of its parameters."""
     key = ", ".join(f"o.{name}" for name in _KEY)
     behind = f" AND ({key}) > ({', '.join(f':{name}' for name in _KEY)})" if after else ""
     return (

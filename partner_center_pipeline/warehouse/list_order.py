@@ -66,6 +66,6 @@ def _unlisted(dialect: str) -> TextClause:
 def _insert(dialect: str, which: str) -> TextClause:
     update = ", ".join(f"{name} = excluded.{name}" for name in NAMES if name != "domain")
     return text(
-        f"INSERT INTO list_order ({', '.join(NAMES)}){order_sql(dialect, which)} "  # noqa: S608  constants
+        f"INSERT INTO list_order ({', '.join(NAMES)}){order_sql(dialect, which)} "
         f"ON CONFLICT (domain) DO UPDATE SET {update}"
     )

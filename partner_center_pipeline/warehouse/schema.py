@@ -350,6 +350,9 @@ leads: Final = Table(
     comment="one lead per referral, newest version wins",
 )
 
+_UNNAMED: Final = text("referrals = 0")
+"""The rows of a small index: companies that no referral names any more."""
+
 companies: Final = Table(
     "companies",
     metadata,
@@ -376,6 +379,7 @@ companies: Final = Table(
     Column("referral_ids", JsonValue, nullable=False, comment="newest first"),
     Column("updated_ticks", BigInteger, nullable=False, comment="of the newest referral"),
     _derived_with(),
+    Index("ix_companies_unnamed", "domain", sqlite_where=_UNNAMED, postgresql_where=_UNNAMED),
     Index(None, "domain_ascii_key"),
     Index(None, "name_key"),
     Index(None, "name_block"),
@@ -443,6 +447,7 @@ domain_signals: Final = Table(
     Column("failures", Integer, nullable=False, comment="scans without facts since the last good one"),
     Index(None, "next_scan_at"),
     # Holds all that the checks and pictures count, so that they do not read the wide rows.
+    Index(None, "provider", "facts_at"),
     Index("ix_domain_signals_last_scans", "scanned_at", "failures", "provider", "facts_at"),
     comment="what DNS said about a company's domain, when, and how sure",
 )
@@ -485,7 +490,7 @@ company_scores: Final = Table(
     Column("signals_at", UtcDateTime, comment="when DNS gave the facts it stands on"),
     Column("scored_at", UtcDateTime, nullable=False, info={"comment": "when the score was made"}),
     _derived_with(),
-    Index(None, "segment"),
+    Index(None, "segment", "category"),
     Index(None, "rules_version"),
     comment="score, segment and reasons of each company",
 )

@@ -32,6 +32,7 @@ class Dialect:
     object, list, nested, flag: what makes a JSON object, a JSON list, and JSON of a JSON column and of a boolean
     iso_time    a stored instant as text, like `iso`
     mark        the join of a lead {0} with its newest mark, k; the other's way is many times as slow
+    other       the company that a match suggests
     """
 
     now: str
@@ -48,6 +49,7 @@ class Dialect:
     flag: str
     iso_time: str
     mark: str
+    other: str = "m.other"
 
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
@@ -127,27 +129,34 @@ def _leads(q: Dialect, where: str) -> str:
     FROM leads WHERE leads.vanished_at IS NULL AND {where}"""  # noqa: S608  constants
 
 
-def _placed(q: Dialect, more: str = "", which: str = "") -> str:
-    """Select of each company's leads the few columns that rank, and `more`; `place` numbers them; `which` of them.
-
-    The open ones come first, of those the ones that nobody set aside; of those the one with the next deadline, else the
-    one with the last deadline that passed, else the newest.
-    """
+def _placed(q: Dialect) -> str:
+    """Select of each company's leads the few columns that rank; `place` numbers them."""
     live = f"leads.is_open AND leads.expires_ticks > {q.now}"
     aside = is_set_aside(q, "leads")
     return f"""
     SELECT leads.referral_id, leads.domain, {aside} AS is_set_aside,
         coalesce({live}, FALSE) AS is_due_live,
-        CASE WHEN leads.is_open THEN leads.expires_ticks END AS due_ticks{more},
+        CASE WHEN leads.is_open THEN leads.expires_ticks END AS due_ticks,
         row_number() OVER (
             PARTITION BY leads.domain
-            ORDER BY leads.is_open DESC, {aside}, CASE WHEN {live} THEN leads.expires_ticks END ASC NULLS LAST,
-                CASE WHEN leads.is_open THEN leads.expires_ticks END DESC NULLS LAST,
-                leads.updated_ticks DESC, leads.version DESC, leads.referral_id
+            ORDER BY {_speaking_first(q)}
         ) AS place
     FROM leads
     {q.mark.format("leads")}
-    WHERE leads.vanished_at IS NULL AND leads.domain IS NOT NULL{which}"""  # noqa: S608  constants
+    WHERE leads.vanished_at IS NULL AND leads.domain IS NOT NULL"""  # noqa: S608  constants
+
+
+def _speaking_first(q: Dialect) -> str:
+    """Return the order of a company's leads, of which the first speaks for it.
+
+    The open ones come first, of those the ones that nobody set aside; of those the one with the next deadline, else the
+    one with the last deadline that passed, else the newest.
+    """
+    live = f"leads.is_open AND leads.expires_ticks > {q.now}"
+    return f"""leads.is_open DESC, {is_set_aside(q, "leads")},
+                CASE WHEN {live} THEN leads.expires_ticks END ASC NULLS LAST,
+                CASE WHEN leads.is_open THEN leads.expires_ticks END DESC NULLS LAST,
+                leads.updated_ticks DESC, leads.version DESC, leads.referral_id"""
 
 
 def is_set_aside(q: Dialect, lead: str) -> str:
@@ -170,21 +179,21 @@ SHARED: Final = (
 )  # fmt: skip
 """The columns that the three lists share, but for `rank`."""
 
+
 # A kind is asked for by what it is not: SQLite expects few rows of one kind, and would read them all for each company.
 def _matches_of_companies(domains: str | None) -> str:
     """Select the matches of companies; `domains` selects whose, where they are few."""
-    of, of_subject = "", ""
+    kind = of_subject = "kind <> 'lead'"
     if domains is not None:
-        of, of_subject = f" AND domain IN ({domains})", f" AND subject IN ({domains})"
-    kind = f"kind {'<> ' if domains is None else '= '}'{'lead' if domains is None else 'company'}'"
+        kind, of_subject = f"{kind} AND domain IN ({domains})", f"kind = 'company' AND subject IN ({domains})"
     return f"""
     SELECT p.domain, p.other, p.similarity, p.group_id,
         row_number() OVER (PARTITION BY p.domain ORDER BY p.similarity DESC, p.other) AS place,
         count(*) OVER (PARTITION BY p.domain) AS others
     FROM (
-        SELECT domain, subject AS other, similarity, group_id FROM suggested_matches WHERE {kind}{of}
+        SELECT domain, subject AS other, similarity, group_id FROM suggested_matches WHERE {kind}
         UNION ALL
-        SELECT subject AS domain, domain AS other, similarity, group_id FROM suggested_matches WHERE {kind}{of_subject}
+        SELECT subject AS domain, domain AS other, similarity, group_id FROM suggested_matches WHERE {of_subject}
     ) AS p"""  # noqa: S608  constants
 
 
@@ -286,7 +295,7 @@ LEFT JOIN rule_texts AS qualified_text ON qualified_text.code = l.qualified_code
 LEFT JOIN rule_texts AS due_text ON due_text.code = l.due_code
 LEFT JOIN rule_texts AS label_text ON label_text.code = s.label
 LEFT JOIN rule_texts AS act_text ON act_text.code = s.act
-LEFT JOIN companies AS o ON o.domain = m.other"""
+LEFT JOIN companies AS o ON o.domain = {q.other}"""
 
 
 _SCORE_OF_LEAD: Final = (
@@ -400,8 +409,12 @@ LEFT JOIN ({_matches_of_leads(subjects)}
 
 
 def of_few(dialect: str) -> Dialect:
-    """Return how a database says it where few rows are read: the newest mark of each is looked up by itself."""
-    return replace(DIALECTS[dialect], mark=DIALECTS["sqlite"].mark)
+    """Return how a database says it where few rows are read: the mark and the suggested company are looked up.
+
+    PostgreSQL looks the company up only in the order of its key's index, which is not that of suggested_matches.
+    """
+    other = 'm.other COLLATE "default"' if dialect == "postgresql" else "m.other"
+    return replace(DIALECTS[dialect], mark=DIALECTS["sqlite"].mark, other=other)
 
 
 def due_until_sql(dialect: str, until: str) -> str:
@@ -413,7 +426,7 @@ def due_until_sql(dialect: str, until: str) -> str:
 
 
 def companies_of_places_sql(dialect: str) -> str:
-    """Return the SQL for the rows of `leads_ready` of `:places`: JSON, lists of a domain, a referral's id and a rank."""
+    """Return the SQL for the rows of `leads_ready` of `:places`: JSON, each a list of domain, referral and rank."""
     given = (
         "SELECT value->>0 AS domain, value->>1 AS referral_id, CAST(value->>2 AS integer) AS rank "
         "FROM json_array_elements(CAST(:places AS json))"
@@ -423,7 +436,7 @@ def companies_of_places_sql(dialect: str) -> str:
     )
     return f"""
 WITH given AS ({given}){_companies_listed(of_few(dialect), "SELECT * FROM given", "SELECT domain FROM given")}
-ORDER BY p.rank"""
+ORDER BY p.rank"""  # noqa: S608  constants
 
 
 def order_sql(dialect: str, which: str) -> str:
@@ -432,31 +445,35 @@ def order_sql(dialect: str, which: str) -> str:
     It says by what `leads_ready` ranks a company. Each part is made so that ascending is the order.
     """
     q = of_few(dialect)
-    live_until = f"CASE WHEN leads.is_open AND leads.expires_ticks > {q.now} THEN leads.expires_ticks END"
-    snoozed_until = f"CASE WHEN leads.is_open AND k.choice = 'snoozed' AND k.until_ticks > {q.now} THEN k.until_ticks END"
-    placed = _placed(
-        q,
-        f""",
-        coalesce(min({live_until}) OVER (PARTITION BY leads.domain), {FOREVER}) AS live_until,
-        coalesce(min({snoozed_until}) OVER (PARTITION BY leads.domain), {FOREVER}) AS snoozed_until""",
-        f" AND leads.domain IN (SELECT c.domain FROM companies AS c WHERE {which})",  # noqa: S608  constants
-    )
+    live = f"leads.is_open AND leads.expires_ticks > {q.now}"
+    snoozed = f"leads.is_open AND k.choice = 'snoozed' AND k.until_ticks > {q.now}"
     return f"""
-SELECT c.domain, l.referral_id,
+SELECT l.domain, l.referral_id,
     CASE WHEN l.is_set_aside THEN 1 ELSE 0 END AS set_aside,
-    coalesce(s.category, '{NO_CATEGORY}') AS category,
-    coalesce(-s.score, 1) AS score_order,
+    coalesce(l.category, '{NO_CATEGORY}') AS category,
+    coalesce(-l.score, 1) AS score_order,
     CASE WHEN l.is_due_live THEN 0 WHEN l.due_ticks IS NULL THEN 1 ELSE 2 END AS urgency,
     CASE WHEN l.is_due_live THEN l.due_ticks ELSE 0 END AS due_ticks,
-    coalesce(CAST(-c.deal_value * r.rate AS double precision), 1e300) AS value_order,
-    CASE WHEN coalesce(l.live_until, {FOREVER}) < coalesce(l.snoozed_until, {FOREVER})
-        THEN l.live_until ELSE coalesce(l.snoozed_until, {FOREVER}) END AS valid_until_ticks
-FROM companies AS c
-LEFT JOIN company_scores AS s ON s.domain = c.domain
-LEFT JOIN ({placed}
-) AS l ON l.domain = c.domain AND l.place = 1
-LEFT JOIN currency_rates AS r ON r.currency = c.currency
-WHERE c.referrals > 0 AND {which}"""  # noqa: S608  constants
+    coalesce(CAST(-l.value AS double precision), 1e300) AS value_order,
+    CASE WHEN l.live_until < l.snoozed_until THEN l.live_until ELSE l.snoozed_until END AS valid_until_ticks
+FROM (
+    SELECT c.domain, leads.referral_id, s.category, s.score, c.deal_value * r.rate AS value,
+        {is_set_aside(q, "leads")} AS is_set_aside,
+        coalesce({live}, FALSE) AS is_due_live,
+        CASE WHEN leads.is_open THEN leads.expires_ticks END AS due_ticks,
+        coalesce(min(CASE WHEN {live} THEN leads.expires_ticks END) OVER (PARTITION BY c.domain), {FOREVER})
+            AS live_until,
+        coalesce(min(CASE WHEN {snoozed} THEN k.until_ticks END) OVER (PARTITION BY c.domain), {FOREVER})
+            AS snoozed_until,
+        row_number() OVER (PARTITION BY c.domain ORDER BY {_speaking_first(q)}) AS place
+    FROM companies AS c
+    LEFT JOIN leads ON leads.domain = c.domain AND leads.vanished_at IS NULL
+    {q.mark.format("leads")}
+    LEFT JOIN company_scores AS s ON s.domain = c.domain
+    LEFT JOIN currency_rates AS r ON r.currency = c.currency
+    WHERE c.referrals > 0 AND {which}
+) AS l
+WHERE l.place = 1"""  # noqa: S608  constants
 
 
 FOREVER: Final = 9223372036854775807

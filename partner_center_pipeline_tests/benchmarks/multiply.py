@@ -61,6 +61,7 @@ def _made(table: Table, dialect: str) -> Mapping[str, str]:
         "referral_id": _ID[dialect].format("referral_id"),
         **{name: f"'k' || k || '-' || {name}" for name in ("domain", "domain_unicode", "domain_ascii_key")},
         **{name: f"{name} || ' ' || k" for name in ("company_name", "company_name_key", "name_key")},
+        "expires_ticks": "expires_ticks + CAST(k AS bigint) * 123456789",
         # Names that are compared with each other: as many more as a common first word has, and new ones.
         **{name: f"CASE WHEN k % {_SAME_BLOCK} = 0 THEN {name} ELSE {name} || k END" for name in _BLOCKS},
     }

@@ -8,24 +8,26 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
 
-import click
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import first_page, health
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.windows import TICKS_PER_SECOND, ticks_of
 from partner_center_pipeline_tests.benchmarks import whole_chain
 from partner_center_pipeline_tests.benchmarks.ingest import Bench, Database
 from partner_center_pipeline_tests.benchmarks.multiply import multiply
-from partner_center_pipeline_tests.benchmarks.pages import ANCHOR, GRID, Address, served_elsewhere
+from partner_center_pipeline_tests.benchmarks.pages import ANCHOR, CHANGES, GRID, Address, served_elsewhere
 from partner_center_pipeline_tests.benchmarks.rows import Goal, Measuring, Row, measures
 
-FIRST: Final = ANCHOR - timedelta(seconds=GRID.width // 10**7)
+FIRST: Final = ANCHOR - timedelta(seconds=GRID.width // TICKS_PER_SECOND)
 """Where the windows begin; the first one has everything from before."""
+
+GENESIS: Final = GRID.window((GRID.first or 0) - GRID.width).key
 
 REFERRALS: Final = 1250
 COMPANIES: Final = 1000
@@ -34,58 +36,145 @@ COMPANIES: Final = 1000
 PAGE: Final = 50
 """Rows of a first page."""
 
+ROUNDS: Final = 20
+"""Reads of which the median counts."""
+
 WINDOWS: Final = 12
-"""Windows of changes that a process runs; the first two warm it up, and of the others the median counts."""
+"""Windows of changes that a process runs; the median counts, but for the first ones."""
+WARMING_UP: Final = 2
+"""Windows that a process runs before those that count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A warehouse with `times` the small world, and the home folder of its installation."""
+    """A warehouse that holds `times` the small world, and the home folder of its installation."""
 
     times: int
     url: str
     home: Path
+    address: Address
+
+    def run(self, *windows: str) -> whole_chain.Outcome:
+        """Run windows in a process of its own."""
+        address = self.address
+        return whole_chain.run(
+            whole_chain.Task(str(self.home), self.url, address.base_url, str(address.ca_bundle), windows)
+        )
 
 
-def small_world(url: str, home: Path, address: Address) -> Stored:
-    """Let the whole chain make the small world, of which large ones are made."""
-    whole_chain.prepared(home, address, url, FIRST)
-    whole_chain.run(_task(url, home, address, (GRID.window((GRID.first or 0) - GRID.width).key,)))
-    with_deadlines(url)
-    return Stored(1, url, home)
-
-
-def with_deadlines(url: str) -> None:
-    """Let every second lead be open with a deadline within the next 30 days: the templates are of the past."""
-    db = Warehouse(url)
-    now = datetime.now(UTC)
-    with db.write() as connection:
-        rows = connection.execute(text("SELECT referral_id FROM leads ORDER BY referral_id")).scalars().all()
-        for number, referral_id in enumerate(rows[::2]):
-            due = int((now + timedelta(minutes=10 + number * 40)).timestamp()) * 10**7
-            connection.execute(
-                text("UPDATE leads SET is_open = TRUE, expires_ticks = :due WHERE referral_id = :id"),
-                {"due": due, "id": referral_id},
-            )
-    db.close()
-
-
-def multiplied(bench: Bench, small: Stored, times: int, url: str) -> Stored:
-    """Copy the small world into an empty database, and make `times` as much of it."""
-    bench.copy(small.url, url)
-    home = small.home.with_name(f"{small.home.name}-{times}")
-    home.mkdir()
-    (home / "dagster.yaml").write_text((small.home / "dagster.yaml").read_text())
-    (home / ".env").write_text((small.home / ".env").read_text().replace(small.url, url))
+def stored(run: Measuring, bench: Bench, address: Address, times: int) -> Stored:
+    """Let the whole chain make the small world in a new database, and multiply it."""
+    url = run.stack.enter_context(bench.new_database())
+    made = Stored(times, url, run.folder / f"{bench.database}-{times}", address)
+    whole_chain.prepared(made.home, address, url, FIRST)
+    made.run(GENESIS)
+    began = time.perf_counter()
     db = Warehouse(url)
     with db.write() as connection:
+        _with_deadlines(connection)
         multiply(connection, times)
-    if not db.is_sqlite:
+    if db.is_sqlite:
+        with db.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    else:
         with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
     db.close()
-    return Stored(times, url, home)
+    run.notes.print(f"{bench.database}: {times} times as much, in {time.perf_counter() - began:.0f} s")
+    return made
 
 
-def _task(url: str, home: Path, address: Address, windows: tuple[str, ...]) -> whole_chain.Task:
-    return whole_chain.Task(str(home), url, address.base_url, str(address.ca_bundle), windows)
+def _with_deadlines(connection: Connection) -> None:
+    """Let every second lead be open with a deadline in the next 30 days: the templates' are long over."""
+    ids = connection.execute(text("SELECT referral_id FROM leads ORDER BY referral_id")).scalars().all()
+    now = datetime.now(UTC)
+    rows = [
+        {"id": one, "due": ticks_of(now + timedelta(minutes=10 + number * 60))} for number, one in enumerate(ids[::2])
+    ]
+    connection.execute(text("UPDATE leads SET is_open = TRUE, expires_ticks = :due WHERE referral_id = :id"), rows)
+
+
+@measures("reads")
+def reads(run: Measuring) -> Iterator[Row]:
+    """First pages and a window, with a million leads and companies stored, and with few."""
+    many = run.size(1000, 40)
+    with served_elsewhere(REFERRALS, run.folder, COMPANIES) as address:
+        for database in Database:
+            bench = run.bench(database)
+            one, some, large = (stored(run, bench, address, times) for times in (1, 8, many))
+            yield from _first_pages(run, database, some, large)
+            yield from _window(run, database, one, large)
+
+
+def _first_pages(run: Measuring, database: Database, few: Stored, many: Stored) -> Iterator[Row]:
+    works: dict[str, Callable[[Warehouse], object]] = {
+        "leads_ready": lambda db: _read(db, lambda connection: first_page.of_companies(connection, PAGE)),
+        "due_first": lambda db: _read(db, lambda connection: first_page.of_due(connection, PAGE)),
+        "status": lambda db: health.facts(db, GRID, datetime.now(UTC)),
+    }
+    for name, work in works.items():
+        dbs = [Warehouse(stored.url) for stored in (many, few)]
+        for db in dbs:
+            work(db)
+        large, small = run.medians(*(partial(_seconds, work, db) for db in dbs))
+        for db in dbs:
+            db.close()
+        yield Row(
+            f"{name}, first page, {many.times * REFERRALS:,} leads, {database}",
+            f"{few.times * REFERRALS:,} leads",
+            large / small,
+            Goal(1.5),
+            f"{large * 1000:.1f} ms, {small * 1000:.1f} ms",
+        )
+
+
+def _read(db: Warehouse, work: Callable[[Connection], object]) -> object:
+    with db.read() as connection:
+        return work(connection)
+
+
+def _seconds(work: Callable[[Warehouse], object], db: Warehouse) -> float:
+    """The median of how long ROUNDS calls take."""
+    took = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        work(db)
+        took.append(time.perf_counter() - start)
+    return median(took)
+
+
+def _window(run: Measuring, database: Database, few: Stored, many: Stored) -> Iterator[Row]:
+    begun = {few.times: 0, many.times: 0}
+
+    def seconds(stored: Stored) -> float:
+        first = (GRID.first or 0) + begun[stored.times] * GRID.width
+        begun[stored.times] += WINDOWS
+        windows = [window.key for window in GRID.between(first, first + WINDOWS * GRID.width)]
+        return median(stored.run(*windows).seconds[WARMING_UP:])
+
+    large, small = run.medians(lambda: seconds(many), lambda: seconds(few))
+    yield Row(
+        f"a window of {CHANGES} changes, {many.times * COMPANIES:,} companies stored, whole chain, {database}",
+        f"{few.times * COMPANIES:,} stored",
+        large / small,
+        Goal(1.3),
+        f"{large:.3f} s, {small:.3f} s",
+    )
+
+
+@measures("memory")
+def memory(run: Measuring) -> Iterator[Row]:
+    """Peak memory of the first window of an installation, through the whole chain."""
+    few, many = run.size(100_000, 500), run.size(1_000_000, 5000)
+    peaks: dict[int, float] = {}
+    for count in (few, many):
+        folder = run.folder / f"memory-{count}"
+        folder.mkdir()
+        bench = run.bench(Database.SQLITE)
+        with served_elsewhere(count, folder, count // 10) as address, bench.new_database() as url:
+            whole_chain.prepared(folder / "home", address, url, FIRST)
+            peaks[count] = Stored(1, url, folder / "home", address).run(GENESIS).peak
+    found = f"{peaks[many]:.0f} MB, {peaks[few]:.0f} MB"
+    work = f"peak memory of the first window, {many:,} referrals, whole chain"
+    yield Row(work, f"{few:,} referrals", peaks[many] / peaks[few], Goal(1.2), found)
+    yield Row(work, "MB, at most", peaks[many], Goal(500), found)

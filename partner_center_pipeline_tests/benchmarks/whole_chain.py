@@ -27,15 +27,13 @@ _MODULE: Final = "partner_center_pipeline_tests.benchmarks.whole_chain"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Windows that a process runs one after the other, each by a run of its own; `first` is where windows begin."""
+    """Windows that a process runs one after the other, each by a run of its own."""
 
     home: str
     database_url: str
     base_url: str
     ca_bundle: str
-    first: str
     windows: tuple[str, ...]
-    traced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +147,8 @@ _SET_UPS: Final = (
 def answer(domain: str) -> Any:
     """What DNS says of a domain: one of a few set-ups, the same each time."""
     from partner_center_pipeline.mail.classification import conclude
-    from partner_center_pipeline.mail.signals import DMARC, MX, TXT, Lookup, Outcome as Ended, dkim_lookup
+    from partner_center_pipeline.mail.signals import DMARC, MX, TXT, Lookup, dkim_lookup
+    from partner_center_pipeline.mail.signals import Outcome as Ended
 
     now = datetime.now(UTC)
     label = domain.partition(".")[0]

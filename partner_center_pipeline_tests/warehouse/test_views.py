@@ -12,7 +12,17 @@ from sqlalchemy import Connection, Table, text
 
 from partner_center_pipeline.leads.company import company_of
 from partner_center_pipeline.scoring import ScorePolicy, load_rules
-from partner_center_pipeline.warehouse import companies, first_page, leads, matches, published, scores, signals, vanished, views
+from partner_center_pipeline.warehouse import (
+    companies,
+    first_page,
+    leads,
+    matches,
+    published,
+    scores,
+    signals,
+    vanished,
+    views,
+)
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import row_dict, sync_windows
 from partner_center_pipeline.windows import datetime_of, parse_ticks, ticks_of
