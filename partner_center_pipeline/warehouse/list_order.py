@@ -6,6 +6,7 @@ order itself (`views`), reading pages (`first_page`).
 """
 
 from collections.abc import Collection
+from functools import cache
 from typing import Final
 
 import orjson
@@ -17,20 +18,15 @@ from partner_center_pipeline.warehouse.views import DIALECTS, order_sql
 NAMES: Final = tuple(column.name for column in list_order.columns)
 
 _GIVEN: Final = {
-    "sqlite": "SELECT value FROM json_each(:domains)",
-    "postgresql": "SELECT json_array_elements_text(CAST(:domains AS json))",
+    "sqlite": "SELECT value AS domain FROM json_each(:domains)",
+    "postgresql": "SELECT json_array_elements_text(CAST(:domains AS json)) AS domain",
 }
-_OVER: Final = "SELECT o.domain FROM list_order AS o WHERE o.valid_until_ticks <= {now}"
-
-
-def given(dialect: str) -> str:
-    """Return the condition for the companies of `:domains`, a JSON list."""
-    return f"c.domain IN ({_GIVEN[dialect]})"
+"""Selects the companies of `:domains`, a JSON list."""
 
 
 def over(dialect: str) -> str:
-    """Return the condition for the companies whose row the clock has made untrue."""
-    return f"c.domain IN ({_OVER.format(now=DIALECTS[dialect].now)})"
+    """Return the SQL that selects the companies whose row the clock has made untrue."""
+    return f"SELECT o.domain FROM list_order AS o WHERE o.valid_until_ticks <= {DIALECTS[dialect].now}"  # noqa: S608
 
 
 def renew(connection: Connection, domains: Collection[str]) -> None:
@@ -40,7 +36,7 @@ def renew(connection: Connection, domains: Collection[str]) -> None:
     dialect = connection.dialect.name
     parameters = {"domains": orjson.dumps(sorted(domains)).decode()}
     connection.execute(_unlisted(dialect), parameters)
-    connection.execute(_insert(dialect, given(dialect)), parameters)
+    connection.execute(_insert(dialect, _GIVEN[dialect]), parameters)
 
 
 def renew_what_is_over(connection: Connection) -> None:
@@ -52,9 +48,10 @@ def renew_what_is_over(connection: Connection) -> None:
 def renew_all(connection: Connection) -> None:
     """Make all rows anew, as after a change of the rates."""
     connection.execute(delete(list_order))
-    connection.execute(_insert(connection.dialect.name, "TRUE"))
+    connection.execute(_insert(connection.dialect.name, None))
 
 
+@cache
 def _unlisted(dialect: str) -> TextClause:
     """Delete the rows of those companies that no referral names any more."""
     return text(
@@ -63,9 +60,10 @@ def _unlisted(dialect: str) -> TextClause:
     )
 
 
-def _insert(dialect: str, which: str) -> TextClause:
+@cache
+def _insert(dialect: str, domains: str | None) -> TextClause:
     update = ", ".join(f"{name} = excluded.{name}" for name in NAMES if name != "domain")
     return text(
-        f"INSERT INTO list_order ({', '.join(NAMES)}){order_sql(dialect, which)} "
+        f"INSERT INTO list_order ({', '.join(NAMES)}){order_sql(dialect, domains)} "
         f"ON CONFLICT (domain) DO UPDATE SET {update}"
     )

@@ -439,8 +439,27 @@ WITH given AS ({given}){_companies_listed(of_few(dialect), "SELECT * FROM given"
 ORDER BY p.rank"""  # noqa: S608  constants
 
 
-def order_sql(dialect: str, which: str) -> str:
-    """Return the SQL for the rows of `list_order` as they are now; `which` is a condition on companies (c).
+def _companies_with_leads(dialect: str, domains: str | None) -> str:
+    """Return the tables of `order_sql`: companies (c) with their leads and score (s).
+
+    Few companies are looked up one by one on PostgreSQL: until a first load is over it has no statistics of the tables,
+    and would read all of them for each chunk.
+    """
+    if dialect == "postgresql" and domains is not None:
+        return f"""({domains}) AS g
+    CROSS JOIN LATERAL (SELECT * FROM companies AS i WHERE i.domain = g.domain OFFSET 0) AS c
+    LEFT JOIN LATERAL (
+        SELECT * FROM leads AS i WHERE i.domain = c.domain AND i.vanished_at IS NULL OFFSET 0
+    ) AS leads ON TRUE
+    LEFT JOIN LATERAL (SELECT * FROM company_scores AS i WHERE i.domain = c.domain OFFSET 0) AS s ON TRUE"""  # noqa: S608
+    chosen = "companies" if domains is None else f"(SELECT * FROM companies WHERE domain IN ({domains}))"  # noqa: S608
+    return f"""{chosen} AS c
+    LEFT JOIN leads ON leads.domain = c.domain AND leads.vanished_at IS NULL
+    LEFT JOIN company_scores AS s ON s.domain = c.domain"""
+
+
+def order_sql(dialect: str, domains: str | None) -> str:
+    """Return the SQL for the rows of `list_order` as they are now; `domains` selects which (as `domain`), None all.
 
     It says by what `leads_ready` ranks a company. Each part is made so that ascending is the order.
     """
@@ -466,12 +485,10 @@ FROM (
         coalesce(min(CASE WHEN {snoozed} THEN k.until_ticks END) OVER (PARTITION BY c.domain), {FOREVER})
             AS snoozed_until,
         row_number() OVER (PARTITION BY c.domain ORDER BY {_speaking_first(q)}) AS place
-    FROM companies AS c
-    LEFT JOIN leads ON leads.domain = c.domain AND leads.vanished_at IS NULL
+    FROM {_companies_with_leads(dialect, domains)}
     {q.mark.format("leads")}
-    LEFT JOIN company_scores AS s ON s.domain = c.domain
     LEFT JOIN currency_rates AS r ON r.currency = c.currency
-    WHERE c.referrals > 0 AND {which}
+    WHERE c.referrals > 0
 ) AS l
 WHERE l.place = 1"""  # noqa: S608  constants
 
