@@ -122,7 +122,7 @@ def _measure(task: Task) -> Outcome:
                 instance=instance,
                 partition_key=window,
                 raise_on_error=True,
-                resources={**definitions.resources, **resources},
+                resources={**(definitions.resources or {}), **resources},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
             assert result.success

@@ -61,9 +61,14 @@ def test_a_first_page_has_the_first_rows_of_the_list(
         rows = []
         for one in history:
             due: dict[str, Any] = {} if one["days"] is None else {"expirationDateTime": in_days(one["days"])}
-            deal = {} if one["value"] is None else {"details": {"dealValue": one["value"], "currency": "EUR"}}
+            deal: dict[str, Any] = (
+                {} if one["value"] is None else {"details": {"dealValue": one["value"], "currency": "EUR"}}
+            )
             rows.append(lead_row(one["id"], domain=one["domain"], status=one["status"], **due, **deal))
-        scored = {"a.com": {"score": 5}, "b.com": {"category": None, "score": None, "label": None, "act": None}}
+        scored: dict[str, dict[str, Any]] = {
+            "a.com": {"score": 5},
+            "b.com": {"category": None, "score": None, "label": None, "act": None},
+        }
         made(connection, rows, scored)
         for one in history:
             if one["mark"]:
@@ -101,7 +106,7 @@ LITTLE = 1_000
 @pytest.mark.slow
 def test_a_first_page_reads_no_more_with_a_hundred_times_as_many_leads(warehouse: Warehouse) -> None:
     with undone(warehouse) as connection:
-        due = [{"expirationDateTime": in_days(number / 10)} for number in range(-50, 50)]
+        due: list[dict[str, Any]] = [{"expirationDateTime": in_days(number / 10)} for number in range(-50, 50)]
         made(
             connection,
             [lead_row(f"00000000-{number:04x}", domain=f"c{number}.com", **one) for number, one in enumerate(due)],

@@ -282,8 +282,8 @@ def test_stored_suggestions_get_the_groups_that_new_ones_have_and_decisions_stay
     warehouse = Warehouse(database_url)
     warehouse.migrate("0007")
     with warehouse.write() as connection:
-        rows = [company("a.com", name_key="celik"), company("b.com", name_key="celik"), company("c.com")]
-        connection.execute(companies_table.insert(), rows)
+        made = [company("a.com", name_key="celik"), company("b.com", name_key="celik"), company("c.com")]
+        connection.execute(companies_table.insert(), made)
         connection.execute(
             text(
                 "INSERT INTO suggested_matches (kind, subject, domain, reason, similarity, suggested_at) VALUES "
