@@ -5,7 +5,7 @@ Not here: what a card says (`cards`), how messages are delivered (`delivery`).
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from partner_center_pipeline.alerts import cards
 from partner_center_pipeline.alerts.cards import News
 from partner_center_pipeline.alerts.delivery import OF_THE_DEMO, Delivered, Delivery, is_the_demos, sending
-from partner_center_pipeline.alerts.events import is_good, is_near
+from partner_center_pipeline.alerts.events import SOON, is_good, is_near
 from partner_center_pipeline.alerts.teams import VARIABLE, Failed, Webhook
 from partner_center_pipeline.reports.model import LeadRow
 from partner_center_pipeline.reports.words import Words
@@ -22,6 +22,9 @@ from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import outbox, reporting, views
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.outbox import SALES, Event, Kind, Row
+
+_ROUNDED: Final = timedelta(hours=0.1)
+"""`hours_left` is rounded to a tenth, and what is near is decided by that."""
 
 NO_LONGER_IN_CATEGORY: Final = "the company is no longer in the category"
 NO_OPEN_REFERRAL: Final = "no referral of the company is open"
@@ -109,7 +112,7 @@ class _Sales:
 
 def _near_deadlines(connection: Connection, now: datetime) -> list[Event]:
     """Return the deadlines of good leads that came near and are not in the outbox yet, by the database's clock."""
-    near = (LeadRow.of(row) for row in reporting.due_rows(connection))
+    near = (LeadRow.of(row) for row in reporting.near_rows(connection, SOON + _ROUNDED))
     events = [
         outbox.came_near(row.referral_id, row.response_due, now)
         for row in near

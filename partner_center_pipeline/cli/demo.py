@@ -49,7 +49,7 @@ def demo(as_json: bool, language: str, opens: bool) -> None:
     ensure_sync_start(at_least=timedelta(hours=1))
     from partner_center_pipeline.cli.chain import run_chain
     from partner_center_pipeline.cli.local_microsoft import local_microsoft
-    from partner_center_pipeline.warehouse import views
+    from partner_center_pipeline.warehouse import first_page
     from partner_center_pipeline.warehouse.row_counts import row_counts
 
     with local_microsoft(live=False) as local:
@@ -63,7 +63,7 @@ def demo(as_json: bool, language: str, opens: bool) -> None:
             stop("\n".join(map(str, failures)))
         with local.warehouse.read() as connection:
             after = row_counts(connection)
-            leads = views.best(connection, LEADS_SHOWN)
+            leads = first_page.of_companies(connection, LEADS_SHOWN, only_open=True)
         report = _write_report(local.warehouse, language)
     if as_json:
         emit(

@@ -56,12 +56,13 @@ def answers(connection: Connection, now: datetime) -> Answers:
 def providers(connection: Connection) -> dict[str | None, int]:
     """Return how many domains have each mail provider; None stands for those that never had an answer."""
     table = domain_signals
-    known = table.c.facts_at.is_not(None).label("known")
-    rows = connection.execute(select(table.c.provider, known, func.count()).group_by(table.c.provider, known))
+    counts = select(table.c.provider, func.count(), func.count(table.c.facts_at)).group_by(table.c.provider)
     found: dict[str | None, int] = {}
-    for provider, is_known, count in rows:
-        name = provider if is_known else None
-        found[name] = found.get(name, 0) + count
+    for provider, count, known in connection.execute(counts):  # from an index alone, in its order
+        if known:
+            found[provider] = known
+        if count > known:
+            found[None] = found.get(None, 0) + count - known
     return found
 
 
@@ -106,7 +107,7 @@ def arrivals(connection: Connection, first: int | None, now: datetime) -> Arriva
         return None
     yesterday = days_before(now, 1)
     weeks = [yesterday - weeks * 7 * DAY for weeks in range(SAME_WEEKDAYS, 0, -1)]
-    found = versions_by_day(connection, weeks[0], yesterday + DAY)
+    found = versions_by_day(connection, max(weeks[0], first + 1), yesterday + DAY)
     is_whole = not uncovered(yesterday, yesterday + DAY, ledger.covered(connection, [Asset.RAW_REFERRALS]))
     return Arrivals(
         yesterday=found.get(datetime_of(yesterday), 0) if is_whole else None,

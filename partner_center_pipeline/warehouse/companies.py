@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, or_, select
 
 from partner_center_pipeline.leads.company import largest_deal
+from partner_center_pipeline.warehouse import list_order
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.leads import Written, named_by, of_domains, same_content
 from partner_center_pipeline.warehouse.schema import companies, leads, row_dict
@@ -26,6 +27,8 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]], derived_wit
     stored = load(connection, [row["domain"] for row in rows])
     made = [{**row, "derived_with": derived_with} for row in rows]
     upsert(connection, companies, [row for row in made if stored.get(row["domain"]) != row])
+    # Of all: which lead speaks for a company may change while its row stays the same.
+    list_order.renew(connection, [row["domain"] for row in rows])
     keys = tuple(row["domain"] for row in made if not same_content(stored.get(row["domain"]), row))
     new = tuple(domain for domain in keys if domain not in stored)
     by_domain = {row["domain"]: row for row in made}
@@ -80,4 +83,5 @@ def choose_deals(connection: Connection, domains: Sequence[str], rates: Mapping[
         if chosen != {name: stored[domain][name] for name in chosen}:
             changed.append({**stored[domain], **chosen})
     upsert(connection, companies, changed)
+    list_order.renew(connection, [row["domain"] for row in changed])
     return len(changed)

@@ -6,11 +6,10 @@ from typing import Final
 from sqlalchemy import Connection, func, select, text
 
 from partner_center_pipeline.health import Comparison, Failure, Shown, WarehouseFacts
-from partner_center_pipeline.warehouse import breaker, check_figures, ledger, quarantine, reconciling
+from partner_center_pipeline.warehouse import breaker, check_figures, ledger, quarantine, reconciling, scores
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import (
     AttemptState,
-    company_scores,
     payload_drift,
     reconciliations,
     run_heartbeats,
@@ -53,7 +52,7 @@ def facts(warehouse: Warehouse, grid: WindowGrid, now: datetime) -> WarehouseFac
             newest_drift=newest_drift,
             comparisons=_comparisons(connection),
             size=_size(connection, warehouse),
-            scored_by=_scored_by(connection),
+            scored_by=scores.versions(connection),
             shown=_shown(connection),
             arrivals=check_figures.arrivals(connection, grid.first, now),
         )
@@ -106,9 +105,3 @@ def _size(connection: Connection, warehouse: Warehouse) -> int:
         return size
     files = (warehouse.file, warehouse.file.with_name(f"{warehouse.file.name}-wal"))
     return sum(file.stat().st_size for file in files if file.exists())
-
-
-def _scored_by(connection: Connection) -> list[str]:
-    """Return the versions of the rules that made the stored scores."""
-    column = company_scores.c.rules_version
-    return sorted(connection.execute(select(column).where(column.is_not(None)).distinct()).scalars())

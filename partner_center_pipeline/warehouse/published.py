@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, and_, delete, select
 from partner_center_pipeline.scoring import Rules, ScorePolicy, score_lead
 from partner_center_pipeline.scoring.row import score_columns
 from partner_center_pipeline.vocabulary import TenantSource
+from partner_center_pipeline.warehouse import list_order
 from partner_center_pipeline.warehouse.bulk import upsert
 from partner_center_pipeline.warehouse.schema import currency_rates, lead_scores, row_dict, rule_texts
 from partner_center_pipeline.warehouse.views import REFERRAL_PLACE, TENANT_PLACE
@@ -20,7 +21,10 @@ from partner_center_pipeline.warehouse.views import REFERRAL_PLACE, TENANT_PLACE
 def publish(connection: Connection, rules: Rules, policy: ScorePolicy) -> None:
     """Make the tables say what these rules and settings say. Rows that are right already are not written."""
     _replace(connection, lead_scores, _lead_scores(rules, policy))
-    _replace(connection, currency_rates, _rates(rules))
+    if _replace(connection, currency_rates, _rates(rules)):
+        list_order.renew_all(connection)
+    else:
+        list_order.renew_what_is_over(connection)
     _replace(connection, rule_texts, _texts(rules))
 
 
@@ -65,7 +69,8 @@ def _texts(rules: Rules) -> list[dict[str, Any]]:
     return [{"code": code, "en": text.en, "tr": text.tr} for code, text in rules.texts().items()]
 
 
-def _replace(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def _replace(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Make a table hold these rows; return whether it held others."""
     keys = [column.name for column in table.primary_key]
     stored = {_key(row, keys): row for row in map(row_dict, connection.execute(select(table)))}
     wanted = {_key(row, keys): row for row in rows}
@@ -74,6 +79,7 @@ def _replace(connection: Connection, table: Table, rows: Sequence[Mapping[str, A
             delete(table).where(and_(*(table.c[name] == value for name, value in zip(keys, key, strict=True))))
         )
     upsert(connection, table, [row for key, row in wanted.items() if stored.get(key) != row])
+    return stored != wanted
 
 
 def _key(row: Mapping[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:

@@ -4,11 +4,12 @@ Not here: what is done with it (`reports`), the lists themselves (`views`).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
+from partner_center_pipeline.warehouse import first_page
 from partner_center_pipeline.warehouse.bulk import CHUNK, chunks
 from partner_center_pipeline.warehouse.schema import (
     companies,
@@ -19,8 +20,7 @@ from partner_center_pipeline.warehouse.schema import (
     score_changes,
     signal_changes,
 )
-from partner_center_pipeline.warehouse.views import due_first
-from partner_center_pipeline.windows import ticks_of
+from partner_center_pipeline.windows import TICKS_PER_SECOND, ticks_of
 
 Row = Mapping[str, Any]
 
@@ -61,13 +61,13 @@ def rows_of(connection: Connection, view: Table, key: str, values: Collection[st
     yield from (row for row in _streamed(connection, query) if row[key] in values)
 
 
-def due_rows(connection: Connection) -> Iterator[Row]:
-    """Yield of each lead whose deadline is to come what says whether it is urgent."""
+def near_rows(connection: Connection, within: timedelta) -> list[Row]:
+    """Return of each lead whose deadline is at most so far away what says whether it is urgent."""
     names = (
         "rank", "referral_id", "category", "referral_category", "qualification", "response_due", "hours_left",
         "is_set_aside",
     )  # fmt: skip
-    yield from _streamed(connection, select(*(due_first.c[name] for name in names)))
+    return first_page.due_within(connection, int(within.total_seconds()) * TICKS_PER_SECOND, names)
 
 
 def new_leads(connection: Connection, since: datetime) -> Iterator[Row]:

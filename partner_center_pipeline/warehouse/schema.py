@@ -291,6 +291,9 @@ pending_work: Final = Table(
 _VANISHED: Final = text("vanished_at IS NOT NULL")
 """The rows of a small index, in which each page of a scan looks for leads that are shown again."""
 
+_MAY_BE_DUE: Final = text("is_open AND vanished_at IS NULL")
+"""The rows of the index from which the next deadlines are read."""
+
 leads: Final = Table(
     "leads",
     metadata,
@@ -346,8 +349,12 @@ leads: Final = Table(
     Index(None, "engagement_id"),
     Index(None, "company_name_block"),
     Index("ix_leads_vanished", "referral_id", sqlite_where=_VANISHED, postgresql_where=_VANISHED),
+    Index("ix_leads_due", "expires_ticks", sqlite_where=_MAY_BE_DUE, postgresql_where=_MAY_BE_DUE),
     comment="one lead per referral, newest version wins",
 )
+
+_UNNAMED: Final = text("referrals = 0")
+"""The rows of a small index: companies that no referral names any more."""
 
 companies: Final = Table(
     "companies",
@@ -375,6 +382,7 @@ companies: Final = Table(
     Column("referral_ids", JsonValue, nullable=False, comment="newest first"),
     Column("updated_ticks", BigInteger, nullable=False, comment="of the newest referral"),
     _derived_with(),
+    Index("ix_companies_unnamed", "domain", sqlite_where=_UNNAMED, postgresql_where=_UNNAMED),
     Index(None, "domain_ascii_key"),
     Index(None, "name_key"),
     Index(None, "name_block"),
@@ -442,6 +450,7 @@ domain_signals: Final = Table(
     Column("failures", Integer, nullable=False, comment="scans without facts since the last good one"),
     Index(None, "next_scan_at"),
     # Holds all that the checks and pictures count, so that they do not read the wide rows.
+    Index(None, "provider", "facts_at"),
     Index("ix_domain_signals_last_scans", "scanned_at", "failures", "provider", "facts_at"),
     comment="what DNS said about a company's domain, when, and how sure",
 )
@@ -484,7 +493,8 @@ company_scores: Final = Table(
     Column("signals_at", UtcDateTime, comment="when DNS gave the facts it stands on"),
     Column("scored_at", UtcDateTime, nullable=False, info={"comment": "when the score was made"}),
     _derived_with(),
-    Index(None, "segment"),
+    Index(None, "segment", "category"),
+    Index(None, "rules_version"),
     comment="score, segment and reasons of each company",
 )
 
@@ -531,6 +541,31 @@ rule_texts: Final = Table(
     Column("en", Text, nullable=False, comment="in English"),
     Column("tr", Text, nullable=False, comment="in Turkish"),
     comment="the texts of the rules file, in both languages",
+)
+
+list_order: Final = Table(
+    "list_order",
+    metadata,
+    _company_domain(primary_key=True),
+    Column("referral_id", Text, comment="the referral that speaks for the company"),
+    Column("set_aside", Integer, nullable=False, comment="1 where a person set that referral aside"),
+    Column("category", Text, nullable=False, comment="P1 to P6; Z without one"),
+    Column("score_order", Integer, nullable=False, comment="the score, negative; 1 without one"),
+    Column("urgency", Integer, nullable=False, comment="0: a deadline to come; 1: none; 2: one that passed"),
+    Column("due_ticks", BigInteger, nullable=False, comment="the deadline to come, in 100 ns since 1970; else 0"),
+    Column("value_order", Float, nullable=False, comment="the deal in the reporting currency, negative; 1e300: none"),
+    Column(
+        "valid_until_ticks",
+        BigInteger,
+        nullable=False,
+        comment="when the clock changes the row next: a deadline passes, or a snoozed lead comes back",
+    ),
+    Index(
+        "ix_list_order_place",
+        *("set_aside", "category", "score_order", "urgency", "due_ticks", "value_order", "domain"),
+    ),
+    Index(None, "valid_until_ticks"),
+    comment="by what leads_ready ranks each company, so that its first page is read from an index; all ascending",
 )
 
 score_changes: Final = Table(

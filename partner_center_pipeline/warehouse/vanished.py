@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select, update
 
 from partner_center_pipeline.vocabulary import Task
-from partner_center_pipeline.warehouse import pending
+from partner_center_pipeline.warehouse import list_order, pending
 from partner_center_pipeline.warehouse.bulk import CHUNK, chunks
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.leads import domains_of
@@ -78,5 +78,7 @@ def seen_again(connection: Connection, referral_ids: Collection[str], now: datet
 
 def _make_again(connection: Connection, referral_ids: Collection[str], now: datetime) -> None:
     for chunk in chunks(sorted(referral_ids)):
-        pending.add(connection, Task.COMPANIES, domains_of(connection, chunk), now)
+        domains = domains_of(connection, chunk)
+        pending.add(connection, Task.COMPANIES, domains, now)
+        list_order.renew(connection, domains)
     pending.add(connection, Task.LEAD_MATCHES, referral_ids, now)

@@ -10,12 +10,12 @@ read of the rules (`published`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Column, Connection, Float, Integer, MetaData, Table, Text, select
+from sqlalchemy import Boolean, Column, Float, Integer, MetaData, Table, Text
 
-from partner_center_pipeline.warehouse.schema import JsonValue, Money, UtcDateTime, row_dict
+from partner_center_pipeline.warehouse.schema import JsonValue, Money, UtcDateTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Dialect:
     object, list, nested, flag: what makes a JSON object, a JSON list, and JSON of a JSON column and of a boolean
     iso_time    a stored instant as text, like `iso`
     mark        the join of a lead {0} with its newest mark, k; the other's way is many times as slow
+    other       the company that a match suggests
     """
 
     now: str
@@ -48,6 +49,7 @@ class Dialect:
     flag: str
     iso_time: str
     mark: str
+    other: str = "m.other"
 
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
@@ -128,29 +130,36 @@ def _leads(q: Dialect, where: str) -> str:
 
 
 def _placed(q: Dialect) -> str:
-    """Select of each company's leads the few columns that rank; `place` numbers them.
-
-    The open ones come first, of those the ones that nobody set aside; of those the one with the next deadline, else the
-    one with the last deadline that passed, else the newest.
-    """
+    """Select of each company's leads the few columns that rank; `place` numbers them."""
     live = f"leads.is_open AND leads.expires_ticks > {q.now}"
-    aside = _is_set_aside(q, "leads")
+    aside = is_set_aside(q, "leads")
     return f"""
     SELECT leads.referral_id, leads.domain, {aside} AS is_set_aside,
         coalesce({live}, FALSE) AS is_due_live,
         CASE WHEN leads.is_open THEN leads.expires_ticks END AS due_ticks,
         row_number() OVER (
             PARTITION BY leads.domain
-            ORDER BY leads.is_open DESC, {aside}, CASE WHEN {live} THEN leads.expires_ticks END ASC NULLS LAST,
-                CASE WHEN leads.is_open THEN leads.expires_ticks END DESC NULLS LAST,
-                leads.updated_ticks DESC, leads.version DESC, leads.referral_id
+            ORDER BY {_speaking_first(q)}
         ) AS place
     FROM leads
     {q.mark.format("leads")}
     WHERE leads.vanished_at IS NULL AND leads.domain IS NOT NULL"""  # noqa: S608  constants
 
 
-def _is_set_aside(q: Dialect, lead: str) -> str:
+def _speaking_first(q: Dialect) -> str:
+    """Return the order of a company's leads, of which the first speaks for it.
+
+    The open ones come first, of those the ones that nobody set aside; of those the one with the next deadline, else the
+    one with the last deadline that passed, else the newest.
+    """
+    live = f"leads.is_open AND leads.expires_ticks > {q.now}"
+    return f"""leads.is_open DESC, {is_set_aside(q, "leads")},
+                CASE WHEN {live} THEN leads.expires_ticks END ASC NULLS LAST,
+                CASE WHEN leads.is_open THEN leads.expires_ticks END DESC NULLS LAST,
+                leads.updated_ticks DESC, leads.version DESC, leads.referral_id"""
+
+
+def is_set_aside(q: Dialect, lead: str) -> str:
     """Return whether a person put an open lead aside for now, by its newest mark (k)."""
     return (
         f"coalesce({lead}.is_open AND (k.choice = 'not_interested' "
@@ -170,21 +179,33 @@ SHARED: Final = (
 )  # fmt: skip
 """The columns that the three lists share, but for `rank`."""
 
+
 # A kind is asked for by what it is not: SQLite expects few rows of one kind, and would read them all for each company.
-_MATCHES_OF_COMPANIES: Final = """
+def _matches_of_companies(domains: str | None) -> str:
+    """Select the matches of companies; `domains` selects whose, where they are few."""
+    kind = of_subject = "kind <> 'lead'"
+    if domains is not None:
+        kind, of_subject = f"{kind} AND domain IN ({domains})", f"kind = 'company' AND subject IN ({domains})"
+    return f"""
     SELECT p.domain, p.other, p.similarity, p.group_id,
         row_number() OVER (PARTITION BY p.domain ORDER BY p.similarity DESC, p.other) AS place,
         count(*) OVER (PARTITION BY p.domain) AS others
     FROM (
-        SELECT domain, subject AS other, similarity, group_id FROM suggested_matches WHERE kind <> 'lead'
+        SELECT domain, subject AS other, similarity, group_id FROM suggested_matches WHERE {kind}
         UNION ALL
-        SELECT subject AS domain, domain AS other, similarity, group_id FROM suggested_matches WHERE kind <> 'lead'
-    ) AS p"""
-_MATCHES_OF_LEADS: Final = """
+        SELECT subject AS domain, domain AS other, similarity, group_id FROM suggested_matches WHERE {of_subject}
+    ) AS p"""  # noqa: S608  constants
+
+
+def _matches_of_leads(subjects: str | None) -> str:
+    """Select the matches of leads; `subjects` selects whose, where they are few."""
+    which = "kind <> 'company'" if subjects is None else f"kind = 'lead' AND subject IN ({subjects})"
+    return f"""
     SELECT subject, domain AS other, similarity, group_id,
         row_number() OVER (PARTITION BY subject ORDER BY similarity DESC, domain) AS place,
         count(*) OVER (PARTITION BY subject) AS others
-    FROM suggested_matches WHERE kind <> 'company'"""
+    FROM suggested_matches WHERE {which}"""  # noqa: S608  constants
+
 
 _OF_COMPANY: Final = (
     "EXISTS (SELECT 1 FROM companies WHERE companies.domain = leads.domain AND companies.referrals > 0)"
@@ -262,7 +283,7 @@ def _shared(q: Dialect, *, company: bool, deal: str) -> str:
     s.rules_version,
     m.group_id AS suggested_group, CAST(m.others AS integer) AS suggested_count,
     k.choice AS decision, {q.instant.format("k.until_ticks")} AS decision_until, k.decided_at, k.decided_by,
-    {_is_set_aside(q, "l")} AS is_set_aside"""
+    {is_set_aside(q, "l")} AS is_set_aside"""
 
 
 def _texts(q: Dialect, deal: str) -> str:
@@ -274,7 +295,7 @@ LEFT JOIN rule_texts AS qualified_text ON qualified_text.code = l.qualified_code
 LEFT JOIN rule_texts AS due_text ON due_text.code = l.due_code
 LEFT JOIN rule_texts AS label_text ON label_text.code = s.label
 LEFT JOIN rule_texts AS act_text ON act_text.code = s.act
-LEFT JOIN companies AS o ON o.domain = m.other"""
+LEFT JOIN companies AS o ON o.domain = {q.other}"""
 
 
 _SCORE_OF_LEAD: Final = (
@@ -292,11 +313,13 @@ _URGENCY: Final = (
 def _leads_ready(q: Dialect) -> str:
     """Rank narrow rows, then look up the rest: sorting whole rows took twice as long."""
     return f"""
-CREATE VIEW leads_ready AS
-SELECT
-    p.rank,{_shared(q, company=True, deal="c")},
-    c.referrals, c.engagements, s.signals_at, s.scored_at
-FROM (
+CREATE VIEW leads_ready AS{_companies_listed(q, _ranked(q))}
+"""
+
+
+def _ranked(q: Dialect) -> str:
+    """Select of each company its referral and its rank."""
+    return f"""
     SELECT c.domain, l.referral_id, row_number() OVER (
         ORDER BY coalesce(l.is_set_aside, FALSE), s.category ASC NULLS LAST, s.score DESC NULLS LAST,
             {_URGENCY},
@@ -307,39 +330,59 @@ FROM (
     LEFT JOIN ({_placed(q)}
     ) AS l ON l.domain = c.domain AND l.place = 1
     LEFT JOIN currency_rates AS r ON r.currency = c.currency
-    WHERE c.referrals > 0
+    WHERE c.referrals > 0"""  # noqa: S608  constants
+
+
+def _companies_listed(q: Dialect, places: str, domains: str | None = None) -> str:
+    """Select the rows of companies; `places` selects domain, referral_id and rank; `domains` whose, where few."""
+    return f"""
+SELECT
+    p.rank,{_shared(q, company=True, deal="c")},
+    c.referrals, c.engagements, s.signals_at, s.scored_at
+FROM ({places}
 ) AS p
 JOIN companies AS c ON c.domain = p.domain
 LEFT JOIN company_scores AS s ON s.domain = c.domain
 LEFT JOIN domain_signals AS d ON d.domain = c.domain
 LEFT JOIN ({_leads(q, "leads.domain IS NOT NULL")}
 ) AS l ON l.referral_id = p.referral_id
-LEFT JOIN ({_MATCHES_OF_COMPANIES}
-) AS m ON m.domain = c.domain AND m.place = 1{_texts(q, "c")}
-"""  # noqa: S608  constants
+LEFT JOIN ({_matches_of_companies(domains)}
+) AS m ON m.domain = c.domain AND m.place = 1{_texts(q, "c")}"""  # noqa: S608  constants
 
 
 def _leads_without_company(q: Dialect) -> str:
+    subjects = None
     return f"""
 CREATE VIEW leads_without_company AS
 SELECT
     row_number() OVER (
-        ORDER BY {_is_set_aside(q, "l")}, s.category ASC NULLS LAST, s.score DESC NULLS LAST,
+        ORDER BY {is_set_aside(q, "l")}, s.category ASC NULLS LAST, s.score DESC NULLS LAST,
             {_URGENCY},
             l.deal_value * r.rate DESC NULLS LAST, l.referral_id
     ) AS rank,{_shared(q, company=False, deal="l")}
 FROM ({_leads(q, f"leads.is_open AND NOT {_OF_COMPANY}")}
 ) AS l
 LEFT JOIN {_SCORE_OF_LEAD}
-LEFT JOIN ({_MATCHES_OF_LEADS}
+LEFT JOIN ({_matches_of_leads(subjects)}
 ) AS m ON m.subject = l.referral_id AND m.place = 1{_texts(q, "l")}
 """  # noqa: S608  constants
 
 
 def _due_first(q: Dialect) -> str:
-    due = f"leads.is_open AND leads.expires_ticks > {q.now}"
     return f"""
-CREATE VIEW due_first AS
+CREATE VIEW due_first AS{_due_listed(q)}
+"""
+
+
+def _due_listed(q: Dialect, until: str | None = None) -> str:
+    """Select the leads that are due; with `until` those up to an instant in ticks, which are few."""
+    due = f"leads.is_open AND leads.expires_ticks > {q.now}"
+    domains = subjects = None
+    if until is not None:
+        due = f"{due} AND leads.expires_ticks <= {until}"
+        domains = f"SELECT leads.domain FROM leads WHERE leads.vanished_at IS NULL AND {due}"  # noqa: S608  constants
+        subjects = f"SELECT leads.referral_id FROM leads WHERE leads.vanished_at IS NULL AND {due}"  # noqa: S608
+    return f"""
 SELECT
     row_number() OVER (
         ORDER BY u.is_set_aside, u.due_ticks, u.category ASC NULLS LAST, u.score DESC NULLS LAST, u.referral_id
@@ -353,17 +396,108 @@ FROM ({_leads(q, f"{due} AND {_OF_COMPANY}")}
 JOIN companies AS c ON c.domain = l.domain
 LEFT JOIN company_scores AS s ON s.domain = c.domain
 LEFT JOIN domain_signals AS d ON d.domain = c.domain
-LEFT JOIN ({_MATCHES_OF_COMPANIES}
+LEFT JOIN ({_matches_of_companies(domains)}
 ) AS m ON m.domain = c.domain AND m.place = 1{_texts(q, "l")}
 UNION ALL
 SELECT 'no_company' AS kind, l.due_ticks,{_shared(q, company=False, deal="l")}
 FROM ({_leads(q, f"{due} AND NOT {_OF_COMPANY}")}
 ) AS l
 LEFT JOIN {_SCORE_OF_LEAD}
-LEFT JOIN ({_MATCHES_OF_LEADS}
+LEFT JOIN ({_matches_of_leads(subjects)}
 ) AS m ON m.subject = l.referral_id AND m.place = 1{_texts(q, "l")}
-) AS u
-"""  # noqa: S608  constants
+) AS u"""  # noqa: S608  constants
+
+
+def of_few(dialect: str) -> Dialect:
+    """Return how a database says it where few rows are read: the mark and the suggested company are looked up.
+
+    PostgreSQL looks the company up only in the order of its key's index, which is not that of suggested_matches.
+    """
+    other = 'm.other COLLATE "default"' if dialect == "postgresql" else "m.other"
+    return replace(DIALECTS[dialect], mark=DIALECTS["sqlite"].mark, other=other)
+
+
+def due_until_sql(dialect: str, until: str) -> str:
+    """Return the SQL for the rows of `due_first` with a deadline up to `until` (SQL for ticks), from an index.
+
+    `rank` is the list's, but for leads that are set aside.
+    """
+    return _due_listed(of_few(dialect), until)
+
+
+def companies_of_places_sql(dialect: str) -> str:
+    """Return the SQL for the rows of `leads_ready` of `:places`: JSON, each a list of domain, referral and rank."""
+    given = (
+        "SELECT value->>0 AS domain, value->>1 AS referral_id, CAST(value->>2 AS integer) AS rank "
+        "FROM json_array_elements(CAST(:places AS json))"
+        if dialect == "postgresql"
+        else "SELECT json_extract(value, '$[0]') AS domain, json_extract(value, '$[1]') AS referral_id, "
+        "json_extract(value, '$[2]') AS rank FROM json_each(:places)"
+    )
+    return f"""
+WITH given AS ({given}){_companies_listed(of_few(dialect), "SELECT * FROM given", "SELECT domain FROM given")}
+ORDER BY p.rank"""  # noqa: S608  constants
+
+
+def _companies_with_leads(dialect: str, domains: str | None) -> str:
+    """Return the tables of `order_sql`: companies (c) with their leads and score (s).
+
+    Few companies are looked up one by one on PostgreSQL: until a first load is over it has no statistics of the tables,
+    and would read all of them for each chunk.
+    """
+    if dialect == "postgresql" and domains is not None:
+        return f"""({domains}) AS g
+    CROSS JOIN LATERAL (SELECT * FROM companies AS i WHERE i.domain = g.domain OFFSET 0) AS c
+    LEFT JOIN LATERAL (
+        SELECT * FROM leads AS i WHERE i.domain = c.domain AND i.vanished_at IS NULL OFFSET 0
+    ) AS leads ON TRUE
+    LEFT JOIN LATERAL (SELECT * FROM company_scores AS i WHERE i.domain = c.domain OFFSET 0) AS s ON TRUE"""  # noqa: S608
+    chosen = "companies" if domains is None else f"(SELECT * FROM companies WHERE domain IN ({domains}))"  # noqa: S608
+    return f"""{chosen} AS c
+    LEFT JOIN leads ON leads.domain = c.domain AND leads.vanished_at IS NULL
+    LEFT JOIN company_scores AS s ON s.domain = c.domain"""
+
+
+def order_sql(dialect: str, domains: str | None) -> str:
+    """Return the SQL for the rows of `list_order` as they are now; `domains` selects which (as `domain`), None all.
+
+    It says by what `leads_ready` ranks a company. Each part is made so that ascending is the order.
+    """
+    q = of_few(dialect)
+    live = f"leads.is_open AND leads.expires_ticks > {q.now}"
+    snoozed = f"leads.is_open AND k.choice = 'snoozed' AND k.until_ticks > {q.now}"
+    return f"""
+SELECT l.domain, l.referral_id,
+    CASE WHEN l.is_set_aside THEN 1 ELSE 0 END AS set_aside,
+    coalesce(l.category, '{NO_CATEGORY}') AS category,
+    coalesce(-l.score, 1) AS score_order,
+    CASE WHEN l.is_due_live THEN 0 WHEN l.due_ticks IS NULL THEN 1 ELSE 2 END AS urgency,
+    CASE WHEN l.is_due_live THEN l.due_ticks ELSE 0 END AS due_ticks,
+    coalesce(CAST(-l.value AS double precision), 1e300) AS value_order,
+    CASE WHEN l.live_until < l.snoozed_until THEN l.live_until ELSE l.snoozed_until END AS valid_until_ticks
+FROM (
+    SELECT c.domain, leads.referral_id, s.category, s.score, c.deal_value * r.rate AS value,
+        {is_set_aside(q, "leads")} AS is_set_aside,
+        coalesce({live}, FALSE) AS is_due_live,
+        CASE WHEN leads.is_open THEN leads.expires_ticks END AS due_ticks,
+        coalesce(min(CASE WHEN {live} THEN leads.expires_ticks END) OVER (PARTITION BY c.domain), {FOREVER})
+            AS live_until,
+        coalesce(min(CASE WHEN {snoozed} THEN k.until_ticks END) OVER (PARTITION BY c.domain), {FOREVER})
+            AS snoozed_until,
+        row_number() OVER (PARTITION BY c.domain ORDER BY {_speaking_first(q)}) AS place
+    FROM {_companies_with_leads(dialect, domains)}
+    {q.mark.format("leads")}
+    LEFT JOIN currency_rates AS r ON r.currency = c.currency
+    WHERE c.referrals > 0
+) AS l
+WHERE l.place = 1"""  # noqa: S608  constants
+
+
+FOREVER: Final = 9223372036854775807
+"""Ticks that no clock reaches: the largest 64-bit integer."""
+
+NO_CATEGORY: Final = "Z"
+"""Ranks behind each category."""
 
 
 def _json_list(q: Dialect, fields: Mapping[str, str], source: str) -> str:
@@ -623,11 +757,3 @@ sync_health: Final = Table(
 
 VIEWS: Final = (leads_ready, leads_without_company, due_first, company_card, sync_health)
 """The views, in the order of `view_sql`."""
-
-
-def best(connection: Connection, limit: int) -> list[Mapping[str, Any]]:
-    """Return the first `limit` companies of the sales list that have an open referral, as rows of `leads_ready`."""
-    rows = connection.execute(
-        select(leads_ready).where(leads_ready.c.open_referrals > 0).order_by(leads_ready.c.rank).limit(limit)
-    )
-    return [row_dict(row) for row in rows]

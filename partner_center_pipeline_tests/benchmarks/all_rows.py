@@ -20,7 +20,7 @@ from rich.table import Table
 
 from partner_center_pipeline_tests.benchmarks.rows import MEASURES, Measuring, Row, chosen
 
-MODULES: Final = ("loads", "cold", "graphs", "starting")
+MODULES: Final = ("loads", "cold", "graphs", "starting", "reads")
 """The modules of this package that register what they measure, in the order of the table."""
 
 for _module in MODULES:

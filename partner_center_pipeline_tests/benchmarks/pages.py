@@ -57,12 +57,14 @@ _BOUND: Final = re.compile(r"updatedDateTime (ge|lt) (\S+)")
 class Referrals:
     """`count` referrals updated before `ANCHOR`, and after it `changes` of them updated in `CHANGED_WINDOWS` windows.
 
-    Row `number` is number `number` by `updatedDateTime`; rows from `count` on are the changes.
+    Row `number` is number `number` by `updatedDateTime`; rows from `count` on are the changes. With `companies`, the
+    customers are that many companies, whose names and domains differ; without, those of the templates.
     """
 
     count: int
     changes: int = CHANGES
     """Changes in each window of `GRID`."""
+    companies: int = 0
 
     def ticks(self, number: int) -> int:
         """When it was updated; no two rows share an instant."""
@@ -101,6 +103,25 @@ def _templates() -> list[bytes]:
     rows = [{key: value for key, value in row.items() if key not in own} for row in world.all()]
     changed = [{**row, "details": {**(row.get("details") or {}), "dealValue": 123_456_789.25}} for row in rows]
     return [orjson.dumps(row)[1:] for row in (*rows, *changed)]
+
+
+_CUSTOMER: Final = (
+    '"customerProfile":{"name":"%s %s %d A.Ş.","address":{"addressLine1":"1 Örnek Cd.","addressLine2":"",'
+    '"city":"Kayseri","state":"","postalCode":"38000","country":"TR","region":null},"size":"51to250employees",'
+    '"team":[{"contactPreference":{"locale":"tr-tr","disableNotifications":false},"firstName":"Fatma",'
+    '"lastName":"Aydın","phoneNumber":"+90 352 000 00 00","email":"fatma.aydin@%s%d.com.tr"}],"ids":[]},"consent":'
+)
+_WORDS: Final = (
+    "çelik", "kimya", "deniz", "gıda", "yazılım", "tekstil", "mobilya", "lojistik", "enerji", "tarım", "makine", "cam",
+    "kağıt", "turizm", "sağlık", "inşaat", "demir", "bakır", "seramik", "plastik", "elektrik", "nakliye", "otomotiv",
+)  # fmt: skip
+_PROFILE: Final = re.compile(rb'"customerProfile":.*?,"consent":')
+
+
+def customer(number: int) -> bytes:
+    """The part of a payload that says who the customer is, of company `number`."""
+    first, second = _WORDS[number % len(_WORDS)], _WORDS[number // len(_WORDS) % len(_WORDS)]
+    return (_CUSTOMER % (first.title(), second.title(), number, "firma", number)).encode()
 
 
 class _Server:
@@ -144,9 +165,13 @@ class _Server:
         changed = number >= self._referrals.count
         # Ids are spread as random ones are: an index on them is written to all over.
         spread = referral * 0x9E3779B97F4A7C15 % (1 << 64)
+        rest = self._templates[referral % _TEMPLATES + changed * _TEMPLATES]
+        if self._referrals.companies:
+            profile = customer(referral * 7919 % self._referrals.companies)
+            rest = _PROFILE.sub(lambda _: profile, rest, count=1)
         return _ROW % (
             spread >> 32, spread >> 16 & 0xFFFF, spread & 0xFFF, referral, number, ticks // TICKS_PER_SECOND,
-            render_ticks(ticks).encode(), self._templates[referral % _TEMPLATES + changed * _TEMPLATES],
+            render_ticks(ticks).encode(), rest,
         )  # fmt: skip
 
 
@@ -174,8 +199,8 @@ def _serve(referrals: Referrals, pem: Path, connection: Connection) -> None:
 
 
 @contextmanager
-def served_elsewhere(count: int, folder: Path, changes: int = CHANGES) -> Iterator[Address]:
-    """A server of `Referrals(count, changes)` in a process of its own; its certificate lies in `folder`.
+def served_elsewhere(count: int, folder: Path, changes: int = CHANGES, companies: int = 0) -> Iterator[Address]:
+    """A server of `Referrals(count, changes, companies)` in a process of its own; its certificate is in `folder`.
 
     Raises TimeoutError when it does not start.
     """
@@ -185,7 +210,7 @@ def served_elsewhere(count: int, folder: Path, changes: int = CHANGES) -> Iterat
     authority.issue_cert("localhost", _HOST).private_key_and_cert_chain_pem.write_to_path(pem)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(Referrals(count, changes), pem, theirs), daemon=True)
+    process = context.Process(target=_serve, args=(Referrals(count, changes, companies), pem, theirs), daemon=True)
     process.start()
     theirs.close()
     try:

@@ -21,7 +21,7 @@ from partner_center_pipeline.scoring import load_rules
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.texts import Texts
 from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse import companies, leads, schema, views
+from partner_center_pipeline.warehouse import companies, first_page, leads, schema
 from partner_center_pipeline.warehouse.bulk import insert_new
 from partner_center_pipeline.warehouse.card import Card, look_up
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -243,7 +243,11 @@ class TestCard:
     def test_the_company_and_its_place_in_the_sales_list_stand_first(self, filled: Filled) -> None:
         shown = filled.shown(OZTURK)
         with filled.warehouse.read() as connection:
-            assert [row["domain"] for row in views.best(connection, 3)] == [EVIL, OZTURK, PENDING]
+            assert [row["domain"] for row in first_page.of_companies(connection, 3, only_open=True)] == [
+                EVIL,
+                OZTURK,
+                PENDING,
+            ]
         for expected in (
             r"place +İstanbul, Türkiye",
             r"referrals +1 open of 2, in 2 deals",
@@ -525,7 +529,7 @@ def stored(warehouse: Warehouse) -> list[Any]:
 def test_after_a_sync_the_best_lead_shows_the_reasons_of_its_score(project: Project) -> None:
     assert project.run(project.window(0)).success
     with project.warehouse.read() as connection:
-        (best,) = views.best(connection, 1)
+        (best,) = first_page.of_companies(connection, 1, only_open=True)
     place = Home(project.home)
     document = json.loads(place.invoke("inspect", "--json", best["domain_unicode"]).stdout)
     assert (document["sales"]["rank"], document["score"]["score"]) == (best["rank"], best["score"])

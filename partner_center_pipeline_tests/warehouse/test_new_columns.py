@@ -28,7 +28,7 @@ OF_RUNS = {
     "token_caches", "reconciliations", "outbox", "alert_conditions", "sync_days",
 }  # fmt: skip
 HISTORY = {"signal_changes", "score_changes"}
-PUBLISHED_BY_EACH_RUN = {"lead_scores", "currency_rates", "rule_texts"}
+PUBLISHED_BY_EACH_RUN = {"lead_scores", "currency_rates", "rule_texts", "list_order"}
 
 ADD = """
 import sqlalchemy as sa

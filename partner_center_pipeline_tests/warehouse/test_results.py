@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, select
 
 from partner_center_pipeline.leads.company import company_of
 from partner_center_pipeline.scoring import ScorePolicy, load_rules
-from partner_center_pipeline.warehouse import companies, leads, published, scores, signals, views
+from partner_center_pipeline.warehouse import companies, first_page, leads, published, scores, signals
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.leads import Written
 from partner_center_pipeline.warehouse.row_counts import row_counts
@@ -223,8 +223,10 @@ class TestScores:
             published.publish(connection, load_rules(), ScorePolicy())
             companies.write(connection, [*rows, company("closed.com", referrals=1)])
             scores.write(connection, [*(score(name, **values) for name, values, _ in listed), score("closed.com", 100)])
-            assert [row["domain"] for row in views.best(connection, 100)] == [name for name, _, _ in listed]
-            (best,) = views.best(connection, 1)
+            assert [row["domain"] for row in first_page.of_companies(connection, 100, only_open=True)] == [
+                name for name, _, _ in listed
+            ]
+            (best,) = first_page.of_companies(connection, 1, only_open=True)
         assert (best["domain"], best["domain_unicode"]) == ("a-rich.com", "a-rich.com")
 
     def test_a_score_belongs_to_a_company(self, warehouse: Warehouse) -> None:

@@ -20,6 +20,7 @@ from partner_center_pipeline.warehouse import companies, decisions, pending, sig
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.leads import SOURCE
 from partner_center_pipeline.warehouse.schema import VERSION_TABLE, company_scores, leads, raw_referrals
+from partner_center_pipeline.warehouse.schema import companies as companies_table
 from partner_center_pipeline.windows import parse_ticks
 from partner_center_pipeline_tests.conftest import Databases, PostgresServer
 from partner_center_pipeline_tests.warehouse.rows import company
@@ -71,7 +72,7 @@ def with_a_later_migration(warehouse: Warehouse, folder: Path, source: str) -> C
 def test_a_table_may_be_rebuilt_without_emptying_those_that_refer_to_it(databases: Databases, tmp_path: Path) -> None:
     warehouse = Warehouse(databases.migrated())
     with warehouse.write() as connection:
-        companies.write(connection, [company("a.com", country="TR")])
+        connection.execute(companies_table.insert(), [company("a.com", country="TR")])
         signals.write(connection, [signal("a.com")])
     config = with_a_later_migration(warehouse, tmp_path, REBUILD)
     command.upgrade(config, "head")
@@ -93,7 +94,7 @@ def test_a_table_may_be_rebuilt_without_emptying_those_that_refer_to_it(database
 def test_a_migration_that_breaks_off_leaves_everything_as_it_was(databases: Databases, tmp_path: Path) -> None:
     warehouse = Warehouse(databases.migrated())
     with warehouse.write() as connection:
-        companies.write(connection, [company("a.com", country="TR")])
+        connection.execute(companies_table.insert(), [company("a.com", country="TR")])
     with pytest.raises(DatabaseError):
         command.upgrade(with_a_later_migration(warehouse, tmp_path, BREAK_OFF), "head")
     assert warehouse.is_current()
@@ -136,7 +137,7 @@ def test_a_migration_waits_for_a_writer(databases: Databases) -> None:
     warehouse = Warehouse(databases.migrated())
     down = threading.Thread(target=Warehouse(warehouse.url).migrate, args=("base",))
     with warehouse.write() as connection:
-        companies.write(connection, [company("a.com")])
+        connection.execute(companies_table.insert(), [company("a.com")])
         down.start()
         down.join(0.3)
         assert down.is_alive()
@@ -207,7 +208,7 @@ def test_stored_scores_lose_the_deadline_that_the_lists_now_add(database_url: st
         "explanation_tr": f"{turkish}; Açık yönlendirmeyi son yanıt tarihine kadar yanıtlayın (2026-03-05T12:00:00Z)",
     }
     with warehouse.write() as connection:
-        companies.write(connection, [company("a.com"), company("b.com")])
+        connection.execute(companies_table.insert(), [company("a.com"), company("b.com")])
         stored = [
             score("a.com", reasons=[kept, due], inputs={"no_mx": True, "response_due": due["evidence"]}, **told),
             score("b.com", reasons=[kept], inputs={"no_mx": True}, explanation_en=english, explanation_tr=turkish),
@@ -281,9 +282,8 @@ def test_stored_suggestions_get_the_groups_that_new_ones_have_and_decisions_stay
     warehouse = Warehouse(database_url)
     warehouse.migrate("0007")
     with warehouse.write() as connection:
-        companies.write(
-            connection, [company("a.com", name_key="celik"), company("b.com", name_key="celik"), company("c.com")]
-        )
+        made = [company("a.com", name_key="celik"), company("b.com", name_key="celik"), company("c.com")]
+        connection.execute(companies_table.insert(), made)
         connection.execute(
             text(
                 "INSERT INTO suggested_matches (kind, subject, domain, reason, similarity, suggested_at) VALUES "

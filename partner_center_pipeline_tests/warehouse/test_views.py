@@ -12,7 +12,17 @@ from sqlalchemy import Connection, Table, text
 
 from partner_center_pipeline.leads.company import company_of
 from partner_center_pipeline.scoring import ScorePolicy, load_rules
-from partner_center_pipeline.warehouse import companies, leads, matches, published, scores, signals, vanished, views
+from partner_center_pipeline.warehouse import (
+    companies,
+    first_page,
+    leads,
+    matches,
+    published,
+    scores,
+    signals,
+    vanished,
+    views,
+)
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import row_dict, sync_windows
 from partner_center_pipeline.windows import datetime_of, parse_ticks, ticks_of
@@ -94,7 +104,7 @@ def test_without_an_open_referral_the_newest_speaks_for_the_company(warehouse: W
         companies.write(connection, made)
         scores.write(connection, [score("ozturk.com.tr")])
         (row,) = [row_dict(row) for row in connection.execute(views.leads_ready.select())]
-        assert views.best(connection, 10) == []
+        assert first_page.of_companies(connection, 10, only_open=True) == []
     assert (row["referral_id"], row["open_referrals"]) == ("newer", 0)
 
 
