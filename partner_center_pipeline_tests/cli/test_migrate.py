@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from partner_center_pipeline.warehouse import companies
+from partner_center_pipeline.warehouse import companies, schema
 from partner_center_pipeline.warehouse.copies import FOLDER, size_of
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.cli.commands import run
@@ -47,7 +47,7 @@ def older(home: Path, sqlite: SqliteFiles) -> Warehouse:
     warehouse = Warehouse(sqlite.empty())
     warehouse.migrate("0008")
     with warehouse.write() as connection:
-        companies.write(connection, [company("a.com")])
+        connection.execute(schema.companies.insert(), [company("a.com")])
     warehouse.close()
     Home(home).edit_env(HUNTER_DATABASE_URL=warehouse.url)
     return warehouse

@@ -202,7 +202,10 @@ class _Connects:
         self._client = client
 
     @contextmanager
-    def open(self, _: Settings, *, deadline: float) -> Iterator[ReferralsClient]:
+    def open(
+        self, _: Settings, *, deadline: float, asking: Callable[[], None] = lambda: None
+    ) -> Iterator[ReferralsClient]:
+        self._client._asking = asking  # what the resource gives to a client that it makes
         yield self._client
 
 
