@@ -153,8 +153,8 @@ def _speaking_first(q: Dialect) -> str:
     one with the last deadline that passed, else the newest.
     """
     live = f"leads.is_open AND leads.expires_ticks > {q.now}"
-    return f"""leads.is_open DESC, {is_set_aside(q, "leads")},
-                CASE WHEN {live} THEN leads.expires_ticks END ASC NULLS LAST,
+    aside = is_set_aside(q, "leads")
+    return f"""leads.is_open DESC, {aside}, CASE WHEN {live} THEN leads.expires_ticks END ASC NULLS LAST,
                 CASE WHEN leads.is_open THEN leads.expires_ticks END DESC NULLS LAST,
                 leads.updated_ticks DESC, leads.version DESC, leads.referral_id"""
 
