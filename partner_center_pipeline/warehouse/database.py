@@ -403,7 +403,7 @@ def kept_open() -> Iterator[None]:
             if not _keepers:
                 _kept.clear()
         for warehouse in ended:
-            with suppress(WarehouseError):
+            with suppress(WarehouseError):  # the run is done, and the next one's end does it
                 warehouse.take_in_log()
             warehouse.close()
 

@@ -51,8 +51,8 @@ def append(connection: Connection, made: Sequence[Decision], author: Author) -> 
         connection.exec_driver_sql("ANALYZE decisions")
     _derive_again(connection, made, (before, merged(connection)), author.at)
     marked = sorted({one.subject for one in made if one.kind is DecisionKind.MARK})
-    for some in chunks(marked):
-        named = select(leads.c.domain).where(leads.c.referral_id.in_(some), leads.c.domain.is_not(None))
+    for chunk in chunks(marked):
+        named = select(leads.c.domain).where(leads.c.referral_id.in_(chunk), leads.c.domain.is_not(None))
         list_order.renew(connection, set(connection.execute(named).scalars()))
 
 

@@ -29,6 +29,7 @@ from dagster_shared.yaml_utils import load_yaml_from_path
 from sqlalchemy import Engine, create_engine, update
 
 from partner_center_pipeline.cli.base import enter_home
+from partner_center_pipeline.definitions import batch_events
 from partner_center_pipeline.defs.dagster_private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from partner_center_pipeline.partner_center import connect_sign_in
 from partner_center_pipeline.settings import PROJECT_ROOT, Settings
@@ -147,6 +148,7 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
         del os.environ[name]
     os.environ.update(place.variables, HUNTER_HOME=str(place.home))
     enter_home()
+    batch_events()
     os.environ["DAGSTER_HOME"] = str(place.home)  # `prepare` wrote a dagster.yaml there
     _keep_engines()
     for module in (bulk, pending, signals):
