@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from partner_center_pipeline.definitions import batch_events
 from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline_tests.defs.project import load_definitions
 
 DESCRIBE = """
 import json
+import os
 import dagster as dg
 from partner_center_pipeline.definitions import defs
 definitions = defs()
@@ -22,6 +24,7 @@ job = definitions.resolve_job_def("partner_center_sync")
 graph = repository.asset_graph
 nodes = [graph.get(key) for key in sorted(graph.get_all_asset_keys())]
 print(json.dumps({
+    "events_at_once": os.environ.get("DAGSTER_EVENT_BATCH_SIZE"),
     "assets": {node.key.to_user_string(): sorted(key.to_user_string() for key in node.parent_keys) for node in nodes},
     "partitions": {
         node.key.to_user_string(): type(node.partitions_def).__name__ for node in nodes if node.partitions_def
@@ -76,6 +79,7 @@ def described(home: Path, **variables: str) -> dict[str, Any]:
 def test_the_chain_the_report_the_jobs_their_schedules_and_a_sensor_are_defined(tmp_path: Path) -> None:
     found = described(tmp_path, HUNTER_SYNC_START="2026-01-01T00:00:00Z")
     assert found == {
+        "events_at_once": "100",
         "assets": {
             "raw_referrals": [],
             "normalized_leads": ["raw_referrals"],
@@ -167,6 +171,12 @@ def test_without_a_start_there_is_no_window_and_nothing_breaks(home: Path) -> No
     raw = load_definitions(Settings.load().grid).resolve_assets_def("raw_referrals")
     assert raw.partitions_def is not None
     assert raw.partitions_def.get_last_partition_key() is None
+
+
+def test_a_batch_size_that_an_operator_set_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "7")
+    batch_events()
+    assert os.environ["DAGSTER_EVENT_BATCH_SIZE"] == "7"
 
 
 @pytest.mark.slow
