@@ -39,8 +39,12 @@ class DnsServer:
     With `port` 0 it takes a free port. A change of `faults` counts from the next question on.
     """
 
-    def __init__(self, zone: Zone, faults: Faults | None = None, *, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, zone: Zone, faults: Faults | None = None, *, port: int = 0, host: str = "127.0.0.1", delay: float = 0.0
+    ) -> None:
         self.zone = zone
+        self.delay = delay
+        """Seconds until an answer by UDP is sent, as by a resolver that is not on this machine."""
         self.faults = faults or Faults()
         self.questions = 0
         """Number of questions received since the start."""
@@ -267,7 +271,11 @@ class _UdpProtocol(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         answer = self._server.respond(data, udp=True)
-        if answer is not None and self._transport is not None:
+        if answer is None or self._transport is None:
+            return
+        if self._server.delay:
+            asyncio.get_running_loop().call_later(self._server.delay, self._transport.sendto, answer, addr)
+        else:
             self._transport.sendto(answer, addr)
 
 

@@ -73,7 +73,7 @@ def _plan(
 
     from partner_center_pipeline.reports.filled_in import Planner
     from partner_center_pipeline.warehouse import decisions as stored
-    from partner_center_pipeline.warehouse.bulk import chunks
+    from partner_center_pipeline.warehouse.bulk import among, chunks
     from partner_center_pipeline.warehouse.schema import leads
 
     states: dict[str, LeadState] = {}
@@ -81,8 +81,8 @@ def _plan(
     def read(column: Any, keys: Sequence[str], *more: Any) -> "list[LeadState]":
         found = [
             one
-            for some in chunks(sorted(set(keys)))
-            for one in stored.states(connection, and_(column.in_(some), *more))
+            for chunk in chunks(sorted(set(keys)))
+            for one in stored.states(connection, and_(among(column, chunk), *more))
         ]
         states.update({one.lead["referral_id"]: one for one in found})
         return found

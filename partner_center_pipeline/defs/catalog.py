@@ -5,14 +5,13 @@ Also the views, which are assets that nobody materializes. Not here: what a tabl
 """
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, Final
 
 import dagster as dg
 from sqlalchemy import Table
 
 from partner_center_pipeline.code_digest import digest_of
-from partner_center_pipeline.defs.derivation import LEADS_PACKAGE, LIBRARIES
+from partner_center_pipeline.defs.derivation import LEADS_PACKAGE, versions
 from partner_center_pipeline.scoring import RulesError, ScorePolicy, load_rules
 from partner_center_pipeline.scoring.row import score_digest
 from partner_center_pipeline.settings import Settings, SettingsError
@@ -51,7 +50,7 @@ def rules_of_fetching() -> str:
 
 def rules_of_leads() -> str:
     """Return the digest of the code and the lists by which leads and companies are made."""
-    return digest_of(LEADS_PACKAGE, *map(version, LIBRARIES))
+    return digest_of(LEADS_PACKAGE, *versions())
 
 
 def rules_of_mail() -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Final
 
@@ -50,6 +51,12 @@ LIBRARIES: Final = (
 """What the rules of leads take their lists and repairs from."""
 
 
+@cache
+def versions() -> tuple[str, ...]:
+    """Return the versions of LIBRARIES. They are read once in a process: each step of a run asks."""
+    return tuple(map(version, LIBRARIES))
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """The windows of a run as an interval of ticks; `force` derives their rows again although they are up to date."""
@@ -80,7 +87,7 @@ def make_leads(
     A domain of the partner's own (`own_domains`, normalized) is never taken for a customer's. What people decided about
     a lead's domain goes before what its referral names. The keys of what is written are added to `keys`.
     """
-    digest = digest_of(LEADS_PACKAGE, *map(version, LIBRARIES), *sorted(own_domains))
+    digest = digest_of(LEADS_PACKAGE, *versions(), *sorted(own_domains))
     made = LeadsMade()
 
     def derive(connection: Connection, referral_ids: Sequence[str]) -> None:
@@ -101,7 +108,8 @@ def make_leads(
 
     pending.add_selected(db, Task.LEADS, leads.outdated(span.start, span.end, span.digest(digest)), now)
     pending.work_off(db, Task.LEADS, derive)
-    _log.info("derive: leads: %s", _counted(made.written))
+    if made.written.seen:
+        _log.info("derive: leads: %s", _counted(made.written))
     return made
 
 
@@ -138,7 +146,7 @@ def make_companies(
     """
     rates = load_rules(settings.scoring_rules).rates
     rated = sorted(f"{currency} {rate}" for currency, rate in rates.items())
-    digest = digest_of(LEADS_PACKAGE, *map(version, LIBRARIES), *rated)
+    digest = digest_of(LEADS_PACKAGE, *versions(), *rated)
     made = CompaniesMade()
 
     def derive(connection: Connection, domains: Sequence[str]) -> None:
@@ -163,7 +171,8 @@ def make_companies(
     pending.work_off(db, Task.LEAD_MATCHES, suggest_to_leads)
     if keys is not None:
         keys["with_new_suggestions"].update(made.with_new_suggestions)
-    _log.info("derive: companies: %s; %s matches suggested", _counted(made.written), f"{made.suggested:,}")
+    if made.written.seen or made.suggested:
+        _log.info("derive: companies: %s; %s matches suggested", _counted(made.written), f"{made.suggested:,}")
     return made
 
 
@@ -187,7 +196,9 @@ def ask_signals(
             chunk = pending.load(connection, Task.SIGNALS)
             due = signals.due(connection, chunk.items, asked_at)
         if not chunk.items:
-            tell.end()
+            pending.end(db, Task.SIGNALS, done.domains)
+            if done.domains:
+                tell.end()
             return done
         answers = ask(db, scan, due, tell)
         with db.write() as connection:
@@ -226,7 +237,8 @@ def make_scores(db: Warehouse, span: Span, settings: Settings, now: datetime, ke
         scoring.publish(connection)
     pending.add_selected(db, Task.SCORES, scores.outdated(span.start, span.end, span.digest(scoring.digest)), now)
     pending.work_off(db, Task.SCORES, derive)
-    _log.info("score: %s", _counted(scored.written))
+    if scored.written.seen:
+        _log.info("score: %s", _counted(scored.written))
     return scored
 
 

@@ -146,10 +146,11 @@ def _fetch(client: ReferralsClient, settings: Settings, ingest: WindowIngest, ga
         "fetch: done, %d pages, %s rows in %s, %s of them waiting", done.pages, f"{done.fetched:,}",
         shown_seconds(time.monotonic() - began), shown_seconds(done.seconds_waited),
     )  # fmt: skip
-    _log.info(
-        "store: %s new or changed versions, %s known already, %s late, %s to quarantine", f"{done.new_versions:,}",
-        f"{done.unchanged:,}", f"{done.late:,}", f"{done.quarantined:,}",
-    )  # fmt: skip
+    if done.fetched or done.quarantined:
+        _log.info(
+            "store: %s new or changed versions, %s known already, %s late, %s to quarantine", f"{done.new_versions:,}",
+            f"{done.unchanged:,}", f"{done.late:,}", f"{done.quarantined:,}",
+        )  # fmt: skip
 
 
 def _earliest(page: ScanPage) -> int | None:

@@ -245,11 +245,9 @@ class SignIn:
             raise refusal(result, stored.flow)
         now = self._clock.utc()
         renewed = result.get("token_source") == "identity_provider"
-        _log.info(
-            "sign-in: %s, valid for %d minutes",
-            "renewed by Microsoft's sign-in service" if renewed else "the stored token is used",
-            int(result["expires_in"]) // 60,
-        )
+        if renewed:
+            minutes = int(result["expires_in"]) // 60
+            _log.info("sign-in: renewed by Microsoft's sign-in service, valid for %d minutes", minutes)
         if self._cache.has_state_changed:
             self._store.write(
                 stored.model_copy(

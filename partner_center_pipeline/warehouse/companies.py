@@ -8,14 +8,14 @@ from sqlalchemy import Connection, Select, func, or_, select
 
 from partner_center_pipeline.leads.company import largest_deal
 from partner_center_pipeline.warehouse import list_order
-from partner_center_pipeline.warehouse.bulk import upsert
+from partner_center_pipeline.warehouse.bulk import among, upsert
 from partner_center_pipeline.warehouse.leads import Written, named_by, of_domains, same_content
 from partner_center_pipeline.warehouse.schema import companies, leads, row_dict
 
 
 def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Return the companies of these domains, by domain."""
-    rows = connection.execute(select(companies).where(companies.c.domain.in_(domains)))
+    rows = connection.execute(select(companies).where(among(companies.c.domain, domains)))
     return {row.domain: row_dict(row) for row in rows}
 
 

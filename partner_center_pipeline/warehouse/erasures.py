@@ -50,7 +50,7 @@ from partner_center_pipeline.privacy import (
 from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow, payload_text
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import copies, pending
-from partner_center_pipeline.warehouse.bulk import CHUNK, chunks, insert_new
+from partner_center_pipeline.warehouse.bulk import CHUNK, among, chunks, insert_new
 from partner_center_pipeline.warehouse.database import KEEPING, Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.erasure_key import ErasureKeeping, ErasureKeyError
 from partner_center_pipeline.warehouse.schema import (
@@ -637,8 +637,8 @@ def _of_referrals(connection: Connection, source: _Source, ids: Sequence[str]) -
     columns = [source.table.c[name] for name in source.columns]
     return [
         row_dict(row)
-        for some in chunks(ids)
-        for row in connection.execute(select(*columns).where(source.table.c.referral_id.in_(some)))
+        for chunk in chunks(ids)
+        for row in connection.execute(select(*columns).where(among(source.table.c.referral_id, chunk)))
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, or_, select
 
 from partner_center_pipeline.leads import LeadFacts
-from partner_center_pipeline.warehouse.bulk import upsert
+from partner_center_pipeline.warehouse.bulk import among, upsert
 from partner_center_pipeline.warehouse.referrals import Newest, brought_in
 from partner_center_pipeline.warehouse.schema import CENT, leads, raw_referrals, row_dict
 from partner_center_pipeline.windows import parse_ticks
@@ -39,6 +39,11 @@ class Written:
     def rows(self) -> int:
         """The number of rows that are new or changed."""
         return self.new + self.changed
+
+    @property
+    def seen(self) -> int:
+        """The number of rows that were derived."""
+        return self.rows + self.unchanged
 
     def shown(self) -> dict[str, int]:
         """Return the counts under the names that people read."""
@@ -144,7 +149,7 @@ def _former_domains(before: Mapping[str, Any], domain: str | None) -> list[str]:
 
 
 def _stored(connection: Connection, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    rows = connection.execute(select(*_WRITTEN).where(leads.c.referral_id.in_(ids)))
+    rows = connection.execute(select(*_WRITTEN).where(among(leads.c.referral_id, ids)))
     return {row.referral_id: row_dict(row) for row in rows}
 
 
@@ -170,7 +175,7 @@ def named_by(start: int, end: int) -> Select[str]:
 def domains_of(connection: Connection, referral_ids: Sequence[str]) -> set[str]:
     """Return the domains that these leads name now or named before."""
     rows = connection.execute(
-        select(leads.c.domain, leads.c.former_domains).where(leads.c.referral_id.in_(referral_ids))
+        select(leads.c.domain, leads.c.former_domains).where(among(leads.c.referral_id, referral_ids))
     )
     return {domain for row in rows for domain in (row.domain, *row.former_domains) if domain is not None}
 
@@ -180,7 +185,7 @@ def of_domains(connection: Connection, domains: Sequence[str]) -> dict[str, list
     leads_by_domain: dict[str, list[Mapping[str, Any]]] = {domain: [] for domain in domains}
     rows = connection.execute(
         select(leads)
-        .where(leads.c.domain.in_(domains), leads.c.vanished_at.is_(None))
+        .where(among(leads.c.domain, domains), leads.c.vanished_at.is_(None))
         .order_by(leads.c.domain, leads.c.updated_ticks.desc(), leads.c.version.desc(), leads.c.referral_id)
     )
     for row in rows:

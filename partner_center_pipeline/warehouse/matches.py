@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select
 
-from partner_center_pipeline.warehouse.bulk import upsert
+from partner_center_pipeline.warehouse.bulk import among, upsert
 from partner_center_pipeline.warehouse.schema import companies, leads, row_dict, suggested_matches
 
 BLOCK_LIMIT: Final = 1000
@@ -28,18 +28,18 @@ _LEAD: Final = (leads.c.referral_id, leads.c.domain, leads.c.company_name_key, l
 
 def companies_of(connection: Connection, domains: Sequence[str]) -> list[Row]:
     """Return the companies of these domains, with the columns that are compared."""
-    return _rows(connection, select(*_COMPANY).where(companies.c.domain.in_(domains), companies.c.referrals > 0))
+    return _rows(connection, select(*_COMPANY).where(among(companies.c.domain, domains), companies.c.referrals > 0))
 
 
 def leads_of(connection: Connection, referral_ids: Sequence[str]) -> list[Row]:
     """Return those of these leads that did not vanish, with the columns that are compared."""
-    shown = and_(leads.c.referral_id.in_(referral_ids), leads.c.vanished_at.is_(None))
+    shown = and_(among(leads.c.referral_id, referral_ids), leads.c.vanished_at.is_(None))
     return _rows(connection, select(*_LEAD).where(shown).order_by(leads.c.referral_id))
 
 
 def companies_near(connection: Connection, blocks: Sequence[str], ascii_keys: Sequence[str]) -> list[Row]:
     """Return the companies with a name in one of the blocks, or a domain with one of these ASCII keys."""
-    same_key = select(companies.c.domain).where(companies.c.domain_ascii_key.in_(ascii_keys))
+    same_key = select(companies.c.domain).where(among(companies.c.domain_ascii_key, ascii_keys))
     return _rows(
         connection,
         select(*_COMPANY).where(
@@ -65,7 +65,7 @@ def _keys_in(
     """Select the keys of up to BLOCK_LIMIT rows of each block."""
     table = key.table
     place = func.row_number().over(partition_by=block, order_by=(table.c.updated_ticks.desc(), key))
-    ranked = select(key.label("key"), place.label("place")).where(block.in_(blocks), *more).subquery()
+    ranked = select(key.label("key"), place.label("place")).where(among(block, blocks), *more).subquery()
     return select(ranked.c.key).where(ranked.c.place <= BLOCK_LIMIT)
 
 
@@ -78,8 +78,8 @@ def replace_of_companies(
 ) -> list[Key]:
     """Replace all suggestions about these companies by `found`. Return the keys of the new ones."""
     concerned = or_(
-        suggested_matches.c.domain.in_(domains),
-        and_(suggested_matches.c.kind == "company", suggested_matches.c.subject.in_(domains)),
+        among(suggested_matches.c.domain, domains),
+        and_(suggested_matches.c.kind == "company", among(suggested_matches.c.subject, domains)),
     )
     return _replace(connection, concerned, found, now)
 
@@ -88,7 +88,7 @@ def replace_of_leads(
     connection: Connection, referral_ids: Sequence[str], found: Sequence[Row], now: datetime
 ) -> list[Key]:
     """Replace all suggestions about these leads by `found`. Return the keys of the new ones."""
-    concerned = and_(suggested_matches.c.kind == "lead", suggested_matches.c.subject.in_(referral_ids))
+    concerned = and_(suggested_matches.c.kind == "lead", among(suggested_matches.c.subject, referral_ids))
     return _replace(connection, concerned, found, now)
 
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
-from partner_center_pipeline.warehouse.bulk import chunks, insert_new, present
+from partner_center_pipeline.warehouse.bulk import among, chunks, insert_new, present
 from partner_center_pipeline.warehouse.schema import OutboxState, outbox
 from partner_center_pipeline.windows import counts_until
 
@@ -141,11 +141,11 @@ def add_entered(connection: Connection, events: Sequence[Event]) -> None:
     if not events:
         return
     known: set[tuple[str, str]] = set()
-    for some in chunks([event.subject for event in events]):
+    for chunk in chunks([event.subject for event in events]):
         rows = connection.execute(
             select(outbox.c.subject, outbox.c.detail).where(
                 outbox.c.kind == Kind.CATEGORY,
-                outbox.c.subject.in_(some),
+                among(outbox.c.subject, chunk),
                 outbox.c.state.in_((OutboxState.WAITING, OutboxState.SENT)),
                 outbox.c.happened_at > min(event.happened_at for event in events) - COOL_DOWN,
             )
@@ -200,22 +200,24 @@ def paused_until(connection: Connection, channel: str, now: datetime) -> datetim
 
 def claim(connection: Connection, ids: Sequence[str], message_id: str) -> None:
     """Note that events are about to be told by a message."""
-    for some in chunks(ids):
+    for chunk in chunks(ids):
         connection.execute(
-            update(outbox).where(outbox.c.id.in_(some)).values(message_id=message_id, attempts=outbox.c.attempts + 1)
+            update(outbox).where(outbox.c.id.in_(chunk)).values(message_id=message_id, attempts=outbox.c.attempts + 1)
         )
 
 
 def mark_failed(connection: Connection, ids: Sequence[str], reason: str, next_try_at: datetime) -> None:
     """Note why the message of these events failed and when it may be tried again."""
-    for some in chunks(ids):
-        connection.execute(update(outbox).where(outbox.c.id.in_(some)).values(reason=reason, next_try_at=next_try_at))
+    for chunk in chunks(ids):
+        connection.execute(update(outbox).where(outbox.c.id.in_(chunk)).values(reason=reason, next_try_at=next_try_at))
 
 
 def end(connection: Connection, ids: Sequence[str], state: OutboxState, reason: str | None, now: datetime) -> None:
     """Note that these events are no longer to be told, and why."""
-    for some in chunks(ids):
-        connection.execute(update(outbox).where(outbox.c.id.in_(some)).values(state=state, reason=reason, ended_at=now))
+    for chunk in chunks(ids):
+        connection.execute(
+            update(outbox).where(outbox.c.id.in_(chunk)).values(state=state, reason=reason, ended_at=now)
+        )
 
 
 def end_others(

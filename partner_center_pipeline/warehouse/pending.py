@@ -33,13 +33,31 @@ from sqlalchemy import (
 
 from partner_center_pipeline.telling import Paced
 from partner_center_pipeline.vocabulary import Task
-from partner_center_pipeline.warehouse.bulk import CHUNK
+from partner_center_pipeline.warehouse.bulk import CHUNK, MANY, among, take_statistics
 from partner_center_pipeline.warehouse.database import Warehouse
-from partner_center_pipeline.warehouse.schema import pending_work
+from partner_center_pipeline.warehouse.schema import (
+    companies,
+    company_scores,
+    domain_signals,
+    leads,
+    list_order,
+    pending_work,
+    suggested_matches,
+)
 
 _TABLE: Final = pending_work
 _log = logging.getLogger(__name__)
 _QUEUED_AT: Final = _TABLE.c.queued_at.type
+
+_WRITTEN_BY: Final = {
+    Task.LEADS: (leads,),
+    Task.COMPANIES: (companies, list_order),
+    Task.COMPANY_MATCHES: (suggested_matches,),
+    Task.LEAD_MATCHES: (suggested_matches,),
+    Task.SIGNALS: (domain_signals,),
+    Task.SCORES: (company_scores, list_order),
+}
+"""The tables that a task's rows are written to."""
 
 Derive = Callable[[Connection, Sequence[str]], None]
 """Derives the rows of some items, in the transaction of the connection."""
@@ -116,13 +134,13 @@ def remove(connection: Connection, chunk: Chunk) -> None:
 def _rows_of(chunk: Chunk) -> ColumnElement[bool]:
     table = _TABLE
     return and_(
-        table.c.task == chunk.task, table.c.id <= chunk.until, table.c.error.is_(None), table.c.item.in_(chunk.items)
+        table.c.task == chunk.task, table.c.id <= chunk.until, table.c.error.is_(None), among(table.c.item, chunk.items)
     )
 
 
 def remove_items(connection: Connection, task: Task, items: Sequence[str]) -> None:
     """Remove items that were derived outside the order of the table, up to CHUNK of them."""
-    connection.execute(delete(_TABLE).where(_TABLE.c.task == task, _TABLE.c.item.in_(items)))
+    connection.execute(delete(_TABLE).where(_TABLE.c.task == task, among(_TABLE.c.item, items)))
 
 
 def work_off(db: Warehouse, task: Task, derive: Derive) -> None:
@@ -154,8 +172,17 @@ def work_off(db: Warehouse, task: Task, derive: Derive) -> None:
             derived += len(chunk.items)
         if tell.is_due:
             tell("derive: %s: %s done, %s to do", task, f"{derived:,}", f"{_left(db, task):,}")
+    end(db, task, derived)
     if error is not None and not derived:
         raise error
+
+
+def end(db: Warehouse, task: Task, derived: int) -> None:
+    """Let PostgreSQL look at the tables that a task wrote, where it derived many rows."""
+    if derived >= MANY:
+        with db.read() as connection:  # nobody is to wait for it
+            take_statistics(connection, *_WRITTEN_BY[task])
+            connection.commit()
 
 
 def _try_again(connection: Connection, task: Task) -> set[str]:

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, 
 from partner_center_pipeline.referral import ReferralVersion, ScanPage
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse import drift, ledger, referrals, vanished
+from partner_center_pipeline.warehouse.bulk import among
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline.warehouse.schema import (
@@ -355,7 +356,7 @@ def _quarantined_before(
     kept = connection.execute(
         select(table.c.referral_id, table.c.window_start, table.c.payload_text, table.c.last_seen).where(
             or_(
-                table.c.referral_id.in_(sorted({row.referral_id for row in rows})),
+                among(table.c.referral_id, sorted({row.referral_id for row in rows})),
                 and_(table.c.referral_id.is_(None), table.c.window_start.in_(sorted(starts))),
             )
         )

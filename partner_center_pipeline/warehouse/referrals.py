@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, updat
 from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow, fingerprint, payload_text
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import erasures, pending
-from partner_center_pipeline.warehouse.bulk import insert_absent, present, upsert
+from partner_center_pipeline.warehouse.bulk import among, insert_absent, present, upsert
 from partner_center_pipeline.warehouse.database import JsonText
 from partner_center_pipeline.warehouse.schema import Resolution, quarantined_referrals, raw_referrals
 
@@ -117,7 +117,7 @@ def _release(
     columns = table.c.fingerprint, table.c.referral_id, table.c.reason, table.c.earliest_ticks, table.c.latest_ticks
     rows = connection.execute(
         select(*columns).where(
-            table.c.resolved_at.is_(None), or_(table.c.referral_id.is_(None), table.c.referral_id.in_(instants))
+            table.c.resolved_at.is_(None), or_(table.c.referral_id.is_(None), among(table.c.referral_id, instants))
         )
     ).all()
     nameless = any(row.referral_id is None and row.reason != Breach.UNREADABLE for row in rows)
@@ -158,7 +158,7 @@ def resolve(
     if fingerprints:
         connection.execute(
             update(quarantined_referrals)
-            .where(quarantined_referrals.c.fingerprint.in_(fingerprints))
+            .where(among(quarantined_referrals.c.fingerprint, fingerprints))
             .values(resolution=str(resolution), resolved_at=now, resolved_by=by, resolved_because=because)
         )
 
@@ -176,9 +176,7 @@ def quarantine(connection: Connection, rejected: Sequence[RejectedRow], window_s
     names = {item.fingerprint for item in rejected}
     if erasing is not None:
         names |= {erasing.known_fingerprint(name) for name in names}
-    known = {
-        row.fingerprint: row for row in connection.execute(select(table).where(table.c.fingerprint.in_(sorted(names))))
-    }
+    known = {row.fingerprint: row for row in connection.execute(select(table).where(among(table.c.fingerprint, names)))}
     rows = {}
     for received in rejected:
         item, erased_at = received, None
@@ -245,7 +243,7 @@ def newest(connection: Connection, referral_ids: Sequence[str]) -> list[Newest]:
     )
     # Without the payloads, which would be carried through the sorting.
     key = (table.c.referral_id, table.c.version)
-    ranked = select(*key, place).where(table.c.referral_id.in_(referral_ids)).subquery()
+    ranked = select(*key, place).where(among(table.c.referral_id, referral_ids)).subquery()
     rows = connection.execute(
         select(*key, table.c.updated_ticks, table.c.updated_text, table.c.payload)
         .join(ranked, and_(ranked.c.referral_id == table.c.referral_id, ranked.c.version == table.c.version))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
 from partner_center_pipeline.warehouse import first_page
-from partner_center_pipeline.warehouse.bulk import CHUNK, chunks
+from partner_center_pipeline.warehouse.bulk import CHUNK, among, chunks
 from partner_center_pipeline.warehouse.schema import (
     companies,
     company_scores,
@@ -195,15 +195,15 @@ def histories(connection: Connection, domains: Sequence[str]) -> Iterator[tuple[
             "currency", "expires_ticks", "updated_ticks",
         )
     ]  # fmt: skip
-    for some in chunks(domains):
+    for chunk in chunks(domains):
         referrals = (
             select(*referral_columns)
-            .where(leads.c.domain.in_(some), leads.c.vanished_at.is_(None))
+            .where(among(leads.c.domain, chunk), leads.c.vanished_at.is_(None))
             .order_by(leads.c.updated_ticks.desc(), leads.c.referral_id)
         )
         yield from (("referral", row) for row in _streamed(connection, referrals))
         for kind, table in (("score", score_changes), ("mail", signal_changes)):
-            query = select(table).where(table.c.domain.in_(some))
+            query = select(table).where(among(table.c.domain, chunk))
             ordered = query.order_by(table.c.changed_at.desc(), table.c.id.desc())
             yield from ((kind, row) for row in _streamed(connection, ordered))
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, func, or_, select, text
 
 from partner_center_pipeline.scoring.history import change_between, enters_told_category
 from partner_center_pipeline.warehouse import list_order, outbox
-from partner_center_pipeline.warehouse.bulk import upsert
+from partner_center_pipeline.warehouse.bulk import among, upsert
 from partner_center_pipeline.warehouse.leads import Written, named_by, same_content
 from partner_center_pipeline.warehouse.schema import companies, company_scores, leads, row_dict, score_changes
 
@@ -24,7 +24,7 @@ class ScoresWritten:
 
 def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Return the scores of these domains, by domain."""
-    rows = connection.execute(select(company_scores).where(company_scores.c.domain.in_(domains)))
+    rows = connection.execute(select(company_scores).where(among(company_scores.c.domain, domains)))
     return {row.domain: row_dict(row) for row in rows}
 
 

@@ -12,7 +12,7 @@ from partner_center_pipeline.mail.history import change_between, is_known
 from partner_center_pipeline.mail.signals import LocalHost
 from partner_center_pipeline.vocabulary import Provider
 from partner_center_pipeline.warehouse import erasures
-from partner_center_pipeline.warehouse.bulk import CHUNK, chunks, upsert
+from partner_center_pipeline.warehouse.bulk import CHUNK, among, chunks, upsert
 from partner_center_pipeline.warehouse.leads import named_by
 from partner_center_pipeline.warehouse.schema import companies, domain_signals, leads, row_dict, signal_changes
 
@@ -41,7 +41,7 @@ def due(connection: Connection, domains: Sequence[str], now: datetime | None) ->
             select(companies.c.domain)
             .outerjoin(domain_signals, domain_signals.c.domain == companies.c.domain)
             .where(
-                companies.c.domain.in_(chunk),
+                among(companies.c.domain, chunk),
                 domain_signals.c.domain.is_(None) | _is_due(now),
             )
             .order_by(companies.c.domain)
@@ -130,7 +130,7 @@ def unlisted_hosts(connection: Connection) -> Iterator[tuple[str, datetime]]:
 
 def load(connection: Connection, domains: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Return the signals of these domains, by domain."""
-    rows = connection.execute(select(domain_signals).where(domain_signals.c.domain.in_(domains)))
+    rows = connection.execute(select(domain_signals).where(among(domain_signals.c.domain, domains)))
     return {row.domain: row_dict(row) for row in rows}
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select, update
 
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import list_order, pending
-from partner_center_pipeline.warehouse.bulk import CHUNK, chunks
+from partner_center_pipeline.warehouse.bulk import CHUNK, among, chunks
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.leads import domains_of
 from partner_center_pipeline.warehouse.schema import leads
@@ -50,7 +50,7 @@ def unseen(db: Warehouse, shows: Callable[[str], bool]) -> Iterator[str]:
 def mark(connection: Connection, referral_ids: Collection[str], now: datetime) -> None:
     """Mark leads as vanished, for their companies to be made without them."""
     for chunk in chunks(sorted(referral_ids)):
-        connection.execute(update(leads).where(leads.c.referral_id.in_(chunk)).values(vanished_at=now))
+        connection.execute(update(leads).where(among(leads.c.referral_id, chunk)).values(vanished_at=now))
     _make_again(connection, referral_ids, now)
 
 
@@ -59,7 +59,7 @@ def marked_among(connection: Connection, referral_ids: Collection[str]) -> list[
     if not referral_ids or connection.execute(_ANY_MARKED).first() is None:
         return []
     query = select(leads.c.referral_id).where(
-        leads.c.vanished_at.is_not(None), leads.c.referral_id.in_(sorted(referral_ids))
+        leads.c.vanished_at.is_not(None), among(leads.c.referral_id, referral_ids)
     )
     return list(connection.execute(query).scalars())
 
@@ -71,7 +71,7 @@ def seen_again(connection: Connection, referral_ids: Collection[str], now: datet
     """Take the mark from those of these referrals that Partner Center shows again; return how many had it."""
     again = marked_among(connection, referral_ids)
     if again:
-        connection.execute(update(leads).where(leads.c.referral_id.in_(again)).values(vanished_at=None))
+        connection.execute(update(leads).where(among(leads.c.referral_id, again)).values(vanished_at=None))
         _make_again(connection, again, now)
     return len(again)
 

@@ -14,8 +14,10 @@ from sqlalchemy import Connection
 
 from partner_center_pipeline.referral import Breach, RejectedRow, ScanPage
 from partner_center_pipeline.warehouse import drift, ledger, referrals, vanished
+from partner_center_pipeline.warehouse.bulk import MANY, take_statistics
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease
+from partner_center_pipeline.warehouse.schema import pending_work, raw_referrals
 from partner_center_pipeline.windows import LATENESS_PERIOD, TICKS_PER_SECOND, SyncWindow, widened_overlap
 
 
@@ -93,6 +95,10 @@ class WindowIngest:
                 position = min(page.position, window.end) if window <= last_reached else None
                 ledger.save_position(connection, window, self.run_id, self.figures[window], position)
         self._complete_until(self.windows[-1].end if page.last else page.position)
+        if page.last and self.total().new_versions >= MANY:
+            with self.warehouse.read() as connection:  # nobody is to wait for it
+                take_statistics(connection, raw_referrals, pending_work)
+                connection.commit()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

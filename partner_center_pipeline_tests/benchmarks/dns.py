@@ -79,24 +79,22 @@ def domains() -> Iterator[str]:
             yield domain
 
 
-def is_answered(domain: str) -> bool:
-    """Whether the name servers of a domain of the world answer."""
-    return _world()[0].mailbox(domain) is not Mailbox.BROKEN
-
-
-def _serve(connection: Connection) -> None:
-    with DnsServer(_world()[0]) as server:
+def _serve(connection: Connection, delay: float) -> None:
+    with DnsServer(_world()[0], delay=delay) as server:
         connection.send(server.address)
         # Ends with the other end of the pipe, and so with the process that started this one.
         connection.poll(None)
 
 
 @contextmanager
-def served_elsewhere() -> Iterator[tuple[str, int]]:
-    """The address of a server of the world in a process of its own. Raises TimeoutError when it does not start."""
+def served_elsewhere(delay: float = 0.0) -> Iterator[tuple[str, int]]:
+    """The address of a server of the world in a process of its own, which answers after `delay` seconds.
+
+    Raises TimeoutError when it does not start.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, delay), daemon=True)
     process.start()
     theirs.close()
     try:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 from unittest.mock import patch
 
 import click
@@ -58,6 +58,10 @@ class Installation:
         yield db
         db.close()
 
+    def asking(self, address: tuple[str, int]) -> Self:
+        """The same installation, with another resolver."""
+        return replace(self, environment={**self.environment, "HUNTER_DNS_RESOLVERS": f"{address[0]}:{address[1]}"})
+
     def sync(self, *windows: SyncWindow) -> tuple[float, dict[str, Any]]:
         """Sync contiguous windows by the command; return the seconds of its process, and what it says."""
         first, last = (datetime_text(tick) for tick in (windows[0].start, windows[-1].end))
@@ -71,14 +75,20 @@ def datetime_text(ticks: int) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ticks // 10)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def timed(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> tuple[float, str]:
+PATIENCE: Final = 7200.0
+"""Seconds that a command may take, where nothing else is said."""
+
+
+def timed(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, patience: float = PATIENCE
+) -> tuple[float, str]:
     """Run a command in a process of its own; return its seconds, from start to end, and what it printed.
 
-    Raises ClickException with its errors when it fails.
+    Raises ClickException with its errors when it fails, TimeoutExpired when it takes longer than `patience` seconds.
     """
     start = time.perf_counter()
     done = subprocess.run(
-        list(command), env=dict(environment), cwd=folder, capture_output=True, text=True, timeout=7200
+        list(command), env=dict(environment), cwd=folder, capture_output=True, text=True, timeout=patience
     )
     seconds = time.perf_counter() - start
     if done.returncode != 0:

@@ -5,18 +5,21 @@ assets through Dagster, and a script that uses dlt (`dlt_copy`). The raw part is
 without Dagster, as in `ingest`, so of dlt there only the run of its pipeline counts, without its imports.
 """
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import click
 
-from partner_center_pipeline_tests.benchmarks.ingest import Database, Work
+from partner_center_pipeline_tests.benchmarks.ingest import Bench, Database, Work
 from partner_center_pipeline_tests.benchmarks.installation import (
     GENESIS,
+    PATIENCE,
     Servers,
     Template,
     datetime_text,
@@ -35,10 +38,12 @@ REPLAY: Final = {Database.SQLITE: Goal(15.0, at_least=True), Database.POSTGRESQL
 _DLT: Final = "partner_center_pipeline_tests.benchmarks.dlt_copy"
 
 
-def dlt_seconds(servers: Servers, url: str, folder: Path, expected: int) -> tuple[float, float]:
+def dlt_seconds(
+    servers: Servers, url: str, folder: Path, expected: int, patience: float = PATIENCE
+) -> tuple[float, float]:
     """Copy everything with dlt; return the seconds of its process, and of its pipeline alone.
 
-    Raises ClickException where it loads another number of rows.
+    Raises ClickException where it loads another number of rows, TimeoutExpired after `patience` seconds.
     """
     if find_spec("dlt") is None:
         raise click.ClickException(NO_DLT)
@@ -50,11 +55,29 @@ def dlt_seconds(servers: Servers, url: str, folder: Path, expected: int) -> tupl
     }
     before = datetime_text(GENESIS.end)
     command = [sys.executable, "-m", _DLT, servers.base_url, url, str(folder), str(PAGE_SIZE), before]
-    seconds, output = timed(command, environment, folder)
+    seconds, output = timed(command, environment, folder, patience)
     rows, pipeline = output.split()[-2:]
     if int(rows) != expected:
         raise click.ClickException(f"dlt loaded {rows} rows, not {expected}")
     return seconds, float(pipeline)
+
+
+def dlt_replays(run: Measuring, servers: Servers, bench: Bench, patience: float) -> tuple[float, str]:
+    """Load everything with dlt, then again and again; return the median seconds of the later times, and how to say it.
+
+    Where one takes longer than `patience` seconds it is ended, and that is what it is said to take: a merge of 100,000
+    rows in SQLite takes more than an hour.
+    """
+    found = []
+    with bench.new_database(migrated=False) as url, TemporaryDirectory(dir=run.folder) as folder:
+        dlt_seconds(servers, url, Path(folder), servers.count)
+        for number in range(run.repeat):
+            try:
+                found.append(dlt_seconds(servers, url, Path(folder), servers.count, patience)[0])
+            except subprocess.TimeoutExpired:
+                return patience, f"more than {patience:.0f} s, and was ended"
+            run.notes.print(f"  {number + 1} of {run.repeat}: dlt again, {found[-1]:.3f}")
+    return median(found), f"{median(found):.2f} s"
 
 
 def sync_seconds(template: Template, new: int) -> float:
@@ -79,13 +102,11 @@ def _loads(run: Measuring, servers: Servers, database: Database) -> Iterator[Row
     count, bench = servers.count, run.bench(database)
     address = Address(servers.base_url, servers.ca_bundle)
     pipelines: list[float] = []
-    replays: list[float] = []
 
     def dlt() -> float:
         with bench.new_database(migrated=False) as url, TemporaryDirectory(dir=run.folder) as folder:
             seconds, pipeline = dlt_seconds(servers, url, Path(folder), count)
             pipelines.append(pipeline)
-            replays.append(dlt_seconds(servers, url, Path(folder), count)[0])
         return seconds
 
     def raw() -> float:
@@ -96,11 +117,12 @@ def _loads(run: Measuring, servers: Servers, database: Database) -> Iterator[Row
     chain, theirs, raw_part, replay = run.medians(
         lambda: sync_seconds(first, count), dlt, raw, lambda: sync_seconds(again, 0)
     )
-    pipeline, their_replay = sorted(pipelines)[len(pipelines) // 2], sorted(replays)[len(replays) // 2]
+    pipeline, goal = median(pipelines), REPLAY[database]
+    their_replay, said = dlt_replays(run, servers, bench, 2 * goal.limit * replay)
     size = f"{count:,} referrals, {database}"
     yield Row(f"first load, API to scored_segments, signals cached: {size}", "dlt, API to one table", chain / theirs,
               FIRST_LOAD, f"{chain:.2f} s, {theirs:.2f} s")  # fmt: skip
     yield Row(f"the raw part alone: {size}", "dlt's pipeline", pipeline / raw_part, RAW,
               f"{raw_part:.2f} s, {pipeline:.2f} s")  # fmt: skip
-    yield Row(f"the same again, nothing changed, whole chain: {size}", "dlt's replay", their_replay / replay,
-              REPLAY[database], f"{replay:.2f} s, {their_replay:.2f} s")  # fmt: skip
+    yield Row(f"the same again, nothing changed, whole chain: {size}", "dlt's replay", their_replay / replay, goal,
+              f"{replay:.2f} s, {said}")  # fmt: skip

@@ -26,8 +26,10 @@ from partner_center_pipeline.defs.checks import SPECS
 from partner_center_pipeline.defs.dagster_private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from partner_center_pipeline.defs.executor import EXECUTOR
 from partner_center_pipeline.defs.partitions import POOL, chain_asset
+from partner_center_pipeline.defs.window_figures import WINDOWS_TAG
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Asset
+from partner_center_pipeline.warehouse.database import kept_open
 from partner_center_pipeline.windows import SyncWindow, WindowGrid
 from partner_center_pipeline_tests.benchmarks.installation import Installation
 
@@ -113,14 +115,13 @@ def main(kind: str) -> None:
     definitions = defs() if kind == "ours" else empty_graph(Settings.load().grid)
     assert isinstance(definitions, dg.Definitions)
     job = definitions.resolve_job_def(JOB_NAME)
-    with dg.DagsterInstance.get() as instance:
+    with kept_open(), dg.DagsterInstance.get() as instance:  # as `sync` does, for several runs
         for line in sys.stdin:
             first, last, *assets = line.split()
-            partitions: dict[str, Any] = (
-                {"partition_key": first}
-                if first == last
-                else {"tags": {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}}
-            )
+            tags = {WINDOWS_TAG: f"{first} to {last}"}  # as the schedule gives a run
+            if first != last:
+                tags |= {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+            partitions: dict[str, Any] = {"tags": tags} | ({"partition_key": first} if first == last else {})
             if assets:
                 partitions["asset_selection"] = [dg.AssetKey(name) for name in assets]
             start, cpu = time.perf_counter(), time.process_time()

@@ -193,7 +193,6 @@ def test_each_phase_is_told_with_its_numbers_under_its_step(project: Project, mo
     lines = told(project, outcome.run_id)
     for pattern in (
         r"raw_referrals: fetch: window \S+ and all before it, pages of 40 rows, giving up at [\d:]+ UTC",
-        r"raw_referrals: sign-in: the stored token is used, valid for \d+ minutes",
         r"raw_referrals: fetch: page 1 of about [2-9], 40 rows \(40 new, 0 known already, .+\), up to .+ UTC",
         r"raw_referrals: fetch: done, [2-9] pages, [\d,]+ rows in [\d.]+ s, 0\.0 s of them waiting",
         r"raw_referrals: store: [\d,]+ new or changed versions, 0 known already, 0 late, 0 to quarantine",
@@ -210,7 +209,8 @@ def test_each_phase_is_told_with_its_numbers_under_its_step(project: Project, mo
     again = project.run(project.window(1), project.window(3))
     lines = told(project, again.run_id)
     assert re.fullmatch(r"raw_referrals: fetch: 3 windows, \S+ to \S+, pages of 40 rows, .+", lines[0])
-    assert len(lines) == 8, "a short run tells each phase once"
+    assert len(lines) < 8, "a short run tells each phase once, and not what had nothing to do"
+    assert not any(" 0 new, 0 changed, 0 unchanged" in line for line in lines)
 
 
 @pytest.mark.slow

@@ -9,13 +9,22 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Table, select, text
+from sqlalchemy import Table, not_, or_, select, text
 from sqlalchemy.exc import StatementError
 
 from partner_center_pipeline.partner_center.contract import decode, read_referral
 from partner_center_pipeline.referral import Breach, RejectedRow
 from partner_center_pipeline.warehouse import referrals
-from partner_center_pipeline.warehouse.bulk import chunks, insert_absent, insert_new, present, upsert
+from partner_center_pipeline.warehouse.bulk import (
+    MANY,
+    among,
+    chunks,
+    insert_absent,
+    insert_new,
+    present,
+    take_statistics,
+    upsert,
+)
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.schema import (
     AttemptState,
@@ -197,6 +206,53 @@ def test_of_any_keys_those_are_present_that_the_table_holds(
     with undone(warehouse) as connection:
         insert_new(connection, raw_referrals, [raw(name, version=version) for name, version in sorted(held)])
         assert present(connection, raw_referrals, held | others) == held
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(held=st.sets(storable, max_size=5), asked=st.sets(storable, max_size=5))
+def test_a_key_is_among_others_whatever_characters_they_have(
+    warehouse: Warehouse, held: set[str], asked: set[str]
+) -> None:
+    with undone(warehouse) as connection:
+        insert_new(connection, companies, [company(domain) for domain in sorted(held)])
+        domains = select(companies.c.domain)
+        found = connection.execute(domains.where(among(companies.c.domain, asked))).scalars()
+        assert set(found) == held & asked
+        others = connection.execute(domains.where(not_(among(companies.c.domain, asked)))).scalars()
+        assert set(others) == held - asked
+
+
+def test_a_thousand_keys_are_found_by_an_index_also_beside_another_condition(warehouse: Warehouse) -> None:
+    with warehouse.write() as connection:
+        insert_new(connection, companies, [company(f"{number:05}.com.tr") for number in range(5000)])
+    keys = [f"{number:05}.com.tr" for number in range(1000)]
+    either = or_(among(companies.c.domain, keys), among(companies.c.domain_ascii_key, keys))
+    with warehouse.read() as connection:
+        if not warehouse.is_sqlite:  # which rightly reads so small a table whole
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+        for condition in (among(companies.c.domain, keys), either):
+            query = select(companies.c.domain).where(condition)
+            statement = str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
+            how = "EXPLAIN QUERY PLAN" if warehouse.is_sqlite else "EXPLAIN"
+            plan = "\n".join(str(row) for row in connection.exec_driver_sql(f"{how} {statement}"))
+            assert "Seq Scan on companies" not in plan, plan
+            assert "SCAN companies" not in plan, plan
+
+
+def test_after_many_rows_postgresql_knows_what_a_table_holds(warehouse: Warehouse) -> None:
+    if warehouse.is_sqlite:
+        pytest.skip("SQLite takes an index without statistics")
+    with warehouse.write() as connection:
+        insert_new(connection, raw_referrals, [raw(f"{number:05}") for number in range(MANY)])
+        take_statistics(connection, raw_referrals)
+    with warehouse.read() as connection:
+        known = connection.execute(text("SELECT reltuples FROM pg_class WHERE relname = 'raw_referrals'")).scalar_one()
+        columns = set(
+            connection.execute(text("SELECT attname FROM pg_stats WHERE tablename = 'raw_referrals'")).scalars()
+        )
+    assert known == MANY
+    assert {"referral_id", "version", "window_start", "fetched_at"} <= columns
+    assert not columns & {"payload", "etag"}
 
 
 @pytest.mark.postgres

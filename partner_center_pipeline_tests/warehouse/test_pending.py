@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection
+import pytest
+from sqlalchemy import Connection, text
 
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import pending
+from partner_center_pipeline.warehouse.bulk import MANY
 from partner_center_pipeline.warehouse.database import Warehouse
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -47,3 +49,22 @@ def test_what_is_added_between_reading_and_removing_a_chunk_stays(warehouse: War
     with warehouse.read() as connection:
         assert pending.load(connection, Task.LEADS).items == ["a"]
     assert left(warehouse) == 1
+
+
+def test_what_a_task_wrote_much_of_is_known_to_the_database_before_the_next_task_reads_it(warehouse: Warehouse) -> None:
+    """Without, 20,000 leads were read row by row against the companies, in three seconds instead of in none."""
+    if warehouse.is_sqlite:
+        pytest.skip("SQLite takes an index without statistics")
+
+    def statistics() -> float:
+        with warehouse.read() as connection:
+            return float(
+                connection.execute(text("SELECT reltuples FROM pg_class WHERE relname = 'leads'")).scalar_one()
+            )
+
+    add(warehouse, "a")
+    pending.work_off(warehouse, Task.LEADS, lambda _connection, _items: None)
+    assert statistics() == -1  # of one row autovacuum may tell later
+    add(warehouse, *(f"{number:05}" for number in range(MANY)))
+    pending.work_off(warehouse, Task.LEADS, lambda _connection, _items: None)
+    assert statistics() == 0
