@@ -231,6 +231,7 @@ def _give_rights(connection: Connection, name: str) -> None:
         "GRANT SELECT ON {views} TO {login}",
         "ALTER ROLE {login} SET default_transaction_read_only = on",
         "ALTER ROLE {login} SET timezone = 'UTC'",
+        "ALTER ROLE {login} SET jit = off",  # compiling the plan of a view takes seconds
         "ALTER ROLE {login} IN DATABASE {database} SET search_path = {schema}",
     ):
         _run(connection, sql.SQL(statement).format(**words, views=views))

@@ -120,6 +120,7 @@ def test_the_login_reads_the_five_views_and_nothing_else(installation: Installat
     assert installation.readable() == set(NAMES)
     with installation.session() as connection:
         assert connection.execute("SHOW timezone").fetchone() == ("UTC",)
+        assert connection.execute("SHOW jit").fetchone() == ("off",)
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             connection.execute("CREATE TABLE mine (id int)")
 

@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 
 import dns.exception
@@ -190,3 +191,15 @@ def test_a_stopped_server_leaves_no_thread_and_its_port_is_free() -> None:
     with DnsServer(Zone.from_records(RECORDS), port=port) as second:
         assert ask(second, "firma.com.tr", "MX").answer
     assert set(threading.enumerate()) == before
+
+
+def test_answers_may_come_late_and_many_at_once() -> None:
+    """As a resolver's in another place: each answer takes its time, and none waits for the one before."""
+    with DnsServer(Zone.from_records(RECORDS), delay=0.2) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(30)
+        began = time.monotonic()
+        for _ in range(20):
+            client.sendto(dns.message.make_query("firma.com.tr", "MX").to_wire(), server.address)
+        answers = [client.recv(4096) for _ in range(20)]
+        assert 0.2 <= time.monotonic() - began < 20 * 0.2
+        assert all(dns.message.from_wire(answer).answer for answer in answers)
