@@ -73,12 +73,12 @@ def _sync(since: datetime | None, until: datetime | None, *, force: bool, wait: 
     from partner_center_pipeline.cli.chain import run_chain
     from partner_center_pipeline.defs.gate import gate
     from partner_center_pipeline.warehouse import ledger, quarantine
-    from partner_center_pipeline.warehouse.database import kept_open, open_warehouse
+    from partner_center_pipeline.warehouse.database import open_warehouse
 
     settings, now = gate(), datetime.now(UTC)
     refuse_without_sign_in(settings)
     grid = settings.grid
-    with kept_open(), open_warehouse(settings) as warehouse:
+    with open_warehouse(settings) as warehouse:
         if since is None and until is None:
             with warehouse.read() as connection:
                 asked_until = held_back(now, ledger.clock_skew(connection, now))

@@ -196,7 +196,7 @@ def ask_signals(
             chunk = pending.load(connection, Task.SIGNALS)
             due = signals.due(connection, chunk.items, asked_at)
         if not chunk.items:
-            pending.end(db, Task.SIGNALS, done.domains)
+            pending.finish(db, Task.SIGNALS, done.domains)
             if done.domains:
                 tell.end()
             return done

@@ -78,9 +78,9 @@ class WarehouseResource(dg.ConfigurableResource[Warehouse]):
         show_stacks()
         # While a step runs, Dagster takes what this logger gets into the run's log, under the step.
         with (
-            kept_open(),
             run_heartbeat(context.run.run_id, context.instance, utc_now),
             heard_by(dg.get_dagster_logger().log),
+            kept_open(),
             about(run=context.run.run_id, windows=_windows_of(context.run)),
         ):
             _open_log_file()

@@ -19,8 +19,9 @@ from typing import Final
 import dagster as dg
 
 from partner_center_pipeline.settings import Settings, SettingsError
-from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError, close_unless_kept, open_warehouse
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.lease import Repeated, beat
+from partner_center_pipeline.warehouse.time_limits import TimeLimits
 
 FINISHING_SECONDS: Final = 600.0
 """Seconds after the last step after which a heartbeat ends at the latest; the run is then as good as dead."""
@@ -32,15 +33,13 @@ _log = logging.getLogger(__name__)
 def run_heartbeat(run_id: str, instance: dg.DagsterInstance, clock: Callable[[], datetime]) -> Iterator[None]:
     """Write the run's heartbeats from now on, and after the block until the run is finished. `clock` gives UTC.
 
-    To be used while warehouses are kept open. Without usable settings and an open warehouse there is no heartbeat; the
-    first step fails then, with the reason. A process works on one run at a time, so a run that begins ends the
-    heartbeat of the one before.
+    Without usable settings and an open warehouse there is no heartbeat; the first step fails then, with the reason. A
+    process works on one run at a time, so a run that begins ends the heartbeat of the one before.
     """
     end_finishing()
     try:
         settings = Settings.load()
-        with open_warehouse(settings) as db:  # which is kept open, as for the steps
-            pass
+        db = Warehouse.open(settings.database_url.get_secret_value(), TimeLimits.of(settings))
     except (SettingsError, WarehouseError) as error:
         _log.warning("no heartbeat of run %s: %s", run_id, error)
         yield
@@ -66,7 +65,7 @@ def end_finishing() -> None:
         ended, _finishing[:] = _finishing[:], []
     for beating, db in ended:
         beating.end()
-        close_unless_kept(db)
+        db.close()
 
 
 def _is_finished(instance: dg.DagsterInstance, run_id: str) -> bool:

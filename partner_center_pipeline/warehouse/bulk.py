@@ -5,6 +5,7 @@ statement per row and never `.values([...])` with many dicts (measured three tim
 and time"). Where the caller knows that none of the keys is stored yet, COPY writes to the table itself.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Self
@@ -34,6 +35,10 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+
+_log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 Guard = Callable[[Any], ColumnElement[bool]]
@@ -125,7 +130,23 @@ def take_statistics(connection: Connection, *tables: Table) -> None:
     referrals was read in 16 s instead of 6. Long texts and JSON that no index holds are left to autovacuum.
     """
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"ANALYZE {', '.join(map(_searched_columns, tables))}")
+        # What another one is looking at, or has locked, is left out: nobody is to wait for statistics.
+        connection.exec_driver_sql(f"ANALYZE (SKIP_LOCKED) {', '.join(map(_searched_columns, tables))}")
+
+
+def take_statistics_after(db: Warehouse, written: int, *tables: Table) -> None:
+    """Do so, in a transaction that keeps no writer off, where at least MANY rows were `written`.
+
+    The rows are in already. So an error is told and ends nothing.
+    """
+    if written < MANY:
+        return
+    try:
+        with db.read() as connection:
+            take_statistics(connection, *tables)
+            connection.commit()
+    except WarehouseError as error:
+        _log.warning("the database could not look at what was written, and may be slower for some minutes: %s", error)
 
 
 @cache

@@ -367,12 +367,12 @@ def revisions() -> tuple[str, ...]:
 def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
     """Open the warehouse that HUNTER_DATABASE_URL names, and close it at the end. Raises what `Warehouse.open` does.
 
-    While `kept_open` holds, the same settings give the same warehouse, whose schema was looked at once.
+    While `kept_open` holds, the same settings give the same warehouse, whose schema is looked at each time.
     """
     which = (settings.database_url.get_secret_value(), TimeLimits.of(settings), ErasureKeeping.of(settings))
     with _lock:
         kept = _kept.get(which) if _keepers else None
-    if kept is not None:
+    if kept is not None and kept.is_current():
         yield kept
         return
     warehouse = Warehouse.open(*which)
@@ -389,8 +389,7 @@ def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
 def kept_open() -> Iterator[None]:
     """Keep the warehouses that are opened while the block runs open until it ends: for the steps of a run.
 
-    A connection, its engine and the SQL that this compiled are then made once for a run, and not by each step. A
-    process of several runs keeps them for all.
+    A connection, its engine and the SQL that this compiled are then made once for a run, and not by each step.
     """
     keeper = object()
     with _lock:
@@ -404,17 +403,9 @@ def kept_open() -> Iterator[None]:
             if not _keepers:
                 _kept.clear()
         for warehouse in ended:
-            with suppress(WarehouseError):  # the run is done, and the next one's end does it
+            with suppress(WarehouseError):
                 warehouse.take_in_log()
             warehouse.close()
-
-
-def close_unless_kept(warehouse: Warehouse) -> None:
-    """Close a warehouse that outlived the block that opened it, unless somebody keeps it open."""
-    with _lock:
-        if warehouse in _kept.values():
-            return
-    warehouse.close()
 
 
 _Which = tuple[str, TimeLimits, ErasureKeeping | None]

@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from partner_center_pipeline.telling import Paced
 from partner_center_pipeline.vocabulary import Task
-from partner_center_pipeline.warehouse.bulk import CHUNK, MANY, among, take_statistics
+from partner_center_pipeline.warehouse.bulk import CHUNK, among, take_statistics_after
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import (
     companies,
@@ -172,17 +172,14 @@ def work_off(db: Warehouse, task: Task, derive: Derive) -> None:
             derived += len(chunk.items)
         if tell.is_due:
             tell("derive: %s: %s done, %s to do", task, f"{derived:,}", f"{_left(db, task):,}")
-    end(db, task, derived)
+    finish(db, task, derived)
     if error is not None and not derived:
         raise error
 
 
-def end(db: Warehouse, task: Task, derived: int) -> None:
-    """Let PostgreSQL look at the tables that a task wrote, where it derived many rows."""
-    if derived >= MANY:
-        with db.read() as connection:  # nobody is to wait for it
-            take_statistics(connection, *_WRITTEN_BY[task])
-            connection.commit()
+def finish(db: Warehouse, task: Task, derived: int) -> None:
+    """Let the database look at the tables that a task wrote, where it derived many rows."""
+    take_statistics_after(db, derived, *_WRITTEN_BY[task])
 
 
 def _try_again(connection: Connection, task: Task) -> set[str]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from partner_center_pipeline.referral import Breach, RejectedRow, ScanPage
 from partner_center_pipeline.warehouse import drift, ledger, referrals, vanished
-from partner_center_pipeline.warehouse.bulk import MANY, take_statistics
+from partner_center_pipeline.warehouse.bulk import take_statistics_after
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline.warehouse.schema import pending_work, raw_referrals
@@ -95,10 +95,8 @@ class WindowIngest:
                 position = min(page.position, window.end) if window <= last_reached else None
                 ledger.save_position(connection, window, self.run_id, self.figures[window], position)
         self._complete_until(self.windows[-1].end if page.last else page.position)
-        if page.last and self.total().new_versions >= MANY:
-            with self.warehouse.read() as connection:  # nobody is to wait for it
-                take_statistics(connection, raw_referrals, pending_work)
-                connection.commit()
+        if page.last:
+            take_statistics_after(self.warehouse, self.total().new_versions, raw_referrals, pending_work)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

@@ -1,8 +1,8 @@
 """What `all` measures of DNS: companies a second through the asset domain_signals, beside plain dnspython.
 
 dnspython asks what the scanner asks for a sample of the same domains, one question after the other, of the same server.
-That answers as soon as a provider's resolver does. Domains whose servers fail are left out on both sides: they would
-measure how long we wait.
+The server answers after DELAY. Domains whose servers fail are left out on both sides: they would measure how long we
+wait.
 """
 
 import time
@@ -28,7 +28,7 @@ from partner_center_pipeline_tests.warehouse.rows import company
 FASTER: Final = Goal(8.0, at_least=True)
 PER_CORE: Final = Goal(300.0, at_least=True)
 DELAY: Final = 0.005
-"""Seconds until an answer: a resolver that has it at hand, in the next town."""
+"""Seconds until an answer: a provider's resolver that has it in its cache is about so far away."""
 _SAMPLE: Final = 50
 
 

@@ -29,7 +29,6 @@ from partner_center_pipeline.defs.partitions import POOL, chain_asset
 from partner_center_pipeline.defs.window_figures import WINDOWS_TAG
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.vocabulary import Asset
-from partner_center_pipeline.warehouse.database import kept_open
 from partner_center_pipeline.windows import SyncWindow, WindowGrid
 from partner_center_pipeline_tests.benchmarks.installation import Installation
 
@@ -115,7 +114,7 @@ def main(kind: str) -> None:
     definitions = defs() if kind == "ours" else empty_graph(Settings.load().grid)
     assert isinstance(definitions, dg.Definitions)
     job = definitions.resolve_job_def(JOB_NAME)
-    with kept_open(), dg.DagsterInstance.get() as instance:  # as `sync` does, for several runs
+    with dg.DagsterInstance.get() as instance:
         for line in sys.stdin:
             first, last, *assets = line.split()
             tags = {WINDOWS_TAG: f"{first} to {last}"}  # as the schedule gives a run

@@ -240,12 +240,13 @@ def test_a_thousand_keys_are_found_by_an_index_also_beside_another_condition(war
 
 
 def test_after_many_rows_postgresql_knows_what_a_table_holds(warehouse: Warehouse) -> None:
-    if warehouse.is_sqlite:
-        pytest.skip("SQLite takes an index without statistics")
     with warehouse.write() as connection:
         insert_new(connection, raw_referrals, [raw(f"{number:05}") for number in range(MANY)])
         take_statistics(connection, raw_referrals)
     with warehouse.read() as connection:
+        if warehouse.is_sqlite:  # which takes an index without them
+            assert not connection.execute(text("SELECT * FROM sqlite_master WHERE name LIKE 'sqlite_stat%'")).all()
+            return
         known = connection.execute(text("SELECT reltuples FROM pg_class WHERE relname = 'raw_referrals'")).scalar_one()
         columns = set(
             connection.execute(text("SELECT attname FROM pg_stats WHERE tablename = 'raw_referrals'")).scalars()

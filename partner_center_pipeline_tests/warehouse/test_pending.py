@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, text
 
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import pending
@@ -51,10 +51,10 @@ def test_what_is_added_between_reading_and_removing_a_chunk_stays(warehouse: War
     assert left(warehouse) == 1
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("databases", ["postgres"], indirect=True)
 def test_what_a_task_wrote_much_of_is_known_to_the_database_before_the_next_task_reads_it(warehouse: Warehouse) -> None:
     """Without, 20,000 leads were read row by row against the companies, in three seconds instead of in none."""
-    if warehouse.is_sqlite:
-        pytest.skip("SQLite takes an index without statistics")
 
     def statistics() -> float:
         with warehouse.read() as connection:
@@ -68,3 +68,22 @@ def test_what_a_task_wrote_much_of_is_known_to_the_database_before_the_next_task
     add(warehouse, *(f"{number:05}" for number in range(MANY)))
     pending.work_off(warehouse, Task.LEADS, lambda _connection, _items: None)
     assert statistics() == 0
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("databases", ["postgres"], indirect=True)
+def test_no_run_waits_for_statistics_or_fails_because_of_them(
+    warehouse: Warehouse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [f"{number:05}" for number in range(MANY)]
+    add(warehouse, *items)
+    with warehouse.engine.connect() as other:
+        other.execute(text("LOCK TABLE leads"))  # as VACUUM FULL does, for as long as it takes
+        pending.work_off(warehouse, Task.LEADS, lambda _connection, _items: None)
+    assert left(warehouse) == 0
+
+    add(warehouse, *items)
+    monkeypatch.setitem(pending._WRITTEN_BY, Task.LEADS, (Table("no_such_table", MetaData(), Column("id", Integer)),))
+    pending.work_off(warehouse, Task.LEADS, lambda _connection, _items: None)
+    assert left(warehouse) == 0
+    assert "the database could not look at what was written" in caplog.text

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from partner_center_pipeline.leads.company import company_of
 from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline.warehouse import companies, database, leads
-from partner_center_pipeline.warehouse.database import Warehouse, close_unless_kept, kept_open, open_warehouse
+from partner_center_pipeline.warehouse.database import Warehouse, kept_open, open_warehouse
 from partner_center_pipeline.warehouse.schema import companies as companies_table
 from partner_center_pipeline_tests.warehouse.rows import company
 from partner_center_pipeline_tests.warehouse.test_leads import lead_row
@@ -121,24 +121,3 @@ def test_the_log_that_a_run_leaves_is_cut_down_by_the_next_write(
         with other.write() as connection:
             companies.write(connection, [company("a.com")])
         assert log.stat().st_size <= 100_000 < large
-
-
-def test_a_process_of_several_runs_opens_the_warehouse_once_and_closes_it_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = Settings(database_url=SecretStr(f"sqlite:///{tmp_path}/warehouse.db"))
-    closed: list[Warehouse] = []
-    monkeypatch.setattr(Warehouse, "close", lambda warehouse: closed.append(warehouse))
-    with kept_open():
-        opened = []
-        for _run in range(2):
-            with kept_open():
-                for _step in range(2):
-                    with open_warehouse(settings) as warehouse:
-                        opened.append(warehouse)
-            close_unless_kept(opened[-1])  # as the heartbeat of a run does, which outlives its steps
-        assert len(set(map(id, opened))) == 1
-        assert not closed
-    assert closed == opened[:1]
-    close_unless_kept(opened[0])
-    assert closed == opened[:2]
