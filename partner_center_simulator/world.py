@@ -94,17 +94,23 @@ class World:
         self._old = _Segment(0, base - recent, year_start, old_end)
         self._recent = _Segment(base - recent, recent, old_end, self._anchor)
         self._by_created: array[int] | None = None
-        self._replaced: set[int] = set()
-        self._overlay: dict[str, tuple[int, Payload]] = {}
-        self._orders: dict[Order, list[tuple[int, int, int, str]]] = {order: [] for order in Order}
-        self._sequence = 0
-        self._next_index = base
-        self._next_event = 1
-        self._next_midnight = midnight(self._anchor) + DAY
-        self._expiring: list[tuple[int, str]] = []
-        self._reached = self._anchor
-        for row in samples:
-            self.put(row)
+        self._samples = samples
+        self.reset()
+
+    def reset(self) -> None:
+        """Undo every change and every event: the world as it was made."""
+        with self._lock:
+            self._replaced: set[int] = set()
+            self._overlay: dict[str, tuple[int, Payload]] = {}
+            self._orders: dict[Order, list[tuple[int, int, int, str]]] = {order: [] for order in Order}
+            self._sequence = 0
+            self._next_index = self._base
+            self._next_event = 1
+            self._next_midnight = midnight(self._anchor) + DAY
+            self._expiring: list[tuple[int, str]] = []
+            self._reached = self._anchor
+            for row in self._samples:
+                self.put(row)
 
     # Reading
 

@@ -31,13 +31,13 @@ def main() -> int:
         server = PostgresServer(admin, count(), [])
         server.make_templates()
         databases: dict[str, Databases] = {"sqlite": SqliteFiles(place, template, count()), "postgresql": server}
-        kinds = {kind: (each, FAILPOINTS) for kind, each in databases.items()}
+        kinds = {kind: (each, [[failpoint] for failpoint in FAILPOINTS]) for kind, each in databases.items()}
         with world(place) as here:
             for verdict in sweep(here, kinds):
                 verdicts.append(verdict)
                 survived = "survived" if not verdict.problems else "NOT SURVIVED"
                 console.print(
-                    f"{len(verdicts):3}/{total}  {verdict.database:10}  {verdict.failpoint:62}  {survived}  "
+                    f"{len(verdicts):3}/{total}  {verdict.database:10}  {verdict.failpoints[0]:62}  {survived}  "
                     f"{verdict.seconds:4.1f} s"
                 )
                 for problem in verdict.problems:

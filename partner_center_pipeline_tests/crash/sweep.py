@@ -1,4 +1,4 @@
-"""The kill sweep: kills a process at each failpoint, starts the next one, and compares the result.
+"""The kill sweep: kills processes at failpoints, starts the next one each time, and compares the result.
 
 Not here: the command and its table (`__main__`).
 """
@@ -42,9 +42,12 @@ _LAST: Final = RUNS[-1][-1]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of one failpoint on one database. `problems` is empty if nothing was lost."""
+    """The result of one history on one database: where processes were killed in it, in order, and what is wrong.
 
-    failpoint: str
+    `problems` is empty if nothing was lost.
+    """
+
+    failpoints: Sequence[str]
     database: str
     problems: Sequence[str]
     seconds: float
@@ -103,8 +106,11 @@ def _make_history(microsoft: Simulator, grid: WindowGrid) -> None:
         microsoft.world.change(fresh[1], at + 3000, {"customerProfile/name": "Bozuk\x00"})
 
 
-def sweep(here: World, kinds: Mapping[str, tuple[Databases, Sequence[Failpoint]]]) -> Iterator[Verdict]:
-    """Kill a process at each of a database's failpoints, the databases in parallel; yield verdicts as they come."""
+def sweep(here: World, kinds: Mapping[str, tuple[Databases, Sequence[Sequence[Failpoint]]]]) -> Iterator[Verdict]:
+    """Run each history of a database, the databases in parallel; yield verdicts as they come.
+
+    A history is the failpoints at which its processes are killed, one process each; the last one is left alone.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([child.__name__, f"{__package__}.preload"])
     with pytest.MonkeyPatch.context() as patch:
@@ -114,10 +120,10 @@ def sweep(here: World, kinds: Mapping[str, tuple[Databases, Sequence[Failpoint]]
     verdicts: Queue[Verdict] = Queue()
     with ThreadPoolExecutor(len(kinds)) as pool:
         workers = [
-            pool.submit(_Sweep(context, here, kind, databases).all, failpoints, verdicts.put)
-            for kind, (databases, failpoints) in kinds.items()
+            pool.submit(_Sweep(context, here, kind, databases).all, histories, verdicts.put)
+            for kind, (databases, histories) in kinds.items()
         ]
-        for _ in range(sum(len(failpoints) for _, failpoints in kinds.values())):
+        for _ in range(sum(len(histories) for _, histories in kinds.values())):
             while verdicts.empty() and not any(worker.done() and worker.exception() for worker in workers):
                 time.sleep(0.05)
             for worker in workers:
@@ -137,13 +143,13 @@ class _Sweep:
         self.template = here.folder / f"{kind}-template"
         self.places = 0
 
-    def all(self, failpoints: Sequence[Failpoint], say: Callable[[Verdict], None]) -> None:
+    def all(self, histories: Sequence[Sequence[Failpoint]], say: Callable[[Verdict], None]) -> None:
         self._make_template()
         expected = self._undisturbed()
-        for failpoint in failpoints:
+        for history in histories:
             started = time.monotonic()
-            problems = self._one(failpoint, expected)
-            say(Verdict(failpoint.name, self.kind, problems, time.monotonic() - started))
+            problems = self._one(history, expected)
+            say(Verdict([each.name for each in history], self.kind, problems, time.monotonic() - started))
 
     def _make_template(self) -> None:
         """Make the home folder that each place copies: signed in, with Dagster's storage, which takes 0.3 s to make."""
@@ -157,11 +163,11 @@ class _Sweep:
         with _opened(url) as db:
             return contents(db)
 
-    def _one(self, failpoint: Failpoint, expected: Contents) -> list[str]:
-        place, url = self._place(self.databases.empty() if failpoint.empty else self.databases.migrated())
-        ended = self._run(child.work, place, failpoint.name)
-        if ended != -SIGKILL:
-            return [f"it was not killed there, but ended with {ended}: {_end_of(place)}"]
+    def _one(self, history: Sequence[Failpoint], expected: Contents) -> list[str]:
+        place, url = self._place(self.databases.empty() if history[0].empty else self.databases.migrated())
+        for failpoint in history:
+            if (ended := self._run(child.work, place, failpoint.name)) != -SIGKILL:
+                return [f"it was not killed at {failpoint.name!r}, but ended with {ended}: {_end_of(place)}"]
         if (ended := self._run(child.resume, place)) != 0:
             return [f"started again, it ended with {ended}: {_end_of(place)}"]
         with _opened(url) as db:

@@ -9,6 +9,9 @@ from partner_center_pipeline_tests.conftest import Databases, PostgresServer, Sq
 from partner_center_pipeline_tests.crash.failpoints import FAILPOINTS, Failpoint
 from partner_center_pipeline_tests.crash.sweep import sweep, world
 
+HISTORIES = 6
+"""Per database."""
+
 
 def test_there_are_enough_failpoints_and_each_has_its_own_name() -> None:
     names = {failpoint.name for failpoint in FAILPOINTS}
@@ -21,12 +24,17 @@ def test_there_are_enough_failpoints_and_each_has_its_own_name() -> None:
 def test_a_process_killed_at_any_failpoint_loses_nothing_and_doubles_nothing(
     tmp_path: Path, sqlite: SqliteFiles, postgres: PostgresServer
 ) -> None:
-    """Each failpoint on one database, in turn; the command kills at each on both, which takes twice as long."""
-    kinds: dict[str, tuple[Databases, Sequence[Failpoint]]] = {
-        "sqlite": (sqlite, FAILPOINTS[::2]),
-        "postgresql": (postgres, FAILPOINTS[1::2]),
+    """Each failpoint on one database, in turn, several in a history; the command kills at one, on both databases."""
+    kinds: dict[str, tuple[Databases, Sequence[Sequence[Failpoint]]]] = {
+        "sqlite": (sqlite, _histories(FAILPOINTS[::2])),
+        "postgresql": (postgres, _histories(FAILPOINTS[1::2])),
     }
     with world(tmp_path) as here:
         verdicts = list(sweep(here, kinds))
-    assert [(one.database, one.failpoint, *one.problems) for one in verdicts if one.problems] == []
-    assert {one.failpoint for one in verdicts} == {failpoint.name for failpoint in FAILPOINTS}
+    assert [(one.database, *one.failpoints, *one.problems) for one in verdicts if one.problems] == []
+    assert {name for one in verdicts for name in one.failpoints} == {failpoint.name for failpoint in FAILPOINTS}
+
+
+def _histories(failpoints: Sequence[Failpoint]) -> Sequence[Sequence[Failpoint]]:
+    """Deal failpoints out to histories: each goes through the work from its beginning to its end."""
+    return [failpoints[first::HISTORIES] for first in range(HISTORIES)]

@@ -34,8 +34,9 @@ def running_microsoft(sync_start: datetime, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def microsoft(running_microsoft: Simulator) -> Iterator[Simulator]:
-    """The local Microsoft, without faults and on time."""
+    """The local Microsoft, without faults, changes or other tests' referrals, and on time."""
     yield running_microsoft
+    running_microsoft.world.reset()
     running_microsoft.faults.clear()
     running_microsoft.clock.set(datetime.now(UTC))
 

@@ -49,6 +49,7 @@ def sim(microsoft: Simulator) -> Iterator[Simulator]:
     microsoft.faults.clear()
     microsoft.clock.set(START)
     yield microsoft
+    microsoft.world.reset()
     microsoft.faults.clear()
 
 

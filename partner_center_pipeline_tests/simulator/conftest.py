@@ -29,10 +29,11 @@ def running() -> Iterator[Simulator]:
 
 @pytest.fixture
 def sim(running: Simulator) -> Iterator[Simulator]:
-    """The local Microsoft at `ANCHOR`, in good health. Tests that change referrals start one of their own."""
+    """The local Microsoft at `ANCHOR`, in good health, without another test's changes."""
     running.faults.clear()
     running.clock.set(ANCHOR)
     yield running
+    running.world.reset()
     running.faults.clear()
 
 
