@@ -91,9 +91,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what was imported: nothing of it will ever be garbage."""
+    """Let the garbage collector pass over what was imported, which is never garbage, and look seldom at the rest.
+
+    At its usual pace it takes a tenth of the time of tests that run Dagster's jobs.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -14,19 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any, Final
 
 import dagster as dg
 import pandas  # noqa: F401  imported once, ahead of the fork
-from dagster._core.storage.event_log.sqlite import consolidated_sqlite_event_log
-from dagster._core.storage.runs.sqlite import sqlite_run_storage
-from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster_shared.yaml_utils import load_yaml_from_path
-from sqlalchemy import Engine, create_engine, update
+from sqlalchemy import update
 
 from partner_center_pipeline.cli.base import enter_home
 from partner_center_pipeline.definitions import batch_events
@@ -37,6 +32,7 @@ from partner_center_pipeline.warehouse import bulk, lease, ledger, pending, sche
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.crash.content import SEEN_AGAIN, contents
 from partner_center_pipeline_tests.crash.failpoints import FAILPOINTS
+from partner_center_pipeline_tests.dagster_storage import keep_engines
 from partner_center_pipeline_tests.defs.project import load_definitions
 
 CHUNK: Final = 8
@@ -150,7 +146,7 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
     enter_home()
     batch_events()
     os.environ["DAGSTER_HOME"] = str(place.home)  # `prepare` wrote a dagster.yaml there
-    _keep_engines()
+    keep_engines(pool=None)
     for module in (bulk, pending, signals):
         module.CHUNK = CHUNK  # type: ignore[attr-defined]
     # A killed process's lease expires while the next process starts, so that the sweep need not wait.
@@ -164,20 +160,6 @@ def _entered(place: Place) -> Iterator[tuple[Settings, Warehouse]]:
         db.close()
         faulthandler.cancel_dump_traceback_later()
         sys.stdout.flush()
-
-
-@cache
-def _engine(url: str) -> Engine:
-    return create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
-
-
-def _keep_engines() -> None:
-    """Let Dagster's SQLite storages keep one engine per file, with its compiled statements and its connections.
-
-    They make a new one for each event and each question, which took a third of this process's time.
-    """
-    for module in (consolidated_sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
-        module.create_engine = lambda url, **_: _engine(url)  # type: ignore[attr-defined]
 
 
 def _end_dead_runs(instance: dg.DagsterInstance, db: Warehouse) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 from dagster._serdes import serialize_value
@@ -21,10 +21,13 @@ from partner_center_pipeline.warehouse import ledger, schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.row_counts import row_counts
 from partner_center_pipeline.windows import SyncWindow, WindowGrid
+from partner_center_pipeline_tests.dagster_storage import keep_engines
 
 JOB = "partner_center_sync"
 FORCED = ("normalized_leads", "companies", "scored_segments")
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+keep_engines()
 
 
 @cache

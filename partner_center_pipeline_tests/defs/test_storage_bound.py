@@ -5,15 +5,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs import SqlRunStorage
-from dagster._core.storage.runs.sqlite import sqlite_run_storage
-from sqlalchemy import Engine, NullPool, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from partner_center_pipeline.settings import PROJECT_ROOT, Settings
 from partner_center_pipeline.warehouse import retention
@@ -46,10 +43,6 @@ def long_project(
 ) -> Iterator[Project]:
     """The project with more than 300 windows that are due, and its warehouse where Dagster's storage is, too."""
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")
-    # SQLite's storage makes an engine, and compiles each statement anew, for each event.
-    engine = cache(lambda url: create_engine(url, poolclass=NullPool))
-    for module in (sqlite_event_log, sqlite_run_storage):
-        monkeypatch.setattr(module, "create_engine", lambda url, **_: engine(url))
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     variables = project.variables | {"HUNTER_SYNC_START": f"{midnight - timedelta(days=3):%Y-%m-%dT%H:%M:%SZ}"}
     if _engine_of_dagster(project.instance).dialect.name == "postgresql":
