@@ -406,7 +406,9 @@ class PartnerCenterPipeline(RuleBasedStateMachine):
             self._check_states(run_id, {AttemptState.COMPLETE, AttemptState.EMPTY})
             if trouble == CLEAN:
                 first, end = ingest.windows[0], ingest.windows[-1].end
-                low = BEGINNING if first.is_genesis else first.covers_from - OVERLAP
+                overlap = (ingest.overlap_seconds or 0) * SECOND
+                assert overlap >= OVERLAP  # wider after a version that came late
+                low = BEGINNING if first.is_genesis else first.covers_from - overlap
                 low = max(low, ingest.resume_from or low)
                 assert self._stored() - before == self._shown(low, end) - before
                 assert ingest.total().new_versions == len(self._stored() - before)
