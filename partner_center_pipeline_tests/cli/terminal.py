@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from partner_center_pipeline_tests.cli.commands import COMMAND, clean_environment
+from partner_center_pipeline_tests.cli import forking
+from partner_center_pipeline_tests.cli.commands import COMMAND, Started, clean_environment
 
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -22,7 +23,7 @@ _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Terminal:
     """A command and the other end of its terminal."""
 
-    process: subprocess.Popen[bytes]
+    process: Started
     descriptor: int
     is_closed: bool = False
 
@@ -45,20 +46,30 @@ class Terminal:
 
 
 @contextmanager
-def in_terminal(home: Path, *arguments: str, columns: int = 100, **variables: str) -> Iterator[Terminal]:
-    """Start a command in a terminal of so many columns; what is left of it at the end is killed."""
+def in_terminal(
+    home: Path, *arguments: str, columns: int = 100, is_script: bool = False, **variables: str
+) -> Iterator[Terminal]:
+    """Start a command in a terminal of so many columns; what is left of it at the end is killed.
+
+    `is_script`: as its script starts it, else in a process that has the libraries already.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=clean_environment(home, TERM="xterm", **variables),
-        cwd=home.parent,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )
+    command, environment = [*COMMAND, *arguments], clean_environment(home, TERM="xterm", **variables)
+    process: Started
+    if is_script:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=home.parent,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+    else:
+        process = forking.start(command, environment, home.parent, (theirs, theirs, theirs), own_terminal=True)
     os.close(theirs)
     terminal = Terminal(process, ours)
     try:

@@ -21,7 +21,7 @@ def test_the_next_sync_continues_where_a_killed_one_stopped(ready: Home, microso
     ready.edit_env(HUNTER_PARTNER_CENTER_PAGE_SIZE="10")
     warehouse = Warehouse.open(Settings.load().database_url.get_secret_value())
     microsoft.faults.slow_seconds = 0.5
-    with (tmp_path / "log").open("w") as log, running(ready.path, log, "sync") as process:
+    with (tmp_path / "log").open("w") as log, running(ready.path, log, "sync", is_script=True) as process:
         deadline = time.monotonic() + 60
         while rows(warehouse) < 30 and time.monotonic() < deadline:
             time.sleep(0.1)

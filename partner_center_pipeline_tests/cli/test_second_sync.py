@@ -4,7 +4,6 @@ import os
 import pty
 import re
 import select as io_select
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from signal import SIGINT, SIGKILL
 
 import pytest
 
-from partner_center_pipeline_tests.cli.commands import COMMAND, clean_environment, run, running
+from partner_center_pipeline_tests.cli import forking
+from partner_center_pipeline_tests.cli.commands import COMMAND, Started, clean_environment, run, running
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.ui.running import wait_until
 from partner_center_simulator import Simulator
@@ -28,14 +28,9 @@ class Terminal:
 
     def __init__(self, home: Path, *arguments: str) -> None:
         self._master, slave = pty.openpty()
-        self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            env=clean_environment(home, TERM="xterm", COLUMNS="200"),
-            cwd=home.parent,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
+        environment = clean_environment(home, TERM="xterm", COLUMNS="200")
+        self.process = forking.start(
+            [*COMMAND, *arguments], environment, home.parent, (slave, slave, slave), new_session=True
         )
         os.close(slave)
         self.text = ""
@@ -55,7 +50,7 @@ class Terminal:
             assert time.monotonic() < deadline, self.text
             self._read(0.2)
         self._read(0.2)
-        return self.process.returncode
+        return self.process.wait()
 
     def _read(self, seconds: float) -> None:
         if io_select.select([self._master], [], [], seconds)[0]:
@@ -66,7 +61,7 @@ class Terminal:
 
 
 @contextmanager
-def fetching(ready: Home, microsoft: Simulator, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def fetching(ready: Home, microsoft: Simulator, tmp_path: Path) -> Iterator[Started]:
     """A `sync` whose first request is not answered for a long time."""
     before = microsoft.api.requests
     microsoft.faults.slow_seconds = 300

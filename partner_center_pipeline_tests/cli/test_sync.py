@@ -118,7 +118,7 @@ def test_ctrl_c_ends_it_soon_and_the_next_one_continues(ready: Home, microsoft: 
     before = microsoft.api.requests
     microsoft.faults.slow_seconds = 300
     log = tmp_path / "sync.log"
-    with log.open("w") as output, running(ready.path, output, "sync") as process:
+    with log.open("w") as output, running(ready.path, output, "sync", is_script=True) as process:
         wait_until("the first request", lambda: microsoft.api.requests > before or None, 60)
         at = time.monotonic()
         process.send_signal(SIGINT)

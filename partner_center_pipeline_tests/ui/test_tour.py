@@ -100,7 +100,7 @@ def browsing(demo: Demo) -> Iterator[Browsing]:
     folder = Path(os.environ.get("UI_SCREENSHOTS") or demo.home.parent / "screenshots")
     with (
         demo.terminal.open("w") as terminal,
-        running(demo.home, terminal, "ui", "--demo", "--port", str(port)) as command,
+        running(demo.home, terminal, "ui", "--demo", "--port", str(port), is_script=True) as command,
         chromium() as browser,
     ):
 
