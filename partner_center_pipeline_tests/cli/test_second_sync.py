@@ -1,4 +1,7 @@
-"""A second command beside one that fetches says who fetches and since when, and waits or ends as it was asked."""
+"""A second command beside one that fetches says who fetches and since when, and waits or ends as it was asked.
+
+Not here: what it does after the first one was killed (`test_killed`).
+"""
 
 import os
 import pty
@@ -8,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGINT, SIGKILL
+from signal import SIGINT
 
 import pytest
 
@@ -129,20 +132,3 @@ def test_of_two_that_start_at_once_one_fetches_and_the_other_says_so(
     finally:
         for each in both:
             each.process.kill()
-
-
-def test_after_a_kill_the_next_says_what_it_waits_for_and_goes_on(
-    ready: Home, microsoft: Simulator, tmp_path: Path
-) -> None:
-    with fetching(ready, microsoft, tmp_path) as first:
-        first.send_signal(SIGKILL)
-        first.wait()
-        microsoft.faults.clear()
-        started = time.monotonic()
-        done = run(ready.path, "sync")
-        assert done.returncode == 0, done.stderr
-        assert time.monotonic() - started < 110
-        found = SAID.search(done.stderr)
-        assert found is not None, done.stderr
-        assert f"Run {found[1]} gives no sign of life. If it died, it is ended within about a minute" in done.stderr
-        assert f"Run {found[1]} died earlier; it is ended" in done.stderr
