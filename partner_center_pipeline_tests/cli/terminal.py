@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import termios
@@ -26,6 +27,7 @@ class Terminal:
     process: Started
     descriptor: int
     is_closed: bool = False
+    _printed: str = ""
 
     def read(self) -> Iterator[tuple[float, str]]:
         """What it prints until it ends, piece by piece with the time (seconds), without control sequences."""
@@ -37,6 +39,15 @@ class Terminal:
             if not piece:
                 return
             yield time.monotonic(), _CONTROLS.sub("", piece.decode(errors="replace"))
+
+    def printed(self) -> str:
+        """What it has printed until now, without control sequences; not beside `read`."""
+        while select.select([self.descriptor], [], [], 0)[0]:
+            try:
+                self._printed += _CONTROLS.sub("", os.read(self.descriptor, 65_536).decode(errors="replace"))
+            except OSError:  # no process has the terminal any more
+                break
+        return self._printed
 
     def close(self) -> None:
         """Close the terminal as a person closes its window: the kernel sends SIGHUP."""

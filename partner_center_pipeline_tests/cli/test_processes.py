@@ -1,4 +1,7 @@
-"""Commands that end with all their processes: a terminal that is closed, a parent that is killed; one UI per home."""
+"""Commands that end with all their processes: a terminal that is closed, a parent that is killed; one UI per home.
+
+Not here: a UI whose terminal is closed (`partner_center_pipeline_tests.ui.test_running_ui`).
+"""
 
 from pathlib import Path
 from signal import SIGKILL
@@ -22,17 +25,6 @@ pytestmark = pytest.mark.slow
 def all_ended(home: Path) -> bool | None:
     """Whether no process of this home folder is left."""
     return None if processes_of(home) else True
-
-
-def test_a_closed_terminal_ends_the_ui_with_all_its_processes(home: Path) -> None:
-    port = free_port()
-    with in_terminal(home, "ui", "--port", str(port), is_script=True) as terminal:
-        ui = Ui(f"http://127.0.0.1:{port}", home)
-        wait_until("the UI", ui.is_loaded, 120)
-        assert len(processes_of(home)) > 3
-        terminal.close()
-        terminal.process.wait(45)
-        wait_until("the end of every process", lambda: all_ended(home), 10)
 
 
 def test_a_closed_terminal_ends_a_sync_and_the_run_is_recorded_as_failed(ready: Home, microsoft: Simulator) -> None:
