@@ -50,7 +50,7 @@ def test_the_bar_moves_while_dagster_runs_and_the_end_is_whole(ready: Home, micr
 def test_nobody_is_signed_in_is_said_before_dagster_is_loaded(unsigned: Home) -> None:
     for command in ("sync", "reconcile"):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = run(unsigned.path, command)
+        done = run_script(unsigned.path, command)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert done.returncode == 1
         assert done.stderr.strip() == "error Nobody is signed in to Partner Center; run `partner-center login`."
