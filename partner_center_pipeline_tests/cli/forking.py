@@ -2,8 +2,9 @@
 
 The server has no thread, and has loaded nothing of the command line and of a home folder. What it forks gets its own
 environment, folder, output, arguments and, where asked, session, terminal or namespaces; it runs the command as the
-script does, takes signals as it does, and ends as any Python process. Its variables are not in `/proc/*/environ`. Tests
-of the start itself, and one of each way to end a command, start the script (`commands.run_script`, `is_script=True`).
+script does, takes signals as it does, and ends as any Python process. Its variables are not in `/proc/*/environ`, and
+what Python reads at its start (PYTHONIOENCODING, TZ) does not count. Tests of the start itself, and one of each way to
+end a command, start the script (`commands.run_script`, `is_script=True`).
 """
 
 import array
@@ -41,6 +42,10 @@ _LOADED: Final = (
     "partner_center_pipeline.reports.writing",
     "partner_center_simulator",
 )
+
+
+_kept_open: Final[list[int]] = []
+"""Ends of pipes whose other end a server reads: it ends when they are closed, which is when this process ends."""
 
 
 class Process:
@@ -91,7 +96,7 @@ class Process:
 def address() -> str:
     """Start this process's server, and return the path of its socket. It ends when this process does."""
     path = Path(mkdtemp(prefix="forking-")) / "socket"
-    lasting, ours = os.pipe()  # the server sees its end when this process ends, however it does
+    lasting, ours = os.pipe()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(path))
         listener.listen()
@@ -104,11 +109,8 @@ def address() -> str:
             start_new_session=True,
         )
     os.close(lasting)
-    _KEPT_OPEN.append(ours)
+    _kept_open.append(ours)
     return str(path)
-
-
-_KEPT_OPEN: Final[list[int]] = []
 
 
 def start(
