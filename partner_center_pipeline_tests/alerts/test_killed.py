@@ -1,30 +1,24 @@
 """A process that is killed while it sends: nothing is lost, and what is sent twice has the same id."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 from signal import SIGKILL
 
 import pytest
 
 from partner_center_pipeline.alerts.delivery import SenderBusyError
-from partner_center_pipeline.settings import PROJECT_ROOT, Settings
+from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline_tests.alerts import killed
 from partner_center_pipeline_tests.alerts.companies import domains, end_leases, enter, send, states
 from partner_center_pipeline_tests.alerts.receiver import Receiver
+from partner_center_pipeline_tests.cli import forking
 from partner_center_pipeline_tests.cli.commands import COMMAND, clean_environment
 from partner_center_pipeline_tests.conftest import Databases
 
 pytestmark = pytest.mark.slow
 
-KILLED = """
-import sys
-from partner_center_pipeline.cli import main
-from partner_center_pipeline_tests.crash.failpoints import after, at_commit, before
-kind, where, nth = sys.argv[1:4]
-{"after": after, "before": before, "at_commit": at_commit}[kind](where, int(nth))()
-main(["alerts", "send"])
-"""
+KILLED = f"{killed.__name__}:{killed.send.__name__}"
 
 
 @pytest.mark.parametrize(
@@ -46,14 +40,9 @@ def test_a_sender_that_is_killed_loses_nothing_and_repeats_one_message_at_most_w
 ) -> None:
     warehouse = Warehouse.open(databases.migrated())
     enter(warehouse, "P1", "a.com.tr", "b.com.tr")
-    environment = {
-        **clean_environment(home, **receiver.environment, HUNTER_DATABASE_URL=warehouse.url),
-        "PYTHONPATH": str(PROJECT_ROOT),
-    }
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, kind, where, str(nth)], env=environment, capture_output=True, timeout=120
-    )
-    assert killed.returncode == -SIGKILL, killed.stderr
+    environment = clean_environment(home, **receiver.environment, HUNTER_DATABASE_URL=warehouse.url)
+    done = forking.run([*COMMAND, kind, where, str(nth)], environment, home, 120, KILLED)
+    assert done.returncode == -SIGKILL, done.stderr
     assert len(receiver.received) == messages - 1
     assert {state for _, state in states(warehouse)} == {"waiting"}
 
@@ -74,12 +63,9 @@ def test_two_commands_at_once_send_nothing_twice(databases: Databases, home: Pat
     warehouse = Warehouse.open(databases.migrated())
     enter(warehouse, "P1", *domains(4))
     environment = clean_environment(home, **receiver.environment, HUNTER_DATABASE_URL=warehouse.url)
-    both = [
-        subprocess.Popen(
-            [*COMMAND, "alerts", "send"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        for _ in range(2)
-    ]
+    with Path(os.devnull).open("r+b") as nothing:
+        descriptors = (nothing.fileno(), nothing.fileno(), nothing.fileno())
+        both = [forking.start([*COMMAND, "alerts", "send"], environment, home, descriptors) for _ in range(2)]
     for one in both:
         one.wait(120)
     assert 0 in [one.returncode for one in both]

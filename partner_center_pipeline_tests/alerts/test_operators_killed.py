@@ -1,45 +1,33 @@
 """A process that is killed while it tells operators: nothing is lost, and what comes twice has the same id."""
 
-import subprocess
-import sys
 from pathlib import Path
 from signal import SIGKILL
 
 import pytest
 
 from partner_center_pipeline.alerts.delivery import SenderBusyError
-from partner_center_pipeline.settings import PROJECT_ROOT, Settings
+from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline_tests.alerts import killed
 from partner_center_pipeline_tests.alerts.checking import WELL, WRONG, checked, noted
 from partner_center_pipeline_tests.alerts.companies import end_leases
 from partner_center_pipeline_tests.alerts.mailbox import Mailbox
 from partner_center_pipeline_tests.alerts.receiver import Receiver
-from partner_center_pipeline_tests.cli.commands import clean_environment
+from partner_center_pipeline_tests.cli import forking
+from partner_center_pipeline_tests.cli.commands import COMMAND, clean_environment
 from partner_center_pipeline_tests.conftest import Databases
 
 pytestmark = pytest.mark.slow
 
-KILLED = """
-import sys
-from partner_center_pipeline.settings import Settings
-from partner_center_pipeline_tests.alerts.checking import WRONG, checked
-from partner_center_pipeline_tests.crash.failpoints import after, before
-kind, where, nth = sys.argv[1:4]
-{"after": after, "before": before}[kind](where, int(nth))()
-checked(Settings.load(), WRONG)
-"""
-
+CHECK = f"{killed.__name__}:{killed.check.__name__}"
 WEBHOOK = "alerts.teams:Webhook.send"
 MAIL = "alerts.mail:MailServer.send"
 NOTED = "alerts.operators:_note"
 
 
-def killed(home: Path, variables: dict[str, str], kind: str, where: str, nth: int = 1) -> None:
+def check_and_die(home: Path, variables: dict[str, str], kind: str, where: str) -> None:
     """Check in a process that kills itself."""
-    environment = {**clean_environment(home, **variables), "PYTHONPATH": str(PROJECT_ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, kind, where, str(nth)], env=environment, capture_output=True, timeout=120
-    )
+    done = forking.run([*COMMAND, kind, where, "1"], clean_environment(home, **variables), home, 120, CHECK)
     assert done.returncode == -SIGKILL, done.stderr
 
 
@@ -79,7 +67,7 @@ def test_a_check_that_is_killed_loses_nothing_and_repeats_one_message_at_most_wi
 ) -> None:
     warehouse = Warehouse.open(databases.migrated())
     monkeypatch.setenv("HUNTER_DATABASE_URL", warehouse.url)
-    killed(home, {**variables, "HUNTER_DATABASE_URL": warehouse.url}, kind, where)
+    check_and_die(home, {**variables, "HUNTER_DATABASE_URL": warehouse.url}, kind, where)
     settings = Settings.load()
     with pytest.raises(SenderBusyError):
         checked(settings, WRONG)  # the killed one's lease lasts for 45 s
@@ -105,7 +93,7 @@ def test_without_a_warehouse_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     unreachable = "postgresql+psycopg://hunter:x@127.0.0.1:1/hunter"
-    killed(home, {**variables, "HUNTER_DATABASE_URL": unreachable}, kind, WEBHOOK)
+    check_and_die(home, {**variables, "HUNTER_DATABASE_URL": unreachable}, kind, WEBHOOK)
     monkeypatch.setenv("HUNTER_DATABASE_URL", unreachable)
     for _ in range(2):
         checked(Settings.load())
@@ -124,7 +112,9 @@ def test_a_check_that_is_killed_when_the_warehouse_can_be_used_again_tells_that_
     warehouse = Warehouse.open(databases.migrated())
     monkeypatch.setenv("HUNTER_DATABASE_URL", "postgresql+psycopg://hunter:x@127.0.0.1:1/hunter")
     checked(Settings.load())
-    killed(home, {**variables, "HUNTER_DATABASE_URL": warehouse.url}, "before", "alerts.without_warehouse:Kept.forget")
+    check_and_die(
+        home, {**variables, "HUNTER_DATABASE_URL": warehouse.url}, "before", "alerts.without_warehouse:Kept.forget"
+    )
     monkeypatch.setenv("HUNTER_DATABASE_URL", warehouse.url)
     end_leases(warehouse)
     checked(Settings.load(), WRONG)

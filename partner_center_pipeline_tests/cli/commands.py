@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGINT
-from typing import IO
+from typing import IO, TypeAlias
 
 from partner_center_pipeline_tests.cli import forking
+from partner_center_pipeline_tests.cli.forking import Process
 from partner_center_pipeline_tests.storage import variables_of
 
 COMMAND = (str(Path(sys.executable).parent / "partner-center"),)
 _ENDING_SECONDS = 60
+
+Started: TypeAlias = Process | subprocess.Popen[bytes]
+"""A command that was started, forked or by its script."""
 
 
 def clean_environment(home: Path, **variables: str) -> dict[str, str]:
@@ -42,17 +46,21 @@ def run_script(home: Path, *arguments: str, **variables: str) -> subprocess.Comp
 
 
 @contextmanager
-def running(home: Path, log: IO[str], *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a command that writes to `log`, and end it with Ctrl-C when the block ends."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=clean_environment(home, **variables),
-        cwd=home.parent,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+def running(home: Path, log: IO[str], *arguments: str, is_script: bool = False, **variables: str) -> Iterator[Started]:
+    """Start a command that writes to `log`, and end it with Ctrl-C when the block ends.
+
+    `is_script`: as its script starts it, else in a process that has the libraries already.
+    """
+    command, environment = [*COMMAND, *arguments], clean_environment(home, **variables)
+    process: Started
+    if is_script:
+        process = subprocess.Popen(
+            command, env=environment, cwd=home.parent, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    else:
+        with Path(os.devnull).open("rb") as nothing:
+            descriptors = (nothing.fileno(), log.fileno(), log.fileno())
+            process = forking.start(command, environment, home.parent, descriptors, new_session=True)
     try:
         yield process
     finally:

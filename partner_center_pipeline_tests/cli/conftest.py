@@ -42,13 +42,13 @@ class Home:
 
 @pytest.fixture
 def unsigned(home: Path, microsoft: Simulator) -> Home:
-    """Everything is configured and switched on, from some hours ago; nobody has signed in."""
-    hours_ago = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    """Everything is configured and switched on, from an hour ago or a little more; nobody has signed in."""
+    an_hour_ago = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
     place = Home(home)
     place.edit_env(
         **microsoft.environment(),
         HUNTER_PARTNER_CENTER_ENABLED="true",
-        HUNTER_SYNC_START=f"{hours_ago:%Y-%m-%dT%H:%M:%SZ}",
+        HUNTER_SYNC_START=f"{an_hour_ago:%Y-%m-%dT%H:%M:%SZ}",
     )
     return place
 

@@ -13,7 +13,7 @@ from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests import storage
-from partner_center_pipeline_tests.cli.commands import run_script
+from partner_center_pipeline_tests.cli.commands import run, run_script
 from partner_center_pipeline_tests.cli.test_browser import browser_program
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("stored_home")]
@@ -47,7 +47,7 @@ def test_the_demo_shows_scored_leads_in_turkish_and_a_second_run_adds_nothing(ho
     # Somebody who switched the real integration off still gets the demo, which does not touch it.
     with (home / ".env").open("a") as file:
         file.write("HUNTER_PARTNER_CENTER_ENABLED=false\n")
-    second = run_script(home, "demo", "--json", "--open", **variables)
+    second = run(home, "demo", "--json", "--open", **variables)
     assert second.returncode == 0, second.stderr
     shown = json.loads(second.stdout)
     assert {table: shown["added"][table] for table in UNCHANGED} == dict.fromkeys(UNCHANGED, 0)
@@ -72,7 +72,7 @@ def test_the_demo_refuses_a_warehouse_with_a_real_tenants_windows(home: Path) ->
             )
         )
     warehouse.close()
-    done = run_script(home, "demo")
+    done = run(home, "demo")
     assert done.returncode == 1
     assert "holds a real tenant's referrals" in done.stderr
     assert "HUNTER_DATABASE_URL" in done.stderr

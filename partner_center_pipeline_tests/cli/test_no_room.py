@@ -120,7 +120,7 @@ def test_a_backup_that_the_disk_has_no_space_for_leaves_nothing_behind(ready: Ho
 
 
 def test_a_log_that_cannot_be_written_ends_no_sync_and_changes_no_exit_code(ready: Home) -> None:
-    done = on_disk(ready, 200_000, "$PC sync 2>/dev/full && echo fine")
+    done = on_disk(ready, 200_000, "$SCRIPT sync 2>/dev/full && echo fine")
     assert re.search(r"^Done: \d+ windows. 1\d\d rows fetched", done.stdout)
     assert done.stdout.endswith("fine\n")
     assert done.stderr == ""
@@ -128,7 +128,7 @@ def test_a_log_that_cannot_be_written_ends_no_sync_and_changes_no_exit_code(read
 
 @pytest.mark.parametrize("arguments", ["drift --json", "--help"])
 def test_output_that_cannot_be_written_is_said_without_a_traceback(home: Path, arguments: str) -> None:
-    done = run_on_small_disk(home, 4_000, f"$PC {arguments} > /dev/full || echo code $? >&2")
+    done = run_on_small_disk(home, 4_000, f"$SCRIPT {arguments} > /dev/full || echo code $? >&2")
     assert "nothing more can be written (No space left on device)" in done.stderr
     assert done.stderr.endswith("code 1\n")
     assert "Traceback" not in done.stderr

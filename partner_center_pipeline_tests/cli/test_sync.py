@@ -22,6 +22,10 @@ from partner_center_simulator import HttpFault, Simulator
 pytestmark = pytest.mark.slow
 
 
+OF_AN_HOUR = {"HUNTER_PARTNER_CENTER_POLL_INTERVAL_SECONDS": "3600"}
+"""For windows of days: Dagster writes ten events for each one."""
+
+
 def covered(home: Home) -> list[tuple[int, int]]:
     warehouse = Warehouse.open(Settings.load().database_url.get_secret_value())
     with warehouse.read() as connection:
@@ -118,7 +122,7 @@ def test_ctrl_c_ends_it_soon_and_the_next_one_continues(ready: Home, microsoft: 
     before = microsoft.api.requests
     microsoft.faults.slow_seconds = 300
     log = tmp_path / "sync.log"
-    with log.open("w") as output, running(ready.path, output, "sync") as process:
+    with log.open("w") as output, running(ready.path, output, "sync", is_script=True) as process:
         wait_until("the first request", lambda: microsoft.api.requests > before or None, 60)
         at = time.monotonic()
         process.send_signal(SIGINT)
@@ -155,7 +159,7 @@ def test_the_first_sync_does_what_is_over_for_the_server_and_tells_that_the_cloc
 
 def test_after_a_failed_stretch_it_goes_on_and_lists_all_failures(ready: Home, microsoft: Simulator) -> None:
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=2, hours=5)
-    ready.edit_env(HUNTER_SYNC_START=f"{start:%Y-%m-%dT%H:%M:%SZ}")
+    ready.edit_env(HUNTER_SYNC_START=f"{start:%Y-%m-%dT%H:%M:%SZ}", **OF_AN_HOUR)
     many = [microsoft.world.create(ticks_of(start + timedelta(minutes=5, seconds=n)))["id"] for n in range(30)]
     kept = microsoft.world.create(ticks_of(start + timedelta(days=1, hours=2)))["id"]
     microsoft.faults.poisoned_rows = frozenset(many)
@@ -186,6 +190,6 @@ def test_rows_in_quarantine_are_a_warning_and_no_failure(ready: Home, microsoft:
 def test_what_every_stretch_would_meet_ends_it_at_once(ready: Home, microsoft: Simulator) -> None:
     microsoft.faults.mfa_missing = True
     start = datetime.now(UTC) - timedelta(days=3)
-    ready.edit_env(HUNTER_SYNC_START=f"{start:%Y-%m-%dT%H:00:00Z}")
+    ready.edit_env(HUNTER_SYNC_START=f"{start:%Y-%m-%dT%H:00:00Z}", **OF_AN_HOUR)
     said = json.loads(run(ready.path, "sync", "--json").stdout)
     assert (said["runs"] >= 3, len(said["failures"])) == (True, 1)

@@ -50,7 +50,7 @@ def test_the_bar_moves_while_dagster_runs_and_the_end_is_whole(ready: Home, micr
 def test_nobody_is_signed_in_is_said_before_dagster_is_loaded(unsigned: Home) -> None:
     for command in ("sync", "reconcile"):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = run(unsigned.path, command)
+        done = run_script(unsigned.path, command)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert done.returncode == 1
         assert done.stderr.strip() == "error Nobody is signed in to Partner Center; run `partner-center login`."
@@ -98,7 +98,8 @@ def named_by_several() -> tuple[str, list[str]]:
 def test_a_page_of_60_columns_in_latin_1_has_whole_ids_and_no_colours(ready: Home) -> None:
     assert run(ready.path, "sync").returncode == 0
     domain, known = named_by_several()
-    with in_terminal(ready.path, "inspect", domain, columns=60, NO_COLOR="1", PYTHONIOENCODING="latin-1") as terminal:
+    variables = {"NO_COLOR": "1", "PYTHONIOENCODING": "latin-1"}
+    with in_terminal(ready.path, "inspect", domain, columns=60, is_script=True, **variables) as terminal:
         text = "".join(text for _, text in terminal.read())
         assert terminal.process.wait(30) == 0
     assert "Traceback" not in text
@@ -107,7 +108,7 @@ def test_a_page_of_60_columns_in_latin_1_has_whole_ids_and_no_colours(ready: Hom
     in_ascii = run_script(ready.path, "inspect", domain, "--language", "tr", PYTHONIOENCODING="ascii")
     assert (in_ascii.returncode, in_ascii.stderr) == (0, "")
     as_json = run_script(ready.path, "inspect", domain, "--language", "tr", "--json", PYTHONIOENCODING="ascii")
-    whole = run_script(ready.path, "inspect", domain, "--language", "tr", "--json", PYTHONIOENCODING="utf-8")
+    whole = run(ready.path, "inspect", domain, "--language", "tr", "--json")
     assert as_json.stdout.isascii()
     assert json.loads(as_json.stdout) == json.loads(whole.stdout), "nothing is lost in ASCII"
 

@@ -12,7 +12,7 @@ from partner_center_pipeline_tests.chromium import chromium
 from partner_center_pipeline_tests.reports.made_up import HOSTILE, hostile_changes, hostile_leads, lead
 from partner_center_pipeline_tests.reports.test_page import written
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # which starts once
 
 NAMES = ["Çam Ltd", "Cam Ltd", "ışık İnşaat", "Öz Tekstil", "İstanbul Çelik", "Zeytin"]
 

@@ -16,6 +16,9 @@ from typing import Any, TypeVar
 
 import httpx
 
+from partner_center_pipeline_tests.cli import forking
+from partner_center_pipeline_tests.cli.commands import COMMAND
+
 T = TypeVar("T")
 
 LOCATION = "partner_center_pipeline"
@@ -210,8 +213,7 @@ class Ui:
 
 def another_link(home: Path) -> str:
     """What `partner-center ui --link` prints for the UI that runs in `home`."""
-    command = [sys.executable, "-m", "partner_center_pipeline.cli", "ui", "--link"]
-    done = subprocess.run(command, env=os.environ | {"HUNTER_HOME": str(home)}, capture_output=True, text=True)
+    done = forking.run([*COMMAND, "ui", "--link"], os.environ | {"HUNTER_HOME": str(home)}, home, START_SECONDS)
     return done.stdout + done.stderr
 
 

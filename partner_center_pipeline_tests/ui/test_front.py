@@ -336,7 +336,10 @@ def test_open_to_other_machines_the_password_lets_in_read_only_and_all_ends_with
         str(number),
     ]
     program, opened = browser_program(home)
-    with (home / "log").open("w") as log, running(home, log, "ui", *options, BROWSER=str(program)) as process:
+    with (
+        (home / "log").open("w") as log,
+        running(home, log, "ui", *options, is_script=True, BROWSER=str(program)) as process,
+    ):
         remote = Ui(f"http://127.0.0.1:{number}", home, home / "log")
         wait_until("the UI", remote.is_loaded, START_SECONDS)
         assert opened.read_text() == remote.link()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from signal import SIGINT
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -21,10 +22,10 @@ import pytest
 from partner_center_pipeline.defs.gate import DISABLED
 from partner_center_pipeline.warehouse import schema
 from partner_center_pipeline_tests.chromium import NoChromiumError, chromium, executable
-from partner_center_pipeline_tests.cli.commands import free_port, running
+from partner_center_pipeline_tests.cli.commands import Started, free_port, running
 from partner_center_pipeline_tests.cli.test_ui import processes_of
 from partner_center_pipeline_tests.ui.person import RUN_SECONDS, TIME_ZONE, Person, printed_link
-from partner_center_pipeline_tests.ui.running import wait_until
+from partner_center_pipeline_tests.ui.running import STOP_SECONDS, Ui, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tour of the UI")]
 
@@ -90,6 +91,7 @@ class Browsing:
     """A person in the UI, and the processor seconds that all its processes had used until its first page was there."""
 
     person: Person
+    command: Started
     started_after: float
 
 
@@ -100,7 +102,7 @@ def browsing(demo: Demo) -> Iterator[Browsing]:
     folder = Path(os.environ.get("UI_SCREENSHOTS") or demo.home.parent / "screenshots")
     with (
         demo.terminal.open("w") as terminal,
-        running(demo.home, terminal, "ui", "--demo", "--port", str(port)) as command,
+        running(demo.home, terminal, "ui", "--demo", "--port", str(port), is_script=True) as command,
         chromium() as browser,
     ):
 
@@ -113,7 +115,7 @@ def browsing(demo: Demo) -> Iterator[Browsing]:
         person = Person(context.new_page(), f"http://127.0.0.1:{port}", folder)
         wait_until("the link to the UI", link, RUN_SECONDS)
         wait_until("the UI", lambda: person.follows(link() or ""), RUN_SECONDS)
-        yield Browsing(person, sum(processor_seconds(number) for number in processes_of(demo.home)))
+        yield Browsing(person, command, sum(processor_seconds(number) for number in processes_of(demo.home)))
 
 
 def processor_seconds(process: int) -> float:
@@ -233,10 +235,13 @@ def test_a_row_that_breaks_the_contract_turns_its_check_yellow(demo: Demo, perso
 
 
 @pytest.mark.usefixtures("backfill")
-def test_with_the_flag_on_the_sensor_requests_what_was_missed(person: Person) -> None:
+def test_with_the_flag_on_the_sensor_requests_what_was_missed(demo: Demo, person: Person) -> None:
     person.opens_sensor()
     asked = person.page.get_by_role("row").get_by_text(re.compile("^[1-9][0-9]* runs? requested$"))
     person.sees(asked.first, "a tick that requested runs", RUN_SECONDS)
+    ui = Ui(person.url, demo.home)
+    tick = next(tick for tick in reversed(ui.sensor_ticks()) if tick.run_ids)
+    assert {ui.end_of(run) for run in tick.run_ids} == {"SUCCESS"}
 
 
 def test_a_backfill_of_a_range_ends_with_all_its_windows(demo: Demo, backfill: str, person: Person) -> None:
@@ -271,3 +276,11 @@ def test_the_terminal_shows_what_failed_and_no_line_of_what_went_well(demo: Demo
     printed = demo.terminal.read_text()
     assert " - ERROR - " in printed
     assert [line for line in printed.splitlines() if re.search(r" - \S*(DEBUG|INFO)\S* - ", line)] == []
+
+
+def test_ctrl_c_ends_the_demo_with_all_its_processes(demo: Demo, browsing: Browsing) -> None:
+    assert len(processes_of(demo.home)) > 3
+    browsing.command.send_signal(SIGINT)
+    assert browsing.command.wait(STOP_SECONDS) == 0
+    assert processes_of(demo.home) == []
+    assert "Traceback" not in demo.terminal.read_text()[-2000:]
