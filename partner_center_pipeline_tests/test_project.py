@@ -40,9 +40,11 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert _commands()[1] in CI
 
 
-def test_the_readme_names_every_command() -> None:
+def test_the_page_of_commands_names_every_command_and_the_readme_none_that_is_not_there() -> None:
+    page = (PROJECT_ROOT / "docs/commands.md").read_text(encoding="utf-8")
     for name in COMMANDS:
-        assert f"`partner-center {name}" in README
+        assert f"`partner-center {name}" in page
+    assert set(re.findall(r"`partner-center ([a-z-]+)", README)) <= set(COMMANDS)
 
 
 def test_the_command_line_is_installed() -> None:
