@@ -1,5 +1,6 @@
 """A company's proxy on loopback: it takes CONNECT, opens TLS with certificates of its own, and asks the simulator."""
 
+import select
 import socket
 import ssl
 import threading
@@ -8,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
-from typing import Any
 
 import trustme
 
@@ -62,10 +62,7 @@ def running_proxy(simulator: Simulator, folder: Path) -> Iterator[Proxy]:
                 socket.create_connection(("127.0.0.1", port)) as connection,
                 outer.wrap_socket(connection, server_hostname="localhost") as server,
             ):
-                back = threading.Thread(target=_copy, args=(server, client), daemon=True)
-                back.start()
-                _copy(client, server)
-                back.join(10)
+                _relay(client, server)
 
     class Server(ThreadingTCPServer):
         daemon_threads = True
@@ -81,9 +78,22 @@ def running_proxy(simulator: Simulator, folder: Path) -> Iterator[Proxy]:
             server.shutdown()
 
 
-def _copy(source: Any, target: Any) -> None:
-    with suppress(OSError):
-        while part := source.recv(65536):
-            target.sendall(part)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_RDWR)
+def _relay(client: ssl.SSLSocket, server: ssl.SSLSocket) -> None:
+    """Send what comes from each side to the other, until one of them ends.
+
+    In one thread: OpenSSL allows no other thread to write to a connection while one waits for what comes from it.
+    """
+    others = {client: server, server: client}
+    while True:
+        ready = [source for source in others if source.pending()] or select.select(list(others), [], [])[0]
+        for source in ready:
+            source.setblocking(False)
+            try:
+                part = source.recv(65536)
+            except ssl.SSLWantReadError:  # a part of a record, or a session ticket
+                continue
+            finally:
+                source.setblocking(True)
+            if not part:
+                return
+            others[source].sendall(part)
