@@ -106,7 +106,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
     Each worker costs some seconds of a processor to read the tests, and has a PostgreSQL of its own.
     """
-    return (os.cpu_count() or 1) + (1 if "not slow" in config.option.markexpr else 3)
+    return (os.cpu_count() or 1) + (1 if "not slow" in config.option.markexpr else 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
