@@ -9,7 +9,7 @@ from partner_center_pipeline_tests.conftest import Databases, PostgresServer, Sq
 from partner_center_pipeline_tests.crash.failpoints import FAILPOINTS, Failpoint
 from partner_center_pipeline_tests.crash.sweep import sweep, world
 
-HISTORIES = 4
+HISTORIES = 3
 """Per database."""
 
 
