@@ -80,7 +80,7 @@ def test_a_first_page_has_the_first_rows_of_the_list(
             if one["passed"] and one["days"] == 1:
                 connection.execute(text("UPDATE list_order SET valid_until_ticks = 1 WHERE referral_id = :id"), one)
                 gone = update(leads).where(leads.c.referral_id == one["id"])
-                # SQLite's clock shows whole milliseconds: what is over since less is not over for each question.
+                # SQLite's view counts whole seconds: what is over since less is not over for each question.
                 connection.execute(gone.values(expires_ticks=ticks_of(datetime.now(UTC) - timedelta(seconds=2))))
         ready, due_first = listed(connection, views.leads_ready), listed(connection, views.due_first)
         assert without_time(first_page.of_companies(connection, size)) == without_time(ready[:size])
