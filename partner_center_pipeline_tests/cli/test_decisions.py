@@ -133,7 +133,7 @@ def test_cells_that_contradict_each_other_are_refused(on_sqlite: Decided) -> Non
     assert on_sqlite.decisions() == []
 
 
-def test_what_changed_since_the_export_is_nobodys_wish_and_what_was_decided_since_is_not_overwritten(
+def test_what_changed_since_the_export_is_nobodys_wish_and_no_later_decision_is_overwritten(
     decided: Decided,
 ) -> None:
     sheets = Sheets(decided)

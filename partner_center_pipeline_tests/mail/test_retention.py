@@ -155,7 +155,7 @@ def test_an_answer_that_is_missed_for_a_month_names_nobody_any_more() -> None:
     assert known.unanswered == ("autodiscover", "dkim:selector1")
 
 
-def test_a_company_waits_three_days_for_answers_that_could_name_its_mailbox_and_then_says_what_is_missing() -> None:
+def test_a_company_waits_three_days_for_what_could_name_its_mailbox_then_says_what_is_missing() -> None:
     silent_hints = {"autodiscover": missed(Outcome.SERVFAIL), "dkim:selector1": missed()}
 
     def scan_of(hours: int) -> MailSignals:
