@@ -1,7 +1,7 @@
 """Dagster's SQLite storages in the processes of tests: without what they make anew for each event and each run.
 
 They make an engine for each event and each question, which compiles each statement again, and read all of Dagster's
-migrations for each run, as each has a file of its own. Together that is a third of the time of a test with runs.
+migrations for each run, as each has a file of its own.
 """
 
 from functools import lru_cache
