@@ -1,9 +1,8 @@
-"""Fixtures of jobs that send messages: a receiver that is trusted, and Dagster's storage that a schedule can reach."""
+"""A fixture of jobs that send messages: a receiver that is trusted."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from partner_center_pipeline_tests.alerts.receiver import Receiver, running
@@ -19,10 +18,3 @@ def receiver(tmp_path: Path, project: Project) -> Iterator[Receiver]:
         both.write_bytes(microsoft.read_bytes() + receiver.ca.read_bytes())
         project.edit_env(HUNTER_PARTNER_CENTER_CA_BUNDLE=str(both))
         yield receiver
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage in a folder: a schedule is handed a reference to it."""
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        yield instance

@@ -13,11 +13,11 @@ from partner_center_pipeline_tests.alerts.companies import rules_of_p1
 from partner_center_pipeline_tests.alerts.receiver import PATH, SECRET, Receiver
 from partner_center_pipeline_tests.cli.commands import free_port
 from partner_center_pipeline_tests.defs.project import Project
-from partner_center_pipeline_tests.defs.receiving import instance, receiver
+from partner_center_pipeline_tests.defs.receiving import receiver
 
-__all__ = ["instance", "receiver"]  # fixtures
+__all__ = ["receiver"]  # a fixture
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.dagster_on_disk]
 
 JOB = "partner_center_alerts"
 

@@ -1,11 +1,9 @@
 """Schedule and sensor: evaluated on a real instance that holds runs and backfills in each state."""
 
 import json
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -28,6 +26,8 @@ from partner_center_pipeline.warehouse import ledger, schema
 from partner_center_pipeline.windows import REFUSALS_BEFORE_HALVING, TICKS_PER_SECOND, SyncWindow, datetime_of, ticks_of
 from partner_center_pipeline_tests.defs.project import JOB, Project, requested
 
+pytestmark = pytest.mark.dagster_on_disk  # a schedule opens it by itself, from its description
+
 RAW = ["raw_referrals"]
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -37,29 +37,6 @@ UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 FINISHED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-
-
-@pytest.fixture(scope="module")
-def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Dagster's storage on disk as it is before the first run; making it takes longer than copying it."""
-    folder = tmp_path_factory.mktemp("history")
-    with stored_in(folder) as instance:
-        instance.get_runs(limit=1)
-        instance.get_backfills(limit=1)
-    return folder
-
-
-@pytest.fixture
-def instance(empty_history: Path, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage on disk: a schedule opens it by itself, from its description."""
-    history = tmp_path / "history"
-    shutil.copytree(empty_history, history)
-    with stored_in(history) as instance:
-        yield instance
-
-
-def stored_in(folder: Path) -> dg.DagsterInstance:
-    return dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}})
 
 
 def all_done_until(project: Project, last: SyncWindow) -> None:

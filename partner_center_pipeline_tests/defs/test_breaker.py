@@ -1,8 +1,6 @@
 """After some failed runs in a row Partner Center is left alone; then one page is tried. A person may try at once."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -16,13 +14,6 @@ from partner_center_pipeline_tests.defs.project import JOB, Project
 from partner_center_simulator import HttpFault, Simulator
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage in a folder: a schedule gets a reference to it."""
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        yield instance
 
 
 @pytest.fixture
@@ -44,6 +35,7 @@ def tick_of(project: Project) -> dg.RunRequest | str:
     return project.tick_schedule(datetime_of(window.end) + timedelta(minutes=2))
 
 
+@pytest.mark.dagster_on_disk
 def test_schedule_and_sensor_skip_with_the_reason_and_a_time(broken: Project) -> None:
     for said in (broken.tick_sensor(), tick_of(broken)):
         assert isinstance(said, str)

@@ -1,11 +1,8 @@
 """Clocks that differ: the server's decides which windows are over, and what a clock that was ahead wrote is void."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import dagster as dg
 import pytest
 from sqlalchemy import select, update
 
@@ -18,13 +15,6 @@ from partner_center_simulator import Simulator
 pytestmark = pytest.mark.slow
 
 NEXT_MONTH = timedelta(days=30)
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage in a folder: a sensor's context gets a reference to it."""
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        yield instance
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """What people decided outlives whatever is synced, derived, compared, replayed or migrated later, on both databases."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import delete, select, update
@@ -161,10 +159,3 @@ def test_decisions_outlive_every_later_sync_rescan_rescore_comparison_replay_and
         assert [row_dict(row) for row in connection.execute(select(table).order_by(table.c.id))] == expected[
             "decisions"
         ]
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage in a folder: a job is handed a reference to it."""
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        yield instance

@@ -1,8 +1,6 @@
 """The asset `lead_report`, its schedule, and the numbers of `scored_segments` that plot."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,16 +17,6 @@ from partner_center_pipeline_tests.defs.project import Project
 pytestmark = pytest.mark.slow  # each makes workbooks in real runs
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage in a folder: a schedule asks it for runs under way."""
-    (tmp_path / "dagster").mkdir()
-    with dg.DagsterInstance.local_temp(
-        str(tmp_path / "dagster"), overrides={"telemetry": {"enabled": False}}
-    ) as instance:
-        yield instance
 
 
 def today() -> str:
@@ -143,6 +131,7 @@ def test_the_report_is_in_the_language_of_the_settings(synced: Project) -> None:
     assert csv.startswith("List,Rank,Company,Domain,")
 
 
+@pytest.mark.dagster_on_disk
 def test_the_schedule_asks_for_the_present_day_once_there_are_leads_and_the_gate_is_open(project: Project) -> None:
     assert "no lead yet" in str(project.tick_schedule(datetime.now(UTC), "partner_center_report"))
     assert project.run(project.window(0)).success

@@ -8,11 +8,11 @@ import pytest
 from partner_center_pipeline.warehouse import breaker
 from partner_center_pipeline_tests.alerts.receiver import SECRET, Answer, Receiver
 from partner_center_pipeline_tests.defs.project import Project
-from partner_center_pipeline_tests.defs.receiving import instance, receiver
+from partner_center_pipeline_tests.defs.receiving import receiver
 
-__all__ = ["instance", "receiver"]  # fixtures
+__all__ = ["receiver"]  # a fixture
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.dagster_on_disk]
 
 JOB = "partner_center_operators"
 PING = "/ping/3f1c"

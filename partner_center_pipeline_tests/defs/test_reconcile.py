@@ -1,8 +1,6 @@
 """The reconcile job against the local Microsoft: what is missing comes back, is named, and turns the check red."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -26,13 +24,6 @@ JOB = "partner_center_reconcile"
 DAILY = "partner_center_reconcile_recent"
 RAW = ["raw_referrals"]
 DISABLED = "Partner Center integration is disabled: set HUNTER_PARTNER_CENTER_ENABLED=true in .env to switch it on"
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage in a folder: a schedule is handed a reference to it."""
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        yield instance
 
 
 def reconcile(project: Project, name: str = JOB) -> tuple[Outcome, dict[str, Any]]:
@@ -157,6 +148,7 @@ def test_while_the_flag_is_off_schedule_and_run_say_so_and_nothing_is_asked(
     assert kept(project) == []
 
 
+@pytest.mark.dagster_on_disk
 def test_before_the_first_window_is_done_there_is_nothing_to_compare(project: Project) -> None:
     assert "no window is done yet" in str(project.tick_schedule(datetime.now(UTC), JOB))
     failure = reconcile(project)[0].failure
@@ -164,6 +156,7 @@ def test_before_the_first_window_is_done_there_is_nothing_to_compare(project: Pr
     assert "run `partner-center sync` first" in failure
 
 
+@pytest.mark.dagster_on_disk
 def test_the_schedule_requests_a_run_unless_one_is_running_or_the_breaker_is_open(project: Project) -> None:
     project.mark_done((project.window(0), project.window(0)))
     assert isinstance(project.tick_schedule(datetime.now(UTC), JOB), dg.RunRequest)
@@ -374,6 +367,7 @@ def test_the_daily_comparison_finds_what_was_lost_in_the_last_day_only(project: 
     assert not checks(project)[MISSED].passed
 
 
+@pytest.mark.dagster_on_disk
 def test_the_daily_schedule_requests_a_run_of_its_own_job(project: Project) -> None:
     project.mark_done((project.window(0), project.window(0)))
     assert isinstance(project.tick_schedule(datetime.now(UTC), DAILY), dg.RunRequest)

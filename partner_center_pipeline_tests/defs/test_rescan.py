@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -30,13 +29,6 @@ pytestmark = pytest.mark.slow
 JOB = "partner_center_rescan"
 GOOGLE = {"MX": [(1, "smtp.google.com")], "TXT": ["v=spf1 include:_spf.google.com -all"]}
 MICROSOFT = {"MX": [(0, "a-com-tr.mail.protection.outlook.com")], "TXT": ["v=spf1 -all"]}
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage in a folder: a schedule is handed a reference to it."""
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        yield instance
 
 
 @pytest.fixture
@@ -110,6 +102,7 @@ def test_only_what_is_due_is_asked_and_what_changed_is_scored_with_both_historie
     assert change.detail["provider"] == {"before": "Google", "after": "M365"}
 
 
+@pytest.mark.dagster_on_disk
 def test_no_real_name_server_is_asked_about_the_demos_companies(known: Project) -> None:
     now = datetime.now(UTC)
     with known.warehouse.write() as connection:
@@ -191,6 +184,7 @@ def test_without_an_answer_what_was_known_is_kept_and_asked_again_sooner(known: 
     assert a.failures == 0
 
 
+@pytest.mark.dagster_on_disk
 def test_the_schedule_requests_a_run_when_something_is_due_and_none_is_running(known: Project) -> None:
     assert known.tick_schedule(datetime.now(UTC), JOB) == "no company's mail set-up is due to be asked again"
     make_due(known, "a.com.tr")
@@ -206,6 +200,7 @@ def test_each_slot_gets_four_parts_but_none_of_a_few_domains(due: int, slots: in
     assert part_size(due, slots) == size
 
 
+@pytest.mark.dagster_on_disk
 def test_a_rescan_is_one_run_until_the_pool_lets_several_work_side_by_side(
     known: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
