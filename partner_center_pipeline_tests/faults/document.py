@@ -16,9 +16,10 @@ _HEAD: Final = """\
 # Faults
 
 What goes wrong, what a person sees of it in the run or in the command, and what is lost. Each line was really run
-against the local Microsoft: under the fault first, then, unless all that is seen is a run that ends well, with the fault
-gone and one clean run, and then the tables were compared with the server. Written by `python -m partner_center_pipeline_tests.faults --write docs/faults.md`; a test
-keeps it so. `<...>` stands for what differs from run to run.
+against the local Microsoft: under the fault first, then, unless nothing but a run that ends well is seen, with the
+fault gone and one clean run, and then the tables were compared with the server. Written by
+`python -m partner_center_pipeline_tests.faults --write docs/faults.md`; a test keeps it so. `<...>` stands for what
+differs from run to run.
 
 "Recovers by itself" is "yes" where the next run is good as soon as the cause is gone. Otherwise a person acts first:
 puts a setting or the sign-in right, or does what the text says.
