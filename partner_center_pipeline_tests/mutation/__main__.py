@@ -59,7 +59,7 @@ def main(scope: str, names: tuple[str, ...], sample: int | None, seed: int, jobs
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder, ExitStack() as stack:
         copies = [stack.enter_context(copy_of(PROJECT_ROOT, Path(folder) / str(job))) for job in range(jobs)]
         console.print(f"{len(chosen)} mutants; first the tests without any")
-        coverage = Coverage.measure(copies[0], tests_of(paths))
+        coverage = Coverage.measure(copies, tests_of(paths))
         workers = []
         for copy in copies:
             workers.append(Worker(copy))

@@ -86,7 +86,9 @@ def modules(scope: Scope = Scope.SYNC) -> list[str]:
 
 
 def tests_of(paths: Iterable[str]) -> list[str]:
-    """Return the tests that are asked about the modules of these paths, each once."""
+    """Return the files of tests that are asked about the modules of these paths, each once."""
     tops = {Path(path).parts[1] for path in paths}
     asked = {**TESTS, **TESTS_OF_RULES}
-    return list(dict.fromkeys(f"{_TESTS}/{test}" for top, tests in asked.items() if top in tops for test in tests))
+    places = [PROJECT_ROOT / _TESTS / test for top, tests in asked.items() if top in tops for test in tests]
+    found = [file for place in places for file in (sorted(place.rglob("test_*.py")) if place.is_dir() else [place])]
+    return [str(file.relative_to(PROJECT_ROOT)) for file in dict.fromkeys(found)]

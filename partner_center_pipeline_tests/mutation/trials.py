@@ -12,11 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import pytest
 
 from partner_center_pipeline_tests.mutation.mutants import Mutant, lines_of_statement
 
@@ -69,26 +72,19 @@ class Coverage:
     seconds: Mapping[str, float]
 
     @classmethod
-    def measure(cls, copy: Path, tests: Sequence[str]) -> "Coverage":
-        """Run these tests (paths) once in the copy. Raises RuntimeError when one of them fails."""
-        written = copy.parent / f"{copy.name}-coverage.json"
-        plugin = ["-p", "partner_center_pipeline_tests.mutation.recording", "--mutation-record", str(written)]
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", *plugin, *tests],
-            cwd=copy,
-            env=environment(copy),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=3600,
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"the tests fail without any mutant:\n{done.stdout[-4000:]}")
-        found = json.loads(written.read_text())
-        lines = {
-            path: {int(line): names for line, names in by_line.items()} for path, by_line in found["lines"].items()
-        }
-        return cls(lines, found["seconds"])
+    def measure(cls, copies: Sequence[Path], files: Sequence[str]) -> "Coverage":
+        """Run the tests of these files once, a part of the files in each copy. Raises RuntimeError when one fails."""
+        parts = [files[first :: len(copies)] for first in range(len(copies))]
+        lines: dict[str, dict[int, list[str]]] = {}
+        seconds: dict[str, float] = {}
+        with ThreadPoolExecutor(len(copies)) as pool:
+            for found in pool.map(_recorded, copies, parts):
+                seconds |= found["seconds"]
+                for path, by_line in found["lines"].items():
+                    known = lines.setdefault(path, {})
+                    for line, tests in by_line.items():
+                        known.setdefault(int(line), []).extend(tests)
+        return cls(lines, seconds)
 
     def tests_of(self, mutant: Mutant, source: str) -> list[str]:
         """Return the tests that may notice a mutant, those of the fastest files first, BUDGET seconds of them."""
@@ -111,6 +107,24 @@ class Coverage:
     def patience(self, tests: Sequence[str]) -> float:
         """Return the seconds after which a mutant is taken to hang: far more than these tests took."""
         return 30 + 10 * sum(self.seconds[test] for test in tests)
+
+
+def _recorded(copy: Path, files: Sequence[str]) -> Any:
+    """Run the tests of these files but the long ones, and return what `recording` wrote."""
+    written = copy.parent / "recorded.json"
+    plugin = ["-p", "partner_center_pipeline_tests.mutation.recording", "--mutation-record", str(written)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", "not long", *plugin, *files],
+        cwd=copy,
+        env=environment(copy),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=3600,
+    )
+    if done.returncode not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise RuntimeError(f"the tests fail without any mutant:\n{done.stdout[-4000:]}")
+    return json.loads(written.read_text())
 
 
 class Worker:
@@ -182,8 +196,6 @@ def _forked(module: str, tests: Sequence[str], patience: float) -> Outcome:
 
 
 def _test(module: str, tests: Sequence[str]) -> int:
-    import pytest
-
     with open(os.devnull, "r+") as nothing:  # noqa: PTH123
         for stream in (0, 1, 2):
             os.dup2(nothing.fileno(), stream)
