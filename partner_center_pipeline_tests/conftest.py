@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -29,7 +30,7 @@ from partner_center_pipeline_tests.storage import is_postgresql
 
 _MEMORY: Final = Path("/dev/shm")
 _MEMORY_NEEDED: Final = 4 << 30
-"""Bytes that must be free for the tests' folders to be made in memory."""
+"""Bytes that must be free for the temporary folders of tests to be made in memory."""
 
 _ALL_SLOW: Final = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
 """A module of which each test is slow."""
@@ -64,13 +65,16 @@ ones, as a scheduled job does; what it finds becomes an explicit example (suites
 def pytest_configure() -> None:
     """Make the tests' folders in memory where there is room, and let what the tests start hear Ctrl-C.
 
-    In memory SQLite waits for no disk, at thousands of commits. A killed process loses nothing that it gave to the
-    kernel, so no test needs a disk. A shell that starts the tests in the background lets them ignore Ctrl-C, and
-    whatever they start inherits that.
+    In memory SQLite waits for no disk, at thousands of commits, and PostgreSQL makes a database twenty times as fast. A
+    killed process loses nothing that it gave to the kernel, so no test needs a disk. A shell that starts the tests in
+    the background lets them ignore Ctrl-C, and whatever they start inherits that.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_NEEDED:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    if "TMPDIR" not in os.environ and _MEMORY.is_dir():
+        disk = os.statvfs(_MEMORY)
+        if disk.f_bavail * disk.f_frsize >= _MEMORY_NEEDED and not disk.f_flag & os.ST_NOEXEC:
+            os.environ["TMPDIR"] = str(_MEMORY)
+            tempfile.tempdir = None  # it may have been asked for already
 
 
 def pytest_sessionstart() -> None:
