@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest -n auto --dist loadgroup
 BENCHMARK := $(BIN)/python -m $(TESTS).benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test fast lint types demo bench pins sbom documents
+.PHONY: help venv test long fast lint types demo bench pins sbom documents
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/\1|\2/' | \
@@ -19,8 +19,11 @@ venv: ## make .venv, or bring it up to date
 $(BIN)/pytest:
 	$(MAKE) venv
 
-test: | $(BIN)/pytest ## run all tests
+test: | $(BIN)/pytest ## run all tests but the long suites
 	$(PYTEST)
+
+long: | $(BIN)/pytest ## run the long suites
+	$(PYTEST) -m long
 
 fast: | $(BIN)/pytest ## run the tests that are not slow: the inner loop
 	$(PYTEST) -m 'not slow'

@@ -35,6 +35,9 @@ _MEMORY_NEEDED: Final = 4 << 30
 _ALL_SLOW: Final = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
 """A module of which each test is slow."""
 
+_ALL_LONG: Final = re.compile(r"^pytestmark = \[pytest\.mark\.slow, pytest\.mark\.long\b", re.MULTILINE)
+"""A module of which each test is long."""
+
 _EMPTY_WHAT_IS_FILLED: Final = """
 DO $$
 DECLARE one record; is_filled boolean;
@@ -62,19 +65,27 @@ settings.load_profile("same")
 ones, as a scheduled job does; what it finds becomes an explicit example (suites.md, "The same examples each time")."""
 
 
-def pytest_configure() -> None:
-    """Make the tests' folders in memory where there is room, and let what the tests start hear Ctrl-C.
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out the long tests where nothing is named, make the tests' folders in memory, and let all hear Ctrl-C.
 
     In memory SQLite waits for no disk, at thousands of commits, and PostgreSQL makes a database twenty times as fast. A
     killed process loses nothing that it gave to the kernel, so no test needs a disk. A shell that starts the tests in
     the background lets them ignore Ctrl-C, and whatever they start inherits that.
     """
+    leave_out_long_tests(config)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "TMPDIR" not in os.environ and _MEMORY.is_dir():
         disk = os.statvfs(_MEMORY)
         if disk.f_bavail * disk.f_frsize >= _MEMORY_NEEDED and not disk.f_flag & os.ST_NOEXEC:
             os.environ["TMPDIR"] = str(_MEMORY)
             tempfile.tempdir = None  # it may have been asked for already
+
+
+def leave_out_long_tests(config: pytest.Config) -> None:
+    """Do not run the long tests, unless the command names paths, a marker or a word."""
+    option = config.option
+    if config.args_source is config.ArgsSource.TESTPATHS and not option.markexpr and not option.keyword:
+        option.markexpr = "not long"
 
 
 def pytest_sessionstart() -> None:
@@ -88,10 +99,16 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not import a module of slow tests alone where no slow test is wanted: some load a browser or a web server."""
-    if config.option.markexpr.startswith("not slow") and collection_path.suffix == ".py":
-        return _ALL_SLOW.search(collection_path.read_text(encoding="utf-8")) is not None or None
-    return None
+    """Do not import a module of which no test is wanted: some load a browser or a web server."""
+    wanted = config.option.markexpr
+    if collection_path.suffix != ".py" or not wanted:
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    if wanted == "long":
+        return ("pytest.mark.long" not in text and collection_path.name.startswith("test_")) or None
+    if wanted.startswith("not slow"):
+        return _ALL_SLOW.search(text) is not None or None
+    return (wanted == "not long" and _ALL_LONG.search(text) is not None) or None
 
 
 def pytest_collection_finish() -> None:

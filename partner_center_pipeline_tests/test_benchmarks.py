@@ -171,6 +171,7 @@ def test_the_scanner_is_measured_beside_dnspython() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_ingest_is_measured_beside_a_bare_loop() -> None:
     arguments = ["ingest", "--referrals", "100", "--database", "sqlite", "--rounds", "1"]
     result = CliRunner().invoke(main, arguments)
@@ -183,6 +184,7 @@ def test_ingest_is_measured_beside_a_bare_loop() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_benchmark_of_reports_measures_each_format() -> None:
     result = CliRunner().invoke(main, ["report", "--companies", "60", "--few", "20"])
     assert result.exit_code == 0, result.output

@@ -12,12 +12,16 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from _pytest.config import get_config
 
 from partner_center_pipeline.cli.base import COMMANDS
 from partner_center_pipeline.settings import PROJECT_ROOT
+from partner_center_pipeline_tests.conftest import leave_out_long_tests
 
 PUBLIC = {"mail": {"classify_provider"}, "scoring": {"determine_segment"}}
 """Names that a package exports for users of the project, though no other package of it imports them."""
+
+TESTS = "partner_center_pipeline_tests"
 
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 CI = (PROJECT_ROOT / ".ci" / "run").read_text(encoding="utf-8")
@@ -36,8 +40,34 @@ def test_the_readme_has_two_commands_each_complete_by_itself() -> None:
         assert "pip install -q -c constraints.txt -e" in command
 
 
-def test_ci_runs_the_test_command_of_the_readme() -> None:
+def test_ci_runs_the_test_command_of_the_readme_and_the_long_suites() -> None:
     assert _commands()[1] in CI
+    assert "\n.venv/bin/pytest -n auto --dist loadgroup -m long || failed=1\n" in CI
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [([], "not long"), (["-m", "slow"], "slow"), (["-k", "breaker"], ""), ([f"{TESTS}/crash"], "")],
+    ids=["nothing", "a marker", "a word", "a path"],
+)
+def test_the_long_suites_are_left_out_where_nothing_is_named(
+    given: list[str], wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PROJECT_ROOT)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    config = get_config(given)
+    config.parse(given)
+    leave_out_long_tests(config)
+    assert config.option.markexpr == wanted
+
+
+def test_each_long_test_is_slow() -> None:
+    """So that `-m 'not slow'` leaves it out."""
+    for path in _sources(TESTS):
+        text = path.read_text(encoding="utf-8")
+        if not re.search(r"^pytestmark = \[?pytest\.mark\.slow\b", text, re.MULTILINE):
+            decorated = re.findall(r"((?:^@.*\n)*)^def ", text, re.MULTILINE)
+            assert all("mark.slow\n" in each for each in decorated if "mark.long\n" in each), path
 
 
 def test_the_page_of_commands_names_every_command_and_the_readme_none_that_is_not_there() -> None:

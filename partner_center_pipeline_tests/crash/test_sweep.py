@@ -19,6 +19,7 @@ def test_there_are_enough_failpoints_and_each_has_its_own_name() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.postgres
 @pytest.mark.xdist_group("kill sweep")
 def test_a_process_killed_at_any_failpoint_loses_nothing_and_doubles_nothing(

@@ -181,14 +181,13 @@ def test_a_batch_size_that_an_operator_set_counts(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "check",
+    ("check", "start"),
     [
-        ("dagster", "definitions", "validate", "-w", str(PROJECT_ROOT / "workspace.yaml")),
-        ("dg", "check", "defs", "--target-path", str(PROJECT_ROOT)),
+        (("dagster", "definitions", "validate", "-w", str(PROJECT_ROOT / "workspace.yaml")), ""),
+        (("dg", "check", "defs", "--target-path", str(PROJECT_ROOT)), "2026-01-01T00:00:00Z"),
     ],
-    ids=["dagster definitions validate", "dg check defs"],
+    ids=["dagster definitions validate, no start", "dg check defs, a start"],
 )
-@pytest.mark.parametrize("start", ["", "2026-01-01T00:00:00Z"], ids=["no start", "a start"])
 def test_dagsters_own_checks_pass_in_an_empty_home(check: tuple[str, ...], start: str, tmp_path: Path) -> None:
     command = (str(Path(sys.executable).parent / check[0]), *check[1:])
     done = in_home(tmp_path, *command, HUNTER_SYNC_START=start)

@@ -100,6 +100,7 @@ def keep_what_is_kept(project: Project, runs: list[str]) -> None:
     run_job(project)
 
 
+@pytest.mark.long
 @both_storages
 def test_a_days_windows_leave_no_more_than_the_stated_bytes_after_pruning(long_project: Project) -> None:
     project = long_project

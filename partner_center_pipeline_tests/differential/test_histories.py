@@ -27,7 +27,7 @@ from partner_center_pipeline_tests.differential.ways import WAYS, Order, Way, sy
 from partner_center_simulator import Simulator
 from partner_center_simulator.clock import SimulatorClock
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("differential")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.xdist_group("differential")]
 
 HOUR = timedelta(hours=1)
 WINDOW_COLUMNS = frozenset({"window_start", "late"})

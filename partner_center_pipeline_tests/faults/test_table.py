@@ -41,6 +41,7 @@ def test_each_fault_of_the_local_microsoft_is_in_the_table() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
 def test_each_fault_shows_what_the_document_says_and_loses_nothing(part: int, tmp_path: Path) -> None:
     with surroundings(tmp_path) as around:

@@ -296,6 +296,7 @@ def counted_connections(databases: Mapping[str, URL]) -> Iterator[list[int]]:
 @pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.xdist_group("wheel")
+@pytest.mark.long
 def test_the_processes_of_compose_side_by_side_do_a_window_against_postgresql(
     installed: Installed, postgres: PostgresServer, microsoft: Simulator, signed_in: Path, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from partner_center_pipeline.settings import PROJECT_ROOT
 from partner_center_pipeline_tests.install.wheel import Installed
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.xdist_group("wheel")]
 
 
 def test_the_wheel_holds_each_file_that_stands_beside_the_packages(installed: Installed) -> None:

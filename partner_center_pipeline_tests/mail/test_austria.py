@@ -21,7 +21,7 @@ import pytest
 from partner_center_pipeline.vocabulary import Provider
 from partner_center_pipeline_tests.benchmarks.providers import Comparison, Row, compare
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("Austria")]  # one scan of 1,913 domains
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.xdist_group("Austria")]  # one scan of 1,913 domains
 
 FILE = Path(__file__).parent / "data" / "mail_dns_at.jsonl"
 

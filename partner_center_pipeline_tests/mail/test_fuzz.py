@@ -459,6 +459,7 @@ def test_whatever_a_server_does_facts_stay_facts_and_the_provider_stays_known(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @settings(ANY_SERVER, max_examples=80)
 @given(plan=PLANS)
 def test_whatever_a_server_does_facts_and_the_provider_stay_known_in_a_long_run(

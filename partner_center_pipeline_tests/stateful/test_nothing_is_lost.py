@@ -612,6 +612,7 @@ def db(request: pytest.FixtureRequest) -> Iterator[CrashingWarehouse]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("offsets", [False, True], ids=["tokens", "offsets"])
 @pytest.mark.parametrize("refuses_filter", [False, True], ids=["filter", "no-filter"])
 def test_nothing_is_lost(

@@ -34,7 +34,7 @@ from partner_center_pipeline_tests.ui.running import (
     wait_until,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("front")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.xdist_group("front")]
 
 STOPS_THE_SYNC = 'mutation{setConcurrencyLimit(concurrencyKey:"partner_center_api",limit:0)}'
 LIMIT = '{ instance { concurrencyLimit(concurrencyKey: "partner_center_api") { slotCount } } }'

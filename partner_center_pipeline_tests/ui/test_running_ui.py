@@ -26,7 +26,7 @@ from partner_center_pipeline_tests.cli.test_ui import processes_of
 from partner_center_pipeline_tests.ui.running import START_SECONDS, Tick, Ui, running_ui, wait_until
 from partner_center_simulator import Simulator
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("day in the UI")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.xdist_group("day in the UI")]
 
 CHAIN = ["raw_referrals", "normalized_leads", "companies", "domain_signals", "scored_segments"]
 ENABLED = "HUNTER_PARTNER_CENTER_ENABLED"

@@ -27,7 +27,7 @@ from partner_center_pipeline_tests.cli.test_ui import processes_of
 from partner_center_pipeline_tests.ui.person import RUN_SECONDS, TIME_ZONE, Person, printed_link
 from partner_center_pipeline_tests.ui.running import STOP_SECONDS, Ui, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tour of the UI")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.xdist_group("tour of the UI")]
 
 CHAIN = {
     "raw_referrals": schema.raw_referrals,
