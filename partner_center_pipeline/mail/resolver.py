@@ -44,6 +44,9 @@ CACHE_SIZE: Final = 20_000
 LONGEST_DATAGRAM: Final = 65_535
 """The largest UDP message in bytes."""
 
+_IDENT_BITS: Final = 16
+"""The length of a message's id."""
+
 _TTL_CAP: Final = 86_400
 """The longest time in seconds that an answer is kept."""
 
@@ -194,7 +197,8 @@ class _Upstream:
 
     async def _send_over_udp(self, asked: Question, *, edns: bool) -> bytes | None:
         await self._wait_for_token()
-        sent = asked.message(_new_ident(), edns=edns, capitals=secrets.randbits(8 * len(asked.section)))
+        drawn = secrets.randbits(_IDENT_BITS + 8 * len(asked.section))
+        sent = asked.message(drawn % (1 << _IDENT_BITS), edns=edns, capitals=drawn >> _IDENT_BITS)
         reply: asyncio.Future[bytes | None] = self._loop.create_future()
         exchange = _Exchange(sent, asked, reply)
         try:
@@ -202,7 +206,10 @@ class _Upstream:
         except OSError:
             return None
         timer = self._loop.call_later(TRY_SECONDS, exchange.end)
-        self._loop.add_reader(udp, exchange.receive, udp)
+        # By its number: asyncio looks for the reader that a socket has already, and writes the socket out where there
+        # is none, a tenth of the time that a question takes.
+        number = udp.fileno()
+        self._loop.add_reader(number, exchange.receive, udp)
         try:
             udp.send(sent)
             return await reply
@@ -210,12 +217,12 @@ class _Upstream:
             return None
         finally:
             timer.cancel()
-            self._loop.remove_reader(udp)
+            self._loop.remove_reader(number)
             udp.close()
 
     async def _send_over_tcp(self, asked: Question) -> bytes | None:
         await self._wait_for_token()
-        message = asked.message(_new_ident())
+        message = asked.message(secrets.randbits(_IDENT_BITS))
         try:
             async with asyncio.timeout(TRY_SECONDS):
                 reader, writer = await asyncio.open_connection(*self._address)
@@ -229,10 +236,6 @@ class _Upstream:
             return None
         # An answer to another question counts as unreadable: b"" reads as MALFORMED.
         return answer if wire.ident_of(answer) == wire.ident_of(message) else b""
-
-
-def _new_ident() -> int:
-    return secrets.randbelow(0x10000)
 
 
 def system_resolvers() -> tuple[tuple[str, int], ...]:
