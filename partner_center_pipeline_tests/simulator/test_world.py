@@ -379,3 +379,18 @@ def test_an_answer_stops_the_clock() -> None:
     after = of.get(row["id"])
     assert after
     assert after["status"] == "Active"
+
+
+def test_a_reset_undoes_what_was_changed_and_what_time_brought() -> None:
+    """The tests' own Microsoft is reset after each test: nothing may be left for the next one."""
+    changed, untouched = world(live=True), world(live=True)
+    changed.advance(NOW + 20 * HOUR)
+    first = changed.create(NOW + 21 * HOUR)
+    changed.change(next(changed.all())["id"], NOW + 22 * HOUR, {"status": "Closed"})
+    assert snapshot(changed) != snapshot(untouched)
+    changed.reset()
+    assert (snapshot(changed), changed.count()) == (snapshot(untouched), untouched.count())
+    assert changed.create(NOW + 21 * HOUR) == untouched.create(NOW + 21 * HOUR) != first
+    for each in (changed, untouched):
+        each.advance(NOW + 50 * HOUR)
+    assert snapshot(changed) == snapshot(untouched)
