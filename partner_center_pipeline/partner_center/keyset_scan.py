@@ -227,6 +227,11 @@ class KeysetScan:
         if self._gets_past(walk):
             self._get_further(walk, page)
             return None
+
+        def is_met(key: Key) -> bool:
+            known = self._delivered.get(key)
+            return known is not None and known.walk == walk.number
+
         passed_end = any(
             isinstance(row, ReferralVersion) and row.updated_ticks >= self._asked_before + SLACK for row in rows
         )
@@ -234,13 +239,13 @@ class KeysetScan:
             if page.next_link in walk.links or walk.empty_pages > MAX_EMPTY_PAGES:
                 raise ContradictionError("the next links lead nowhere")
             walk.links.add(page.next_link)
-            return self._reader.follow(page.next_link, walk.query, walk.row_count, walk.first)
+            return self._reader.follow(page.next_link, walk.query, walk.row_count, walk.first, is_met)
         newest = self._reader.look(PageQuery(self._top, descending=True))
         if newest is not None:
             self._largest_page = max(self._largest_page, len(newest.items))
         is_led_nowhere = bool(walk.links) and not page.items
         if not passed_end and (self._may_be_cut(walk) or is_led_nowhere):
-            skipped = self._reader.fetch_skipping(walk.query, walk.row_count, walk.first)
+            skipped = self._reader.fetch_skipping(walk.query, walk.row_count, walk.first, is_met)
             if skipped is not None and skipped.items:
                 return skipped
             if skipped is None and not walk.links and walk.row_count >= self._top:

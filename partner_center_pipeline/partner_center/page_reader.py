@@ -4,7 +4,7 @@ Not here: which page comes next (`keyset_scan`, `unfiltered_scan`).
 """
 
 import logging
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from typing import Final
 
@@ -42,6 +42,13 @@ class NotKeptError(ContradictionError):
 Row = ReferralVersion | RejectedRow
 Key = tuple[str, str]
 """(id, version) of a version; ("", fingerprint) of a rejected row. No id is empty."""
+
+IsMet = Callable[[Key], bool]
+"""Whether a row came before in what is read."""
+
+
+def _never(_: Key) -> bool:
+    return False
 
 
 def key_of(row: Row) -> Key:
@@ -103,15 +110,15 @@ class PageReader:
         except RowsMovedError as moved:
             raise ContradictionError(str(moved)) from moved
 
-    def follow(self, link: str, query: PageQuery, skip: int, first: Set[Key]) -> Page:
+    def follow(self, link: str, query: PageQuery, skip: int, first: Set[Key], is_met: IsMet = _never) -> Page:
         """Return the page that a next link leads to; where it is refused, the one after the query's first `skip` rows.
 
-        Raises ContradictionError where neither leads further, and what `fetch` raises.
+        Raises ContradictionError where neither leads further, and what `fetch` and `fetch_skipping` raise.
         """
         try:
             return self.fetch(link)
         except ContradictionError:
-            page = self.fetch_skipping(query, skip, first)
+            page = self.fetch_skipping(query, skip, first, is_met)
             if page is None:
                 raise
             return page
@@ -157,19 +164,29 @@ class PageReader:
                 raise
             return None
 
-    def fetch_skipping(self, query: PageQuery, skip: int, first: Set[Key]) -> Page | None:
+    def fetch_skipping(self, query: PageQuery, skip: int, first: Set[Key], is_met: IsMet = _never) -> Page | None:
         """Return the page after a query's first `skip` rows; None where the server refuses or ignores `$skip`.
 
-        `first` holds the keys of the query's first page. Raises what `fetch` raises.
+        `first` holds the keys of the query's first page; `is_met` says whether a row was among the `skip` rows. Such a
+        row comes again where new rows came on top, or on a page that was read around a row. Raises NotKeptError where
+        neither is so: a row before it was not shown. Raises what `fetch` raises.
         """
         page = self.fetch_if_taken(replace(query, skip=skip))
         if page is None:
             return None
-        rows = rows_of(page).keys()
-        if not rows or rows != first:
+        rows = rows_of(page)
+        is_first_again = bool(rows) and rows.keys() == first
+        is_read_around = any(isinstance(item, RejectedRow) for item in page.items)
+        comes_again = not is_read_around and any(
+            is_met(key) for key, row in rows.items() if isinstance(row, ReferralVersion)
+        )
+        if not is_first_again and not comes_again:
             return page
-        # The server ignores `$skip`, or so many new rows came on top that the old first page is at this place now.
-        return None if rows_of(self.fetch(query)).keys() == rows else page
+        if rows_of(self.fetch(query)).keys() != first:
+            return page
+        if is_first_again:
+            return None
+        raise NotKeptError("$skip brings a row that came before, so a row before it is held back")
 
     def deliver(self, page: Page, fresh: Iterable[Row], position: int, *, last: bool) -> ScanPage:
         """Return the `ScanPage` of a page: `fresh` are its rows that were not delivered before."""

@@ -113,9 +113,13 @@ class UnfilteredScan:
         links: set[int] = set()
         last: int | None = None
         row_count = pages_without_new = last_size = 0
+
+        def is_met(key: Key) -> bool:
+            return any(key in keys for keys in recent)
+
         while True:
             rows = rows_of(page)
-            new = [row for key, row in rows.items() if not any(key in keys for keys in recent)]
+            new = [row for key, row in rows.items() if not is_met(key)]
             last = _check_order(new, last)
             yield page, self._record(current, new, previous)
             if last is not None and last < floor - 2 * SLACK:
@@ -130,10 +134,10 @@ class UnfilteredScan:
                 if (link := digest(page.next_link)) in links:
                     raise ContradictionError("the next links lead nowhere")
                 links.add(link)
-                page = self._reader.follow(page.next_link, query, row_count, first)
+                page = self._reader.follow(page.next_link, query, row_count, first, is_met)
             elif not page.items and not links:
                 return
-            elif (skipped := self._reader.fetch_skipping(query, row_count, first)) is None:
+            elif (skipped := self._reader.fetch_skipping(query, row_count, first, is_met)) is None:
                 self._confirm_end(current, floor, row_count, last_size)
                 return
             elif not skipped.items:

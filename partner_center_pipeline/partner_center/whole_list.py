@@ -113,9 +113,13 @@ class WholeList:
         recent: deque[frozenset[Key]] = deque(maxlen=RECENT_PAGES)
         links: set[int] = set()
         row_count = pages_without_new = 0
+
+        def is_met(key: Key) -> bool:
+            return any(key in keys for keys in recent)
+
         while True:
             rows = rows_of(page)
-            new = [row for key, row in rows.items() if not any(key in keys for keys in recent)]
+            new = [row for key, row in rows.items() if not is_met(key)]
             for row in new:
                 self._note(current, row)
             fresh = [row for row in new if previous is None or digest(*key_of(row)) not in previous.versions]
@@ -130,7 +134,7 @@ class WholeList:
                     raise ContradictionError("the next links lead nowhere")
                 links.add(link)
                 page = self._reader.fetch(page.next_link)
-            elif not page.items or (skipped := self._reader.fetch_skipping(query, row_count, first)) is None:
+            elif not page.items or (skipped := self._reader.fetch_skipping(query, row_count, first, is_met)) is None:
                 return
             else:
                 page = skipped

@@ -743,6 +743,8 @@ FAULTS: Final = (
           _switched(lasting=True, reordered_rows=True)),
     Fault("paging: row held back", "a row comes at the end of the next page",
           _switched(lasting=True, out_of_order_row=True)),
+    Fault("paging: row held back, dead links", "a page's first row is held back, and next links lead to empty lists",
+          _switched(lasting=True, out_of_order_row=True, next_link_dead=True)),
     Fault("paging: shown late", "rows are listed 600 s after their update", _switched(late_visible_seconds=600.0)),
     Fault("rows: unknown values", "keys and values that no document names", _switched(unknown_values=True)),
     *(

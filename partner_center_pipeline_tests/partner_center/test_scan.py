@@ -803,3 +803,21 @@ def test_a_server_that_knows_only_the_ascending_order_is_read_to_the_end(skips: 
 
     times = {f"r{number}": ORIGIN + number * TICKS_PER_SECOND for number in range(40)}
     check_all_is_there(scanned(Ascending(times, 12, skips=skips)), times)
+
+
+@pytest.mark.parametrize("filter_refused", [False, True], ids=["filter", "no filter"])
+@pytest.mark.parametrize("rows", [31, 65])
+def test_a_row_held_back_for_a_page_that_no_link_leads_to_closes_nothing(
+    rows: int, filter_refused: bool, sim: Simulator, http: httpx.Client
+) -> None:
+    """`$skip` brings a row again: so it has one before it that was not shown."""
+    start = parse_ticks("2004-01-01T00:00:00Z")
+    ids = {f"held-{number}" for number in range(rows)}
+    for referral_id in ids:
+        sim.world.put(row(referral_id, start + TICKS_PER_SECOND))
+    sim.faults.filter_updated_refused = filter_refused
+    sim.faults.offset_paging = sim.faults.out_of_order_row = sim.faults.next_link_dead = True
+    pages: list[ScanPage] = []
+    with pytest.raises(ScanIncomplete):
+        pages.extend(scan(client_of(sim, http, 30), start=start, end=start + HOUR, not_before=NOW))
+    assert not any(page.last for page in pages)
