@@ -75,7 +75,8 @@ class Page:
     `items` are the decoded rows, not yet checked by the contract. `next_link` is the server's own text. `server_ticks`
     is the answer's `Date` header (whole seconds, in ticks), `skew_seconds` how far the server's clock is ahead of this
     machine's (exact to a second). `request_id` is Microsoft's id of the call. `count` is `@odata.count`: it may count
-    the page or all matches, so nothing depends on it (section 2, quirk 3).
+    the page or all matches, so nothing depends on it (section 2, quirk 3). `places` is how many places of the list it
+    takes, where that is not the number of items: read around a row, it has rows that came before, too (`isolation`).
     """
 
     items: list[Any]
@@ -84,6 +85,12 @@ class Page:
     skew_seconds: float
     request_id: str | None
     count: int | None = None
+    places: int | None = None
+
+    @property
+    def skips(self) -> int:
+        """The rows that `$skip` has to leave out for this page."""
+        return len(self.items) if self.places is None else self.places
 
 
 class ReferralsClient:

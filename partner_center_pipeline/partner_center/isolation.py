@@ -138,7 +138,8 @@ class Isolation:
         earlier = [item for item in before if (_ticks(item) or BEGINNING) < instant]
         previous = max((ticks for ticks in map(_ticks, earlier) if ticks is not None), default=None)
         alone = replace(query, updated_from=instant, updated_before=instant + 1, skip=0)
-        own, again = self._of_instant(alone, instant, previous), self._of_instant(alone, instant, previous)
+        own, is_whole = self._of_instant(alone, instant, previous)
+        again, _ = self._of_instant(alone, instant, previous)
         if set(map(_identity, own)) != set(map(_identity, again)):
             raise RowsMovedError("the rows of an instant changed while one of them could not be read")
         self._count(sum(isinstance(item, RejectedRow) for item in own))
@@ -148,7 +149,10 @@ class Isolation:
         else:
             answer = self._try(rest, TRIES)
         after = answer if isinstance(answer, Page) else self.page(rest, answer)
-        return replace(after, items=[*earlier, *own, *after.items])
+        # The refused row comes right after those `before`. Its instant may have begun above them, on an earlier page.
+        above = next((number for number, item in enumerate(own) if isinstance(item, RejectedRow)), len(own))
+        places = len(before) - above + len(own) + after.skips if is_whole else None
+        return replace(after, items=[*earlier, *own, *after.items], places=places)
 
     def _instant(self, query: PageQuery, end: int, before: list[Any]) -> int:
         """Return the instant (ticks) of the refused row, which is the next one after those `before`.
@@ -177,8 +181,11 @@ class Isolation:
                 good = middle
         return good
 
-    def _of_instant(self, alone: PageQuery, instant: int, previous: int | None) -> list[Any]:
-        """Return the rows of one instant, by `$skip`, with an entry for each of them that is refused."""
+    def _of_instant(self, alone: PageQuery, instant: int, previous: int | None) -> tuple[list[Any], bool]:
+        """Return the rows of one instant, by `$skip`, with an entry for each of them that is refused.
+
+        The second is False where the last entry stands for all others.
+        """
         items: list[Any] = []
         known: set[object] = set()
         offset = unreadable = 0
@@ -187,7 +194,7 @@ class Isolation:
             answer = self._try(replace(alone, top=top, skip=offset), TRIES if top == 1 else TRIES_OF_A_PART)
             if isinstance(answer, Page):
                 if not answer.items:
-                    return items
+                    return items, True
                 identities = set(map(_identity, answer.items))
                 if identities <= known:
                     raise RowsMovedError("$skip is not taken, so the rows of one instant cannot be told apart")
@@ -205,7 +212,7 @@ class Isolation:
                 place = {"updatedDateTime": render_ticks(instant), "number": number}
                 items.append(_entry(place, answer, instant, instant, skip=offset, previous=previous))
                 if is_last:
-                    return items
+                    return items, False
                 offset += 1
                 top = alone.top
 

@@ -213,7 +213,7 @@ class KeysetScan:
                 walk.keys_sum += digest(*key)
         walk.first = walk.first if walk.page_count else rows.keys()
         walk.page_count += 1
-        walk.row_count += len(page.items)
+        walk.row_count += page.skips
         walk.last_size = len(page.items) or walk.last_size
         walk.empty_pages = 0 if rows else walk.empty_pages + 1
         self._largest_page = max(self._largest_page, len(page.items))

@@ -68,6 +68,26 @@ def test_all_other_rows_are_delivered_and_an_entry_tells_the_instant(
     assert entries.keys() == rejected(second).keys()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page_size", "at_one_instant", "poisoned"),
+    [(3, 9, {7}), (3, 25, {20}), (12, 25, {20}), (3, 25, {5, 20, 22}), (3, 9, {7, 30})],
+)
+def test_no_row_behind_it_is_passed_over_where_no_page_has_a_link(
+    page_size: int, at_one_instant: int, poisoned: set[int], sim: Simulator, http: httpx.Client
+) -> None:
+    """Read around it, a page brings all rows of its instant again, and `$skip` may not count those twice."""
+    start = next(_hours)
+    ids = [f"{start}-{number:02}" for number in range(60)]
+    for number, referral_id in enumerate(ids):  # all in one second
+        sim.world.put(row(referral_id, start + TICKS_PER_SECOND + max(0, number - at_one_instant)))
+    bad = {ids[number] for number in poisoned}
+    sim.faults.poisoned_rows, sim.faults.next_link_missing = frozenset(bad), True
+    pages = read(sim, http, start, page_size)
+    assert set(delivered(pages)) == set(ids) - bad
+    assert len(rejected(pages)) == len(bad)
+
+
 @pytest.mark.parametrize("status", [400, 500])
 def test_an_entry_holds_what_is_known_and_no_payload(status: int, sim: Simulator, http: httpx.Client) -> None:
     start = next(_hours)
