@@ -4,7 +4,7 @@ Not here: what to ask for a domain (`scanner`), reading and writing messages (`w
 
 Measured with 17 questions per domain on one core, in domains per second of CPU: dnspython's own asyncio client 95,
 aiodns (c-ares) 613, this one 561 to 647, classification included, with one socket for all questions. A socket for each
-costs 60 us more, about 1 ms for a domain; the rate limit lets one resolver have 59 domains a second. With aiodns one
+costs at most 60 us more, 1 ms for a domain; the rate limit lets one resolver have 59 domains a second. With aiodns one
 unreadable answer fails every other question on the same socket, an NXDOMAIN hides the CNAME before it (which can name
 the tenant), and the negative TTL of the SOA is not available.
 """
