@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM
 
@@ -30,3 +31,15 @@ def test_forked_commands_run_side_by_side_and_tell_how_each_one_ended(home: Path
 def test_a_forked_command_that_takes_too_long_is_killed(home: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         forking.run(COMMAND, clean_environment(home), home, timeout=0.5, entry=WAITS)
+
+
+def test_a_forked_command_may_end_while_it_is_killed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path(os.devnull).open("r+b") as nothing:
+        descriptors = (nothing.fileno(), nothing.fileno(), nothing.fileno())
+        process = forking.start(COMMAND, clean_environment(home), home, descriptors, entry="os:getpid")
+    while Path(f"/proc/{process.pid}").exists():
+        time.sleep(0.01)
+    with monkeypatch.context() as asked_before:
+        asked_before.setattr(process, "poll", lambda: None)
+        process.kill()
+    assert process.wait(30) != -SIGKILL
