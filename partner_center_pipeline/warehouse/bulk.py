@@ -96,7 +96,8 @@ def present(connection: Connection, table: Table, keys: Collection[tuple[str, ..
         return set()
     statement = _present_in_postgresql if connection.dialect.name == "postgresql" else _present_in_sqlite
     # Sent as JSON: the database parses it faster than the driver builds arrays.
-    return {tuple(row) for row in connection.execute(statement(table), {"keys": orjson.dumps(list(keys)).decode()})}
+    given = orjson.dumps(list(keys)).decode()
+    return {tuple(row) for row in connection.execute(statement(table), {"keys": given}).all()}
 
 
 @cache

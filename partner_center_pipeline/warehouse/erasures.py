@@ -143,7 +143,11 @@ def of(connection: Connection, now: datetime) -> Erasing | None:
 
     Raises WarehouseError without the key: what is stored then would bring erased persons back.
     """
-    stored = connection.execute(_KEY_KNOWN).scalar_one_or_none()
+    return with_key(connection, connection.execute(_KEY_KNOWN).scalar_one_or_none(), now)
+
+
+def with_key(connection: Connection, stored: str | None, now: datetime) -> Erasing | None:
+    """Do the same where the stored digest of the key, or None, was read by `KEY_DIGEST` already."""
     if stored is None:
         return None
     keeping: ErasureKeeping | None = connection.get_execution_options().get(KEEPING)
@@ -154,6 +158,8 @@ def of(connection: Connection, now: datetime) -> Erasing | None:
 
 
 _KEY_KNOWN: Final = select(erasure_key.c.digest)
+KEY_DIGEST: Final = _KEY_KNOWN.scalar_subquery()
+"""The digest as a part of another query; NULL as long as nobody was ever erased."""
 
 
 def _the_key(keeping: ErasureKeeping | None, stored: str) -> Keyed:

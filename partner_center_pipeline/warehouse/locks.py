@@ -8,7 +8,7 @@ import sqlite3
 import time
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, text
 
 from partner_center_pipeline.telling import told_wait
 
@@ -18,9 +18,11 @@ BUSY_SECONDS: Final = 60
 _BETWEEN_TRIES: Final = 0.02
 """Seconds between two looks whether a lock of PostgreSQL is free, as long as the wait is not told."""
 _BEGIN: Final = "BEGIN IMMEDIATE"
-_PLAN: Final = func.set_config("plan_cache_mode", "force_custom_plan", True)
+_PLAN: Final = "set_config('plan_cache_mode', 'force_custom_plan', true)"
 """Makes PostgreSQL plan each statement of the transaction anew: tables grow a thousandfold during a load, and a plan
 from its beginning would read a whole table for each page."""
+_LOCK: Final = text(f"SELECT pg_advisory_xact_lock(:key), {_PLAN}")
+_TRY_LOCK: Final = text(f"SELECT pg_try_advisory_xact_lock(:key), {_PLAN}")
 
 _log: Final = logging.getLogger(__name__)
 
@@ -59,10 +61,10 @@ def lock_on_postgresql(connection: Connection, key: int, line: str, *values: obj
 
     def lock(seconds: float | None) -> bool:
         if seconds is None:
-            connection.execute(select(func.pg_advisory_xact_lock(key), _PLAN))
+            connection.execute(_LOCK, {"key": key})
             return True
         until = time.monotonic() + seconds
-        while not connection.execute(select(func.pg_try_advisory_xact_lock(key), _PLAN)).scalar():
+        while not connection.execute(_TRY_LOCK, {"key": key}).scalar():
             if time.monotonic() >= until:
                 return False
             time.sleep(_BETWEEN_TRIES)

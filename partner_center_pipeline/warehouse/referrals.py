@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, update
 
 from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow, fingerprint, payload_text
 from partner_center_pipeline.vocabulary import Task
@@ -43,7 +43,10 @@ def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> li
 
     Of persons who were erased nothing is stored (`erasures`). Raises WarehouseError where their key is missing.
     """
-    erasing = erasures.of(connection, now) if placed else None
+    if not placed:
+        return []
+    kept = connection.execute(_KEPT).one()
+    erasing = erasures.with_key(connection, kept.key_digest, now)
     fresh: dict[tuple[str, ...], Placed] = {}
     for item in placed:
         fresh.setdefault((item.row.referral_id, item.row.version), item)
@@ -59,8 +62,16 @@ def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> li
         ]
     insert_absent(connection, raw_referrals, rows)
     pending.add(connection, Task.LEADS, (item.row.referral_id for item in new), now)
-    _release(connection, placed, new, now, erasing)
+    if kept.is_any_open:
+        _release(connection, placed, new, now, erasing)
     return new
+
+
+_KEPT: Final = select(
+    erasures.KEY_DIGEST.label("key_digest"),
+    exists().where(quarantined_referrals.c.resolved_at.is_(None)).label("is_any_open"),
+)
+"""What a page's rows are to be compared with, as a rule nothing: one statement, as it runs with each page."""
 
 
 def _row(version: ReferralVersion, item: Placed, now: datetime) -> dict[str, Any]:
@@ -110,8 +121,6 @@ def _release(
     now; and an unreadable one, when a version is new at an instant that it may have.
     """
     table = quarantined_referrals
-    if not placed or connection.execute(_ANY_OPEN).first() is None:
-        return
     instants = {item.row.referral_id: item.row.updated_ticks for item in placed}
     fresh = [item.row.updated_ticks for item in new]
     columns = table.c.fingerprint, table.c.referral_id, table.c.reason, table.c.earliest_ticks, table.c.latest_ticks
@@ -139,11 +148,6 @@ def _release(
 
 def _may_have(earliest: int | None, latest: int | None, ticks: int) -> bool:
     return (earliest is None or earliest <= ticks) and (latest is None or ticks <= latest)
-
-
-_ANY_OPEN: Final = (
-    select(quarantined_referrals.c.fingerprint).where(quarantined_referrals.c.resolved_at.is_(None)).limit(1)
-)
 
 
 def resolve(
