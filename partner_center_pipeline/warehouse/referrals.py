@@ -12,7 +12,7 @@ from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import erasures, pending
 from partner_center_pipeline.warehouse.bulk import among, insert_absent, present, upsert
 from partner_center_pipeline.warehouse.database import JsonText
-from partner_center_pipeline.warehouse.schema import Resolution, quarantined_referrals, raw_referrals
+from partner_center_pipeline.warehouse.schema import Resolution, leads, quarantined_referrals, raw_referrals
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,42 @@ def dated(connection: Connection, rows: Sequence[ReferralVersion], now: int) -> 
     ]
 
 
-def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> list[Placed]:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What rows of the API are to be compared with, as a rule nothing.
+
+    That is the digest of the key of erased persons, and whether any row is in quarantine and any lead has vanished.
+    """
+
+    key_digest: str | None
+    is_any_open: bool
+    is_any_vanished: bool
+
+
+def kept(connection: Connection) -> Kept:
+    """Return what a page's rows are to be compared with, by one statement, as it runs with each page."""
+    return Kept(*connection.execute(_KEPT).one())
+
+
+_KEPT: Final = select(
+    erasures.KEY_DIGEST,
+    exists().where(quarantined_referrals.c.resolved_at.is_(None)),
+    exists().where(leads.c.vanished_at.is_not(None)),
+)
+
+
+def store(
+    connection: Connection, placed: Sequence[Placed], now: datetime, compared_with: Kept | None = None
+) -> list[Placed]:
     """Store the versions that are not stored yet, by (id, version), for leads to be made of. Return the new ones.
 
-    Of persons who were erased nothing is stored (`erasures`). Raises WarehouseError where their key is missing.
+    Of persons who were erased nothing is stored (`erasures`). `compared_with`: what `kept` returned in this
+    transaction. Raises WarehouseError where the key of erased persons is missing.
     """
     if not placed:
         return []
-    kept = connection.execute(_KEPT).one()
-    erasing = erasures.with_key(connection, kept.key_digest, now)
+    there = compared_with or kept(connection)
+    erasing = erasures.with_key(connection, there.key_digest, now)
     fresh: dict[tuple[str, ...], Placed] = {}
     for item in placed:
         fresh.setdefault((item.row.referral_id, item.row.version), item)
@@ -62,16 +89,9 @@ def store(connection: Connection, placed: Sequence[Placed], now: datetime) -> li
         ]
     insert_absent(connection, raw_referrals, rows)
     pending.add(connection, Task.LEADS, (item.row.referral_id for item in new), now)
-    if kept.is_any_open:
+    if there.is_any_open:
         _release(connection, placed, new, now, erasing)
     return new
-
-
-_KEPT: Final = select(
-    erasures.KEY_DIGEST.label("key_digest"),
-    exists().where(quarantined_referrals.c.resolved_at.is_(None)).label("is_any_open"),
-)
-"""What a page's rows are to be compared with, as a rule nothing: one statement, as it runs with each page."""
 
 
 def _row(version: ReferralVersion, item: Placed, now: datetime) -> dict[str, Any]:

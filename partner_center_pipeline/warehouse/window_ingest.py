@@ -82,8 +82,10 @@ class WindowIngest:
             for row in page.versions
         ]
         with self._writing() as connection:
-            fresh = referrals.store(connection, placed, now)
-            vanished.seen_again(connection, page.referral_ids(), now)
+            kept = referrals.kept(connection)
+            fresh = referrals.store(connection, placed, now, kept)
+            if kept.is_any_vanished:
+                vanished.seen_again(connection, page.referral_ids(), now)
             self._note_late(connection, fresh)
             for start, rejected in self._rejected_by_window(page).items():
                 referrals.quarantine(connection, rejected, start, now)
