@@ -101,7 +101,8 @@ def without_time(rows: list[Any]) -> list[dict[str, Any]]:
 
 
 LITTLE = 1_000
-"""Rows that PostgreSQL's plan may pass on for a page of 20, of tables with ten thousand: joins and lists included."""
+"""What a read may take more than with a hundredth of the leads. PostgreSQL passes on ten times as many rows where it
+reads a table of leads or companies whole. How it reads the 61 texts of rules, which do not grow, is left to it."""
 
 
 @pytest.mark.slow
@@ -118,11 +119,7 @@ def test_a_first_page_reads_no_more_with_a_hundred_times_as_many_leads(warehouse
         whole = effort(connection, "SELECT rank FROM leads_ready ORDER BY rank LIMIT 20", {})
     assert whole > 10 * LITTLE, "the view reads all that is stored; a test that does not see it sees nothing"
     for name, before in few.items():
-        assert many[name] <= (before * 1.5 + 1_000 if connection.dialect.name == "sqlite" else LITTLE), (
-            name,
-            few,
-            many,
-        )
+        assert many[name] <= before * 1.5 + LITTLE, (name, few, many)
 
 
 def efforts(connection: Connection) -> dict[str, int]:
