@@ -60,22 +60,27 @@ def _tell_operators(context: dg.OpExecutionContext, warehouse: WarehouseResource
             context.log.info(reason)
             return
         try:
-            with warehouse.open() as db:  # with a heartbeat, so that a run that is killed holds no other back
-                checked = operators.check(
-                    settings,
-                    lambda: list(find(context.instance, db, settings, utc_now())),
-                    holder=context.run_id,
-                    clock=utc_now,
-                    sleep=time.sleep,
-                )
-        except WarehouseError as error:
-            checked = operators.tell_without_warehouse(settings, str(error), utc_now)
+            checked = _check(context, warehouse, settings)
         except SenderBusyError as error:
             context.log.info(str(error))
             return
     for failed in checked.failures:
         context.log.warning(failed)
     context.add_output_metadata(checked.shown())
+
+
+def _check(context: dg.OpExecutionContext, warehouse: WarehouseResource, settings: Settings) -> operators.Checked:
+    try:
+        with warehouse.open() as db:  # with a heartbeat, so that a run that is killed holds no other back
+            return operators.check(
+                settings,
+                lambda: list(find(context.instance, db, settings, utc_now())),
+                holder=context.run_id,
+                clock=utc_now,
+                sleep=time.sleep,
+            )
+    except WarehouseError as error:
+        return operators.tell_without_warehouse(settings, str(error), utc_now)
 
 
 @dg.job(

@@ -1,11 +1,14 @@
 """The job that tells operators beside the chain, its schedule, and the call to a monitor after each complete window."""
 
+import time
 from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
 
-from partner_center_pipeline.warehouse import breaker
+from partner_center_pipeline.alerts import without_warehouse
+from partner_center_pipeline.alerts.delivery import sending
+from partner_center_pipeline.warehouse import breaker, outbox
 from partner_center_pipeline_tests.alerts.receiver import SECRET, Answer, Receiver
 from partner_center_pipeline_tests.defs.project import Project
 from partner_center_pipeline_tests.defs.receiving import receiver
@@ -83,6 +86,22 @@ def test_a_warehouse_that_cannot_be_used_is_told_by_the_job_too(project: Project
     assert [one for one in said(receiver) if one[0] == "warehouse"] == [
         ("warehouse", "cleared"), ("warehouse", "raised"),
     ]  # fmt: skip
+
+
+def test_beside_another_sender_the_job_says_so_and_ends_well(project: Project, receiver: Receiver) -> None:
+    project.edit_env(HUNTER_OPERATORS_WEBHOOK_URL=receiver.at("/ops/hook"))
+    with sending(project.warehouse, outbox.OPERATORS_LEASE, "another", lambda: datetime.now(UTC), time.sleep):
+        assert "another process is sending alerts; nothing was done" in log_of_a_good_run(project)
+    project.edit_env(HUNTER_DATABASE_URL="postgresql+psycopg://hunter:x@127.0.0.1:1/hunter")
+    with without_warehouse.alone():
+        assert "another process is sending alerts; nothing was done" in log_of_a_good_run(project)
+    assert receiver.received == []
+
+
+def log_of_a_good_run(project: Project) -> str:
+    result = project.definitions.resolve_job_def(JOB).execute_in_process(instance=project.instance)
+    assert result.success
+    return project.event_log(result.run_id)
 
 
 def test_a_turned_off_schedule_is_told_though_the_daemon_runs(project: Project, receiver: Receiver) -> None:
