@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import os
 import re
 import subprocess
 import sys
@@ -43,6 +44,47 @@ def test_the_readme_has_two_commands_each_complete_by_itself() -> None:
 def test_ci_runs_the_test_command_of_the_readme_and_the_long_suites() -> None:
     assert _commands()[1] in CI
     assert "\n.venv/bin/pytest -n auto --dist loadgroup -m long || failed=1\n" in CI
+
+
+TOOL = """#!/bin/sh
+command="$(basename "$0")${*:+ $*}"
+echo "$command" >> "$COMMANDS"
+if [ "$command" = "$FAILS" ]; then exit 1; fi
+if [ "$1 $2" = "-m venv" ]; then
+    mkdir -p .venv/bin
+    for name in pip uv pytest ruff lint-imports mypy; do cp "$0" ".venv/bin/$name"; done
+fi
+"""
+"""Stands for each program that CI starts: notes its command, fails where it is the one to fail, makes a `.venv`."""
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        "no command",
+        "pytest -n auto --dist loadgroup",
+        "pytest -n auto --dist loadgroup -m long",
+        *("ruff check", "ruff format --check", "lint-imports", "mypy"),
+    ],
+)
+def test_whatever_fails_in_ci_fails_ci_after_all_tests_have_run(fails: str, tmp_path: Path) -> None:
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci" / "run").write_text(CI, encoding="utf-8")
+    for name in ("python3", "chromium"):
+        tool = tmp_path / "programs" / name
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(TOOL, encoding="utf-8")
+        tool.chmod(0o755)
+    ran = tmp_path / "commands"
+    environment = {"PATH": f"{tmp_path / 'programs'}:{os.environ['PATH']}", "COMMANDS": str(ran), "FAILS": fails}
+    done = subprocess.run(["bash", str(tmp_path / ".ci" / "run")], env=environment, capture_output=True, check=False)
+    assert done.returncode == (0 if fails == "no command" else 1)
+    commands = ran.read_text(encoding="utf-8").splitlines()
+    assert [each for each in commands if each.startswith("pytest")] == [
+        "pytest -n auto --dist loadgroup",
+        "pytest -n auto --dist loadgroup -m long",
+    ]
+    assert fails in commands or fails == "no command"
 
 
 @pytest.mark.parametrize(
