@@ -3,8 +3,8 @@
 Ours is the product's client, scan, lease and ingest, over HTTPS from `pages`, as the asset puts them together, without
 Dagster, which adds the same seconds to a run of any size. Each case is a process of its own, so that its peak memory is
 its own. PostgreSQL is the tests' server, which does not wait for the disk; SQLite is as the product opens it. The bare
-loop connects by itself, so PostgreSQL compresses its payloads by the server's default and ours by lz4. Not here: whether
-what is stored is right, which is a test.
+loop connects by itself, so PostgreSQL compresses its payloads by the server's default and ours by lz4. Not here:
+whether what is stored is right, which is a test.
 """
 
 import gc
