@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn, ParamSpec, TextIO, TypeVar
 
 import click
 from filelock import FileLock, Timeout
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -311,7 +311,11 @@ def print_table(table: Table) -> None:
     """
     for column in table.columns:
         column.overflow = "fold"
-    if Measurement.get(console, console.options.update(max_width=10_000), table).minimum <= console.width:
+    wide = console.options.update(max_width=10_000)
+    whole = Measurement.get(console, wide, table)
+    if whole.minimum <= console.width:
+        if whole.maximum > console.width:
+            _share_width(table, wide, console.width - whole.minimum)
         console.print(table, soft_wrap=False)
         return
     if table.title:
@@ -324,6 +328,20 @@ def print_table(table: Table) -> None:
             head = Text(name.plain.ljust(longest + 2), "bold")
             console.print(head + Text("\n" + " " * len(head)).join(shown.split("\n")))
         console.print()
+
+
+def _share_width(table: Table, wide: ConsoleOptions, spare: int) -> None:
+    """Give each column the width of its longest word, and its share of the `spare` characters.
+
+    Left to itself, rich takes from wide columns until they are as narrow as others, also where that cuts words.
+    """
+    needs = [
+        [Measurement.get(console, wide, cell) for cell in (column.header, *column.cells)] for column in table.columns
+    ]
+    least = [max(need.minimum for need in of_column) for of_column in needs]
+    wanted = [max(need.maximum for need in of_column) - low for of_column, low in zip(needs, least, strict=True)]
+    for column, low, more in zip(table.columns, least, wanted, strict=True):
+        column.width = low + spare * more // sum(wanted)
 
 
 @contextmanager

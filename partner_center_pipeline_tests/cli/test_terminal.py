@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from rich.table import Table
 from sqlalchemy import func, select
 
@@ -73,6 +75,28 @@ def test_an_id_in_a_table_is_never_cut(width: int, monkeypatch: pytest.MonkeyPat
     assert sum(ID in line for line in lines) == 2
     assert sum("bcdef012345" in line for line in lines) == 2
     assert width < 60 or max(map(len, lines)) <= width
+
+
+WORDS = st.lists(st.text("abcığşİ.-", min_size=1, max_size=24), max_size=8).map(" ".join)
+
+
+@given(rows=st.lists(st.lists(WORDS, min_size=4, max_size=4), min_size=1, max_size=4), width=st.integers(30, 200))
+@example(
+    rows=[["uysal-danismanlik.com.tr", "a" * 11, "DMARC quarantines forged mail " * 2, "P1 High Potential Greenfield"]],
+    width=60,
+)
+def test_no_word_in_a_table_is_cut_however_wide_the_others_are(rows: list[list[str]], width: int) -> None:
+    table = Table("domain", "company", "reasons", "category")
+    for row in rows:
+        table.add_row(*row)
+    with pytest.MonkeyPatch.context() as narrow:
+        narrow.setattr(base.console, "_width", width)
+        with base.console.capture() as printed:
+            base.print_table(table)
+    shown = re.split(r"[\s│┃]+", printed.get())
+    assert {word for row in rows for cell in row for word in cell.split()} <= set(shown)
+    is_a_table = "┏" in printed.get()
+    assert not is_a_table or max(map(len, printed.get().splitlines())) <= width
 
 
 def named_by_several() -> tuple[str, list[str]]:
