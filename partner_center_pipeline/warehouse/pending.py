@@ -1,8 +1,10 @@
 """Table pending_work: what is still to be derived from rows that changed.
 
 An item is added in the transaction that stores the change, and removed in the one that stores what was derived. So a
-killed run leaves its work in the table, whichever window it was for. Items are appended and may be there twice: a key
-of their own would cost SQLite a page of its log for each. Not here: what follows from what (`defs.derivation`).
+killed run leaves its work in the table, whichever window it was for. Items are appended and may be there many times: a
+key of their own would cost SQLite a page of its log for each. One row of each is left when a task is worked off.
+
+Not here: what follows from what (`defs.derivation`).
 """
 
 import logging
@@ -154,6 +156,7 @@ def work_off(db: Warehouse, task: Task, derive: Derive) -> None:
             return
     with db.write() as connection:
         failed_before = _try_again(connection, task)
+        _keep_once(connection, task)
     derived, error, tell = 0, None, Paced(_log)
     while (chunk := _next(db, task)).items:
         try:
@@ -186,6 +189,17 @@ def _try_again(connection: Connection, task: Task) -> set[str]:
     """Let the items be tried again at which the last try failed; return them."""
     again = update(_TABLE).where(_TABLE.c.task == task, _TABLE.c.error.is_not(None)).values(error=None)
     return set(connection.execute(again.returning(_TABLE.c.item)).scalars())
+
+
+def _keep_once(connection: Connection, task: Task) -> None:
+    """Keep the first row of each item.
+
+    Rows of one item may be further apart than a chunk has rows: each chunk of leads adds the companies that it names. A
+    company would be made of all its leads once for each of them, ten times in a load of a million referrals.
+    """
+    place = func.row_number().over(partition_by=_TABLE.c.item, order_by=_TABLE.c.id).label("place")
+    rows = select(_TABLE.c.id, place).where(_TABLE.c.task == task).subquery()
+    connection.execute(delete(_TABLE).where(_TABLE.c.id.in_(select(rows.c.id).where(rows.c.place > 1))))
 
 
 def _next(db: Warehouse, task: Task) -> Chunk:

@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from partner_center_pipeline.defs.derivation import Span, make_companies, make_leads
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import referrals, schema
+from partner_center_pipeline.warehouse.bulk import CHUNK
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline_tests.warehouse.pages import make_version
 
@@ -70,6 +71,21 @@ def test_rows_that_older_rules_made_are_made_anew_when_their_window_runs_again(w
     assert column(warehouse, "a", "tenant") is None
     with warehouse.read() as connection:
         assert connection.execute(select(schema.companies.c.tenant)).scalars().all() == [None]
+
+
+def test_a_company_is_made_once_of_all_the_referrals_of_a_load(warehouse: Warehouse) -> None:
+    """However many chunks of leads name it: each time that it is made, all of its leads are read."""
+    domains = [f"firma{number}.com.tr" for number in range(CHUNK + 1)]
+    with warehouse.write() as connection:
+        for round_ in range(3):
+            placed = [
+                referrals.Placed(make_version(f"{round_}-{name}", 1, payload=payload(f"ali@{name}")), 0, late=False)
+                for name in domains
+            ]
+            referrals.store(connection, placed, NOW)
+    make_leads(warehouse, SPAN, frozenset(), NOW)
+    made = make_companies(warehouse, SPAN, Settings(), NOW).written
+    assert (made.new, made.changed, made.unchanged) == (len(domains), 0, 0)
 
 
 def drift_of(db: Warehouse) -> list[Any]:

@@ -8,7 +8,7 @@ from sqlalchemy import Column, Connection, Integer, MetaData, Table, text
 
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import pending
-from partner_center_pipeline.warehouse.bulk import MANY
+from partner_center_pipeline.warehouse.bulk import CHUNK, MANY
 from partner_center_pipeline.warehouse.database import Warehouse
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -51,6 +51,36 @@ def test_what_is_added_between_reading_and_removing_a_chunk_stays(warehouse: War
     assert left(warehouse) == 1
 
 
+def test_an_item_that_was_added_many_times_is_derived_once(warehouse: Warehouse) -> None:
+    """A first load of a million referrals adds each of its 100,000 companies ten times, far apart."""
+    items = [f"{number:05}" for number in range(CHUNK + CHUNK // 2)]
+    for _ in range(3):
+        add(warehouse, *items)
+    seen: list[str] = []
+    pending.work_off(warehouse, Task.LEADS, lambda _connection, some: seen.extend(some))
+    assert sorted(seen) == items
+    assert left(warehouse) == 0
+
+
+def test_an_item_that_was_added_again_after_it_failed_is_tried_once(warehouse: Warehouse) -> None:
+    tried: list[str] = []
+
+    def derive(_connection: Connection, items: Sequence[str]) -> None:
+        tried.extend(items)
+        if "a" in items:
+            raise ValueError("a cannot be derived")
+
+    add(warehouse, "a")
+    with pytest.raises(ValueError, match="a cannot be derived"):
+        pending.work_off(warehouse, Task.LEADS, derive)
+    add(warehouse, "a", "b")
+    tried.clear()
+    pending.work_off(warehouse, Task.LEADS, derive)
+    assert tried == ["a", "b", "a", "b"]  # both, then each alone
+    with warehouse.read() as connection:
+        assert pending.failed(connection) == [pending.Failed(Task.LEADS, "a", "ValueError")]
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("databases", ["postgres"], indirect=True)
 def test_what_a_task_wrote_much_of_is_known_to_the_database_before_the_next_task_reads_it(warehouse: Warehouse) -> None:
@@ -62,6 +92,8 @@ def test_what_a_task_wrote_much_of_is_known_to_the_database_before_the_next_task
                 connection.execute(text("SELECT reltuples FROM pg_class WHERE relname = 'leads'")).scalar_one()
             )
 
+    with warehouse.write() as connection:  # as in a new database: another test may have had this one
+        connection.execute(text("UPDATE pg_class SET reltuples = -1 WHERE relname = 'leads'"))
     add(warehouse, "a")
     pending.work_off(warehouse, Task.LEADS, lambda _connection, _items: None)
     assert statistics() == -1  # of one row autovacuum may tell later
