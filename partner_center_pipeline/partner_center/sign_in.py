@@ -87,7 +87,8 @@ class SignIn:
     With `account` (see `account_in`), the tokens of another account are refused: somebody may sign in during a run.
     `wait`, `retries`: see `MsalHttp`.
 
-    MSAL's application is made by the first call that needs it, because its constructor already asks the authority.
+    MSAL's application is made by the first call that needs it, because its constructor already asks the authority. A
+    stored token that is good for a while needs none, so runs go on while the authority is away.
     """
 
     def __init__(
@@ -220,7 +221,6 @@ class SignIn:
         return self._status_of(stored)
 
     def _token_silently(self, renew: bool) -> str:
-        app = self._application()
         stored = self._store.read()  # again: another process may have renewed while this one waited for the lock
         if stored is not None and self._account is not None and account_in(stored) != self._account:
             raise SignInRequired(
@@ -232,11 +232,14 @@ class SignIn:
             warning = self._status_of(stored).warning
             if warning is not None:
                 _log.warning("%s", warning)
-        account = next(iter(app.get_accounts()), None)
-        scopes = [self._settings.partner_center_scope]
-        result = app.acquire_token_silent_with_error(scopes, account)
-        if renew and result and self._token in (None, result.get("access_token")):
-            result = app.acquire_token_silent_with_error(scopes, account, force_refresh=True)
+        result = None if renew or stored is None else self._stored_token()
+        if result is None:
+            app = self._application()
+            account = next(iter(app.get_accounts()), None)
+            scopes = [self._settings.partner_center_scope]
+            result = app.acquire_token_silent_with_error(scopes, account)
+            if renew and result and self._token in (None, result.get("access_token")):
+                result = app.acquire_token_silent_with_error(scopes, account, force_refresh=True)
         if stored is None or not result:
             raise SignInRequired(
                 "The stored sign-in does not belong to this tenant, app and scope; run `partner-center login`."
@@ -261,6 +264,30 @@ class SignIn:
         self._token = token
         self._use_until = now + timedelta(seconds=int(result["expires_in"])) - RENEW_AHEAD
         return token
+
+    def _stored_token(self) -> dict[str, Any] | None:
+        """Return the stored access token as MSAL's answer has it; None where MSAL has to be asked for one.
+
+        MSAL would return the same one, but asks the authority for its addresses before it looks into its cache.
+        """
+        settings = self._settings
+        found = self._cache.search(
+            msal.TokenCache.CredentialType.ACCESS_TOKEN,
+            target=[settings.partner_center_scope],
+            query={
+                "client_id": settings.partner_center_client_id,
+                "environment": urlsplit(settings.partner_center_authority).hostname,
+                "realm": settings.partner_center_tenant_id,
+            },
+        )
+        token = next(iter(found), None)
+        if token is None:
+            return None
+        now = datetime.now(UTC).timestamp()  # the clock that MSAL stamps its entries by
+        seconds = int(token["expires_on"]) - int(now)
+        if seconds < RENEW_AHEAD.total_seconds() or int(token.get("refresh_on", now + 1)) <= now:
+            return None
+        return {"access_token": token["secret"], "expires_in": seconds}
 
     def _application(self, cache: Any = None) -> Any:
         """Return a new MSAL application over `cache`, or without one the process's own."""

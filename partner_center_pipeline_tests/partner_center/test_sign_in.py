@@ -140,9 +140,37 @@ def test_a_good_token_is_used_again_without_asking_or_writing(
     before = (store.folder / "sign_in.bin").stat()
     sim.faults.refresh_blocked = True
     first = sign_in.token()
-    assert sign_in.token() == first == SignIn(settings, http, store).token()
+    assert sign_in.token() == first
+    asked: list[str] = []
+    http.event_hooks = {"request": [lambda request: asked.append(str(request.url))]}
+    try:  # each run is a process of its own, and goes on while the sign-in service is away
+        assert SignIn(settings, http, store).token() == first
+    finally:
+        http.event_hooks = {}
+    assert asked == []
     after = (store.folder / "sign_in.bin").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLIENT_ID", "11111111-2222-3333-4444-555555555555"),
+        ("SCOPE", "https://api.partnercenter.microsoft.com/another_scope"),
+    ],
+)
+def test_a_good_token_of_another_app_or_scope_is_not_used(
+    sim: Simulator, sign_in: SignIn, store: TokenStore, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, name: str,
+    value: str,
+) -> None:  # fmt: skip
+    log_in(sign_in, sim)
+    first = sign_in.token()
+    monkeypatch.setenv(f"HUNTER_PARTNER_CENTER_{name}", value)
+    sim.clock.advance(60)
+    try:
+        assert SignIn(Settings.load(), http, store).token() != first
+    except SignInRequired as refused:
+        assert "does not belong to this tenant, app and scope" in str(refused)  # noqa: PT017  either is right
 
 
 def test_renewal_is_silent_stored_and_dated(
@@ -160,13 +188,16 @@ def test_renewal_is_silent_stored_and_dated(
     assert (status.signed_in_at, status.renewed_at) == (START, START + timedelta(days=1))
 
 
-def test_a_token_near_its_end_is_renewed_without_being_told(sim: Simulator, sign_in: SignIn, store: TokenStore) -> None:
+@pytest.mark.parametrize(("when", "seconds"), [("expires_on", 299), ("refresh_on", -1)])
+def test_a_token_near_its_end_or_that_microsoft_wants_renewed_is_renewed_without_being_told(
+    sim: Simulator, sign_in: SignIn, store: TokenStore, when: str, seconds: int
+) -> None:
     log_in(sign_in, sim)
     stored = store.read()
     assert stored is not None
     cache = json.loads(stored.msal_cache)
     for token in cache["AccessToken"].values():
-        token["expires_on"] = str(int(datetime.now(UTC).timestamp()) + 299)
+        token[when] = str(int(datetime.now(UTC).timestamp()) + seconds)
     with store.locked():
         store.write(stored.model_copy(update={"msal_cache": json.dumps(cache)}))
     sim.clock.advance(3300)
