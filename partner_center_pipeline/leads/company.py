@@ -15,6 +15,11 @@ from partner_center_pipeline.vocabulary import TenantSource
 _TENANT_STRENGTH: Final = list(TenantSource)
 """A tenant id in the payload counts before a contact's onmicrosoft.com address."""
 
+LEAD_COLUMNS: Final = (
+    "referral_id", "domain", "engagement_id", "category", "is_open", "company_name", "company_name_key", "country",
+    "city", "tenant", "tenant_source", "deal_value", "currency", "expires_ticks", "updated_ticks",
+)  # fmt: skip
+"""The columns of table `leads` that a company is made of."""
 
 NO_RATES: Final[Mapping[str, Decimal]] = {}
 """No rate is known: values in different currencies cannot be compared."""
@@ -23,7 +28,7 @@ NO_RATES: Final[Mapping[str, Decimal]] = {}
 def company_of(
     domain: str, leads: Sequence[Mapping[str, Any]], rates: Mapping[str, Decimal] = NO_RATES
 ) -> dict[str, Any]:
-    """Make the row of table `companies` for a domain from all its leads (rows of table `leads`), the newest first.
+    """Make the row of table `companies` for a domain from all its leads (with LEAD_COLUMNS), the newest first.
 
     The name is that of the newest lead with a name. Open means not closed. The two referrals of a co-sell deal share an
     engagement, which counts once. The deal value is the largest of the open leads by `rates` (`largest_deal`), with its

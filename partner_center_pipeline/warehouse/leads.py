@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, or_, select
 
 from partner_center_pipeline.leads import LeadFacts
+from partner_center_pipeline.leads.company import LEAD_COLUMNS
 from partner_center_pipeline.warehouse.bulk import among, upsert
 from partner_center_pipeline.warehouse.referrals import Newest, brought_in
 from partner_center_pipeline.warehouse.schema import CENT, leads, raw_referrals, row_dict
@@ -181,10 +182,10 @@ def domains_of(connection: Connection, referral_ids: Sequence[str]) -> set[str]:
 
 
 def of_domains(connection: Connection, domains: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return all leads of these domains that did not vanish, by domain, the newest first."""
+    """Return all leads of these domains that did not vanish, by domain, the newest first: LEAD_COLUMNS of each."""
     leads_by_domain: dict[str, list[Mapping[str, Any]]] = {domain: [] for domain in domains}
     rows = connection.execute(
-        select(leads)
+        select(*(leads.c[name] for name in LEAD_COLUMNS))
         .where(among(leads.c.domain, domains), leads.c.vanished_at.is_(None))
         .order_by(leads.c.domain, leads.c.updated_ticks.desc(), leads.c.version.desc(), leads.c.referral_id)
     )
