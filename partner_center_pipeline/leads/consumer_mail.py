@@ -3,12 +3,10 @@
 Not here: the lists (`known_domains`), and what follows for a referral (`customer_domain`).
 """
 
-from functools import lru_cache
 from typing import Final
 
 from rapidfuzz.distance import OSA
 
-from partner_center_pipeline.leads.domains import CACHED_HOSTS
 from partner_center_pipeline.leads.known_domains import CONSUMER_FAMILIES, CONSUMER_MAIL
 
 _OFTEN_MISSPELT: Final = (
@@ -36,7 +34,6 @@ _ROWS: Final = ("1234567890", "qwertyuiop", "asdfghjkl", "zxcvbnm")
 _LOOK_ALIKE: Final = frozenset({frozenset("1l"), frozenset("1i"), frozenset("0o")})
 
 
-@lru_cache(maxsize=CACHED_HOSTS)
 def meant_service(domain: str) -> str | None:
     """Return the consumer mail service that a registrable domain is a misspelling of, such as gmail.com for gnail.com.
 

@@ -23,8 +23,10 @@ _CLEAN: Final = re.compile(r"[\n -%'-~çÇğĞıİöÖşŞüÜ]*")
 """Texts of these characters alone have no encoding to repair, unless they are `is_bad`: no escapes of HTML or of
 terminals, ligatures, wide or control characters, and each letter is one character already. A property compares."""
 
-_CACHED_NAMES: Final = 65_536
-"""Names remembered: a company's referrals share theirs."""
+_CACHED_NAMES: Final = 16_384
+"""Names remembered, some 9 MB: a company's referrals share theirs."""
+_LONGEST_CACHED: Final = 1024
+"""Characters of a name that is remembered."""
 
 _AND: Final = frozenset({"ve", "and"})
 _LONGEST_FORM: Final = max(len(form.split()) for form in LEGAL_FORMS | LEADING_LEGAL_FORMS)
@@ -48,7 +50,7 @@ def company_name(text: object, *, of_turkey: bool = False) -> CompanyName:
     """
     if not isinstance(text, str):
         return CompanyName(None, None, None)
-    return _read_name(text, of_turkey)
+    return _read_name(text, of_turkey) if len(text) <= _LONGEST_CACHED else _read_name.__wrapped__(text, of_turkey)
 
 
 @lru_cache(maxsize=_CACHED_NAMES)

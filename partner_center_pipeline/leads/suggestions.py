@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
 from hashlib import sha256
 from itertools import chain, product
 from operator import attrgetter
@@ -128,7 +127,6 @@ class _Name(NamedTuple):
     leads: list[Candidate]
 
 
-@lru_cache(maxsize=65_536)
 def name_block(name_key: str | None) -> str | None:
     """Return the block of a comparison key (`CompanyName.key`): names are compared within one block only.
 

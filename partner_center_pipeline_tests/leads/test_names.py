@@ -1,6 +1,7 @@
 """identity.md, "Company names" and the comparison key of "Normalising a domain"."""
 
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import example, given
@@ -109,6 +110,17 @@ def test_a_turkish_name_is_left_as_it_is_and_its_key_is_ascii(text: str) -> None
     assert found.name == (" ".join(text.split()) or None)
     assert (found.key or "").isascii()
     assert found.key == company_name(text.replace("İ", "I").replace("ı", "i")).key
+
+
+def test_names_of_any_length_are_not_kept_in_memory() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            assert _key(f"firma {number} " + "x" * 100_000) is not None
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5_000_000
 
 
 def test_a_name_of_any_length_costs_no_time() -> None:
