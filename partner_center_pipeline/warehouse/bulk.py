@@ -30,6 +30,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import table as lightweight_table
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.compiler import compiles
@@ -181,59 +182,86 @@ def insert_absent(connection: Connection, table: Table, rows: Sequence[Row]) -> 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert the rows with keys that are not stored yet; stored rows stay as they are."""
-    _write(connection, table, rows, update=None, guard=None)
+    _write(connection, table, rows, _inserting)
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row], guard: Guard | None = None) -> None:
-    """Insert rows of distinct keys; where a key is stored already, update that row if `guard` allows it."""
-    keys = {key.name for key in table.primary_key}
-    update = [name for name in (rows[0] if rows else ()) if name not in keys]
-    _write(connection, table, rows, update=update, guard=guard)
+    """Insert rows of distinct keys; where a key is stored already, update that row if `guard` allows it.
+
+    `guard` is a function of a module: the statement is made once for each.
+    """
+    _write(connection, table, rows, _upserting, guard)
 
 
 def _write(
     connection: Connection,
     table: Table,
     rows: Sequence[Row],
-    *,
-    update: list[str] | None,
-    guard: Guard | None,
+    statement: Callable[..., tuple[str, tuple[str, ...]]],
+    *more: Guard | None,
 ) -> None:
     if not rows:
         return
-    names = list(rows[0])
-    insert: Any
+    names = tuple(rows[0])
+    sql, bound = statement(connection.dialect.name, table, names, *more)
     if connection.dialect.name == "postgresql":
-        stage = lightweight_table(_stage(connection, table, names, rows), *(column(name) for name in names))
-        insert = postgresql_insert(table).from_select(names, select(*stage.columns))
-        parameters = None
+        _stage(connection, table, names, rows)
+        connection.exec_driver_sql(sql)
     else:
-        insert = sqlite_insert(table)
-        parameters = [dict(row) for row in rows]
+        connection.exec_driver_sql(sql, list(_bound(connection, table, bound, rows)))
+
+
+@cache
+def _inserting(dialect: str, table: Table, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    insert = _insert(dialect, table, names)
+    return _compiled(dialect, insert.on_conflict_do_nothing(index_elements=list(table.primary_key.columns)), names)
+
+
+@cache
+def _upserting(dialect: str, table: Table, names: tuple[str, ...], guard: Guard | None) -> tuple[str, tuple[str, ...]]:
+    insert = _insert(dialect, table, names)
     keys = list(table.primary_key.columns)
-    if update is None:
-        insert = insert.on_conflict_do_nothing(index_elements=keys)
-    else:
-        insert = insert.on_conflict_do_update(
-            index_elements=keys,
-            set_={name: insert.excluded[name] for name in update},
-            where=guard(insert.excluded) if guard else None,
-        )
-    connection.execute(insert, parameters)
+    updating = insert.on_conflict_do_update(
+        index_elements=keys,
+        set_={name: insert.excluded[name] for name in names if name not in table.primary_key.columns},
+        where=guard(insert.excluded) if guard else None,
+    )
+    return _compiled(dialect, updating, names)
 
 
-def _stage(connection: Connection, table: Table, names: list[str], rows: Sequence[Row]) -> str:
-    """Copy the rows to a temporary table with the same columns, emptied at each commit, and return its name."""
-    stage = f"stage_{table.name}"
+def _insert(dialect: str, table: Table, names: tuple[str, ...]) -> Any:
+    if dialect != "postgresql":
+        return sqlite_insert(table)
+    stage = lightweight_table(_stage_of(table), *(column(name) for name in names))
+    return postgresql_insert(table).from_select(names, select(*stage.columns))
+
+
+def _compiled(dialect: str, insert: Any, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the statement's text, and the columns of its parameters in order: none on PostgreSQL.
+
+    It is sent as text, because SQLAlchemy would work on each value of each row, and again for each call.
+    """
+    if dialect == "postgresql":
+        return str(insert.compile(dialect=postgresql.dialect())), ()  # type: ignore[no-untyped-call]
+    compiled = insert.compile(dialect=sqlite.dialect(), column_keys=names)
+    return str(compiled), tuple(compiled.positiontup)
+
+
+def _stage_of(table: Table) -> str:
+    return f"stage_{table.name}"
+
+
+def _stage(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> None:
+    """Copy the rows to a temporary table with the same columns, emptied at each commit."""
+    stage = _stage_of(table)
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} (LIKE {table.name} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
     )
     connection.exec_driver_sql(f"TRUNCATE {stage}")
     _copy(connection, table, stage, names, rows)
-    return stage
 
 
-def _copy(connection: Connection, table: Table, target: str, names: list[str], rows: Sequence[Row]) -> None:
+def _copy(connection: Connection, table: Table, target: str, names: Sequence[str], rows: Sequence[Row]) -> None:
     driver = connection.connection.driver_connection
     if driver is None:
         raise RuntimeError("the connection to PostgreSQL was closed")
@@ -242,7 +270,9 @@ def _copy(connection: Connection, table: Table, target: str, names: list[str], r
             copy.write_row(values)
 
 
-def _bound(connection: Connection, table: Table, names: list[str], rows: Sequence[Row]) -> Iterator[tuple[Any, ...]]:
+def _bound(
+    connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]
+) -> Iterator[tuple[Any, ...]]:
     """Yield each row's values as the driver takes them, without SQLAlchemy's work on every single parameter."""
     return zip(*(_bound_column(connection, table.c[name], [row[name] for row in rows]) for name in names), strict=True)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, or_, select
 
 from partner_center_pipeline.leads import LeadFacts
 from partner_center_pipeline.leads.company import LEAD_COLUMNS
@@ -123,9 +123,14 @@ def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Written:
         connection,
         leads,
         to_write,
-        guard=lambda new_row: new_row.updated_ticks >= leads.c.updated_ticks,
+        guard=_is_not_older,
     )
     return Written(len(new), len(keys) - len(new), len(rows) - len(keys), tuple(keys), tuple(new), tuple(compared))
+
+
+def _is_not_older(new_row: Any) -> ColumnElement[bool]:
+    is_not_older: ColumnElement[bool] = new_row.updated_ticks >= leads.c.updated_ticks
+    return is_not_older
 
 
 def _compared(row: Mapping[str, Any] | None) -> tuple[object, ...] | None:

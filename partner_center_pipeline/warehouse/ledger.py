@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, true, update
 
 from partner_center_pipeline.vocabulary import Asset
 from partner_center_pipeline.warehouse.bulk import upsert
@@ -192,10 +192,15 @@ def start_attempts(connection: Connection, windows: Sequence[SyncWindow], run_id
             }
             for window in windows
         ],
-        guard=lambda new_row: new_row.covers_from < sync_windows.c.covers_from,
+        guard=_covers_more,
     )
     _record(connection, windows, AttemptState.RUNNING, run_id, now)
     return _position(connection, windows)
+
+
+def _covers_more(new_row: Any) -> ColumnElement[bool]:
+    covers_more: ColumnElement[bool] = new_row.covers_from < sync_windows.c.covers_from
+    return covers_more
 
 
 def _position(connection: Connection, windows: Sequence[SyncWindow]) -> int | None:
