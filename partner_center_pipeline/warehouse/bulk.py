@@ -8,7 +8,7 @@ and time"). Where the caller knows that none of the keys is stored yet, COPY wri
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import orjson
 from sqlalchemy import (
@@ -182,7 +182,7 @@ def insert_absent(connection: Connection, table: Table, rows: Sequence[Row]) -> 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert the rows with keys that are not stored yet; stored rows stay as they are."""
-    _write(connection, table, rows, _inserting)
+    _write(connection, table, rows, updating=False, guard=None)
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row], guard: Guard | None = None) -> None:
@@ -190,61 +190,52 @@ def upsert(connection: Connection, table: Table, rows: Sequence[Row], guard: Gua
 
     `guard` is a function of a module: the statement is made once for each.
     """
-    _write(connection, table, rows, _upserting, guard)
+    _write(connection, table, rows, updating=True, guard=guard)
 
 
-def _write(
-    connection: Connection,
-    table: Table,
-    rows: Sequence[Row],
-    statement: Callable[..., tuple[str, tuple[str, ...]]],
-    *more: Guard | None,
-) -> None:
+def _write(connection: Connection, table: Table, rows: Sequence[Row], *, updating: bool, guard: Guard | None) -> None:
     if not rows:
         return
     names = tuple(rows[0])
-    sql, bound = statement(connection.dialect.name, table, names, *more)
+    statement = _statement(connection.dialect.name, table, names, updating, guard)
     if connection.dialect.name == "postgresql":
         _stage(connection, table, names, rows)
-        connection.exec_driver_sql(sql)
+        connection.exec_driver_sql(statement.sql)
     else:
-        connection.exec_driver_sql(sql, list(_bound(connection, table, bound, rows)))
+        connection.exec_driver_sql(statement.sql, list(_bound(connection, table, statement.parameters, rows)))
 
 
-@cache
-def _inserting(dialect: str, table: Table, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    insert = _insert(dialect, table, names)
-    return _compiled(dialect, insert.on_conflict_do_nothing(index_elements=list(table.primary_key.columns)), names)
-
-
-@cache
-def _upserting(dialect: str, table: Table, names: tuple[str, ...], guard: Guard | None) -> tuple[str, tuple[str, ...]]:
-    insert = _insert(dialect, table, names)
-    keys = list(table.primary_key.columns)
-    updating = insert.on_conflict_do_update(
-        index_elements=keys,
-        set_={name: insert.excluded[name] for name in names if name not in table.primary_key.columns},
-        where=guard(insert.excluded) if guard else None,
-    )
-    return _compiled(dialect, updating, names)
-
-
-def _insert(dialect: str, table: Table, names: tuple[str, ...]) -> Any:
-    if dialect != "postgresql":
-        return sqlite_insert(table)
-    stage = lightweight_table(_stage_of(table), *(column(name) for name in names))
-    return postgresql_insert(table).from_select(names, select(*stage.columns))
-
-
-def _compiled(dialect: str, insert: Any, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Return the statement's text, and the columns of its parameters in order: none on PostgreSQL.
+class _Statement(NamedTuple):
+    """A statement's text, and the columns of its parameters in order: none on PostgreSQL.
 
     It is sent as text, because SQLAlchemy would work on each value of each row, and again for each call.
     """
+
+    sql: str
+    parameters: tuple[str, ...]
+
+
+@cache
+def _statement(dialect: str, table: Table, names: tuple[str, ...], updating: bool, guard: Guard | None) -> _Statement:
+    insert: Any
     if dialect == "postgresql":
-        return str(insert.compile(dialect=postgresql.dialect())), ()  # type: ignore[no-untyped-call]
+        stage = lightweight_table(_stage_of(table), *(column(name) for name in names))
+        insert = postgresql_insert(table).from_select(names, select(*stage.columns))
+    else:
+        insert = sqlite_insert(table)
+    keys = list(table.primary_key.columns)
+    if updating:
+        insert = insert.on_conflict_do_update(
+            index_elements=keys,
+            set_={name: insert.excluded[name] for name in names if name not in table.primary_key.columns},
+            where=guard(insert.excluded) if guard else None,
+        )
+    else:
+        insert = insert.on_conflict_do_nothing(index_elements=keys)
+    if dialect == "postgresql":
+        return _Statement(str(insert.compile(dialect=postgresql.dialect())), ())  # type: ignore[no-untyped-call]
     compiled = insert.compile(dialect=sqlite.dialect(), column_keys=names)
-    return str(compiled), tuple(compiled.positiontup)
+    return _Statement(str(compiled), tuple(compiled.positiontup))
 
 
 def _stage_of(table: Table) -> str:
