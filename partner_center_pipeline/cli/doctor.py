@@ -299,7 +299,7 @@ def _sign_in(settings: Settings) -> tuple[str, str]:
         before = sign_in.status()
         if not before.signed_in:
             return "wrong", "nobody is signed in; run `partner-center login`"
-        sign_in.token()
+        sign_in.token(renew=True)  # a stored token is good for an hour after the sign-in was ended
         status = sign_in.status()
     if before.warning is not None:  # from before the call above, which may have renewed the token
         return "note", before.warning

@@ -18,6 +18,7 @@ from partner_center_pipeline_tests.cli.commands import COMMAND, clean_environmen
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.conftest import PostgresServer
 from partner_center_simulator import HttpFault, Simulator
+from partner_center_simulator.faults import TokenFault
 from partner_center_simulator.odata import DateLiteral as Takes
 
 
@@ -76,6 +77,18 @@ def test_a_sign_in_that_microsoft_ended(ready: Home, microsoft: Simulator) -> No
     shown = ready.invoke("doctor")
     assert shown.exit_code == 1
     assert "multi-factor authentication" in shown.output.partition("Next step: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"), [(TokenFault.INVALID_GRANT, "partner-center login"), (TokenFault.UNAVAILABLE, "503")]
+)
+def test_a_sign_in_that_does_not_renew_although_the_stored_token_is_good(
+    ready: Home, microsoft: Simulator, fault: TokenFault, says: str
+) -> None:
+    microsoft.faults.plan_token(fault, times=10_000)
+    state, text = findings(ready)["sign-in"]
+    assert state == "wrong"
+    assert says in text
 
 
 @pytest.mark.parametrize(
