@@ -17,11 +17,13 @@ from partner_center_pipeline.defs.assets import raw_referrals
 from partner_center_pipeline.defs.executor import _are_lost
 from partner_center_pipeline.defs.partitions import POOL
 from partner_center_pipeline.partner_center import client, http
+from partner_center_pipeline.partner_center.token_store import TokenStore
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import breaker
 from partner_center_pipeline.warehouse.lease import Lease
 from partner_center_pipeline_tests.cli.commands import free_port
 from partner_center_pipeline_tests.defs.project import JOB, Project, load_definitions
+from partner_center_pipeline_tests.partner_center.tokens import let_token_end
 from partner_center_pipeline_tests.ui.running import wait_until
 from partner_center_simulator import HttpFault, Simulator, TokenFault
 
@@ -117,6 +119,7 @@ def test_a_connection_that_is_refused_is_told_until_it_is_given_up(
 ) -> None:
     monkeypatch.setattr(client, "CONNECT_SECONDS", 2.0)
     project.edit_env(**{variable: f"https://localhost:{free_port()}"})
+    let_token_end(TokenStore(Settings.load().partner_center_token_cache_path))
     first, last = windows
     outcome = project.run(project.window(first), None if last is None else project.window(last))
     assert not outcome.success
@@ -131,6 +134,11 @@ def test_a_connection_that_is_refused_is_told_until_it_is_given_up(
     now = datetime.now(UTC)
     ends = now.replace(hour=hour, minute=minute, second=second)
     assert (now - ends + timedelta(minutes=1)) % timedelta(days=1) < timedelta(minutes=2)
+
+
+def test_a_run_with_a_good_token_does_not_need_the_sign_in_service(project: Project) -> None:
+    project.edit_env(HUNTER_PARTNER_CENTER_AUTHORITY=f"https://localhost:{free_port()}")
+    assert project.run(project.window(0)).success
 
 
 @pytest.mark.slow

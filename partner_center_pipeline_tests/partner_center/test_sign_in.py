@@ -4,7 +4,7 @@ import json
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qsl, urlsplit
@@ -26,6 +26,7 @@ from partner_center_pipeline.settings import Settings, SettingsError
 from partner_center_pipeline_tests.partner_center.browser import browse, form_of
 from partner_center_pipeline_tests.partner_center.conftest import START, PatientClock
 from partner_center_pipeline_tests.partner_center.machines import renewing_at_once
+from partner_center_pipeline_tests.partner_center.tokens import let_token_end
 from partner_center_simulator import Simulator
 from partner_center_simulator.faults import TokenFault
 
@@ -193,15 +194,9 @@ def test_a_token_near_its_end_or_that_microsoft_wants_renewed_is_renewed_without
     sim: Simulator, sign_in: SignIn, store: TokenStore, when: str, seconds: int
 ) -> None:
     log_in(sign_in, sim)
-    stored = store.read()
-    assert stored is not None
-    cache = json.loads(stored.msal_cache)
-    for token in cache["AccessToken"].values():
-        token[when] = str(int(datetime.now(UTC).timestamp()) + seconds)
-    with store.locked():
-        store.write(stored.model_copy(update={"msal_cache": json.dumps(cache)}))
+    before = let_token_end(store, when, seconds)
     sim.clock.advance(3300)
-    assert sign_in.token() not in stored.msal_cache
+    assert sign_in.token() not in before.msal_cache
 
 
 def test_a_token_that_another_process_renewed_is_taken_over(
