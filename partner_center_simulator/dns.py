@@ -5,6 +5,7 @@ Not here: the records (`zone`), the switches (`faults`).
 
 import asyncio
 import re
+import socket
 import struct
 import threading
 from dataclasses import dataclass
@@ -30,7 +31,6 @@ _POINTER_TO_QUESTION: Final = b"\xc0\x0c"
 _CACHE_SIZE: Final = 20_000
 _PORT_ATTEMPTS: Final = 20
 _HOST_LABEL: Final = re.compile(rb"[\w-]+", re.ASCII)
-_START_SECONDS: Final = 10.0
 
 
 class DnsServer:
@@ -52,8 +52,6 @@ class DnsServer:
         self._port = port
         self._cache: dict[bytes, bytes] = {}
         self._cache_version = -1
-        self._ready = threading.Event()
-        self._failure: OSError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -64,13 +62,14 @@ class DnsServer:
         return self._host, self._port
 
     def start(self) -> None:
-        """Start to listen. Raises OSError if the port is in use."""
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="simulator-dns", daemon=True)
+        """Start to listen. Raises OSError if the port is in use, and then leaves nothing behind."""
+        # The sockets are opened here, not in the thread, so that there is a thread only when it has something to serve.
+        listener, datagrams = self._bind()
+        self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._loop, self._stop, listener, datagrams), name="simulator-dns", daemon=True
+        )
         self._thread.start()
-        if not self._ready.wait(_START_SECONDS):
-            raise OSError("the DNS responder did not start in time")
-        if self._failure is not None:
-            raise self._failure
 
     def stop(self) -> None:
         """Close the sockets and end the thread."""
@@ -88,39 +87,37 @@ class DnsServer:
     ) -> None:
         self.stop()
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        try:
-            server, transport = await self._listen()
-        except OSError as error:
-            self._failure = error
-            self._ready.set()
-            return
-        self._ready.set()
-        await self._stop.wait()
-        transport.close()
-        server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-
-    async def _listen(self) -> tuple[asyncio.Server, asyncio.DatagramTransport]:
+    def _bind(self) -> tuple[socket.socket, socket.socket]:
         """Open both sockets on one port. A free TCP port may be in use for UDP; then try another."""
-        loop = asyncio.get_running_loop()
         for attempt in range(_PORT_ATTEMPTS):
-            server = await asyncio.start_server(self._serve_tcp, self._host, self._port)
-            port = server.sockets[0].getsockname()[1]
-            address = self._host, port
+            listener = socket.create_server((self._host, self._port))
+            datagrams = socket.socket(type=socket.SOCK_DGRAM)
             try:
-                transport, _ = await loop.create_datagram_endpoint(lambda: _UdpProtocol(self), local_addr=address)
+                datagrams.bind((self._host, listener.getsockname()[1]))
             except OSError:
-                server.close()
+                listener.close()
+                datagrams.close()
                 if self._port or attempt == _PORT_ATTEMPTS - 1:
                     raise
                 continue
-            self._port = port
-            return server, transport
+            self._port = listener.getsockname()[1]
+            return listener, datagrams
         raise OSError("no port is free for both UDP and TCP")
+
+    def _run(
+        self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event, listener: socket.socket, datagrams: socket.socket
+    ) -> None:
+        # At its end the runner cancels what still serves a connection.
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(self._serve(stop, listener, datagrams))
+
+    async def _serve(self, stop: asyncio.Event, listener: socket.socket, datagrams: socket.socket) -> None:
+        server = await asyncio.start_server(self._serve_tcp, sock=listener)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: _UdpProtocol(self), sock=datagrams)
+        await stop.wait()
+        transport.close()
+        server.close()
 
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the questions of one TCP connection, each preceded by its length in two bytes (RFC 7766)."""
