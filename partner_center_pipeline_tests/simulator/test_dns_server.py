@@ -187,7 +187,7 @@ def test_a_server_without_its_port_leaves_no_thread(server: DnsServer) -> None:
     for _ in range(20):
         with pytest.raises(OSError, match="in use"):
             DnsServer(Zone(), port=server.address[1]).start()
-        assert set(threading.enumerate()) == before
+        assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
@@ -209,7 +209,7 @@ def test_a_stopped_server_leaves_no_thread_and_its_port_is_free() -> None:
         assert ask(first, "firma.com.tr", "MX").rcode() == dns.rcode.NXDOMAIN
     with DnsServer(Zone.from_records(RECORDS), port=port) as second:
         assert ask(second, "firma.com.tr", "MX").answer
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_answers_may_come_late_and_many_at_once() -> None:

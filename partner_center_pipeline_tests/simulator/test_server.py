@@ -69,7 +69,7 @@ def test_stopping_ends_every_thread_even_with_a_client_that_stays(tmp_path: Path
         waiting.join()
         with pytest.raises(httpx.TransportError):
             http.get(PATH)
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
     assert not folder.exists()
 
 
@@ -78,7 +78,7 @@ def test_a_port_that_is_taken_is_an_error_and_leaves_nothing_behind(sim: Simulat
     for https_port, dns_port in ((int(sim.base_url.rpartition(":")[2]), 0), (0, sim.dns_address[1])):
         with pytest.raises(SimulatorError, match="cannot listen"):
             Simulator(anchor=ANCHOR, referrals=0, https_port=https_port, dns_port=dns_port).start()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_the_app_runs_without_a_socket(sim: Simulator) -> None:
