@@ -35,6 +35,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import make_url
 
+import partner_center_pipeline.cli  # noqa: F401  a command's pace of the garbage collector
 from partner_center_pipeline.defs.derivation import Span, ask_signals, make_companies, make_leads, make_scores
 from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.partner_center import ReferralsClient, build_http, scan
