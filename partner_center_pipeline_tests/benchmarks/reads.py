@@ -174,15 +174,15 @@ def _window(run: Measuring, database: Database, few: Stored, many: Stored) -> It
 def memory(run: Measuring) -> Iterator[Row]:
     """Peak memory of the first window of an installation, through the whole chain."""
     few, many = run.size(100_000, 500), run.size(1_000_000, 5000)
-    peaks: dict[int, float] = {}
-    for count in (few, many):
-        folder = run.folder / f"memory-{count}"
-        folder.mkdir()
-        bench = run.bench(Database.SQLITE)
-        with served_elsewhere(count, folder, companies=count // 10) as address, bench.new_database() as url:
-            whole_chain.prepared(folder / "home", address, url, FIRST)
-            peaks[count] = Stored(1, url, folder / "home", address).run(GENESIS).peak
-    found = f"{peaks[many]:.0f} MB, {peaks[few]:.0f} MB"
-    work = f"peak memory of the first window, {many:,} referrals, whole chain"
-    yield Row(work, f"{few:,} referrals", peaks[many] / peaks[few], Goal(1.2), found)
-    yield Row(work, "MB, at most", peaks[many], Goal(500), found)
+    for database in Database:
+        bench, peaks = run.bench(database), dict[int, float]()
+        for count in (few, many):
+            folder = run.folder / f"memory-{database}-{count}"
+            folder.mkdir()
+            with served_elsewhere(count, folder, companies=count // 10) as address, bench.new_database() as url:
+                whole_chain.prepared(folder / "home", address, url, FIRST)
+                peaks[count] = Stored(1, url, folder / "home", address).run(GENESIS).peak
+        found = f"{peaks[many]:.0f} MB, {peaks[few]:.0f} MB"
+        work = f"peak memory of the first window, {many:,} referrals, whole chain: {database}"
+        yield Row(work, f"{few:,} referrals", peaks[many] / peaks[few], Goal(1.2), found)
+        yield Row(work, "MB, at most", peaks[many], Goal(500), found)
