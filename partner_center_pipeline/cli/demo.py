@@ -78,7 +78,9 @@ def demo(as_json: bool, language: str, opens: bool) -> None:
         return
     print_table(_table(leads, language))
     windows = (end - start) // grid.width
-    console.print(f"{windows} sync windows from {datetime_of(start):%Y-%m-%d %H:%M} to {datetime_of(end):%H:%M} UTC")
+    console.print(
+        f"{windows} sync windows from {datetime_of(start):%Y-%m-%d %H:%M} to {datetime_of(end):%Y-%m-%d %H:%M} UTC"
+    )
     for name, rows in after.items():
         console.print(f"  {name:<24}{rows:>7,} rows  ({rows - before[name]:+,})")
     console.print("\nThe report for the sales team (`partner-center export` writes it anywhere):")

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,10 @@ def test_the_demo_shows_scored_leads_in_turkish_and_a_second_run_adds_nothing(ho
         assert heading in first.stdout
     added = dict(re.findall(r"^  (\w+) +[\d,]+ rows +\(\+([\d,]+)\)$", first.stdout, re.MULTILINE))
     assert all(int(added[table].replace(",", "")) > 50 for table in UNCHANGED)
+    span = re.search(r"^(\d+) sync windows from (\S+ \S+) to (\S+ \S+) UTC$", first.stdout, re.MULTILINE)
+    assert span is not None
+    begin, end = (datetime.fromisoformat(at) for at in span.groups()[1:])
+    assert end - begin == int(span[1]) * timedelta(minutes=10)
     assert "SPF kaydı" in first.stdout
     assert "partner-center ui" in first.stdout
     assert "Traceback" not in first.stderr
