@@ -103,16 +103,17 @@ class Measuring:
         server = self.postgresql if database is Database.POSTGRESQL else ""
         return Bench(database, self.folder, server, PAGE_SIZE, self.notes)
 
-    def medians(self, *sides: Callable[[], float]) -> list[float]:
-        """Measure the sides in turn, as often as `repeat` says; return the median of each.
+    def medians(self, *sides: Callable[[], float], at_least: int = 1) -> list[float]:
+        """Measure the sides in turn, as often as `repeat` says, but `at_least` so often; return the median of each.
 
         In turn, so that what slows the machine down for a while slows all sides down.
         """
+        rounds = max(self.repeat, at_least)
         found: list[list[float]] = [[] for _ in sides]
-        for number in range(self.repeat):
+        for number in range(rounds):
             for side, measured in zip(sides, found, strict=True):
                 measured.append(side())
-                self.notes.print(f"  {number + 1} of {self.repeat}: {measured[-1]:.3f}")
+                self.notes.print(f"  {number + 1} of {rounds}: {measured[-1]:.3f}")
         return [median(each) for each in found]
 
 

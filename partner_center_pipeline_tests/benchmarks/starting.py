@@ -29,6 +29,8 @@ _MODULE: Final = "partner_center_pipeline_tests.benchmarks.starting"
 _OPEN: Final = "import dagster; dagster.DagsterInstance.get().dispose()"
 _SECONDS: Final = 300.0
 """How long a process may take to connect."""
+_ROUNDS: Final = 9
+"""Rounds at least: a start takes two seconds, and of three rounds one slow start makes 1.36 of 1.26."""
 
 
 @measures("start-up")
@@ -43,6 +45,7 @@ def start_up(run: Measuring) -> Iterator[Row]:
                 lambda: _first_request_seconds(installation),
                 lambda: _idle_sync_seconds(installation),
                 lambda: _dagster_seconds(installation),
+                at_least=run.size(_ROUNDS, 1),
             )
         yield Row(f"a run process up to its first API request: {database}", _AGAINST, first / theirs, STARTED,
                   f"{first:.2f} s, {theirs:.2f} s")  # fmt: skip
