@@ -12,13 +12,12 @@ from sqlalchemy import Connection, func, select
 
 from partner_center_pipeline.health import SAME_WEEKDAYS, Arrivals
 from partner_center_pipeline.vocabulary import Asset, Task
-from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.warehouse import ledger, pending
 from partner_center_pipeline.warehouse.schema import (
     companies,
     company_scores,
     domain_signals,
     leads,
-    pending_work,
     raw_referrals,
     sync_windows,
 )
@@ -126,12 +125,13 @@ def last_done(connection: Connection) -> datetime | None:
 
 def without_score(connection: Connection) -> int:
     """Count the companies that a referral names, that have no score, and that no pending work will score."""
-    waiting = select(pending_work.c.item).where(pending_work.c.task.in_([Task.COMPANIES, Task.SIGNALS, Task.SCORES]))
-    count: int = connection.execute(
-        select(func.count())
-        .select_from(companies.outerjoin(company_scores, company_scores.c.domain == companies.c.domain))
-        .where(companies.c.referrals > 0, company_scores.c.domain.is_(None), companies.c.domain.not_in(waiting))
-    ).scalar_one()
+    unscored = (
+        select(companies.c.domain)
+        .outerjoin(company_scores, company_scores.c.domain == companies.c.domain)
+        .where(companies.c.referrals > 0, company_scores.c.domain.is_(None))
+    )
+    missing = pending.not_waiting(unscored, Task.COMPANIES, Task.SIGNALS, Task.SCORES).subquery()
+    count: int = connection.execute(select(func.count()).select_from(missing)).scalar_one()
     return count
 
 

@@ -73,11 +73,11 @@ NOT_DERIVED: Final = {("leads", "vanished_at")}
 """Columns of these tables that no task fills, and that are empty as a rule."""
 
 _MARK: Final = """
-WITH items (item) AS ({items})
+WITH items (item) AS ({items} EXCEPT SELECT item FROM pending_work WHERE task = :task)
 INSERT INTO pending_work (task, item, queued_at)
-SELECT DISTINCT :task, item, CURRENT_TIMESTAMP FROM items
-WHERE item NOT IN (SELECT item FROM pending_work WHERE task = :task)
+SELECT :task, item, CURRENT_TIMESTAMP FROM items
 """
+"""EXCEPT, and not NOT IN: `pending.not_waiting` says why."""
 _ASK_AGAIN: Final = "UPDATE domain_signals SET next_scan_at = CURRENT_TIMESTAMP WHERE {lacks}"
 """A domain is asked about when its answer is too old; DNS alone knows what a new column holds."""
 

@@ -18,6 +18,7 @@ import orjson
 from sqlalchemy import (
     JSON,
     ColumnElement,
+    CompoundSelect,
     Connection,
     Executable,
     Select,
@@ -98,10 +99,17 @@ def add_selected(db: Warehouse, task: Task, items: Select[str], now: datetime) -
 
 
 def _add_selected(connection: Connection, task: Task, items: Select[str], now: datetime) -> None:
-    (item,) = items.selected_columns
-    waiting = select(_TABLE.c.item).where(_TABLE.c.task == task)
-    query = items.where(item.not_in(waiting)).with_only_columns(literal(str(task)), item, literal(now, _QUEUED_AT))
-    connection.execute(_insert(query))
+    new = not_waiting(items, task).subquery("new")
+    connection.execute(_insert(select(literal(str(task)), new.c[0], literal(now, _QUEUED_AT))))
+
+
+def not_waiting(items: Select[str], *tasks: Task) -> CompoundSelect[str]:
+    """Select the items of a query, each once, that none of these tasks has.
+
+    EXCEPT, because PostgreSQL goes through the items of NOT IN once for each row as soon as they are more than its
+    `work_mem` holds, some hundred thousand.
+    """
+    return items.except_(select(_TABLE.c.item).where(_TABLE.c.task.in_(tasks)))
 
 
 def _insert(rows: Select[Any]) -> Executable:

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, text
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, select, text
 
 from partner_center_pipeline.vocabulary import Task
 from partner_center_pipeline.warehouse import pending
-from partner_center_pipeline.warehouse.bulk import CHUNK, MANY
+from partner_center_pipeline.warehouse.bulk import CHUNK, MANY, insert_new
 from partner_center_pipeline.warehouse.database import Warehouse
+from partner_center_pipeline.warehouse.schema import companies
+from partner_center_pipeline_tests.warehouse.effort import effort
+from partner_center_pipeline_tests.warehouse.rows import company
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -49,6 +52,31 @@ def test_what_is_added_between_reading_and_removing_a_chunk_stays(warehouse: War
     with warehouse.read() as connection:
         assert pending.load(connection, Task.LEADS).items == ["a"]
     assert left(warehouse) == 1
+
+
+def test_what_a_query_adds_is_found_in_one_pass_however_many_wait(warehouse: Warehouse) -> None:
+    """A first load of 1,000,000 referrals asks which of them wait already, and all do.
+
+    PostgreSQL went through all that wait for each of them, until the statement had taken too long.
+    """
+    efforts = []
+    for more in (range(4000), range(4000, 8000)):
+        items = [f"{number:05}" for number in more]
+        with warehouse.write() as connection:
+            insert_new(connection, companies, [company(item) for item in items])
+        add(warehouse, *(item for item in items if item != "00000"))
+        with warehouse.write() as connection:
+            query = pending.not_waiting(select(companies.c.domain), Task.LEADS)
+            assert connection.execute(query).scalars().all() == ["00000"]
+            if not warehouse.is_sqlite:
+                connection.execute(text("SET LOCAL work_mem = '64kB'"))  # as a million items are to 4 MB
+            statement = str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
+            efforts.append(effort(connection, statement, {}))
+    small, large = efforts
+    assert large < 3 * small
+    pending.add_selected(warehouse, Task.LEADS, select(companies.c.domain), NOW)
+    with warehouse.read() as connection:
+        assert connection.execute(text("SELECT item FROM pending_work ORDER BY id DESC")).scalars().first() == "00000"
 
 
 def test_an_item_that_was_added_many_times_is_derived_once(warehouse: Warehouse) -> None:
