@@ -27,10 +27,10 @@ from sqlalchemy import (
     column,
     func,
     literal_column,
+    make_url,
     select,
 )
 from sqlalchemy import table as lightweight_table
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.compiler import compiles
@@ -232,10 +232,8 @@ def _statement(dialect: str, table: Table, names: tuple[str, ...], updating: boo
         )
     else:
         insert = insert.on_conflict_do_nothing(index_elements=keys)
-    if dialect == "postgresql":
-        return _Statement(str(insert.compile(dialect=postgresql.dialect())), ())  # type: ignore[no-untyped-call]
-    compiled = insert.compile(dialect=sqlite.dialect(), column_keys=names)
-    return _Statement(str(compiled), tuple(compiled.positiontup))
+    compiled = insert.compile(dialect=make_url(f"{dialect}://").get_dialect()(), column_keys=names)
+    return _Statement(str(compiled), () if dialect == "postgresql" else tuple(compiled.positiontup))
 
 
 def _stage_of(table: Table) -> str:

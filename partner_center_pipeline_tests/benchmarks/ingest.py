@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import make_url
 
-import partner_center_pipeline.cli  # noqa: F401  a command's pace of the garbage collector
+from partner_center_pipeline.cli import COLLECTOR_THRESHOLDS
 from partner_center_pipeline.defs.derivation import Span, ask_signals, make_companies, make_leads, make_scores
 from partner_center_pipeline.mail import MailSignals
 from partner_center_pipeline.partner_center import ReferralsClient, build_http, scan
@@ -195,6 +195,7 @@ def _opened(case: Case) -> Iterator[tuple[Warehouse, ReferralsClient, Lease]]:
     """What the asset opens before it begins."""
     gc.collect()
     gc.freeze()  # as `definitions` does
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)  # as `partner-center` does
     db = Warehouse.open(case.database_url)
     settings = Settings(partner_center_base_url=case.base_url, partner_center_ca_bundle=Path(case.ca_bundle))
     lease = Lease(db, f"run {time.time_ns()}", _now)
