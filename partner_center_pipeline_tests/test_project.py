@@ -51,11 +51,13 @@ command="$(basename "$0")${*:+ $*}"
 echo "$command" >> "$COMMANDS"
 if [ "$command" = "$FAILS" ]; then exit 1; fi
 if [ "$1 $2" = "-m venv" ]; then
+    if [ -d .venv ]; then sleep 0.3; fi
     mkdir -p .venv/bin
     for name in pip uv pytest ruff lint-imports mypy; do cp "$0" ".venv/bin/$name"; done
 fi
 """
-"""Stands for each program that CI starts: notes its command, fails where it is the one to fail, makes a `.venv`."""
+"""Stands for each program that CI starts: notes its command, fails where it is the one to fail, makes a `.venv` (again, for
+a moment that whatever runs beside it would fall into)."""
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,9 @@ def test_whatever_fails_in_ci_fails_ci_after_all_tests_have_run(fails: str, tmp_
         "pytest -n auto --dist loadgroup -m long",
     ]
     assert fails in commands or fails == "no command"
+    made = max(at for at, each in enumerate(commands) if "install" in each or "venv" in each)
+    checked = [at for at, each in enumerate(commands) if each.startswith(("ruff", "lint-imports", "mypy"))]
+    assert min(checked) > made, "a check ran in an environment that was being made"
 
 
 @pytest.mark.parametrize(
