@@ -56,8 +56,8 @@ if [ "$1 $2" = "-m venv" ]; then
     for name in pip uv pytest ruff lint-imports mypy; do cp "$0" ".venv/bin/$name"; done
 fi
 """
-"""Stands for each program that CI starts: notes its command, fails where it is the one to fail, makes a `.venv` (again, for
-a moment that whatever runs beside it would fall into)."""
+"""Stands for each program that CI starts: notes its command, fails where it is the one to fail, makes a `.venv`. Making
+it again takes a moment, as it does in CI: whatever ran beside it would be seen."""
 
 
 @pytest.mark.parametrize(
