@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -63,8 +64,6 @@ CHUNK_BYTES: Final = 8_000_000
 
 _READ_ROWS: Final = 100
 """Rows that are taken from a database at once."""
-_ROUNDS: Final = 2
-"""How often tables are copied: those that differ, as the file was written between two tries, are copied once more."""
 _RATE_STEP: Final = Decimal("1E-10")
 """The precision of a rate on PostgreSQL."""
 
@@ -89,6 +88,10 @@ class Sum:
 
     rows: int
     checksum: str
+
+
+class _RefusedRowsError(WarehouseError):
+    """The target's tables do not take rows of the file: they refer to rows that are not there, or are there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +288,9 @@ def move(source: MoveSource, target: MoveTarget, plan: Plan, report: Report) -> 
     """Copy every table that is not there yet, compare all of them, and let the target be a warehouse.
 
     Returns what each table holds, the same in both. What an earlier try copied stays; a table that differs, because the
-    file was written to since then, is copied anew. Raises WarehouseError when both differ after all.
+    file was written to since then, is copied anew once. All tables are, where a row does not fit to what is there: it
+    refers to one that came since then, or a migration of the target has made it. Raises WarehouseError when both differ
+    after all.
     """
     if plan.copied and not plan.is_unfinished:
         found, differing = _compared(source, target, report)
@@ -295,8 +300,14 @@ def move(source: MoveSource, target: MoveTarget, plan: Plan, report: Report) -> 
     if not target.is_current():
         target.migrate()
     _begin(source, target)
-    for _ in range(_ROUNDS):
-        _copy(source, target, report)
+    for is_last in (False, True):
+        try:
+            _copy(source, target, report)
+        except _RefusedRowsError:
+            if is_last:
+                raise
+            _forget(target, metadata.tables)
+            continue
         found, differing = _compared(source, target, report)
         source.refuse_changes()
         if not differing:
@@ -349,10 +360,23 @@ def _write_chunk(target: MoveTarget, table: Table, chunk: Sequence[Mapping[str, 
     last = json.dumps([chunk[-1][key.name] for key in table.primary_key])
     try:
         with target.write() as connection:
-            insert_absent(connection, table, chunk)
+            _insert(connection, table, chunk)
             connection.execute(_noted(table).values(rows=count, last_key=last))
+    except _RefusedRowsError:
+        raise
     except WarehouseError as error:
         raise WarehouseError(f"the table {table.name} cannot be copied: {error}") from None
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        insert_absent(connection, table, rows)
+    except psycopg.errors.IntegrityError as error:
+        raise _RefusedRowsError(
+            f"the table {table.name} cannot be copied: a row refers to one that is not there, or is there twice "
+            f"({error.diag.constraint_name}, {error.sqlstate}). The old file is as it was, so go on with it, and "
+            "report this as a defect"
+        ) from None
 
 
 def _noted(table: Table) -> Any:
@@ -485,6 +509,6 @@ def _plain(column: Column[Any], value: Any) -> Any:
 
 
 def _number(written: str) -> int | float:
-    """Read a number with a fraction or an exponent: JSONB prints 1e5 as 100000."""
-    value = float(written)
-    return int(value) if value.is_integer() else value
+    """Read a number with a fraction or an exponent: JSONB prints 1e23 as 1 with 23 zeros, which no float is."""
+    value = Decimal(written)
+    return int(value) if value == value.to_integral_value() else float(value)

@@ -3,10 +3,12 @@
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -47,7 +49,7 @@ ROWS: Final = 7
 AT: Final = datetime(2026, 11, 28, 22, 15, 0, 123456, tzinfo=UTC)
 TEXTS: Final = ("Şişli İnşaat", "a\tb\\c\n", "", "ı", "Z", "a", "\U0001f3e2")
 DOCUMENTS: Final[tuple[Any, ...]] = (
-    {"b": 1, "a": [1.5, 1e5, 1e22, -0.0, 1e-7, 12345678901234]},
+    {"b": 1, "a": [1.5, 1e5, 1e22, 1e23, 2.0**64, 1.7976931348623157e308, -0.0, 5e-324, 1e-7, 12345678901234]},
     [],
     "text",
     {"İ": "ş\n", "nested": {"z": None, "y": True}},
@@ -286,6 +288,71 @@ def test_what_changed_in_the_file_between_two_tries_is_copied_anew(
     target = Warehouse.open(url)
     assert rows_of(target) == rows_of(embedded.warehouse)
     target.close()
+
+
+@pytest.mark.parametrize("at", range(7))
+def test_rows_that_came_meanwhile_and_refer_to_one_another_are_moved(
+    embedded: Embedded, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Wherever the first try ended: a table that is whole may lack what the next one refers to."""
+    url = postgres.migrated()
+    following = [table for table in metadata.sorted_tables if table.foreign_keys or table is schema.companies]
+    with monkeypatch.context() as patch:
+        original = moving._write_chunk
+
+        def ending(target: moving.MoveTarget, table: Table, *arguments: Any) -> None:
+            if table is following[at]:
+                raise WarehouseError("ended")
+            original(target, table, *arguments)
+
+        patch.setattr(moving, "_write_chunk", ending)
+        assert "ended" in embedded.refused(url)
+    with embedded.warehouse.write() as connection:
+        for table in (schema.companies, *(each for each in following if each is not schema.companies)):
+            row = {column.name: value_of(column, 100) for column in table.columns}
+            connection.execute(insert(table).values(row))
+    embedded.warehouse.close()
+    embedded.moved(url)
+    target = Warehouse.open(url)
+    assert rows_of(target) == rows_of(embedded.warehouse)
+    target.close()
+
+
+def test_a_move_goes_on_after_an_upgrade_that_fills_tables(
+    embedded: Embedded, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target of an earlier try is migrated with what it holds, and a migration may add rows there."""
+    url = postgres.empty()
+    Warehouse(url).migrate("0013")
+    with monkeypatch.context() as patch:
+        original = moving._write_chunk
+
+        def ending(target: moving.MoveTarget, table: Table, *arguments: Any) -> None:
+            if table is schema.company_scores:
+                raise WarehouseError("ended")
+            original(target, table, *arguments)
+
+        patch.setattr(moving, "_write_chunk", ending)
+        patch.setattr(Warehouse, "is_current", lambda _: True)
+        assert "ended" in embedded.refused(url)
+    embedded.moved(url)
+    target = Warehouse.open(url)
+    assert rows_of(target) == rows_of(embedded.warehouse)
+    target.close()
+
+
+def test_rows_that_the_tables_refuse_are_named_and_not_tried_for_ever(
+    embedded: Embedded, postgres: PostgresServer
+) -> None:
+    """A file that somebody edited by hand may hold what no program of ours stores."""
+    url = postgres.empty()
+    embedded.warehouse.close()
+    with closing(sqlite3.connect(embedded.path / "hunter.db")) as connection, connection:  # it keeps no foreign keys
+        connection.execute("DELETE FROM companies WHERE domain = 'company3.com'")
+    said = embedded.refused(url)
+    assert "cannot be copied: a row refers to one that is not there, or is there twice" in said
+    assert "fk_" in said
+    assert "company3" not in said
 
 
 def test_a_file_that_is_written_to_meanwhile_is_noticed(
