@@ -80,7 +80,10 @@ def migrate_warehouse(url: str, dry_run: bool, as_json: bool) -> None:
                 report(done, now)
 
             if not dry_run:
-                found = moving.move(source, target, plan, add)
+                try:
+                    found = moving.move(source, target, plan, add)
+                except KeyboardInterrupt:
+                    stop("ended. What was copied stays; run the same command again, and it goes on")
         revision = None if dry_run else target.revision()
     if as_json:
         emit(

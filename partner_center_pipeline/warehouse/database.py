@@ -71,8 +71,8 @@ def _dumps(value: Any) -> str:
 
 
 def shown_url(url: URL) -> str:
-    """Return the URL without its password."""
-    return url.render_as_string(hide_password=True)
+    """Return the URL without its passwords: that of the user, and those that libpq takes behind the question mark."""
+    return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
 
 
 def build_engine(url: str, limits: TimeLimits) -> Engine:
@@ -171,6 +171,20 @@ def _message_without_values(error: BaseException | None) -> str:
     return f"{message}, {state}" if message and not state.startswith("22") else state or "no code"
 
 
+def _next_step(error: BaseException | None) -> str | None:
+    """Return what a person can do about an error of PostgreSQL that running again does not end; None for others."""
+    if not isinstance(error, psycopg.Error):
+        return None
+    state = error.sqlstate or ""
+    if state == "42501":
+        return "let the database's owner grant the role what it lacks, or name another role"
+    if state == "25006":
+        return "it can only be read; name the server that is written to, or end its default_transaction_read_only"
+    if state.startswith(("22", "54")) or (not state and isinstance(error, psycopg.DataError)):
+        return "it cannot hold one of the values; this is a defect, so report it with this message"
+    return None
+
+
 class Warehouse:
     """A warehouse at a URL. `open` makes sure that its schema is the one this code needs."""
 
@@ -251,10 +265,12 @@ class Warehouse:
             yield
         except (DBAPIError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
+            what_to_do = _next_step(cause) or (
+                "check that the database is reachable, has space and is not locked, then run again"
+            )
             raise WarehouseError(
                 f"{self.shown} refused a statement ({type(cause).__name__}: {_message_without_values(cause)}); "
-                "nothing of its transaction was kept. Check that the database is reachable, has space and is not "
-                "locked, then run again"
+                f"nothing of its transaction was kept. {what_to_do[0].upper()}{what_to_do[1:]}"
             ) from None
 
     def close(self) -> None:
@@ -339,7 +355,8 @@ class Warehouse:
                 connection.rollback()
             if known is not None and not known.is_moved:
                 return str(known.version_num)
-            present = set(inspect(connection).get_table_names())
+            inspector = inspect(connection)
+            present = {*inspector.get_table_names(), *inspector.get_view_names()}
             self._refuse_unfinished_move(present)
         if known is not None:  # a move that is going on with what is there
             return str(known.version_num)
@@ -371,7 +388,7 @@ class Warehouse:
                 "check that HUNTER_DATABASE_URL names the right file, that its disk has space and that it may be "
                 "written"
                 if self.is_sqlite
-                else f"check {self.named_by} and that the server runs"
+                else _next_step(cause) or f"check {self.named_by} and that the server runs"
             )
             raise WarehouseError(f"{self.shown} cannot be used ({reason}); {what_to_do}") from None
 

@@ -67,6 +67,19 @@ _READ_ROWS: Final = 100
 _RATE_STEP: Final = Decimal("1E-10")
 """The precision of a rate on PostgreSQL."""
 
+_ROLE: Final = text(
+    """
+    SELECT current_user AS name, current_schema() AS schema,
+           current_setting('transaction_read_only') = 'on' AS reads_only,
+           coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create,
+           (SELECT array_agg(DISTINCT pg_get_userbyid(c.relowner)::text) FROM pg_class AS c
+            WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+              AND c.relname = ANY (:tables) AND NOT pg_has_role(c.relowner, 'USAGE')) AS owners
+    """
+)
+_MOVES: Final = 0x6D_6F_76_65
+"""The key of the advisory lock of a move on PostgreSQL: "move" in ASCII."""
+
 _progress: Final = Table(
     UNFINISHED_MOVE,
     MetaData(),
@@ -229,6 +242,7 @@ def planned(source: MoveSource, target: MoveTarget) -> Plan:
     """
     counts = {table.name: source.count(table) for table in metadata.sorted_tables}
     _refuse_server(target)
+    _refuse_role(target)
     if target.revision() is None:
         return Plan(counts, 0, is_unfinished=False)
     target.is_current()  # it raises for a newer one
@@ -284,6 +298,28 @@ def _refuse_server(target: MoveTarget) -> None:
         )
 
 
+def _refuse_role(target: MoveTarget) -> None:
+    with target._as_warehouse_error(), target.engine.connect() as connection:
+        role = connection.execute(_ROLE, {"tables": list(metadata.tables)}).one()
+    if role.reads_only:
+        raise WarehouseError(
+            f"{target.shown} can only be read: it is a standby, or default_transaction_read_only is on for it or for "
+            f"the role {role.name}. Name a database that can be written to. Nothing was changed"
+        )
+    if role.owners:
+        raise WarehouseError(
+            f"{target.shown} cannot be filled by this role: the tables in it belong to {', '.join(role.owners)}, and "
+            f"the role {role.name} is not a member of that. Name the owner in --to. Nothing was changed"
+        )
+    if not role.may_create:
+        where = f"the schema {role.schema}" if role.schema else "any schema of its search_path"
+        raise WarehouseError(
+            f"the role {role.name} may not make tables in {where} of {target.shown}. Let the schema's owner run "
+            f"GRANT CREATE ON SCHEMA {role.schema or '…'} TO {role.name}, or name another schema or role in --to. "
+            "Nothing was changed"
+        )
+
+
 def move(source: MoveSource, target: MoveTarget, plan: Plan, report: Report) -> dict[str, Sum]:
     """Copy every table that is not there yet, compare all of them, and let the target be a warehouse.
 
@@ -297,19 +333,45 @@ def move(source: MoveSource, target: MoveTarget, plan: Plan, report: Report) -> 
         if differing:
             _refuse_other_data(target, differing)
         return found
-    if not target.is_current():
-        target.migrate()
-    _begin(source, target)
+    with _alone(target) as alone:
+        if not target.is_current():
+            target.migrate()
+        _begin(source, target)
+        return _moved(source, target, report, alone)
+
+
+@contextmanager
+def _alone(target: MoveTarget) -> Iterator[Callable[[], None]]:
+    """Keep other moves out of the target. Gives what raises WarehouseError when that is no longer so.
+
+    The lock lasts as long as its transaction, which does nothing else, so that it also works through PgBouncer.
+    """
+    with target.read() as connection:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _MOVES}).scalar_one():
+            raise WarehouseError(
+                f"another move into {target.shown} is at work; wait until it has ended, then run again"
+            )
+
+        def check() -> None:
+            connection.execute(text("SELECT 1"))
+
+        yield check
+
+
+def _moved(source: MoveSource, target: MoveTarget, report: Report, alone: Callable[[], None]) -> dict[str, Sum]:
     for is_last in (False, True):
         try:
             _copy(source, target, report)
         except _RefusedRowsError:
             if is_last:
                 raise
+            alone()
             _forget(target, metadata.tables)
             continue
         found, differing = _compared(source, target, report)
         source.refuse_changes()
+        alone()
         if not differing:
             _finish(target)
             return found

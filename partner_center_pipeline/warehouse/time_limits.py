@@ -19,6 +19,8 @@ _GRACE_SECONDS: Final = 10
 
 _NO_COMPILING: Final = "-c jit=off"
 """PostgreSQL would compile the plan of company_card for 2.6 s, to run it for a few ms."""
+_AS_WRITTEN: Final = "-c datestyle=ISO -c extra_float_digits=1"
+"""How values are printed, so that each is read as it was written, whatever the database or the role is set to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,15 @@ class TimeLimits:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The connection parameters of libpq for them."""
+        """The connection parameters of libpq for them, and for how values are written."""
         return {
+            "client_encoding": "UTF8",  # goes before PGCLIENTENCODING, which may lack a company's letters
             "connect_timeout": self.connect_seconds,
             "tcp_user_timeout": self.silence_seconds * 1000,
             "keepalives_idle": max(1, self.silence_seconds // 2),
             "keepalives_interval": max(1, self.silence_seconds // 6),
             "keepalives_count": 3,
-            "options": f"{_NO_COMPILING} -c lock_timeout={self.lock_seconds}s "
+            "options": f"{_NO_COMPILING} {_AS_WRITTEN} -c lock_timeout={self.lock_seconds}s "
             f"-c statement_timeout={self.statement_seconds}s",
         }
 

@@ -158,9 +158,9 @@ class Embedded(Home):
         said: dict[str, Any] = json.loads(done.stdout)
         return said
 
-    def refused(self, url: str) -> str:
+    def refused(self, url: str, *options: str) -> str:
         """What the command says that moves nothing, on one line."""
-        done = self.invoke("migrate-warehouse", "--to", url)
+        done = self.invoke("migrate-warehouse", "--to", url, *options)
         assert done.exit_code == 1, done.output
         assert "Traceback" not in done.output
         return " ".join(done.stderr.split())
@@ -421,6 +421,100 @@ def test_a_target_that_cannot_take_the_rows_is_refused_with_the_next_step(
     assert "check --to" in said
     assert "secret" not in said
     assert embedded.bytes == before
+
+
+def test_a_role_without_the_rights_is_refused_before_anything_is_copied(
+    embedded: Embedded, postgres: PostgresServer
+) -> None:
+    url = postgres.empty()
+    name = str(make_url(url).database)
+    postgres.run(f"CREATE ROLE weak{name} LOGIN")
+    weak = make_url(url).set(username=f"weak{name}").render_as_string(hide_password=False)
+    for options in (["--dry-run"], []):
+        said = embedded.refused(weak, *options)
+        assert f"role weak{name} may not make tables in the schema public" in said
+        assert f"GRANT CREATE ON SCHEMA public TO weak{name}" in said
+        assert "Nothing was changed" in said
+
+    Warehouse(url).migrate()
+    postgres.run(f"GRANT CREATE ON SCHEMA public TO weak{name}", name)
+    postgres.run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO weak{name}", name)
+    for options in (["--dry-run"], []):
+        said = embedded.refused(weak, *options)
+        assert f"the tables in it belong to postgres, and the role weak{name} is not" in said
+
+    postgres.run(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    for options in (["--dry-run"], []):
+        assert "can only be read" in embedded.refused(url, *options)
+    postgres.run(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    embedded.moved(url)
+    postgres.run(f"DROP OWNED BY weak{name}", name)
+    postgres.run(f"DROP ROLE weak{name}")
+
+
+def test_a_view_of_another_program_with_the_name_of_a_table_is_refused(
+    embedded: Embedded, postgres: PostgresServer
+) -> None:
+    url = postgres.empty()
+    postgres.run("CREATE VIEW leads AS SELECT 1 AS id", str(make_url(url).database))
+    for options in (["--dry-run"], []):
+        said = embedded.refused(url, *options)
+        assert "already holds tables that this project did not make: leads" in said
+        assert "name another database or schema in --to" in said
+
+
+def test_two_moves_into_one_database_do_not_disturb_each_other(
+    embedded: Embedded, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From two home folders, or two machines, that have the same file."""
+    url, original, said = postgres.migrated(), moving._write_chunk, list[str]()
+
+    def as_another_begins(*arguments: Any) -> None:
+        monkeypatch.setattr(moving, "_write_chunk", original)
+        with moving.opened_source(embedded.path / "hunter.db") as source:
+            other = moving.MoveTarget(url)
+            with pytest.raises(WarehouseError) as caught:
+                moving.move(source, other, moving.planned(source, other), lambda *_: None)
+            other.close()
+        said.append(str(caught.value))
+        original(*arguments)
+
+    monkeypatch.setattr(moving, "_write_chunk", as_another_begins)
+    embedded.moved(url)
+    assert len(said) == 1
+    assert "another move into" in said[0]
+    assert "wait until it has ended" in said[0]
+    target = Warehouse.open(url)
+    assert rows_of(target) == rows_of(embedded.warehouse)
+    target.close()
+
+
+def test_a_move_that_is_no_longer_alone_ends_before_it_says_done(
+    embedded: Embedded, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock is gone with the connection that held it, and another move may have begun since."""
+    url, original = postgres.migrated(), moving._compared
+    name = make_url(url).database
+
+    def as_connections_end(*arguments: Any) -> Any:
+        postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moving, "_compared", as_connections_end)
+        assert "run again" in embedded.refused(url)
+    embedded.moved(url)
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    embedded: Embedded, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(moving, "_compared", interrupted)
+    url = postgres.migrated()
+    assert "What was copied stays; run the same command again, and it goes on" in embedded.refused(url)
 
 
 def test_a_file_that_cannot_be_moved_is_refused_with_the_next_step(

@@ -44,3 +44,13 @@ def test_a_value_that_does_not_fit_its_column_is_not_quoted(postgres: PostgresSe
 def test_what_is_wrong_is_said_all_the_same(warehouse: Warehouse) -> None:
     with pytest.raises(WarehouseError, match=r"source.*; nothing of its transaction was kept"), warehouse.write() as c:
         upsert(c, leads, [INCOMPLETE])
+
+
+@pytest.mark.parametrize("word", ["password", "sslpassword"])
+def test_a_password_among_the_words_of_an_address_is_not_shown(word: str) -> None:
+    """Where libpq takes it, too: behind the question mark."""
+    warehouse = Warehouse(f"postgresql+psycopg://u:one@127.0.0.1:1/none?{word}=verysecret&connect_timeout=2")
+    assert warehouse.shown == "postgresql+psycopg://u:***@127.0.0.1:1/none?connect_timeout=2"
+    with pytest.raises(WarehouseError, match="cannot be used") as caught:
+        warehouse.is_current()
+    assert "verysecret" not in told(caught.value)
