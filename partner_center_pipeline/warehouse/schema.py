@@ -346,7 +346,6 @@ leads: Final = Table(
     Column("vanished_at", UtcDateTime, comment="when a full comparison found that Partner Center shows it no more"),
     Column("created_ticks", BigInteger, comment="createdDateTime in 100 ns since 1970"),
     Index(None, "domain"),
-    Index(None, "engagement_id"),
     Index(None, "company_name_block"),
     Index("ix_leads_vanished", "referral_id", sqlite_where=_VANISHED, postgresql_where=_VANISHED),
     Index("ix_leads_due", "expires_ticks", sqlite_where=_MAY_BE_DUE, postgresql_where=_MAY_BE_DUE),
@@ -384,7 +383,6 @@ companies: Final = Table(
     _derived_with(),
     Index("ix_companies_unnamed", "domain", sqlite_where=_UNNAMED, postgresql_where=_UNNAMED),
     Index(None, "domain_ascii_key"),
-    Index(None, "name_key"),
     Index(None, "name_block"),
     comment="one company per registrable domain",
 )

@@ -1,6 +1,8 @@
 """What referrals become: leads, companies and drift, as the assets make them, on both databases."""
 
 from datetime import UTC, datetime
+from random import Random
+from string import ascii_letters
 from typing import Any
 
 from sqlalchemy import select, update
@@ -71,6 +73,27 @@ def test_rows_that_older_rules_made_are_made_anew_when_their_window_runs_again(w
     assert column(warehouse, "a", "tenant") is None
     with warehouse.read() as connection:
         assert connection.execute(select(schema.companies.c.tenant)).scalars().all() == [None]
+
+
+def test_long_texts_make_a_lead_and_a_company_on_both_databases(warehouse: Warehouse) -> None:
+    """PostgreSQL's indexes take 2,704 bytes; no text of a referral but its id may be longer than what is in one."""
+    letters = Random(1)
+    long = " ".join("".join(letters.choices(ascii_letters, k=12)) for _ in range(2_000))
+    texts = {
+        key: long
+        for key in ("engagementId", "organizationId", "type", "qualification", "direction", "substatus", "tenantId")
+    }
+    address = {"country": long, "city": long, "region": long}
+    customer = {"name": long, "address": address, "size": long, "team": [{"email": "a@firma.com.tr"}]}
+    details = {"notes": long, "currency": long, "dealValue": long}
+    bring(
+        warehouse,
+        a={**payload(**texts), "customerProfile": customer, "details": details},
+        b=payload(name=long) | texts | {"status": long, "customerProfile": {"name": long, "team": [{"email": long}]}},
+    )
+    assert column(warehouse, "a", "engagement_id") == long
+    with warehouse.read() as connection:
+        assert connection.execute(select(schema.companies.c.name)).scalars().all() == [long]
 
 
 def test_a_company_is_made_once_of_all_the_referrals_of_a_load(warehouse: Warehouse) -> None:
