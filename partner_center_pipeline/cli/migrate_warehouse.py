@@ -13,6 +13,7 @@ from partner_center_pipeline.settings import Settings, database_address, home, s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from partner_center_pipeline.warehouse.moving import Plan, Sum
 
@@ -97,7 +98,7 @@ def migrate_warehouse(url: str, dry_run: bool, as_json: bool) -> None:
                     for name, rows in plan.rows.items()
                 },
                 "rows_there_before": plan.copied,
-                "next": _next(target.shown, dry_run=dry_run),
+                "next": _next(file, target.shown, dry_run=dry_run),
             }
         )
         return
@@ -107,7 +108,7 @@ def migrate_warehouse(url: str, dry_run: bool, as_json: bool) -> None:
         console.print(f"[green]Done[/]: {sum(plan.rows.values()):,} rows of {len(found)} tables are in ", end="")
         console.print(f"{target.shown}; each table has the same count and checksum in both.", markup=False)
         console.print(f"The old file stays as it was: {file}", markup=False)
-    console.print(f"Next: {_next(target.shown, dry_run=dry_run)}", markup=False)
+    console.print(f"Next: {_next(file, target.shown, dry_run=dry_run)}", markup=False)
 
 
 def _say_plan(plan: "Plan", shown: str, size: int) -> None:
@@ -123,11 +124,14 @@ def _say_plan(plan: "Plan", shown: str, size: int) -> None:
         console.print("It holds as many rows already; they would be compared, and nothing copied.")
 
 
-def _next(shown: str, *, dry_run: bool) -> str:
+def _next(file: "Path", shown: str, *, dry_run: bool) -> str:
     if dry_run:
         return "switch the sync off, then run the same without --dry-run"
+    from partner_center_pipeline.warehouse.copies import FOLDER
+
     where = f"the file of {_VARIABLE}_FILE" if f"{_VARIABLE}_FILE" in secret_files() else f"{home() / '.env'}"
     return (
         f"set {_VARIABLE}={shown} (with its password) in {where}, then run partner-center doctor, and start again what "
-        "you stopped. Keep the sync off until then: what it writes to the old file stays there"
+        "you stopped. Keep the sync off until then: what it writes to the old file stays there. When all is well, "
+        f"delete {file} and {file.parent / FOLDER}: a person who is erased from now on is still named there"
     )

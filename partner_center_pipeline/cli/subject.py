@@ -12,7 +12,7 @@ import click
 from partner_center_pipeline.cli.base import console, emit, notes, os_user, report_errors, stop
 from partner_center_pipeline.cli.options import json_option
 from partner_center_pipeline.settings import Settings, home
-from partner_center_pipeline.warehouse.database import Warehouse, open_warehouse
+from partner_center_pipeline.warehouse.database import OWN_FOLDER, Warehouse, open_warehouse
 
 if TYPE_CHECKING:
     from partner_center_pipeline.privacy import Identifier
@@ -52,10 +52,12 @@ def find(emails: tuple[str, ...], phones: tuple[str, ...], names: tuple[str, ...
     identifiers = _identifiers(emails, phones, names)
     with open_warehouse(Settings.load()) as warehouse:
         found, files = _search(warehouse, identifiers)
+        left = _left(warehouse)
     if as_json:
-        emit(_figures(found, files))
+        emit({**_figures(found, files), "not_searched": left})
         return
     _tell(found, files, names_only=not (emails or phones))
+    _tell_left(left)
 
 
 @subject.command()
@@ -140,13 +142,15 @@ def erase(
                 )
             click.confirm("Erase this for good?", abort=True, err=True)
         done = _erase(warehouse, settings, identifiers, by, files)
+        left = _left(warehouse)
     if as_json:
-        emit({"dry_run": False, **done})
+        emit({"dry_run": False, **done, "not_searched": left})
         return
     rows = sum(done["rows"].values())
     console.print(
         f"Erased: {rows} rows emptied, {len(files)} files of reports deleted. Nothing brings the person back."
     )
+    _tell_left(left)
 
 
 def _erase(
@@ -199,6 +203,25 @@ def _search(warehouse: Warehouse, identifiers: "Sequence[Identifier]") -> "tuple
 
     found = erasures.search(warehouse, identifiers)
     return found, files_naming(home() / FOLDER, found.names)
+
+
+def _left(warehouse: Warehouse) -> list[str]:
+    """Return the files of other warehouses in the home folder, such as the one from before a move to PostgreSQL."""
+    from partner_center_pipeline.warehouse.copies import other_warehouses
+
+    folders = {home(), home() / OWN_FOLDER}
+    if warehouse.file is not None:
+        folders.add(warehouse.file.parent)
+    return [str(file) for file in other_warehouses(folders, warehouse.file)]
+
+
+def _tell_left(left: Sequence[str]) -> None:
+    if not left:
+        return
+    notes.print("[bold yellow]warning[/] Files of another warehouse, such as from before a move, were not searched:")
+    for file in left:
+        notes.print(f"  {file}", markup=False)
+    notes.print("They may name the person; delete them when you need them no longer.")
 
 
 def _figures(found: "Found", files: Sequence[Path]) -> dict[str, Any]:

@@ -7,13 +7,14 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from partner_center_pipeline.warehouse.database import WarehouseError
+from partner_center_pipeline.warehouse.schema import VERSION_TABLE
 
 FOLDER: Final = "before_migration"
 """The folder beside a SQLite file that holds the copies of it from before it was migrated."""
@@ -23,6 +24,8 @@ KEPT: Final = 3
 _PAGES: Final = 5_000
 """Pages that are copied between two calls of `progress`: 20 MB."""
 _PARTIAL: Final = ".partial"
+_SQLITE: Final = b"SQLite format 3\0"
+"""How each file of SQLite begins."""
 
 _log = logging.getLogger(__name__)
 
@@ -118,6 +121,27 @@ def delete_copies(file: Path) -> int:
     for copy in copies:
         copy.unlink(missing_ok=True)
     return len(copies)
+
+
+def other_warehouses(folders: Iterable[Path], present: Path | None) -> list[Path]:
+    """Return the SQLite warehouses in folders and their copies from before migrations, but the `present` one; sorted.
+
+    A move to PostgreSQL leaves such a file, and whoever wants to can go back to it.
+    """
+    files = {file for folder in folders for place in (folder, folder / FOLDER) for file in place.glob("*")}
+    return sorted(file for file in files if file != present and _is_warehouse(file))
+
+
+def _is_warehouse(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            if opened.read(len(_SQLITE)) != _SQLITE:
+                return False
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            named = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (VERSION_TABLE,))
+            return named.fetchone() is not None
+    except (OSError, sqlite3.Error):  # a folder, or what nobody can read
+        return False
 
 
 def _megabytes(size: int) -> str:

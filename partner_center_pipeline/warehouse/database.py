@@ -23,7 +23,7 @@ from partner_center_pipeline.warehouse.locks import begin_writing_on_sqlite, loc
 from partner_center_pipeline.warehouse.schema import UNFINISHED_MOVE, VERSION_TABLE, metadata
 from partner_center_pipeline.warehouse.time_limits import TimeLimits, limit_waits
 
-_OWN_FOLDER: Final = ".hunter"
+OWN_FOLDER: Final = ".hunter"
 """The folder in the home folder that the default SQLite file is in; it is made when it is needed."""
 
 _WRITING: Final = "sqlite_writing"
@@ -337,7 +337,7 @@ class Warehouse:
             if self.file is None or self.file.exists():
                 return False
             folder = self.file.parent
-            if not folder.is_dir() and folder != home() / _OWN_FOLDER:
+            if not folder.is_dir() and folder != home() / OWN_FOLDER:
                 raise WarehouseError(
                     f"HUNTER_DATABASE_URL names the file {self.file}, and there is no folder {folder}; correct the "
                     "path, or make the folder"

@@ -1,6 +1,9 @@
 """`partner-center subject`: finding, exporting and erasing one person, and what is kept of the act."""
 
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from partner_center_pipeline.partner_center.contract import decode, read_referra
 from partner_center_pipeline.referral import Breach, ReferralVersion, RejectedRow
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import companies, erasures, referrals, schema, signals
+from partner_center_pipeline.warehouse.copies import FOLDER
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError, open_warehouse
 from partner_center_pipeline_tests.cli.conftest import Home
 from partner_center_pipeline_tests.conftest import Databases
@@ -118,6 +122,29 @@ def test_a_person_is_found_exported_and_erased_with_a_log_that_names_nobody(held
     assert "ayse" not in str((act, stones)).lower()
     copied = (held.path / ".token_cache/erasure.tombstones").read_text(encoding="ascii")
     assert len(copied.splitlines()) == len(stones)
+
+
+@pytest.mark.slow
+def test_files_of_another_warehouse_are_named_since_they_may_hold_the_person(held: Held) -> None:
+    """`migrate-warehouse` leaves the SQLite file as it was, and the copies from before its migrations."""
+    folder = held.path / ".hunter"
+    folder.mkdir(exist_ok=True)
+    (folder / "notes.txt").write_text("no database", encoding="utf-8")
+    with closing(sqlite3.connect(folder / "dagster.db")) as connection, connection:
+        connection.execute("CREATE TABLE runs (id)")
+    Warehouse.open(f"sqlite:///{folder / 'old.db'}").close()
+    copied = folder / FOLDER / "20260101T000000Z-0001-old.db"
+    copied.parent.mkdir()
+    shutil.copyfile(folder / "old.db", copied)
+    left = [str(copied), str(folder / "old.db")]
+
+    whom = ("--email", "ayse@firma.com.tr")
+    assert held.says("find", *whom)["not_searched"] == left
+    done = held.invoke("subject", "erase", *whom, "--yes")
+    assert done.exit_code == 0, done.output
+    assert "They may name the person; delete them when you need them no longer" in " ".join(done.stderr.split())
+    assert all(file in done.stderr.replace("\n", "") for file in left)
+    assert held.says("erase", *whom, "--yes")["not_searched"] == left
 
 
 @pytest.mark.slow
