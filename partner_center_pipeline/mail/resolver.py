@@ -102,7 +102,9 @@ class SharedBucket:
         async with self._lock:
             if not self._left or now() - self._next > BLOCK_SECONDS:  # what was not used in its time is over
                 begins = await asyncio.to_thread(self._reserve, self._block * self._interval)
-                self._left, self._next = self._block, now() + begins
+                # Not before the last block ends: where nobody can be asked, `begins` is 0, and this process goes on
+                # with its own time alone.
+                self._left, self._next = self._block, max(self._next, now() + begins)
             self._left -= 1
             at = self._next
             self._next += self._interval

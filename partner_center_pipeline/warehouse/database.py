@@ -152,7 +152,9 @@ def begin_writing(engine: Engine, limits: TimeLimits) -> Iterator[Connection]:
     """
     with engine.connect().execution_options(**{_WRITING: True}) as connection, connection.begin():
         if engine.dialect.name == "postgresql":
-            lock_on_postgresql(connection, _WRITERS, _WRITER, shown_url(engine.url), limits.lock_seconds)
+            lock_on_postgresql(
+                connection, _WRITERS, locks.IDLE_SECONDS, _WRITER, shown_url(engine.url), limits.lock_seconds
+            )
         yield connection
 
 
@@ -246,7 +248,7 @@ class Warehouse:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a connection for reading, with one snapshot on SQLite. Raises WarehouseError as `write` does."""
-        with self._without_row_values(), self.engine.connect() as connection:
+        with self.refusals_in_words(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -255,11 +257,11 @@ class Warehouse:
 
         Raises WarehouseError when the database refuses a statement, with the kind of error but without the row.
         """
-        with self._without_row_values(), begin_writing(self.engine, self.limits) as connection:
+        with self.refusals_in_words(), begin_writing(self.engine, self.limits) as connection:
             yield connection
 
     @contextmanager
-    def _without_row_values(self) -> Iterator[None]:
+    def refusals_in_words(self) -> Iterator[None]:
         """Turn a refusal into a WarehouseError that does not quote the row: rows hold personal data."""
         try:
             yield
@@ -284,7 +286,7 @@ class Warehouse:
         """
         log = None if self.file is None else self.file.with_name(f"{self.file.name}-wal")
         if log is not None and log.exists() and log.stat().st_size > _LOG_KEPT:
-            with self._without_row_values(), self.engine.connect() as connection:
+            with self.refusals_in_words(), self.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     def is_current(self) -> bool:

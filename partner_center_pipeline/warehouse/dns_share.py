@@ -19,12 +19,16 @@ from sqlalchemy.dialects.postgresql import insert
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
 from partner_center_pipeline.warehouse.schema import leases
+from partner_center_pipeline.warehouse.time_limits import TimeLimits
 
 LONGEST_AHEAD: Final = timedelta(seconds=60)
 """How far ahead a resolver's time can be given away. A row that says more was written by a clock that was wrong."""
 
 _ALONE_SECONDS: Final = 30.0
 """Seconds before the next try after the database could not be asked."""
+
+_LIMITS: Final = TimeLimits(connect_seconds=2, lock_seconds=1, statement_seconds=2)
+"""A domain has 15 seconds for all of its questions, and they wait meanwhile."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -46,8 +50,8 @@ def reserve(warehouse: Warehouse, resolver: str, seconds: float) -> float:
         set_={"holder": row.excluded.holder, "acquired_at": now, "expires_at": free + lasts},
     ).returning(func.extract("epoch", leases.c.expires_at - now))
     with warehouse.read() as connection:
-        left = float(connection.execute(taken).scalar_one())
-        connection.commit()
+        # In one statement: a machine that dies between two of them would hold the row.
+        left = float(connection.execution_options(isolation_level="AUTOCOMMIT").execute(taken).scalar_one())
     return max(0.0, left - seconds)
 
 
@@ -58,7 +62,7 @@ def shared(settings: Settings) -> Iterator[Callable[[str, float], float] | None]
     While the database cannot be asked, this process keeps the limit by itself: questions that wait too long would count
     as unanswered.
     """
-    warehouse = Warehouse.of(settings)
+    warehouse = Warehouse(settings.database_url.get_secret_value(), _LIMITS)
     if warehouse.is_sqlite:
         yield None
         return

@@ -21,8 +21,13 @@ _BEGIN: Final = "BEGIN IMMEDIATE"
 _PLAN: Final = "set_config('plan_cache_mode', 'force_custom_plan', true)"
 """Makes PostgreSQL plan each statement of the transaction anew: tables grow a thousandfold during a load, and a plan
 from its beginning would read a whole table for each page."""
-_LOCK: Final = text(f"SELECT pg_advisory_xact_lock(:key), {_PLAN}")
-_TRY_LOCK: Final = text(f"SELECT pg_try_advisory_xact_lock(:key), {_PLAN}")
+_IDLE: Final = "set_config('idle_in_transaction_session_timeout', :idle, true)"
+_LOCK: Final = text(f"SELECT pg_advisory_xact_lock(:key), {_PLAN}, {_IDLE}")
+_TRY_LOCK: Final = text(f"SELECT pg_try_advisory_xact_lock(:key), {_PLAN}, {_IDLE}")
+
+IDLE_SECONDS: Final = 120
+"""How long a writer may do nothing between two statements before PostgreSQL ends its transaction. Without an end, a
+process that hangs, or was stopped, would keep all others from writing."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -53,18 +58,20 @@ def begin_writing_on_sqlite(connection: Connection, line: str, *values: object) 
     told_wait(begin, _log, line, *values)
 
 
-def lock_on_postgresql(connection: Connection, key: int, line: str, *values: object) -> None:
+def lock_on_postgresql(connection: Connection, key: int, idle_seconds: float, line: str, *values: object) -> None:
     """Take an advisory lock until the transaction ends; tell the line when it is not had in a moment.
 
-    How long it waits is what `lock_timeout` says. Raises OperationalError when that is over.
+    How long it waits is what `lock_timeout` says. Raises OperationalError when that is over. PostgreSQL ends the
+    transaction when it has had no statement for `idle_seconds`.
     """
+    parameters = {"key": key, "idle": f"{idle_seconds * 1000:.0f}ms"}
 
     def lock(seconds: float | None) -> bool:
         if seconds is None:
-            connection.execute(_LOCK, {"key": key})
+            connection.execute(_LOCK, parameters)
             return True
         until = time.monotonic() + seconds
-        while not connection.execute(_TRY_LOCK, {"key": key}).scalar():
+        while not connection.execute(_TRY_LOCK, parameters).scalar():
             if time.monotonic() >= until:
                 return False
             time.sleep(_BETWEEN_TRIES)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, event
 from partner_center_pipeline.settings import Settings
 
 _GRACE_SECONDS: Final = 10
-"""The client waits so much longer than `statement_timeout`: PostgreSQL's own words come first."""
+"""The client waits so much longer than `statement_timeout`, or twice as long: PostgreSQL's own words come first."""
 
 _NO_COMPILING: Final = "-c jit=off"
 """PostgreSQL would compile the plan of company_card for 2.6 s, to run it for a few ms."""
@@ -28,7 +28,8 @@ class TimeLimits:
     """Seconds after which something fails on PostgreSQL; SQLite has none of them.
 
     connect_seconds     until a connection is open
-    silence_seconds     until a network that acknowledges nothing counts as gone
+    silence_seconds     until a network that acknowledges nothing counts as gone, here and for the server: it then
+                        frees what a machine held that lost its power or its cable
     lock_seconds        until a lock is had that another transaction holds
     statement_seconds   until a statement has ended; 0 for any time
     """
@@ -51,15 +52,21 @@ class TimeLimits:
     @property
     def parameters(self) -> dict[str, Any]:
         """The connection parameters of libpq for them, and for how values are written."""
+        idle, interval, user_timeout = (
+            max(1, self.silence_seconds // 2),
+            max(1, self.silence_seconds // 6),
+            self.silence_seconds * 1000,
+        )
         return {
             "client_encoding": "UTF8",  # goes before PGCLIENTENCODING, which may lack a company's letters
             "connect_timeout": self.connect_seconds,
-            "tcp_user_timeout": self.silence_seconds * 1000,
-            "keepalives_idle": max(1, self.silence_seconds // 2),
-            "keepalives_interval": max(1, self.silence_seconds // 6),
+            "tcp_user_timeout": user_timeout,
+            "keepalives_idle": idle,
+            "keepalives_interval": interval,
             "keepalives_count": 3,
             "options": f"{_NO_COMPILING} {_AS_WRITTEN} -c lock_timeout={self.lock_seconds}s "
-            f"-c statement_timeout={self.statement_seconds}s",
+            f"-c statement_timeout={self.statement_seconds}s -c tcp_keepalives_idle={idle} "
+            f"-c tcp_keepalives_interval={interval} -c tcp_keepalives_count=3 -c tcp_user_timeout={user_timeout}",
         }
 
 
@@ -96,5 +103,5 @@ def limit_waits(engine: Engine, limits: TimeLimits) -> None:
             said["options"] = f"{limits.parameters['options']} {parameters['options']}"
         connection = _LimitedConnection.connect(*arguments, **said)
         if limits.statement_seconds:
-            connection.answer_seconds = limits.statement_seconds + _GRACE_SECONDS
+            connection.answer_seconds = limits.statement_seconds + min(_GRACE_SECONDS, limits.statement_seconds)
         return connection

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
 
@@ -28,6 +28,7 @@ class SharedSignIn:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
+        self._holding: Connection | None = None
 
     @property
     def where(self) -> str:
@@ -38,13 +39,14 @@ class SharedSignIn:
     def locked(self, seconds: float) -> Iterator[None]:
         """Hold the lock for renewing and writing, for all machines; wait up to `seconds` for it. Does not nest.
 
-        A transaction on a connection of its own holds the lock: PostgreSQL frees it when the process or its machine
-        dies, and a connection pooler cannot give it to another client. Raises WarehouseError when the wait is over.
+        A transaction on a connection of its own holds the lock: PostgreSQL frees it when the process dies, a minute
+        after its machine did (`TimeLimits.silence_seconds`), and when nothing was written for `seconds`; a connection
+        pooler cannot give it to another client. Raises WarehouseError when the wait is over.
         """
         with self._warehouse.read() as connection:
             connection.execute(text(f"SET LOCAL lock_timeout = '{seconds * 1000:.0f}ms'"))
             try:
-                lock_on_postgresql(connection, _RENEWERS, SIGN_IN_HELD, self.where, seconds)
+                lock_on_postgresql(connection, _RENEWERS, seconds, SIGN_IN_HELD, self.where, seconds)
             except OperationalError as error:
                 if not isinstance(error.orig, LockNotAvailable):
                     raise
@@ -52,7 +54,11 @@ class SharedSignIn:
                     f"another process, here or on another machine, has held the sign-in {self.where} for "
                     f"{seconds:.0f} s; let it finish, or end it"
                 ) from None
-            yield
+            self._holding = connection
+            try:
+                yield
+            finally:
+                self._holding = None
 
     def read(self) -> bytes | None:
         """Return the encrypted sign-in, or None when there is none."""
@@ -61,16 +67,21 @@ class SharedSignIn:
         return None if sealed is None else bytes(sealed)
 
     def write(self, sealed: bytes) -> None:
-        """Replace the encrypted sign-in. Call it inside `locked()`."""
+        """Replace the encrypted sign-in, once, as the last act inside `locked()`: the lock is free from then on.
+
+        It is written by the transaction that holds the lock. So whoever lost it, and may not be the only one to renew,
+        writes nothing over what another one has written.
+        """
+        if self._holding is None:
+            raise RuntimeError("the sign-in is written inside `locked()`")
         row = insert(token_caches).values(name=_NAME, sealed=sealed, updated_at=func.now())
         row = row.on_conflict_do_update(
             index_elements=[token_caches.c.name],
             set_={"sealed": row.excluded.sealed, "updated_at": row.excluded.updated_at},
         )
-        # Not `Warehouse.write`: that lock is for runs that store pages, and they may be waiting for this token.
-        with self._warehouse.read() as connection:
-            connection.execute(row)
-            connection.commit()
+        with self._warehouse.refusals_in_words():
+            self._holding.execute(row)
+            self._holding.commit()
 
 
 @contextmanager

@@ -473,6 +473,16 @@ def test_a_shared_bucket_takes_time_in_blocks_and_spreads_its_questions_over_the
     )
 
 
+def test_a_process_that_nobody_gives_time_keeps_the_rate_by_itself() -> None:
+    """As long as the database is away, `reserve` says that each block begins now."""
+
+    async def waits() -> list[float]:
+        bucket = SharedBucket(100, lambda _: 0.0)
+        return [await bucket.reserve(lambda: 5.0) for _ in range(100)]
+
+    assert asyncio.run(waits()) == pytest.approx([0.01 * number for number in range(100)])
+
+
 def test_a_block_that_was_not_used_in_its_time_is_not_used_later() -> None:
     taken: list[float] = []
     clock = CountedSeconds()

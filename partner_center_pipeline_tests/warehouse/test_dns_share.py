@@ -1,17 +1,20 @@
 """A resolver's time is given to one process at a time, whoever asks, by the database's clock."""
 
 import logging
+import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import make_url, select, text, update
 
 from partner_center_pipeline.defs.resources import MailResource
 from partner_center_pipeline.mail import resolver
+from partner_center_pipeline.mail.scanner import DOMAIN_SECONDS
 from partner_center_pipeline.settings import Settings
 from partner_center_pipeline.warehouse import dns_share
 from partner_center_pipeline.warehouse.database import Warehouse
@@ -102,3 +105,36 @@ def test_without_the_database_a_machine_keeps_the_limit_by_itself_and_says_so(
         assert reserve is not None
         assert [reserve(RESOLVER, BLOCK) for _ in range(3)] == [0.0] * 3
     assert len([line for line in caplog.messages if "keeps its limit by itself" in line]) == 1
+
+
+@pytest.mark.slow
+@ON_POSTGRESQL
+@pytest.mark.parametrize("trouble", ["the server stopped", "another one holds the row"])
+def test_a_database_that_does_not_answer_is_left_before_domains_count_as_unanswered(
+    trouble: str, machines: list[Warehouse], shared_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUNTER_DATABASE_URL", shared_url)
+    with dns_share.shared(Settings.load()) as reserve, machines[0].read() as other:
+        assert reserve is not None
+        reserve(RESOLVER, BLOCK)
+        if trouble == "another one holds the row":
+            other.execute(update(leases).values(holder="a machine that stopped"))
+            seconds = seconds_of(lambda: reserve(RESOLVER, BLOCK))
+        else:
+            name = make_url(shared_url).database
+            processes = "SELECT pid FROM pg_stat_activity WHERE datname = :name AND pid <> pg_backend_pid()"
+            pids = list(other.execute(text(processes), {"name": name}).scalars())
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                seconds = seconds_of(lambda: reserve(RESOLVER, BLOCK))
+            finally:
+                for pid in pids:
+                    os.kill(pid, signal.SIGCONT)
+    assert seconds < DOMAIN_SECONDS / 2
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began

@@ -77,13 +77,13 @@ def test_one_machine_at_a_time_renews_and_the_other_is_told_when_it_takes_too_lo
 ) -> None:
     other = Warehouse.open(url)
     with place.locked(20):
-        place.write(b"meanwhile")
-        assert SharedSignIn(other).read() == b"meanwhile"
+        assert SharedSignIn(other).read() is None, "who reads waits for nobody"
         late = pytest.raises(WarehouseError, match=r"another machine, has held the sign-in .*token_caches.* for 1 s")
         with late, SharedSignIn(other).locked(1):
             pytest.fail("both have the lock")
+        place.write(b"renewed")
     with SharedSignIn(other).locked(20):
-        pass
+        assert SharedSignIn(other).read() == b"renewed"
     other.close()
 
 
