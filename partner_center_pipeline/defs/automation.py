@@ -115,9 +115,9 @@ def _window_of_tick(
         end_dead_runs(context.instance, db, utc_now)
         with db.read() as connection:
             done = ledger.covered(connection)
-            state = breaker.load(connection)
-    if state.rests(utc_now()):
-        return dg.SkipReason(str(state))
+            resting = breaker.resting(connection, utc_now)
+    if resting is not None:
+        return dg.SkipReason(str(resting))
     if any(low <= window.start and window.end <= high for low, high in done):
         return dg.SkipReason(f"window {window.key} is done already")
     if any(low < window.end and window.start < high for low, high in worked_on(context.instance, grid)):
@@ -173,12 +173,11 @@ def _gaps(
     In a backlog the newest due window comes first, then the oldest. Not more than MOST_UNFINISHED runs wait or work,
     but the newest window is requested in any case. What was refused again and again is requested in halves.
     """
-    state = breaker.load(connection)
-    if state.rests(now):
-        return dg.SkipReason(str(state))
+    if (resting := breaker.resting(connection, lambda: now)) is not None:
+        return dg.SkipReason(str(resting))
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
-    most = 1 if state.tripped else MOST_REQUESTS  # after a rest one run tries, not a queue of them
+    most = 1 if breaker.load(connection).tripped else MOST_REQUESTS  # after a rest one run tries, not a queue of them
     asked_until = held_back(now, ledger.clock_skew(connection, now)) - LEFT_TO_THE_SCHEDULE
     newest = grid.last_due(asked_until)
     missing = catch_up(grid, asked_until, ledger.covered(connection), busy)

@@ -114,7 +114,7 @@ def _kept(reconciler: Reconciler) -> Iterator[None]:
         reconciler.fail(str(error))
         if isinstance(error, PartnerCenterError) and error.retry_after:
             with reconciler.warehouse.write() as connection:
-                breaker.note_failure(connection, str(error), utc_now(), error.retry_after)
+                breaker.note_failure(connection, str(error), utc_now, error.retry_after)
         raise
     except BaseException as error:
         reconciler.fail(f"{type(error).__name__}; the run's log has more")
@@ -192,9 +192,8 @@ def _compare_the_last_day(
 
 
 def _reason_to_skip(connection: Connection) -> str | None:
-    state = breaker.load(connection)
-    if state.rests(utc_now()):
-        return str(state)
+    if (resting := breaker.resting(connection, utc_now)) is not None:
+        return str(resting)
     return NOTHING_YET if reconciling.until(connection) is None else None
 
 

@@ -241,7 +241,7 @@ def _recording_failure(ingest: WindowIngest) -> Iterator[None]:
         ingest.fail(str(error), incomplete=isinstance(error, ScanIncomplete), refused=is_refused_again(error))
         if not isinstance(error, TooEarly):
             with ingest.warehouse.write() as connection:
-                breaker.note_failure(connection, str(error), ingest.clock(), error.retry_after)
+                breaker.note_failure(connection, str(error), ingest.clock, error.retry_after)
         raise
     except GateClosedError as error:
         ingest.fail(str(error), incomplete=False, disabled=True)

@@ -1,9 +1,11 @@
 """The circuit breaker: after several failed runs in a row, or when asked to wait, Partner Center is not called.
 
-Then one page is tried. The state is kept in the database, so a restart does not forget it. Not here: what schedules and
-runs do about it (`defs.automation`, `defs.assets.raw_referrals`).
+Then one page is tried. The state is kept in the database, so a restart does not forget it, by the clock that decides
+there (`deciding_time`), so that it holds for machines whose clocks differ. Not here: what schedules and runs do about
+it (`defs.automation`, `defs.assets.raw_referrals`).
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,6 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, select
 
 from partner_center_pipeline.warehouse.bulk import upsert
+from partner_center_pipeline.warehouse.deciding_time import deciding_time
 from partner_center_pipeline.warehouse.schema import breakers
 from partner_center_pipeline.windows import counts_until
 
@@ -45,7 +48,7 @@ class Breaker:
         return self.open_until is not None
 
     def rests(self, now: datetime) -> bool:
-        """Say whether Partner Center must not be called at `now` (UTC).
+        """Say whether Partner Center must not be called at `now` (UTC, by the clock that decides).
 
         A pause that began later than `now`, or ends further ahead than the longest one, was written by a clock that was
         wrong, and is void.
@@ -72,11 +75,21 @@ def load(connection: Connection) -> Breaker:
     return Breaker() if row is None else Breaker(row.failures, row.reason, row.open_until, row.opened_at)
 
 
-def note_failure(connection: Connection, reason: str, now: datetime, asked_wait: float | None = None) -> Breaker:
+def resting(connection: Connection, clock: Callable[[], datetime]) -> Breaker | None:
+    """Return the breaker's state while Partner Center must not be called, None otherwise. `clock` gives UTC."""
+    state = load(connection)
+    return state if state.rests(deciding_time(connection, clock)) else None
+
+
+def note_failure(
+    connection: Connection, reason: str, clock: Callable[[], datetime], asked_wait: float | None = None
+) -> Breaker:
     """Count a failed run; from FAILURES on, open the breaker. Return the new state.
 
     It is open at once where Microsoft asked to wait (`asked_wait`, seconds): at least that long, LONGEST_ASKED at most.
+    `clock` gives UTC.
     """
+    now = deciding_time(connection, clock)
     failures = load(connection).failures + 1
     pauses_before = failures - FAILURES
     pause = min(FIRST_REST * 2 ** min(max(pauses_before, 0), 10), LONGEST_REST)

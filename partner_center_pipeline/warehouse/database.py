@@ -21,7 +21,7 @@ from partner_center_pipeline.warehouse import locks
 from partner_center_pipeline.warehouse.erasure_key import ErasureKeeping
 from partner_center_pipeline.warehouse.locks import begin_writing_on_sqlite, lock_on_postgresql
 from partner_center_pipeline.warehouse.schema import UNFINISHED_MOVE, VERSION_TABLE, metadata
-from partner_center_pipeline.warehouse.time_limits import TimeLimits, limit_waits
+from partner_center_pipeline.warehouse.time_limits import WHETHER_OURS, TimeLimits, limit_waits
 
 OWN_FOLDER: Final = ".hunter"
 """The folder in the home folder that the default SQLite file is in; it is made when it is needed."""
@@ -92,7 +92,7 @@ def build_engine(url: str, limits: TimeLimits) -> Engine:
             hide_parameters=True,
         )
         limit_waits(engine, limits)
-        _compress_with_lz4(engine)
+        _prepare_connections(engine)
         return engine
     engine = create_engine(
         parsed,
@@ -121,26 +121,32 @@ def build_engine(url: str, limits: TimeLimits) -> Engine:
     return engine
 
 
-def _compress_with_lz4(engine: Engine) -> None:
-    """Let PostgreSQL compress payloads and other long values by lz4, where it was built with that.
+def _prepare_connections(engine: Engine) -> None:
+    """Let PostgreSQL compress long values by lz4, where it can, and prepare no statement behind a pooler.
 
-    By its default, pglz, compressing takes a third of the time in which it stores a page of referrals. A value can be
-    read whichever way it was compressed.
+    By its default, pglz, compressing takes a third of the time in which it stores a page of referrals; a value can be
+    read whichever way it was compressed. A pooler such as PgBouncer gives one session to several processes in turn, and
+    so the statement that another one has prepared under the same name.
     """
-    is_known = True
+    has_lz4 = True
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: psycopg.Connection[Any], _record: object) -> None:
-        nonlocal is_known
-        if not is_known or _COMPRESSION in connection.info.options:
-            return
+        nonlocal has_lz4
         connection.autocommit = True
+        ours = f"SELECT {WHETHER_OURS}"
         try:
-            connection.execute(f"SET {_COMPRESSION} = lz4")
+            if has_lz4 and _COMPRESSION not in connection.info.options:
+                row = connection.execute(f"{ours}, set_config('{_COMPRESSION}', 'lz4', false)").fetchone()
+            else:
+                row = connection.execute(ours).fetchone()
         except psycopg.errors.InvalidParameterValue:
-            is_known = False
+            has_lz4 = False
+            row = connection.execute(ours).fetchone()
         finally:
             connection.autocommit = False
+        if row is None or not row[0]:
+            connection.prepare_threshold = None
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from sqlalchemy import Connection, DateTime, Interval, bindparam, delete, func, 
 from partner_center_pipeline.telling import Paced, giving_up
 from partner_center_pipeline.warehouse.bulk import insert_new, upsert
 from partner_center_pipeline.warehouse.database import Warehouse, WarehouseError
+from partner_center_pipeline.warehouse.deciding_time import deciding_time
 from partner_center_pipeline.warehouse.schema import leases, run_heartbeats
 from partner_center_pipeline.windows import counts_until
 
@@ -131,7 +132,7 @@ class Lease:
             other = held(connection, self.clock, self.name)
             if other is not None and other.holder != self.holder:
                 return other
-            now = _now(connection, self.clock)
+            now = deciding_time(connection, self.clock)
             row = {
                 "name": self.name,
                 "holder": self.holder,
@@ -176,7 +177,9 @@ def held(connection: Connection, clock: Callable[[], datetime], name: str = FETC
     One that ends further ahead than a lease lasts was written by a clock that was wrong, and does not count.
     """
     row = connection.execute(select(leases).where(leases.c.name == name)).one_or_none()
-    if row is None or not counts_until(row.expires_at, _now(connection, clock), timedelta(seconds=LEASE_SECONDS)):
+    if row is None or not counts_until(
+        row.expires_at, deciding_time(connection, clock), timedelta(seconds=LEASE_SECONDS)
+    ):
         return None
     return Held(row.holder, row.acquired_at, row.expires_at)
 
@@ -255,7 +258,7 @@ def beat(warehouse: Warehouse, run_id: str, clock: Callable[[], datetime]) -> No
 
 
 def _beat(connection: Connection, run_id: str, clock: Callable[[], datetime]) -> None:
-    now = _now(connection, clock)
+    now = deciding_time(connection, clock)
     upsert(connection, run_heartbeats, [{"run_id": run_id, "seen_at": now}])
     connection.execute(delete(run_heartbeats).where(run_heartbeats.c.seen_at < now - _HEARTBEATS_KEPT))
 
@@ -274,7 +277,7 @@ def watch(warehouse: Warehouse, run_ids: Collection[str], clock: Callable[[], da
         )
     if unknown := sorted(set(run_ids) - known):
         with warehouse.write() as connection:
-            now = _now(connection, clock)
+            now = deciding_time(connection, clock)
             insert_new(connection, run_heartbeats, [{"run_id": run_id, "seen_at": now} for run_id in unknown])
 
 
@@ -292,7 +295,7 @@ def dead(warehouse: Warehouse, run_ids: Sequence[str], clock: Callable[[], datet
     asked_at = time.monotonic()
     with warehouse.write() as connection:
         waited = time.monotonic() - asked_at
-        now = _now(connection, clock)
+        now = deciding_time(connection, clock)
         doubts = {
             f"doubt of {run_id}, silent since {seen_at.isoformat()}": run_id
             for run_id, seen_at in _silent(connection, run_ids, clock)
@@ -316,14 +319,6 @@ def _silent(
 
     A heartbeat further ahead than that comes from a clock that was wrong, and does not count.
     """
-    now, lasts = _now(connection, clock), timedelta(seconds=SILENT_SECONDS)
+    now, lasts = deciding_time(connection, clock), timedelta(seconds=SILENT_SECONDS)
     rows = connection.execute(select(run_heartbeats).where(run_heartbeats.c.run_id.in_(run_ids)))
     return [(row.run_id, row.seen_at) for row in rows if not counts_until(row.seen_at + lasts, now, 2 * lasts)]
-
-
-def _now(connection: Connection, clock: Callable[[], datetime]) -> datetime:
-    """Return the time that decides: the server's on PostgreSQL, otherwise that of `clock`."""
-    if connection.dialect.name != "postgresql":
-        return clock()
-    now: datetime = connection.execute(select(func.clock_timestamp(type_=DateTime(timezone=True)))).scalar_one()
-    return now

@@ -21,6 +21,11 @@ _NO_COMPILING: Final = "-c jit=off"
 """PostgreSQL would compile the plan of company_card for 2.6 s, to run it for a few ms."""
 _AS_WRITTEN: Final = "-c datestyle=ISO -c extra_float_digits=1"
 """How values are printed, so that each is read as it was written, whatever the database or the role is set to."""
+_OURS: Final = "partner_center.session"
+"""A setting of our own, sent with the limits: where a session lacks it, a pooler has dropped all that was sent."""
+
+WHETHER_OURS: Final = f"current_setting('{_OURS}', true) = 'yes'"
+"""SQL for whether PostgreSQL has what the connection sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class TimeLimits:
             "keepalives_idle": idle,
             "keepalives_interval": interval,
             "keepalives_count": 3,
-            "options": f"{_NO_COMPILING} {_AS_WRITTEN} -c lock_timeout={self.lock_seconds}s "
+            "options": f"{_NO_COMPILING} {_AS_WRITTEN} -c {_OURS}=yes -c lock_timeout={self.lock_seconds}s "
             f"-c statement_timeout={self.statement_seconds}s -c tcp_keepalives_idle={idle} "
             f"-c tcp_keepalives_interval={interval} -c tcp_keepalives_count=3 -c tcp_user_timeout={user_timeout}",
         }

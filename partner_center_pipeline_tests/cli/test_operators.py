@@ -72,7 +72,7 @@ def said(receiver: Receiver) -> list[tuple[str, str]]:
 def trip(warehouse: Warehouse) -> None:
     with warehouse.write() as connection:
         for _ in range(breaker.FAILURES):
-            breaker.note_failure(connection, "The service is unavailable.", datetime.now(UTC))
+            breaker.note_failure(connection, "The service is unavailable.", lambda: datetime.now(UTC))
 
 
 def test_what_status_calls_wrong_is_told_once_and_once_when_it_is_over(

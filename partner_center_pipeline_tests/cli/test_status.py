@@ -113,7 +113,7 @@ def test_a_copy_that_keeps_up_is_ok(placed: Home, warehouse: Warehouse) -> None:
 def test_a_breaker_that_tripped_is_wrong_in_status_and_in_doctor(placed: Home, warehouse: Warehouse) -> None:
     with warehouse.write() as connection:
         for _ in range(breaker.FAILURES):
-            breaker.note_failure(connection, "The service is unavailable.", datetime.now(UTC))
+            breaker.note_failure(connection, "The service is unavailable.", lambda: datetime.now(UTC))
     found = status(placed)["breaker"]
     assert (found["grade"], found["figures"]["tripped"]) == ("wrong", True)
     assert "The service is unavailable." in found["text"]

@@ -108,7 +108,7 @@ class TestWindows:
         done_until(warehouse, NOW.replace(hour=8))
         with warehouse.write() as connection:
             for _ in range(breaker.FAILURES):
-                breaker.note_failure(connection, "nobody answers", NOW)
+                breaker.note_failure(connection, "nobody answers", lambda: NOW)
         found, said = looked_at(warehouse, FETCHED, settings)
         assert found == RED
         assert "Partner Center is left alone until" in said

@@ -55,7 +55,7 @@ def test_the_schedule_asks_for_a_run_when_something_changed_and_then_for_none(
     project.mark_done((project.window(0), project.last_due()))
     with project.warehouse.write() as connection:
         for _ in range(breaker.FAILURES):
-            breaker.note_failure(connection, "The service is unavailable.", datetime.now(UTC))
+            breaker.note_failure(connection, "The service is unavailable.", lambda: datetime.now(UTC))
     assert isinstance(tick(project), dg.RunRequest)
     shown = tell(project)
     assert (shown["raised"], shown["cleared"]) == (["breaker"], ["sync"])

@@ -166,7 +166,7 @@ def test_the_schedule_requests_a_run_unless_one_is_running_or_the_breaker_is_ope
     project.instance.report_run_canceled(run)
     with project.warehouse.write() as connection:
         for _ in range(breaker.FAILURES):
-            breaker.note_failure(connection, "no answer.", datetime.now(UTC))
+            breaker.note_failure(connection, "no answer.", lambda: datetime.now(UTC))
     assert "Partner Center is left alone until" in str(project.tick_schedule(datetime.now(UTC), JOB))
 
 

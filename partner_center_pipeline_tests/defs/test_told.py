@@ -160,7 +160,7 @@ def test_a_wait_for_another_run_is_told_with_its_name_and_its_end(project: Proje
 def test_a_run_by_hand_during_the_breakers_pause_tells_what_it_does(project: Project) -> None:
     with project.warehouse.write() as connection:
         for _ in range(breaker.FAILURES):
-            breaker.note_failure(connection, "HTTP 503.", datetime.now(UTC))
+            breaker.note_failure(connection, "HTTP 503.", lambda: datetime.now(UTC))
     outcome = project.run(project.window(0))
     assert outcome.success
     (line,) = told(project, outcome.run_id, "warning")

@@ -97,11 +97,11 @@ def _one_fetch(context: dg.AssetExecutionContext, db: Warehouse, windows: Sequen
     """
     run_id = context.run.run_id
     with db.read() as connection:
-        state = breaker.load(connection)
-    if state.rests(utc_now()) and context.run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}:
+        resting = breaker.resting(connection, utc_now)
+    if resting is not None and context.run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}:
         with db.write() as connection:
-            ledger.record_failed(connection, windows, run_id, utc_now(), str(state))
-        raise permanent(str(state), stops_all=True)
+            ledger.record_failed(connection, windows, run_id, utc_now(), str(resting))
+        raise permanent(str(resting), stops_all=True)
     with ExitStack() as stack:
         try:
             lease = stack.enter_context(fetching(db, run_id))
