@@ -46,7 +46,7 @@ def filled_in(text: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\$\{(\w+)(?::\?[^}]*)?\}", lambda found: values[found[1]], text)
 
 
-def instructions() -> list[tuple[str, str]]:
-    """The instructions of the Dockerfile, in order, with their values."""
-    parser = DockerfileParser(fileobj=BytesIO((DEPLOY / "Dockerfile").read_bytes()))
+def instructions(name: str = "Dockerfile") -> list[tuple[str, str]]:
+    """The instructions of a Dockerfile, in order, with their values."""
+    parser = DockerfileParser(fileobj=BytesIO((DEPLOY / name).read_bytes()))
     return [(entry["instruction"], entry["value"]) for entry in parser.structure if entry["instruction"] != "COMMENT"]

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 import yaml
 from click.testing import CliRunner
+from dagster import DagsterInstance
 from packaging.requirements import Requirement
 from sqlalchemy import URL, make_url, select
 
@@ -192,19 +193,51 @@ def test_a_worker_of_celery_gets_its_options_and_runs_each_run_in_a_process_of_i
     assert slots == 2 * found["config_source"]["worker_concurrency"]
 
 
-def test_the_values_for_helm_say_the_same_as_dagsters_configuration() -> None:
+def test_the_values_for_helm_say_the_same_as_dagsters_configuration(tmp_path: Path) -> None:
+    from dagster._core.instance.config import dagster_instance_config
+    from dagster._core.instance.ref import InstanceRef
+    from dagster._core.run_coordinator import QueuedRunCoordinator
+
     values, several = configured("helm-values.yaml"), configured("dagster-celery.yaml")
     assert values["runLauncher"]["type"] == "K8sRunLauncher"
     assert values["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
-    assert values["additionalInstanceConfig"]["concurrency"]["pools"] == several["concurrency"]["pools"]
-    queue = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
-    assert queue["maxConcurrentRuns"] == several["concurrency"]["runs"]["max_concurrent_runs"]
+    assert values["additionalInstanceConfig"]["concurrency"] == several["concurrency"]
     monitoring, wanted = values["dagsterDaemon"]["runMonitoring"], several["run_monitoring"]
     assert monitoring["maxRuntimeSeconds"] == wanted["max_runtime_seconds"]
     assert values["telemetry"] == several["telemetry"] == {"enabled": False}
     (deployment,) = values["dagster-user-deployments"]["deployments"]
     assert deployment["codeServerArgs"] == ["--module-name", "partner_center_pipeline.definitions"]
     assert deployment["includeConfigInLaunchedRuns"] == {"enabled": True}
+
+    # What the chart's templates make of them, and whether Dagster takes it.
+    coordinator = values["dagsterDaemon"]["runCoordinator"]
+    assert coordinator["type"] == "CustomRunCoordinator"
+    made = {
+        "run_coordinator": coordinator["config"]["customRunCoordinator"],
+        "run_monitoring": {"enabled": True, "start_timeout_seconds": monitoring["startTimeoutSeconds"]},
+        "telemetry": values["telemetry"],
+        **values["additionalInstanceConfig"],
+    }
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(made), encoding="utf-8")
+    dagster_instance_config(str(tmp_path))
+    queue = InstanceRef.from_dir(str(tmp_path)).run_coordinator
+    assert isinstance(queue, QueuedRunCoordinator)
+    assert queue.inst_data is not None
+    assert queue.inst_data.config_dict == {"dequeue_interval_seconds": several["run_queue"]["dequeue_interval_seconds"]}
+    with DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
+        assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 4
+
+
+def test_the_image_for_kubernetes_starts_what_it_is_given() -> None:
+    """Dagster's chart gives arguments, which an entry point would take as its own."""
+    found = dict(instructions("Dockerfile.kubernetes"))
+    assert found["ENTRYPOINT"] == "[]"
+    assert found["USER"] == "10001:10001"
+    version = re.search(r"dagster-k8s==(\S+)", found["RUN"])
+    assert version
+    assert version[1] == distribution("dagster-postgres").version, "the libraries of one release"
+    (deployment,) = configured("helm-values.yaml")["dagster-user-deployments"]["deployments"]
+    assert deployment["image"]["repository"] == "partner-center-kubernetes"
 
 
 PINS = ("constraints-hashed.txt", "deploy/requirements.txt")
