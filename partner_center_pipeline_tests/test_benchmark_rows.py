@@ -36,15 +36,17 @@ def test_a_goal_holds_within_its_limit_and_never_for_what_measured_nothing(
     assert Row("work", "opponent", ratio, goal).holds is holds
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *ratios: float | str, arguments: tuple[str, ...] = ()) -> Result:
-    """Run the command with a measurement for each ratio; a text is why one does not come to an end."""
+def run(
+    monkeypatch: pytest.MonkeyPatch, *ratios: float | BaseException, arguments: tuple[str, ...] = ("--small",)
+) -> Result:
+    """Run the command with a measurement for each ratio; an exception is how one does not come to its end."""
     monkeypatch.setattr(rows, "MEASURES", {})
     for number, ratio in enumerate(ratios):
 
         @measures(f"row{number}")
-        def measure(_run: Measuring, ratio: float | str = ratio) -> Iterator[Row]:
-            if isinstance(ratio, str):
-                raise click.ClickException(ratio)
+        def measure(_run: Measuring, ratio: float | BaseException = ratio) -> Iterator[Row]:
+            if isinstance(ratio, BaseException):
+                raise ratio
             yield Row("ours", "theirs", ratio, AT_MOST)
 
     return CliRunner().invoke(all_rows, arguments)
@@ -58,7 +60,7 @@ def test_the_last_line_is_the_table_as_json_and_all_goals_met_is_exit_code_0(mon
     assert row == {
         "work": "ours", "against": "theirs", "ratio": 1.235, "goal": "<= 1.5", "holds": True, "found": "",
     }  # fmt: skip
-    assert {"cores", "python", "dagster", "dlt"} <= last["machine"].keys()
+    assert {"cores", "memory", "python", "dagster", "dlt", "psycopg2-binary"} <= last["machine"].keys()
 
 
 def test_one_missed_goal_of_several_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,12 +69,40 @@ def test_one_missed_goal_of_several_is_exit_code_1(monkeypatch: pytest.MonkeyPat
     assert [row["holds"] for row in json.loads(result.stdout.splitlines()[-1])["rows"]] == [True, False, True]
 
 
-def test_a_measurement_that_fails_is_exit_code_1_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = run(monkeypatch, "dlt is not installed", 1.0)
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            click.ClickException("pip install -e '.[benchmarks]' [/var/log/x]"),
+            "pip install -e '.[benchmarks]' [/var/log/x]",
+        ),
+        (AssertionError("not all"), "AssertionError: not all"),
+        (RuntimeError("these tests need a PostgreSQL"), "RuntimeError: these tests need a PostgreSQL"),
+    ],
+)
+def test_a_measurement_that_fails_is_exit_code_1_and_the_others_go_on(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run(monkeypatch, error, 1.0)
     assert result.exit_code == 1
     last = json.loads(result.stdout.splitlines()[-1])
-    assert last["failures"] == {"row0": "dlt is not installed"}
+    assert last["failures"] == {"row0": said}
     assert len(last["rows"]) == 1
+    assert f"row0 was not measured: {said}" in " ".join(result.stdout.split())
+
+
+def test_ctrl_c_keeps_what_was_measured_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(monkeypatch, 1.0, KeyboardInterrupt())
+    assert result.exit_code == 130
+    last = json.loads(result.stdout.splitlines()[-1])
+    assert len(last["rows"]) == 1
+    assert last["failures"] == {"what was under way": "interrupted"}
+
+
+def test_a_median_is_of_three_rounds_at_least_in_full_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, rounds in ((("--repeat", "1"), 3), (("--repeat", "5"), 5), (("--small", "--repeat", "1"), 1)):
+        last = json.loads(run(monkeypatch, 1.0, arguments=arguments).stdout.splitlines()[-1])
+        assert last["rounds"] == rounds
 
 
 def test_nothing_measured_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,3 +120,10 @@ def test_the_sides_are_measured_in_turn_and_the_median_of_each_counts() -> None:
     measuring = Measuring(small=True, repeat=3, notes=Console(quiet=True))
     assert measuring.medians(lambda: side("ours", ours), lambda: side("theirs", theirs)) == [2.0, 5.0]
     assert order == ["ours", "theirs"] * 3
+
+
+def test_the_version_of_the_server_that_was_measured_is_known() -> None:
+    measuring = Measuring(small=True, repeat=1, notes=Console(quiet=True))
+    with measuring.stack:
+        assert "postgresql" in measuring.postgresql
+    assert int(measuring.versions["postgresql"].split(".")[0]) >= 15

@@ -9,9 +9,20 @@ from contextlib import ExitStack
 from statistics import median
 from typing import Final
 
+import click
+from sqlalchemy import func, select
+
+from partner_center_pipeline.warehouse import ledger
+from partner_center_pipeline.warehouse.schema import raw_referrals
 from partner_center_pipeline.windows import SyncWindow
 from partner_center_pipeline_tests.benchmarks.ingest import Database
-from partner_center_pipeline_tests.benchmarks.installation import Template, make_templates, start_servers
+from partner_center_pipeline_tests.benchmarks.installation import (
+    Installation,
+    Servers,
+    Template,
+    make_templates,
+    start_servers,
+)
 from partner_center_pipeline_tests.benchmarks.pages import CHANGED_WINDOWS, GRID
 from partner_center_pipeline_tests.benchmarks.rows import Goal, Measuring, Row, measures
 from partner_center_pipeline_tests.benchmarks.runner import Runner
@@ -39,9 +50,10 @@ def in_turn(template: Template, runs: list[list[SyncWindow]]) -> tuple[list[floa
     """
     ours, theirs = [], []
     with ExitStack() as stack:
+        installations = [stack.enter_context(template.installed()) for _ in range(2)]
         first, second = (
-            stack.enter_context(Runner.started(kind, stack.enter_context(template.installed())))
-            for kind in ("ours", "empty")
+            stack.enter_context(Runner.started(kind, installation))
+            for kind, installation in zip(("ours", "empty"), installations, strict=True)
         )
         end = (runs[-1][-1].end - (GRID.first or 0)) // GRID.width
         for runner in (first, second):
@@ -50,14 +62,33 @@ def in_turn(template: Template, runs: list[list[SyncWindow]]) -> tuple[list[floa
             ours.append(first.run(*windows).seconds)
             theirs.append(second.run(*windows).seconds)
             template.run.notes.print(f"  {number + 1} of {len(runs)}: {ours[-1]:.3f}, {theirs[-1]:.3f}")
+        _refuse_other_work(installations[0], [window for windows in runs for window in windows], template.servers)
     return ours, theirs
+
+
+def _refuse_other_work(installation: Installation, windows: list[SyncWindow], servers: Servers) -> None:
+    """Raise ClickException unless the whole chain has done these windows, and stored what changed in each."""
+    start = raw_referrals.c.window_start
+    with installation.warehouse() as db, db.read() as connection:
+        done = ledger.covered(connection)
+        counted = connection.execute(select(start, func.count()).group_by(start)).tuples().all()
+        stored: dict[int, int] = dict(counted)
+    if not any(low <= windows[0].start and windows[-1].end <= high for low, high in done):
+        raise click.ClickException("the chain has not done the windows that were measured")
+    end_of_changes = (GRID.first or 0) + CHANGED_WINDOWS * GRID.width
+    for window in windows:
+        wanted = servers.changes if window.start < end_of_changes else 0
+        if stored.get(window.start, 0) != wanted:
+            raise click.ClickException(
+                f"window {window.key} stored {stored.get(window.start, 0)} changes, not {wanted}"
+            )
 
 
 @measures("windows")
 def windows(run: Measuring) -> Iterator[Row]:
     """Scheduled windows: one run each, with nothing changed, and with 100 changed referrals."""
     servers = start_servers(run, run.size(20_000, 2000))
-    count = max(run.repeat, run.size(30, 3))
+    count = max(run.rounds, run.size(30, 3))
     for database in Database:
         _, template = make_templates(run, database, servers)
         kinds = (

@@ -105,6 +105,8 @@ class Servers:
     count: int
     environment: Mapping[str, str]
     token_cache: Path
+    changes: int
+    """Changes in each of the `CHANGED_WINDOWS` windows."""
 
 
 def start_servers(run: Measuring, count: int, changes: int = CHANGES) -> Servers:
@@ -139,7 +141,7 @@ def start_servers(run: Measuring, count: int, changes: int = CHANGES) -> Servers
         code = client.begin()
         simulator.approve(code.user_code)
         client.finish(code)
-    return Servers(address.base_url, bundle, count, environment, folder / ".token_cache")
+    return Servers(address.base_url, bundle, count, environment, folder / ".token_cache", changes)
 
 
 @dataclass

@@ -5,6 +5,7 @@ assets through Dagster, and a script that uses dlt (`dlt_copy`). The raw part is
 without Dagster, as in `ingest`, so of dlt there only the run of its pipeline counts, without its imports.
 """
 
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import click
+from sqlalchemy import text
 
 from partner_center_pipeline_tests.benchmarks.ingest import Bench, Database, Work
 from partner_center_pipeline_tests.benchmarks.installation import (
@@ -31,9 +33,22 @@ from partner_center_pipeline_tests.benchmarks.pages import Address
 from partner_center_pipeline_tests.benchmarks.rows import PAGE_SIZE, Goal, Measuring, Row, measures
 
 NO_DLT: Final = "dlt is not installed: .venv/bin/pip install -q -c constraints.txt -e '.[benchmarks]'"
+_AT_WORK: Final = 0.1
+"""The share of its time that a process at work spends on a processor, at least."""
 FIRST_LOAD: Final = Goal(1.0)
 RAW: Final = Goal(4.0, at_least=True)
 REPLAY: Final = {Database.SQLITE: Goal(15.0, at_least=True), Database.POSTGRESQL: Goal(3.0, at_least=True)}
+
+_MADE: Final = text(
+    """
+    SELECT (SELECT count(*) FROM leads) AS leads,
+           (SELECT count(*) FROM leads AS l LEFT JOIN companies AS c ON c.domain = l.domain
+            LEFT JOIN company_scores AS s ON s.domain = c.domain
+            WHERE l.domain IS NOT NULL AND s.domain IS NULL) AS without_score,
+           (SELECT count(*) FROM pending_work) AS pending
+    """
+)
+"""What a load has made of all referrals."""
 
 _DLT: Final = "partner_center_pipeline_tests.benchmarks.dlt_copy"
 
@@ -66,26 +81,43 @@ def dlt_replays(run: Measuring, servers: Servers, bench: Bench, patience: float)
     """Load everything with dlt, then again and again; return the median seconds of the later times, and how to say it.
 
     Where one takes longer than `patience` seconds it is ended, and that is what it is said to take: a merge of 100,000
-    rows in SQLite takes more than an hour.
+    rows in SQLite takes more than an hour. Raises ClickException for one that did nothing meanwhile.
     """
     found = []
     with bench.new_database(migrated=False) as url, TemporaryDirectory(dir=run.folder) as folder:
         dlt_seconds(servers, url, Path(folder), servers.count)
-        for number in range(run.repeat):
+        for number in range(run.rounds):
+            before = _children_cpu()
             try:
                 found.append(dlt_seconds(servers, url, Path(folder), servers.count, patience)[0])
             except subprocess.TimeoutExpired:
+                if _children_cpu() - before < patience * _AT_WORK:
+                    raise click.ClickException("dlt's replay did nothing until it was ended") from None
                 return patience, f"more than {patience:.0f} s, and was ended"
-            run.notes.print(f"  {number + 1} of {run.repeat}: dlt again, {found[-1]:.3f}")
+            run.notes.print(f"  {number + 1} of {run.rounds}: dlt again, {found[-1]:.3f}")
     return median(found), f"{median(found):.2f} s"
 
 
+def _children_cpu() -> float:
+    """Return the CPU seconds of the processes that this one started, and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def sync_seconds(template: Template, new: int) -> float:
-    """Sync the first window in a new installation; return the seconds. Raises ClickException for other rows."""
+    """Sync the first window in a new installation; return the seconds.
+
+    Raises ClickException unless all was fetched, `new` of it stored, and every lead, company and score made.
+    """
     with template.installed() as installation:
         seconds, said = installation.sync(GENESIS)
-    if said["rows"]["new_versions"] != new:
-        raise click.ClickException(f"the sync stored {said['rows']['new_versions']} rows, not {new}")
+        with installation.warehouse() as db, db.read() as connection:
+            made = connection.execute(_MADE).one()._asdict()
+    count, rows = template.servers.count, said["rows"]
+    found = {"fetched": min(rows["fetched"], count), "new": rows["new_versions"], **made}
+    wanted = {"fetched": count, "new": new, "leads": count, "without_score": 0, "pending": 0}
+    if found != wanted:
+        raise click.ClickException(f"the sync did not do all of its work: {found}, not {wanted}")
     return seconds
 
 

@@ -35,8 +35,8 @@ GRID: Final = WindowGrid.of(ANCHOR, 600, 120)
 CHANGES: Final = 100
 """Changes in each window of `GRID`, where nothing else is said."""
 
-CHANGED_WINDOWS: Final = 400
-"""Windows of `GRID` that have changes."""
+CHANGED_WINDOWS: Final = 450
+"""Windows of `GRID` that have changes: three days of them, and some more."""
 
 _BEFORE: Final = ticks_of(ANCHOR) - 365 * 86_400 * TICKS_PER_SECOND
 _QUIET: Final = 3600 * TICKS_PER_SECOND

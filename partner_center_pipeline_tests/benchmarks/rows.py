@@ -14,10 +14,15 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import psycopg
 from rich.console import Console
+from sqlalchemy import make_url
 
 from partner_center_pipeline_tests.benchmarks.ingest import Bench, Database
 from partner_center_pipeline_tests.postgres import running_server
+
+LEAST_ROUNDS: Final = 3
+"""Rounds of which a median counts."""
 
 PAGE_SIZE: Final = 100
 """Referrals per page, for the product and its opponents: the product's default."""
@@ -83,6 +88,13 @@ class Measuring:
     """How often each side is measured; the median counts."""
     notes: Console
     stack: ExitStack = field(default_factory=ExitStack)
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of the servers that were started."""
+
+    @property
+    def rounds(self) -> int:
+        """How often each side is measured: three times at least, but in development."""
+        return max(self.repeat, self.size(LEAST_ROUNDS, 1))
 
     def size(self, full: int, small: int) -> int:
         """Return the size to measure with."""
@@ -96,7 +108,11 @@ class Measuring:
     @cached_property
     def postgresql(self) -> str:
         """The URL (for SQLAlchemy) of an empty PostgreSQL server that runs until the end."""
-        return self.stack.enter_context(running_server())
+        url = self.stack.enter_context(running_server())
+        parsed = make_url(url)
+        with psycopg.connect(host=str(parsed.query["host"]), user=parsed.username, dbname=parsed.database) as opened:
+            self.versions["postgresql"] = str(opened.info.parameter_status("server_version"))
+        return url
 
     def bench(self, database: Database) -> Bench:
         """Return what makes and drops databases of a kind, and runs the cases of `ingest` on them."""
@@ -104,11 +120,11 @@ class Measuring:
         return Bench(database, self.folder, server, PAGE_SIZE, self.notes)
 
     def medians(self, *sides: Callable[[], float], at_least: int = 1) -> list[float]:
-        """Measure the sides in turn, as often as `repeat` says, but `at_least` so often; return the median of each.
+        """Measure the sides in turn, as often as `rounds` says, but `at_least` so often; return the median of each.
 
         In turn, so that what slows the machine down for a while slows all sides down.
         """
-        rounds = max(self.repeat, at_least)
+        rounds = max(self.rounds, at_least)
         found: list[list[float]] = [[] for _ in sides]
         for number in range(rounds):
             for side, measured in zip(sides, found, strict=True):

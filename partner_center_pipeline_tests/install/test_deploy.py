@@ -225,7 +225,9 @@ def test_the_values_for_helm_say_the_same_as_dagsters_configuration(tmp_path: Pa
     assert queue.inst_data is not None
     assert queue.inst_data.config_dict == {"dequeue_interval_seconds": several["run_queue"]["dequeue_interval_seconds"]}
     with DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
-        assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 4
+        limits = instance.get_concurrency_config().run_queue_config
+    assert limits is not None
+    assert limits.max_concurrent_runs == 4
 
 
 def test_the_image_for_kubernetes_starts_what_it_is_given() -> None:

@@ -1,24 +1,35 @@
 """The first rows of the lists: the same as the views', read from indexes on both databases."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Select, select, text, update
+from sqlalchemy import Connection, Select, event, select, text, update
 
 from alembic import command
 from partner_center_pipeline.leads.decisions import Author, Decision, DecisionKind, Mark
-from partner_center_pipeline.warehouse import decisions, first_page, list_order, reporting, scores, vanished, views
+from partner_center_pipeline.warehouse import (
+    decisions,
+    first_page,
+    health,
+    list_order,
+    reporting,
+    scores,
+    vanished,
+    views,
+)
 from partner_center_pipeline.warehouse.database import Warehouse
 from partner_center_pipeline.warehouse.schema import leads
 from partner_center_pipeline.warehouse.schema import list_order as list_order_table
 from partner_center_pipeline.windows import ticks_of
 from partner_center_pipeline_tests.benchmarks.multiply import multiply
+from partner_center_pipeline_tests.benchmarks.pages import GRID
 from partner_center_pipeline_tests.conftest import Databases
-from partner_center_pipeline_tests.warehouse.effort import effort
+from partner_center_pipeline_tests.warehouse.effort import effort, effort_of_driver
 from partner_center_pipeline_tests.warehouse.rows import undone
 from partner_center_pipeline_tests.warehouse.test_leads import lead_row
 from partner_center_pipeline_tests.warehouse.test_results import NOW
@@ -120,6 +131,33 @@ def test_a_first_page_reads_no_more_with_a_hundred_times_as_many_leads(warehouse
     assert whole > 10 * LITTLE, "the view reads all that is stored; a test that does not see it sees nothing"
     for name, before in few.items():
         assert many[name] <= before * 1.5 + LITTLE, (name, few, many)
+
+
+@pytest.mark.slow
+def test_what_status_asks_reads_no_more_with_a_hundred_times_as_many_leads(warehouse: Warehouse) -> None:
+    asked = statements_of(warehouse, lambda: health.facts(warehouse, GRID, datetime.now(UTC)))
+    assert len(asked) >= 5
+    with undone(warehouse) as connection:
+        made(connection, [lead_row(f"00000000-{number:04x}", domain=f"c{number}.com") for number in range(100)])
+        few = [effort_of_driver(connection, *each) for each in asked]
+        multiply(connection, 100)
+        many = [effort_of_driver(connection, *each) for each in asked]
+    for (statement, _), before, after in zip(asked, few, many, strict=True):
+        assert after <= before * 1.5 + LITTLE, statement
+
+
+def statements_of(warehouse: Warehouse, work: Callable[[], object]) -> list[tuple[str, Any]]:
+    """The queries that something asks a warehouse, as the driver gets them."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.lstrip().startswith(("SELECT", "WITH")):
+            asked.append((statement, parameters))
+
+    event.listen(warehouse.engine, "before_cursor_execute", note)
+    work()
+    event.remove(warehouse.engine, "before_cursor_execute", note)
+    return asked
 
 
 def efforts(connection: Connection) -> dict[str, int]:
