@@ -33,6 +33,9 @@ DAY: Final = Goal(1.3)
 YEAR: Final = Goal(1.3)
 
 _AGAINST: Final = "the same graph with empty bodies"
+_BY_WINDOW: Final = select(raw_referrals.c.window_start, func.count().label("changes")).group_by("window_start")
+_FAR_BEHIND: Final = 9
+"""Windows that are longer than the overlap."""
 _A_DAY: Final = 144
 _A_YEAR: Final = 365
 _MONTH: Final = 30
@@ -46,7 +49,8 @@ def _windows(first: int, count: int) -> list[SyncWindow]:
 def in_turn(template: Template, runs: list[list[SyncWindow]]) -> tuple[list[float], list[float]]:
     """Run the windows of each run with both graphs in turn; return the seconds of ours, and of the empty one.
 
-    One run of each, of the windows behind the last, is not counted: a first run loads what later ones have.
+    One run of each, of a window far behind the last, is not counted: a first run loads what later ones have. So far
+    that its overlap shows nothing of the others.
     """
     ours, theirs = [], []
     with ExitStack() as stack:
@@ -57,7 +61,7 @@ def in_turn(template: Template, runs: list[list[SyncWindow]]) -> tuple[list[floa
         )
         end = (runs[-1][-1].end - (GRID.first or 0)) // GRID.width
         for runner in (first, second):
-            runner.run(*_windows(end, 1))
+            runner.run(*_windows(end + _FAR_BEHIND, 1))
         for number, windows in enumerate(runs):
             ours.append(first.run(*windows).seconds)
             theirs.append(second.run(*windows).seconds)
@@ -68,11 +72,9 @@ def in_turn(template: Template, runs: list[list[SyncWindow]]) -> tuple[list[floa
 
 def _refuse_other_work(installation: Installation, windows: list[SyncWindow], servers: Servers) -> None:
     """Raise ClickException unless the whole chain has done these windows, and stored what changed in each."""
-    start = raw_referrals.c.window_start
     with installation.warehouse() as db, db.read() as connection:
         done = ledger.covered(connection)
-        counted = connection.execute(select(start, func.count()).group_by(start)).tuples().all()
-        stored: dict[int, int] = dict(counted)
+        stored = {row.window_start: row.changes for row in connection.execute(_BY_WINDOW)}
     if not any(low <= windows[0].start and windows[-1].end <= high for low, high in done):
         raise click.ClickException("the chain has not done the windows that were measured")
     end_of_changes = (GRID.first or 0) + CHANGED_WINDOWS * GRID.width
