@@ -133,7 +133,7 @@ def _first_pages(run: Measuring, database: Database, few: Stored, many: Stored) 
         "leads_ready, first page by the index (demo)": _Read(
             lambda db: _read(db, lambda connection: first_page.of_companies(connection, PAGE)), PAGE
         ),
-        "due_first, first page by the index (alerts)": _Read(
+        "due_first, first page by the index": _Read(
             lambda db: _read(db, lambda connection: first_page.of_due(connection, PAGE)), PAGE
         ),
         "leads_ready, the view's first page (SELECT ... ORDER BY rank LIMIT 50)": _Read(
