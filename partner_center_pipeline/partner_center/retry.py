@@ -16,6 +16,9 @@ from partner_center_pipeline.telling import giving_up, shown_seconds
 MAX_BACKOFF: Final = 30.0
 """The longest pause (seconds) when Microsoft does not ask for a longer one."""
 
+LEAST_BACKOFF: Final = 0.05
+"""The shortest pause (seconds): a server in trouble is not asked again at once, and no retry rounds to no pause."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -37,13 +40,13 @@ def retrying(
 ) -> Retrying:
     """Return a tenacity object that calls a function again while it raises a transient PartnerCenterError.
 
-    A pause is random between 0 and 0.5 s, 1 s, 2 s ... up to `MAX_BACKOFF` ("full jitter", so that many clients do not
+    A pause is random between `LEAST_BACKOFF` and 0.5 s, 1 s, 2 s ... up to `MAX_BACKOFF` ("full jitter", so that many clients do not
     come back at once), but at least the error's `retry_after`. A pause that would end after `deadline` (seconds of
     `clock.monotonic()`) is not begun: the error is raised, and its message says how often was tried and how long was
     waited. Each pause is told. `on_wait` is called with its seconds. An error that `repeats` is raised after `tries`,
     if given. `connect_deadline` is the deadline, if given, while no connection can be made.
     """
-    jitter = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF)
+    jitter = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF, min=LEAST_BACKOFF)
 
     def pause(state: RetryCallState) -> float:
         return max(jitter(state), _error_of(state).retry_after or 0.0)
