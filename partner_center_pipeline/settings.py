@@ -485,8 +485,8 @@ class Settings(BaseSettings):
         ge=6,
         le=3600,
         examples=["60"],
-        description="PostgreSQL: seconds after which a network that acknowledges nothing counts as gone, here and for the "
-        "server, which then frees what the other side held.",
+        description="PostgreSQL: seconds after which a network that acknowledges nothing counts as gone, here and for "
+        "the server, which then frees what the other side held.",
     )
     database_lock_seconds: int = Field(
         240,
