@@ -43,8 +43,8 @@ def retrying(
     A pause is random between `LEAST_BACKOFF` and 0.5 s, 1 s, 2 s ... up to `MAX_BACKOFF` ("full jitter", so that many
     clients do not come back at once), but at least the error's `retry_after`. A pause that would end after `deadline`
     (seconds of `clock.monotonic()`) is not begun: the error is raised, and its message says how often was tried and how
-    long was waited. Each pause is told. `on_wait` is called with its seconds. An error that `repeats` is raised after `tries`,
-    if given. `connect_deadline` is the deadline, if given, while no connection can be made.
+    long was waited. Each pause is told. `on_wait` is called with its seconds. An error that `repeats` is raised after
+    `tries`, if given. `connect_deadline` is the deadline, if given, while no connection can be made.
     """
     jitter = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF, min=LEAST_BACKOFF)
 
