@@ -290,6 +290,18 @@ def test_what_changed_in_the_file_between_two_tries_is_copied_anew(
     target.close()
 
 
+def end_before(last: Table, patch: pytest.MonkeyPatch) -> None:
+    """Let a move end as it comes to a table."""
+    original = moving._write_chunk
+
+    def ending(target: moving.MoveTarget, table: Table, *arguments: Any) -> None:
+        if table is last:
+            raise WarehouseError("ended")
+        original(target, table, *arguments)
+
+    patch.setattr(moving, "_write_chunk", ending)
+
+
 @pytest.mark.parametrize("at", range(7))
 def test_rows_that_came_meanwhile_and_refer_to_one_another_are_moved(
     embedded: Embedded, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, at: int
@@ -298,14 +310,7 @@ def test_rows_that_came_meanwhile_and_refer_to_one_another_are_moved(
     url = postgres.migrated()
     following = [table for table in metadata.sorted_tables if table.foreign_keys or table is schema.companies]
     with monkeypatch.context() as patch:
-        original = moving._write_chunk
-
-        def ending(target: moving.MoveTarget, table: Table, *arguments: Any) -> None:
-            if table is following[at]:
-                raise WarehouseError("ended")
-            original(target, table, *arguments)
-
-        patch.setattr(moving, "_write_chunk", ending)
+        end_before(following[at], patch)
         assert "ended" in embedded.refused(url)
     with embedded.warehouse.write() as connection:
         for table in (schema.companies, *(each for each in following if each is not schema.companies)):
@@ -325,14 +330,7 @@ def test_a_move_goes_on_after_an_upgrade_that_fills_tables(
     url = postgres.empty()
     Warehouse(url).migrate("0013")
     with monkeypatch.context() as patch:
-        original = moving._write_chunk
-
-        def ending(target: moving.MoveTarget, table: Table, *arguments: Any) -> None:
-            if table is schema.company_scores:
-                raise WarehouseError("ended")
-            original(target, table, *arguments)
-
-        patch.setattr(moving, "_write_chunk", ending)
+        end_before(schema.company_scores, patch)
         patch.setattr(Warehouse, "is_current", lambda _: True)
         assert "ended" in embedded.refused(url)
     embedded.moved(url)

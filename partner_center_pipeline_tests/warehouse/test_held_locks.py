@@ -24,6 +24,7 @@ from partner_center_pipeline_tests.machines.services import Postgres
 
 pytestmark = pytest.mark.postgres
 
+NO_NAMESPACES = why_no_namespaces()
 LIMITS = TimeLimits(silence_seconds=6, lock_seconds=30)
 
 HOLDING = """
@@ -94,7 +95,7 @@ def test_who_lost_the_lock_of_a_renewal_writes_nothing_over_what_another_one_wro
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(why_no_namespaces() is not None, reason=str(why_no_namespaces()))
+@pytest.mark.skipif(NO_NAMESPACES is not None, reason=str(NO_NAMESPACES))
 @pytest.mark.parametrize("what", ["writing", "signing in"])
 def test_what_a_machine_holds_that_lost_its_power_is_free_soon(what: str) -> None:
     """No packet says that it is gone: the server has to ask. By Linux's defaults that would be after two hours."""
